@@ -1,0 +1,20 @@
+"""DetNet, Double-Head, RetinaNet-Conf and IPG-Net as an MMDetection 3.x plug-in.
+
+Importing the package checks the supported versions and makes two entries in the
+host libraries (:mod:`mmdet_detnet.compatibility`). The modules themselves are imported
+by the registry the first time a config names one, for example
+``type='mmdet_detnet.DetNet'``.
+"""
+
+from .environment import check_dependencies
+
+check_dependencies()
+
+from .compatibility import register_config_package, trust_checkpoint_classes  # noqa: E402
+from .paths import config_path  # noqa: E402
+from .version import __version__  # noqa: E402
+
+register_config_package()
+trust_checkpoint_classes()
+
+__all__ = ['__version__', 'check_dependencies', 'config_path']

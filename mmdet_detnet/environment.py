@@ -1,0 +1,82 @@
+"""Which versions of the host libraries the package supports, and the check at import."""
+
+import re
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+
+class SupportedVersions(NamedTuple):
+    """Supported range of one dependency.
+
+    Attributes:
+        minimum: Oldest version that is accepted; below it the import fails.
+        tested_maximum: Newest version the test suite was run with; above it the
+            import warns.
+    """
+
+    minimum: str
+    tested_maximum: str
+
+
+SUPPORTED_VERSIONS = {
+    'torch': SupportedVersions('2.0.0', '2.13.0'),
+    'mmengine': SupportedVersions('0.10.7', '0.10.7'),
+    'mmcv': SupportedVersions('2.1.0', '2.1.0'),
+    'mmdet': SupportedVersions('3.3.0', '3.3.0'),
+    'setuptools': SupportedVersions('60.2.0', '81.0.0'),
+}
+
+
+def check_dependencies() -> None:
+    """Check that every dependency is installed in a supported version.
+
+    A dependency that is importable but has no distribution of its own name (the
+    onedl forks of the OpenMMLab libraries) is taken as it is.
+
+    Raises:
+        ImportError: If a dependency is missing or older than its minimum, or if mmcv
+            was installed without its compiled operators.
+    """
+    for name, supported in SUPPORTED_VERSIONS.items():
+        if find_spec(name) is None:
+            raise ImportError(
+                f'mmdet_detnet needs {name} >= {supported.minimum}, which is not installed; '
+                f'tested with {name}=={supported.tested_maximum}.'
+            )
+        _check_version(name, supported)
+    _check_mmcv_operators()
+
+
+def _check_version(name: str, supported: SupportedVersions) -> None:
+    try:
+        installed = version(name)
+    except PackageNotFoundError:
+        return
+    if _release(installed) < _release(supported.minimum):
+        raise ImportError(
+            f'mmdet_detnet needs {name} >= {supported.minimum}, but {installed} is installed.'
+        )
+    if _release(installed) > _release(supported.tested_maximum):
+        warnings.warn(
+            f'mmdet_detnet was tested with {name} up to {supported.tested_maximum}, '
+            f'but {installed} is installed.',
+            stacklevel=4,
+        )
+
+
+def _release(text: str) -> tuple[int, ...]:
+    """Turn '2.13.0+cpu' into (2, 13, 0); pre-release and local parts do not count."""
+    numbers = [int(number) for number in re.findall(r'\d+', re.split(r'[a-z+]', text)[0])]
+    return tuple((numbers + [0, 0, 0])[:3])
+
+
+def _check_mmcv_operators() -> None:
+    folders = find_spec('mmcv').submodule_search_locations
+    if not any(any(Path(folder).glob('_ext.*')) for folder in folders):
+        raise ImportError(
+            'mmdet_detnet needs mmcv with its compiled operators, but the installed mmcv has no '
+            'mmcv._ext (mmcv-lite, or a build made without torch); `make setup` compiles it.'
+        )

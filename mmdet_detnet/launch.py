@@ -1,0 +1,29 @@
+"""Start MMDetection's own scripts with this package imported."""
+
+import runpy
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def run_mmdet_script(name: str) -> None:
+    """Run one of mmdet's scripts as ``__main__``, in this process, with its command line.
+
+    The import of this package comes first and makes the entries of
+    :mod:`mmdet_detnet.compatibility` before the script reads its config.
+
+    Args:
+        name: Path of the script below mmdet's ``tools/``, such as ``'train.py'``.
+
+    Raises:
+        FileNotFoundError: If the installed mmdet has no such script.
+    """
+    package = Path(find_spec('mmdet').origin).parent
+    # A wheel carries its tools in .mim; next to a source checkout they are a folder of their own.
+    candidates = [package / '.mim' / 'tools' / name, package.parent / 'tools' / name]
+    script = next((path for path in candidates if path.is_file()), None)
+    if script is None:
+        raise FileNotFoundError(
+            f'the installed mmdet has no script {name}: looked for '
+            f'{" and ".join(str(path) for path in candidates)}.'
+        )
+    runpy.run_path(str(script), run_name='__main__')

@@ -1,0 +1,32 @@
+"""Where the package's config files are."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def config_path(name: str = '') -> str:
+    """Find one of the package's configs, in an installed wheel or a source checkout.
+
+    Args:
+        name: Path below ``configs/``, such as
+            ``'detnet/faster-rcnn_detnet59_fpn_1x_coco.py'``. The default names the folder
+            itself.
+
+    Returns:
+        The absolute path.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+    """
+    roots = [_PACKAGE / '.mim' / 'configs', _PACKAGE.parent / 'configs']
+    root = next((folder for folder in roots if folder.is_dir()), None)
+    if root is None:
+        raise FileNotFoundError(
+            f'mmdet_detnet was installed without its configs: neither {roots[0]} nor {roots[1]} is '
+            'a folder.'
+        )
+    path = root / name
+    if not path.exists():
+        raise FileNotFoundError(f'mmdet_detnet has no config {name!r} below {root}.')
+    return str(path)

@@ -1,0 +1,86 @@
+"""What the import says about missing and unsupported dependencies."""
+
+import re
+import subprocess
+import sys
+import warnings
+from types import SimpleNamespace
+
+import pytest
+
+from mmdet_detnet import environment
+
+
+def pretend_version(monkeypatch, name, installed):
+    """Make one distribution report another version than it has."""
+    original = environment.version
+    monkeypatch.setattr(
+        environment, 'version', lambda asked: installed if asked == name else original(asked)
+    )
+
+
+def test_this_environment_is_supported():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        environment.check_dependencies()
+
+
+def test_missing_dependency_is_named(monkeypatch):
+    original = environment.find_spec
+    monkeypatch.setattr(
+        environment, 'find_spec', lambda name: None if name == 'mmcv' else original(name)
+    )
+    with pytest.raises(ImportError, match=r'needs mmcv >= 2\.1\.0, which is not installed'):
+        environment.check_dependencies()
+
+
+def test_too_old_dependency_is_refused(monkeypatch):
+    pretend_version(monkeypatch, 'mmdet', '2.28.2')
+    with pytest.raises(ImportError, match=r'needs mmdet >= 3\.3\.0, but 2\.28\.2 is installed'):
+        environment.check_dependencies()
+
+
+@pytest.mark.parametrize('installed', ['2.14.0', '2.13.1+cu130', '3.0'])
+def test_newer_than_tested_dependency_is_a_warning(monkeypatch, installed):
+    pretend_version(monkeypatch, 'torch', installed)
+    with pytest.warns(UserWarning, match=re.escape(f'up to 2.13.0, but {installed} is')):
+        environment.check_dependencies()
+
+
+@pytest.mark.parametrize('installed', ['2.13.0+cpu', '2.13', '2.1.0rc1'])
+def test_versions_within_the_range_are_silent(monkeypatch, installed):
+    pretend_version(monkeypatch, 'torch', installed)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        environment.check_dependencies()
+
+
+def test_short_version_counts_as_the_full_one(monkeypatch):
+    pretend_version(monkeypatch, 'mmdet', '3.3')
+    environment.check_dependencies()
+
+
+def test_fork_without_a_distribution_of_that_name_is_accepted(monkeypatch):
+    def no_distribution(name):
+        raise environment.PackageNotFoundError(name)
+
+    monkeypatch.setattr(environment, 'version', no_distribution)
+    environment.check_dependencies()
+
+
+def test_mmcv_without_operators_is_refused(monkeypatch, tmp_path):
+    original = environment.find_spec
+    lite = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(
+        environment, 'find_spec', lambda name: lite if name == 'mmcv' else original(name)
+    )
+    with pytest.raises(ImportError, match=r'no\s+mmcv\._ext'):
+        environment.check_dependencies()
+
+
+def test_import_leaves_the_heavy_packages_alone():
+    heavy = ('mmdet', 'mmcv', 'cv2')
+    code = f'import sys, mmdet_detnet; print([m for m in {heavy} if m in sys.modules])'
+    command = [sys.executable, '-c', code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == '[]'

@@ -1,0 +1,10 @@
+"""Test a detector with mmdet's own script, which has all the options.
+
+Usage:
+    python tools/test.py CONFIG CHECKPOINT [--out FILE.pkl] [--show-dir DIR] [--cfg-options ...]
+"""
+
+from mmdet_detnet.launch import run_mmdet_script
+
+if __name__ == '__main__':
+    run_mmdet_script('test.py')
