@@ -1,0 +1,5 @@
+"""Detection modules; importing this package registers all of them."""
+
+from .backbones import DetNet
+
+__all__ = ['DetNet']

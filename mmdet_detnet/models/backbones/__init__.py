@@ -1,0 +1,5 @@
+"""Backbones."""
+
+from .detnet import DetNet
+
+__all__ = ['DetNet']

@@ -1,0 +1,243 @@
+"""DetNet, a backbone that keeps stride 16 in its deep stages.
+
+Paper: DetNet: A Backbone network for Object Detection, https://arxiv.org/abs/1804.06215.
+The authors released no code. Block layout and widths follow the paper's Fig. 2; where that
+figure is silent (batch norm, order of the operations) this is ResNet's own bottleneck, as
+in every public port.
+"""
+
+from collections.abc import Sequence
+
+from mmcv.cnn import build_conv_layer, build_norm_layer
+from mmdet.models.backbones.resnet import Bottleneck, ResNet
+from mmdet.models.layers import ResLayer
+from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
+from torch import nn
+
+from mmdet_detnet.registry import MODELS
+from mmdet_detnet.weights import load_pretrained_backbone, split_pretrained
+
+NUM_STAGES = 5
+# layer1..layer3 are ResNet's; layer4 and layer5 are the paper's stages 5 and 6.
+NUM_RESNET_STAGES = 3
+NEW_STAGE_DILATION = 2
+# The projection shortcut (block B) opens these layers; without it the block is an identity one (A).
+PROJECTED_LAYERS = {'both': ('layer4', 'layer5'), 'stage5': ('layer4',), 'none': ()}
+
+
+@MODELS.register_module()
+class DetNet(ResNet):
+    """DetNet-59 and DetNet-110.
+
+    Stages 1 to 4 of the paper are those of ResNet-50 (or ResNet-101). Stages 5 and 6 replace
+    ResNet's stride-32 stage: three bottlenecks each, of stage 4's width, with dilation 2
+    instead of a stride, so that C4, C5 and C6 have the same height and width for any input. The
+    first block of each has a 1x1 convolution on its shortcut ("B" in Fig. 2), the other two an
+    identity shortcut ("A").
+
+    mmdet counts residual stages only, and so do ``out_indices``, ``frozen_stages`` and the names
+    ``layer1`` ... ``layer5``: they mean the paper's stages 2 ... 6.
+
+    Args:
+        depth: 59 (ResNet-50's stages) or 110 (ResNet-101's). The paper has no results for 110.
+        in_channels: Number of channels of the image.
+        stem_channels: Number of channels of the stem; ``base_channels`` if None.
+        base_channels: Width of the first stage's bottlenecks. The paper's is 64, which gives
+            outputs of 256, 512, 1024, 1024 and 1024 channels; other widths scale all of them.
+        out_indices: Which stages to return, in increasing order, of 0 (C2) ... 4 (C6).
+        style: Which convolution of a stride-2 bottleneck has the stride: 'pytorch' the 3x3 one,
+            'caffe' the first 1x1 one. The paper's 4.8 GFLOPs fit 'caffe'; the public weights
+            (guoruoqian/DetNet_pytorch) need 'pytorch'.
+        deep_stem: Whether three 3x3 convolutions replace the stem's 7x7 one.
+        avg_down: Whether stride-2 shortcuts pool before their 1x1 convolution.
+        frozen_stages: Number of residual stages that are not trained, the stem always with
+            them; 0 freezes the stem alone, as the paper does, and -1 nothing.
+        conv_cfg: Config of the convolutions; plain ones if None.
+        norm_cfg: Config of the normalisation layers.
+        norm_eval: Whether batch norm keeps its running statistics while training. It needs
+            statistics that come from a checkpoint: never use it with weights that do not cover
+            stages 5 and 6.
+        dcn: Config of the deformable convolution that replaces 3x3 ones, or None.
+        stage_with_dcn: For each of the five stages, whether ``dcn`` applies to it.
+        plugins: Plugin layers of the blocks, as in mmdet's ResNet; the ``stages`` of a plugin are
+            five flags.
+        with_cp: Whether activations are recomputed in the backward pass, to save memory.
+        zero_init_residual: Whether the last normalisation of each block starts at zero.
+        projection: Which new stages open with a projection shortcut: 'both' is DetNet-59,
+            'stage5' the paper's DetNet-59-NoProj (stage 6 continues stage 5), 'none' neither.
+        init_cfg: Initialisation; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
+            initialises as None does, then loads what the checkpoint has on top: a DetNet one
+            whole, a ResNet-50/101 one (torchvision's, mmdet's or mmpretrain's) into stages 1
+            to 4, see :func:`mmdet_detnet.weights.load_pretrained_backbone`.
+
+    Raises:
+        ValueError: If an argument is outside what is listed here.
+
+    Example:
+        >>> net = DetNet(depth=59)
+        >>> [tuple(c.shape) for c in net(torch.rand(1, 3, 224, 224))]
+        [(1, 256, 56, 56), (1, 512, 28, 28), (1, 1024, 14, 14), (1, 1024, 14, 14),
+         (1, 1024, 14, 14)]
+    """
+
+    arch_settings = {59: (Bottleneck, (3, 4, 6, 3, 3)), 110: (Bottleneck, (3, 4, 23, 3, 3))}
+
+    def __init__(
+        self,
+        depth: int,
+        in_channels: int = 3,
+        stem_channels: int | None = None,
+        base_channels: int = 64,
+        out_indices: Sequence[int] = (0, 1, 2, 3, 4),
+        style: str = 'pytorch',
+        deep_stem: bool = False,
+        avg_down: bool = False,
+        frozen_stages: int = -1,
+        conv_cfg: OptConfigType = None,
+        norm_cfg: ConfigType = dict(type='BN', requires_grad=True),  # noqa: B006
+        norm_eval: bool = True,
+        dcn: OptConfigType = None,
+        stage_with_dcn: Sequence[bool] = (False,) * NUM_STAGES,
+        plugins: list[dict] | None = None,
+        with_cp: bool = False,
+        zero_init_residual: bool = True,
+        projection: str = 'both',
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
+        _check_choice('depth', depth, self.arch_settings)
+        _check_choice('style', style, ('pytorch', 'caffe'))
+        _check_choice('projection', projection, PROJECTED_LAYERS)
+        _check_choice('frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
+        _check_stages(base_channels, out_indices, stage_with_dcn, plugins)
+        init_cfg, self.pretrained_cfg = split_pretrained(init_cfg)
+        super().__init__(
+            depth,
+            in_channels=in_channels,
+            stem_channels=stem_channels,
+            base_channels=base_channels,
+            num_stages=NUM_RESNET_STAGES,
+            strides=(1, 2, 2),
+            dilations=(1, 1, 1),
+            out_indices=(0,),
+            style=style,
+            deep_stem=deep_stem,
+            avg_down=avg_down,
+            conv_cfg=conv_cfg,
+            norm_cfg=norm_cfg,
+            norm_eval=norm_eval,
+            dcn=dcn,
+            stage_with_dcn=tuple(stage_with_dcn)[:NUM_RESNET_STAGES],
+            plugins=_plugins_of_resnet_stages(plugins),
+            with_cp=with_cp,
+            zero_init_residual=zero_init_residual,
+            init_cfg=init_cfg,
+        )
+        # The parent knows at most four stages: it built three, the rest is set here.
+        self.num_stages = NUM_STAGES
+        self.stage_blocks = self.arch_settings[depth][1]
+        self.out_indices = tuple(out_indices)
+        self.stage_with_dcn = tuple(stage_with_dcn)
+        self.plugins = plugins
+        self.frozen_stages = frozen_stages
+        self.projection = projection
+        for stage_index in range(NUM_RESNET_STAGES, NUM_STAGES):
+            self._add_dilated_stage(stage_index)
+        self._freeze_stages()
+
+    def _add_dilated_stage(self, stage_index: int) -> None:
+        """Append stage 5 or 6: stride 1, dilation 2, as wide as the stage before it."""
+        name = f'layer{stage_index + 1}'
+        stage = self.make_res_layer(
+            block=self.block,
+            inplanes=self.inplanes,
+            planes=self.inplanes // self.block.expansion,
+            num_blocks=self.stage_blocks[stage_index],
+            stride=1,
+            dilation=NEW_STAGE_DILATION,
+            style=self.style,
+            with_cp=self.with_cp,
+            conv_cfg=self.conv_cfg,
+            norm_cfg=self.norm_cfg,
+            dcn=self.dcn if self.stage_with_dcn[stage_index] else None,
+            plugins=self.make_stage_plugins(self.plugins, stage_index) if self.plugins else None,
+            init_cfg=self._block_init_cfg(),
+        )
+        if name in PROJECTED_LAYERS[self.projection]:
+            self._project_shortcut(stage)
+        self.add_module(name, stage)
+        self.res_layers.append(name)
+
+    def _project_shortcut(self, stage: ResLayer) -> None:
+        """Make the first block a "B": `ResLayer` projects only where stride or width changes."""
+        stage[0].downsample = nn.Sequential(
+            build_conv_layer(
+                self.conv_cfg, self.inplanes, self.inplanes, kernel_size=1, bias=False
+            ),
+            build_norm_layer(self.norm_cfg, self.inplanes)[1],
+        )
+
+    def _block_init_cfg(self) -> OptConfigType:
+        """Take the initialisation that the parent gave to the blocks it built."""
+        return self.layer1[0].init_cfg
+
+    def train(self, mode: bool = True) -> 'DetNet':
+        """Switch to training, keeping what is frozen in evaluation mode.
+
+        Args:
+            mode: Whether to train (True) or evaluate (False).
+
+        Returns:
+            The network, as torch promises; mmdet's ResNet returns None.
+        """
+        super().train(mode)
+        return self
+
+    def init_weights(self) -> None:
+        """Initialise all layers, then load the checkpoint of ``init_cfg``, if it names one."""
+        first_call = not self.is_init
+        super().init_weights()
+        if self.pretrained_cfg and first_call:
+            load_pretrained_backbone(self, new_layers=('layer4', 'layer5'), **self.pretrained_cfg)
+
+
+def _check_choice(name: str, value: object, allowed: Sequence) -> None:
+    if value not in allowed:
+        raise ValueError(f'DetNet: {name} must be one of {list(allowed)}, got {value!r}.')
+
+
+def _check_stages(
+    base_channels: int,
+    out_indices: Sequence[int],
+    stage_with_dcn: Sequence[bool],
+    plugins: list[dict] | None,
+) -> None:
+    if not isinstance(base_channels, int) or base_channels < 1:
+        raise ValueError(
+            f'DetNet: base_channels must be a positive integer, got {base_channels!r}.'
+        )
+    valid = range(NUM_STAGES)
+    increasing = list(out_indices) == sorted(set(out_indices))
+    if not out_indices or not increasing or not all(index in valid for index in out_indices):
+        raise ValueError(
+            f'DetNet: out_indices must be increasing stage indices of {list(valid)}, '
+            f'got {out_indices!r}.'
+        )
+    if len(stage_with_dcn) != NUM_STAGES:
+        raise ValueError(
+            f'DetNet: stage_with_dcn must have {NUM_STAGES} flags, got {stage_with_dcn!r}.'
+        )
+    for plugin in plugins or []:
+        if len(plugin.get('stages', valid)) != NUM_STAGES:
+            raise ValueError(
+                f"DetNet: plugins' stages must have {NUM_STAGES} flags, got {plugin['stages']!r}."
+            )
+
+
+def _plugins_of_resnet_stages(plugins: list[dict] | None) -> list[dict] | None:
+    """Cut each plugin's five flags to the three stages that the parent class builds."""
+    if plugins is None:
+        return None
+    return [
+        {**plugin, 'stages': plugin['stages'][:NUM_RESNET_STAGES]} if 'stages' in plugin else plugin
+        for plugin in plugins
+    ]

@@ -1,0 +1,250 @@
+"""DetNet against the paper's figures, and against mmdet's ResNet where they are the same."""
+
+import pytest
+import torch
+from mmdet.models import ResNet
+from mmdet.registry import MODELS
+from torch import nn
+
+from mmdet_detnet.models import DetNet
+
+# Sizes at which neither side is a multiple of 16.
+ODD_HEIGHT, ODD_WIDTH = 203, 331
+SLIM = dict(depth=59, base_channels=8)
+
+
+def count_parameters(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def count_macs(net, height, width):
+    """Count the multiply-adds of all convolutions, by hooks and without computing anything."""
+    macs = 0
+
+    def add(conv, inputs, output):
+        nonlocal macs
+        macs += output.numel() * conv.weight[0].numel()
+
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(add)
+    net(torch.empty(1, 3, height, width, device='meta'))
+    return macs
+
+
+def test_registry_builds_it_by_its_prefixed_name():
+    assert isinstance(MODELS.build(dict(type='mmdet_detnet.DetNet', **SLIM)), DetNet)
+
+
+def test_parameter_count_is_the_papers_design():
+    backbone = count_parameters(DetNet(depth=59))
+    classifier = 1024 * 1000 + 1000
+    assert backbone == 17_347_648
+    assert backbone + classifier == 18_372_648
+
+
+@pytest.mark.parametrize(
+    ('projection', 'parameters'),
+    [('stage5', 16_297_024), ('none', 15_246_400)],
+)
+def test_parameter_count_without_projections(projection, parameters):
+    assert count_parameters(DetNet(depth=59, projection=projection)) == parameters
+
+
+@pytest.mark.parametrize(
+    ('style', 'projection', 'gmacs'),
+    [
+        ('caffe', 'both', 4.846),
+        ('pytorch', 'both', 5.000),
+        ('caffe', 'stage5', 4.640),
+        ('pytorch', 'stage5', 4.795),
+    ],
+)
+def test_multiply_adds_at_224(style, projection, gmacs):
+    with torch.device('meta'):
+        net = DetNet(depth=59, style=style, projection=projection)
+    classifier = 1024 * 1000
+    assert round((count_macs(net, 224, 224) + classifier) / 1e9, 3) == gmacs
+
+
+@pytest.mark.parametrize(('depth', 'convolutions'), [(59, 63), (110, 63 + 17 * 3)])
+def test_number_of_convolutions(depth, convolutions):
+    with torch.device('meta'):
+        net = DetNet(depth=depth)
+    assert sum(isinstance(module, nn.Conv2d) for module in net.modules()) == convolutions
+
+
+def test_channels_and_strides_of_the_outputs():
+    with torch.device('meta'):
+        outputs = DetNet(depth=59)(torch.empty(1, 3, 224, 224))
+    assert [output.shape[1] for output in outputs] == [256, 512, 1024, 1024, 1024]
+    assert [224 // output.shape[2] for output in outputs] == [4, 8, 16, 16, 16]
+
+
+def test_deep_outputs_have_one_size_on_odd_inputs():
+    outputs = DetNet(**SLIM)(torch.rand(1, 3, ODD_HEIGHT, ODD_WIDTH))
+    assert [tuple(output.shape[2:]) for output in outputs] == [
+        (51, 83),
+        (26, 42),
+        (13, 21),
+        (13, 21),
+        (13, 21),
+    ]
+
+
+def test_deep_stages_are_dilated_and_open_with_a_projection():
+    net = DetNet(**SLIM)
+    for stage in (net.layer4, net.layer5):
+        assert [block.conv2.dilation for block in stage] == [(2, 2)] * 3
+        assert [block.conv2.stride for block in stage] == [(1, 1)] * 3
+        assert [block.downsample is not None for block in stage] == [True, False, False]
+
+
+@pytest.mark.parametrize('style', ['pytorch', 'caffe'])
+def test_first_stages_equal_resnet_bit_for_bit(style):
+    resnet = ResNet(depth=50, style=style, base_channels=8)
+    net = DetNet(**SLIM, style=style)
+    net.load_state_dict(
+        {k: v for k, v in resnet.state_dict().items() if not k.startswith('layer4')}, strict=False
+    )
+    image = torch.rand(2, 3, 65, 97)
+    resnet.train(), net.train()
+    for expected, actual in zip(resnet(image)[:3], net(image)[:3], strict=True):
+        assert torch.equal(expected, actual)
+
+
+def test_every_parameter_gets_a_finite_gradient():
+    net = DetNet(**SLIM, zero_init_residual=False, norm_eval=False)
+    net.init_weights()
+    sum(output.square().mean() for output in net(torch.rand(2, 3, 64, 64))).backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 3])
+@pytest.mark.parametrize('norm_eval', [True, False])
+def test_freezing_matches_resnet(frozen_stages, norm_eval):
+    settings = dict(base_channels=8, frozen_stages=frozen_stages, norm_eval=norm_eval)
+    resnet, net = ResNet(depth=50, **settings), DetNet(depth=59, **settings)
+    resnet.train(), net.train()
+    expected_training = {name: module.training for name, module in resnet.named_modules()}
+    expected_grad = {name: p.requires_grad for name, p in resnet.named_parameters()}
+    for name, module in net.named_modules():
+        if name in expected_training:
+            assert module.training == expected_training[name], name
+    for name, parameter in net.named_parameters():
+        if name in expected_grad:
+            assert parameter.requires_grad == expected_grad[name], name
+
+
+def test_all_stages_can_be_frozen():
+    net = DetNet(**SLIM, frozen_stages=5)
+    net.train()
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+    assert not net.layer4.training
+    assert not net.layer5.training
+
+
+def test_norm_eval_keeps_the_statistics_of_the_new_stages():
+    net = DetNet(**SLIM, norm_eval=True)
+    net.train()
+    before = net.layer5[2].bn3.running_mean.clone()
+    net(torch.rand(2, 3, 64, 64))
+    assert torch.equal(net.layer5[2].bn3.running_mean, before)
+
+
+def test_recomputing_activations_changes_nothing():
+    # Double precision, because repeated single precision convolutions differ in the last bits.
+    image = torch.rand(2, 3, 64, 64).double()
+    results = []
+    for with_cp in (False, True):
+        torch.manual_seed(1)
+        net = DetNet(**SLIM, with_cp=with_cp).double()
+        outputs = net(image)
+        sum(output.mean() for output in outputs).backward()
+        results.append([*outputs, *(parameter.grad for parameter in net.parameters())])
+    for plain, recomputed in zip(*results, strict=True):
+        torch.testing.assert_close(recomputed, plain)
+
+
+def test_slim_net_scales_every_width():
+    outputs = DetNet(depth=59, base_channels=16)(torch.rand(1, 3, 64, 64))
+    assert [output.shape[1] for output in outputs] == [64, 128, 256, 256, 256]
+
+
+def test_only_the_wanted_stages_are_returned():
+    image = torch.rand(1, 3, 64, 64)
+    net = DetNet(**SLIM)
+    everything = net(image)
+    net.out_indices = (1, 4)
+    for expected, actual in zip((everything[1], everything[4]), net(image), strict=True):
+        assert torch.equal(expected, actual)
+
+
+def test_group_norm_and_deep_stem_reach_every_layer():
+    group_norm = dict(type='GN', num_groups=4)
+    net = DetNet(**SLIM, norm_cfg=group_norm, deep_stem=True, avg_down=True)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+    assert net(torch.rand(1, 3, 64, 64))[4].shape == (1, 128, 4, 4)
+
+
+def test_deformable_convolutions_go_where_they_are_wanted():
+    dcn = dict(type='DCNv2', deform_groups=1, fallback_on_stride=False)
+    net = DetNet(**SLIM, dcn=dcn, stage_with_dcn=(False, False, False, True, True))
+    deformable = [block.with_dcn for stage in net.res_layers for block in getattr(net, stage)]
+    assert deformable == [False] * 13 + [True] * 6
+    assert net(torch.rand(1, 3, 64, 64))[4].shape == (1, 128, 4, 4)
+
+
+def test_plugins_go_where_they_are_wanted():
+    context = dict(type='ContextBlock', ratio=1 / 4)
+    stages = (False, False, True, False, True)
+    net = DetNet(**SLIM, plugins=[dict(cfg=context, stages=stages, position='after_conv3')])
+    with_plugin = [hasattr(getattr(net, name)[0], 'context_block') for name in net.res_layers]
+    assert with_plugin == list(stages)
+
+
+def test_symbolic_trace_keeps_the_outputs():
+    net = DetNet(**SLIM).eval()
+    image = torch.rand(1, 3, 64, 96)
+    for expected, actual in zip(net(image), torch.fx.symbolic_trace(net)(image), strict=True):
+        assert torch.equal(expected, actual)
+
+
+def test_new_blocks_start_as_the_others_do():
+    net = DetNet(**SLIM)
+    net.init_weights()
+    for name in net.res_layers:
+        for block in getattr(net, name):
+            assert (block.norm3.weight == 0).all()
+    # The convolutions are Kaiming's, normal with variance 2 / (3 * 3 * 32), not torch's default.
+    assert net.layer5[0].conv2.weight.std().item() == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ('argument', 'value'),
+    [
+        ('depth', 50),
+        ('style', 'tensorflow'),
+        ('projection', True),
+        ('frozen_stages', 6),
+        ('base_channels', 0),
+        ('out_indices', ()),
+        ('out_indices', (0, 5)),
+        ('out_indices', (1, 0)),
+        ('stage_with_dcn', (True,) * 4),
+        ('plugins', [dict(cfg=dict(type='ContextBlock'), stages=(True,) * 4)]),
+    ],
+)
+def test_wrong_arguments_are_named(argument, value):
+    with pytest.raises(ValueError, match=argument):
+        DetNet(**{**SLIM, argument: value})
+
+
+@pytest.mark.cuda
+def test_autocast_on_cuda_gives_half_precision_features():
+    net = DetNet(**SLIM).cuda()
+    with torch.autocast('cuda', dtype=torch.float16):
+        outputs = net(torch.rand(2, 3, 64, 64, device='cuda'))
+    assert all(torch.isfinite(output).all() for output in outputs)
