@@ -1,0 +1,162 @@
+"""Warm start of a backbone that extends ResNet, by the usual ``init_cfg`` of a config."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from unittest.mock import patch
+
+import mmengine
+from mmengine.logging import print_log
+from mmengine.model import PretrainedInit
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from .detnet_pytorch import is_detnet_pytorch
+from .report import WeightReport
+
+BACKBONE_PREFIX = 'backbone.'
+# torchvision calls the classifier fc, mmpretrain head.
+CLASSIFIER_PREFIXES = ('fc.', 'head.')
+TORCHVISION_SCHEME = 'torchvision://'
+
+
+def split_pretrained(init_cfg: dict | list[dict] | None) -> tuple[dict | list | None, dict | None]:
+    """Separate the checkpoint of an ``init_cfg`` from the other initialisers in it.
+
+    mmengine's own ``Pretrained`` replaces the default initialisation of ResNet, so that layers
+    which the checkpoint lacks would be left as torch creates them, and warns about each.
+
+    Args:
+        init_cfg: What a config gives: one initialiser, a list of them or None.
+
+    Returns:
+        The other initialisers (None if there are none, which means the defaults), and the
+        arguments of the ``Pretrained`` one without its type (None if there is none).
+
+    Raises:
+        ValueError: If there are several ``Pretrained`` initialisers.
+    """
+    initialisers = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
+    pretrained = [c for c in initialisers if c['type'] in ('Pretrained', PretrainedInit)]
+    if len(pretrained) > 1:
+        raise ValueError(f"init_cfg takes one initialiser of type 'Pretrained', got {pretrained}.")
+    others = [c for c in initialisers if c not in pretrained]
+    if not pretrained:
+        return init_cfg, None
+    arguments = {key: value for key, value in pretrained[0].items() if key != 'type'}
+    return others or None, arguments
+
+
+def load_pretrained_backbone(
+    backbone: nn.Module,
+    new_layers: Sequence[str],
+    checkpoint: str,
+    prefix: str | None = None,
+    map_location: str = 'cpu',
+) -> WeightReport:
+    """Load a checkpoint of the backbone itself, or of the ResNet that it extends.
+
+    A ResNet file may have layers of the same name as the backbone's new ones, with other
+    shapes: torchvision's ``layer4`` has 2048 channels, DetNet's 1024. A file counts as the
+    backbone's own if it has the last of ``new_layers``; from any other the new layers are
+    neither taken nor expected. The log says what was loaded, and warns of surprises only.
+
+    Args:
+        backbone: The network, initialised already.
+        new_layers: Names of its layers that a ResNet checkpoint cannot fill, in order.
+        checkpoint: Path, URL or ``torchvision://`` name. Loaded ``weights_only``.
+        prefix: What the keys of the backbone begin with in the file. If None, ``backbone.``
+            (mmdet's and mmpretrain's models) is recognised by itself.
+        map_location: Device on which the file is read.
+
+    Returns:
+        What happened to every tensor.
+
+    Raises:
+        FileNotFoundError: If ``checkpoint`` is a path at which there is no file.
+        ValueError: If a tensor has another shape than the backbone's, or none fits.
+    """
+    name = type(backbone).__name__
+    state = _read_state_dict(checkpoint, map_location, name)
+    if is_detnet_pytorch(state):
+        raise ValueError(
+            f'{name}: {checkpoint} has the layer names of guoruoqian/DetNet_pytorch; convert it '
+            'with tools/convert_weights.py first.'
+        )
+    prefix = _find_prefix(state) if prefix is None else prefix
+    weights = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+    report = _compare(backbone, weights, new_layers, source=checkpoint)
+    report.dropped += [key for key in state if not key.startswith(prefix)]
+    if not report.loaded:
+        raise ValueError(
+            f'{name}: {checkpoint} has no weight of this backbone under the prefix {prefix!r}; '
+            f'its keys begin with {sorted({key.split(".")[0] for key in state})}.'
+        )
+    backbone.load_state_dict({key: weights[key] for key in report.loaded}, strict=False)
+    level = logging.WARNING if report.surprises() else logging.INFO
+    print_log(f'{name}: {report}', logger='current', level=level)
+    return report
+
+
+def _read_state_dict(checkpoint: str, map_location: str, name: str) -> Mapping[str, Tensor]:
+    if '://' not in checkpoint and not Path(checkpoint).is_file():
+        raise FileNotFoundError(
+            f'{name}: the checkpoint {checkpoint!r} of init_cfg does not exist. To start from a '
+            "ResNet instead, set it to 'torchvision://resnet50' (or resnet101) and train batch "
+            'norm; configs/detnet/README.md lists the ways to get ImageNet weights.'
+        )
+    # mmengine leaves the choice to torch, which unpickles anything before 2.6 or where told to.
+    with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'):
+        os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)
+        content = CheckpointLoader.load_checkpoint(
+            _without_torchvision(checkpoint), map_location, logger='current'
+        )
+    return content.get('state_dict', content)
+
+
+def _without_torchvision(checkpoint: str) -> str:
+    """Resolve ``torchvision://`` by mmengine's own table where torchvision is not installed."""
+    if not checkpoint.startswith(TORCHVISION_SCHEME) or find_spec('torchvision'):
+        return checkpoint
+    urls = mmengine.load(Path(mmengine.__path__[0], 'hub', 'torchvision_0.12.json'))
+    model = checkpoint[len(TORCHVISION_SCHEME) :]
+    if model not in urls:
+        raise ValueError(f'{checkpoint}: without torchvision, use one of {sorted(urls)}.')
+    return urls[model]
+
+
+def _find_prefix(state: Mapping[str, Tensor]) -> str:
+    return BACKBONE_PREFIX if any(key.startswith(BACKBONE_PREFIX) for key in state) else ''
+
+
+def _compare(
+    backbone: nn.Module, weights: Mapping[str, Tensor], new_layers: Sequence[str], source: str
+) -> WeightReport:
+    """Sort the keys of both sides; shapes must agree wherever both have a key."""
+    report = WeightReport(source)
+    own = backbone.state_dict()
+    is_own_kind = any(key.startswith(f'{new_layers[-1]}.') for key in weights)
+    new = () if is_own_kind else tuple(f'{layer}.' for layer in new_layers)
+    for key, value in weights.items():
+        if key.startswith(CLASSIFIER_PREFIXES + new):
+            report.dropped.append(key)
+        elif key not in own:
+            report.unexpected.append(key)
+        elif value.shape != own[key].shape:
+            raise ValueError(
+                f'{type(backbone).__name__}: {key} has shape {tuple(value.shape)} in {source}, '
+                f'but {tuple(own[key].shape)} in this backbone.'
+            )
+        else:
+            report.loaded.append(key)
+    absent = own.keys() - set(report.loaded)
+    report.initialised = [key for key in own if key in absent and key.startswith(new)]
+    # Files older than torch 0.4.1 do not count batches; nothing is lost without.
+    report.missing = [
+        key
+        for key in own
+        if key in absent and not key.startswith(new) and not key.endswith('num_batches_tracked')
+    ]
+    return report

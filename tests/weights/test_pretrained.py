@@ -1,0 +1,152 @@
+"""Warm starts: what is loaded from which kind of checkpoint, and what the log says."""
+
+import logging
+
+import pytest
+import torch
+from mmdet.models import ResNet
+from mmengine.logging import MMLogger
+
+from mmdet_detnet.models import DetNet
+from mmdet_detnet.weights import load_pretrained_backbone, split_pretrained
+
+WIDTH = 8
+NEW_LAYERS = ('layer4', 'layer5')
+
+
+@pytest.fixture(scope='module')
+def resnet_state():
+    """Make the backbone of a ResNet-50, with weights that no initialisation gives."""
+    state = ResNet(depth=50, base_channels=WIDTH).state_dict()
+    return {key: torch.full_like(value, 7) for key, value in state.items()}
+
+
+@pytest.fixture(scope='module')
+def detnet_state():
+    """Make a whole DetNet-59, likewise."""
+    state = DetNet(depth=59, base_channels=WIDTH).state_dict()
+    return {key: torch.full_like(value, 7) for key, value in state.items()}
+
+
+@pytest.fixture
+def log(caplog):
+    """Catch what mmengine's logger prints."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    caplog.set_level(logging.INFO)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def warm_start(tmp_path, content, **settings):
+    """Save the checkpoint, and build and initialise a DetNet-59 whose config names it."""
+    path = tmp_path / 'checkpoint.pth'
+    torch.save(content, path)
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    net = DetNet(depth=59, base_channels=WIDTH, init_cfg=init_cfg, **settings)
+    net.init_weights()
+    return net
+
+
+def torchvision_names(state):
+    fc = {'fc.weight': torch.zeros(10, 32 * WIDTH), 'fc.bias': torch.zeros(10)}
+    return {**state, **fc}
+
+
+def mmdet_names(state):
+    neck = {'neck.lateral_convs.0.conv.weight': torch.zeros(4, 32, 1, 1)}
+    return dict(
+        meta={}, state_dict={**{f'backbone.{key}': value for key, value in state.items()}, **neck}
+    )
+
+
+def mmpretrain_names(state):
+    head = {'head.fc.weight': torch.zeros(10, 32 * WIDTH), 'head.fc.bias': torch.zeros(10)}
+    return dict(state_dict={**{f'backbone.{key}': value for key, value in state.items()}, **head})
+
+
+@pytest.mark.parametrize('names', [torchvision_names, mmdet_names, mmpretrain_names])
+def test_resnet_fills_the_first_stages_only(tmp_path, resnet_state, names):
+    net = warm_start(tmp_path, names(resnet_state))
+    for key, value in net.state_dict().items():
+        loaded = bool((value == 7).all())
+        assert loaded != key.startswith(NEW_LAYERS), key
+
+
+def test_new_stages_keep_the_default_initialisation(tmp_path, resnet_state):
+    net = warm_start(tmp_path, resnet_state)
+    # Kaiming's standard deviation for a 1x1 convolution to 16 * WIDTH channels.
+    std = net.layer5[0].downsample[0].weight.std().item()
+    assert std == pytest.approx((2 / (16 * WIDTH)) ** 0.5, rel=0.05)
+    assert (net.layer4[0].norm3.weight == 0).all()
+
+
+def test_log_says_what_was_loaded_without_an_alarm(tmp_path, resnet_state, log):
+    warm_start(tmp_path, torchvision_names(resnet_state))
+    report = next(record for record in log.records if 'DetNet: weights from' in record.message)
+    assert report.levelno == logging.INFO
+    assert 'loaded: conv1 (1), bn1 (5), layer1 (60), layer2 (78), layer3 (114)' in report.message
+    assert 'left to their initialisation: layer4 (60), layer5 (60)' in report.message
+    assert 'in the file but not used: layer4 (60), fc (2)' in report.message
+    assert not [record for record in log.records if record.levelno > logging.INFO]
+
+
+def test_detnet_checkpoint_is_loaded_whole(tmp_path, detnet_state):
+    net = warm_start(tmp_path, detnet_state)
+    for key, value in net.state_dict().items():
+        assert (value == 7).all(), key
+
+
+def test_missing_and_unknown_weights_are_a_warning(tmp_path, detnet_state, log):
+    state = {key: value for key, value in detnet_state.items() if key != 'layer2.1.conv2.weight'}
+    warm_start(tmp_path, {**state, 'layer2.9.conv2.weight': torch.zeros(1)})
+    report = next(record for record in log.records if 'DetNet: weights from' in record.message)
+    assert report.levelno == logging.WARNING
+    assert 'MISSING from the file: layer2.1.conv2.weight' in report.message
+    assert 'UNEXPECTED in the file: layer2.9.conv2.weight' in report.message
+
+
+def test_weights_of_another_shape_are_refused(tmp_path, resnet_state):
+    with pytest.raises(ValueError, match=r'conv1.weight has shape \(8, 3, 7, 7\).*\(8, 1, 7, 7\)'):
+        warm_start(tmp_path, resnet_state, in_channels=1)
+
+
+def test_checkpoint_without_any_fitting_weight_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r'no weight of this backbone.*decoder'):
+        warm_start(tmp_path, {'decoder.weight': torch.zeros(1)})
+
+
+def test_unconverted_detnet_pytorch_file_is_sent_to_the_converter(tmp_path, detnet_state):
+    state = {k.replace('downsample', 'extra_conv'): v for k, v in detnet_state.items()}
+    with pytest.raises(ValueError, match='convert_weights.py'):
+        warm_start(tmp_path, state)
+
+
+def test_missing_file_names_itself_and_the_way_out():
+    net = DetNet(**dict(depth=59, base_channels=WIDTH),
+                 init_cfg=dict(type='Pretrained', checkpoint='nowhere/weights.pth'))  # fmt: skip
+    with pytest.raises(FileNotFoundError, match=r'nowhere/weights.pth.*torchvision://resnet50'):
+        net.init_weights()
+
+
+def test_more_than_tensors_is_never_unpickled(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (print, ('executed',))
+
+    torch.save({'state_dict': Payload()}, tmp_path / 'bad.pth')
+    net = DetNet(depth=59, base_channels=WIDTH)
+    with pytest.raises(Exception, match='(?i)weights.only'):
+        load_pretrained_backbone(net, NEW_LAYERS, str(tmp_path / 'bad.pth'))
+
+
+def test_two_checkpoints_are_refused():
+    with pytest.raises(ValueError, match='one initialiser'):
+        split_pretrained([dict(type='Pretrained', checkpoint=name) for name in 'ab'])
+
+
+def test_other_initialisers_are_kept_beside_the_checkpoint():
+    kaiming = dict(type='Kaiming', layer='Conv2d')
+    others, pretrained = split_pretrained([kaiming, dict(type='Pretrained', checkpoint='a.pth')])
+    assert others == [kaiming]
+    assert pretrained == dict(checkpoint='a.pth')
