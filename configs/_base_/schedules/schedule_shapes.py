@@ -1,0 +1,25 @@
+# 12 epochs from scratch: AdamW, warm-up, cosine decay.
+max_epochs = 12
+base_lr = 1e-3
+
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(
+        type='CosineAnnealingLR',
+        by_epoch=True,
+        T_max=max_epochs,
+        eta_min_ratio=0.01,
+        convert_to_iter_based=True,
+    ),
+]
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=base_lr, weight_decay=0.05),
+    clip_grad=dict(max_norm=10),
+)
+# `--auto-scale-lr` scales the rate by (GPUs * batch size) / base_batch_size.
+auto_scale_lr = dict(enable=False, base_batch_size=8)
