@@ -55,13 +55,15 @@ def load_pretrained_backbone(
     checkpoint: str,
     prefix: str | None = None,
     map_location: str = 'cpu',
+    added_parts: Sequence[str] = (),
 ) -> WeightReport:
     """Load a checkpoint of the backbone itself, or of the ResNet that it extends.
 
     A ResNet file may have layers of the same name as the backbone's new ones, with other
     shapes: torchvision's ``layer4`` has 2048 channels, DetNet's 1024. A file counts as the
     backbone's own if it has the last of ``new_layers``; from any other the new layers are
-    neither taken nor expected. The log says what was loaded, and warns of surprises only.
+    neither taken nor expected. Each of ``added_parts``, which no ResNet has, is expected if the
+    file has something of it. The log says what was loaded, and warns of surprises only.
 
     Args:
         backbone: The network, initialised already.
@@ -70,6 +72,7 @@ def load_pretrained_backbone(
         prefix: What the keys of the backbone begin with in the file. If None, ``backbone.``
             (mmdet's and mmpretrain's models) is recognised by itself.
         map_location: Device on which the file is read.
+        added_parts: Names of layers and modules that stand beside those of ResNet.
 
     Returns:
         What happened to every tensor.
@@ -87,7 +90,8 @@ def load_pretrained_backbone(
         )
     prefix = _find_prefix(state) if prefix is None else prefix
     weights = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-    report = _compare(backbone, weights, new_layers, source=checkpoint)
+    new = _absent_parts(weights, new_layers, added_parts)
+    report = _compare(backbone, weights, new, source=checkpoint)
     report.dropped += [key for key in state if not key.startswith(prefix)]
     if not report.loaded:
         raise ValueError(
@@ -104,8 +108,8 @@ def _read_state_dict(checkpoint: str, map_location: str, name: str) -> Mapping[s
     if '://' not in checkpoint and not Path(checkpoint).is_file():
         raise FileNotFoundError(
             f'{name}: the checkpoint {checkpoint!r} of init_cfg does not exist. To start from a '
-            "ResNet instead, set it to 'torchvision://resnet50' (or resnet101) and train batch "
-            'norm; configs/detnet/README.md lists the ways to get ImageNet weights.'
+            "ResNet instead, set it to 'torchvision://resnet50' (or resnet101); the README in the "
+            "config's folder says what else that needs, and which other weights there are."
         )
     # mmengine leaves the choice to torch, which unpickles anything before 2.6 or where told to.
     with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'):
@@ -131,14 +135,26 @@ def _find_prefix(state: Mapping[str, Tensor]) -> str:
     return BACKBONE_PREFIX if any(key.startswith(BACKBONE_PREFIX) for key in state) else ''
 
 
+def _absent_parts(
+    weights: Mapping[str, Tensor], new_layers: Sequence[str], added_parts: Sequence[str]
+) -> tuple[str, ...]:
+    """List the prefixes of what this kind of checkpoint cannot fill."""
+    parts = [part for part in added_parts if not _has_part(weights, part)]
+    if new_layers and not _has_part(weights, new_layers[-1]):
+        parts += new_layers
+    return tuple(f'{part}.' for part in parts)
+
+
+def _has_part(weights: Mapping[str, Tensor], part: str) -> bool:
+    return any(key.startswith(f'{part}.') for key in weights)
+
+
 def _compare(
-    backbone: nn.Module, weights: Mapping[str, Tensor], new_layers: Sequence[str], source: str
+    backbone: nn.Module, weights: Mapping[str, Tensor], new: tuple[str, ...], source: str
 ) -> WeightReport:
     """Sort the keys of both sides; shapes must agree wherever both have a key."""
     report = WeightReport(source)
     own = backbone.state_dict()
-    is_own_kind = any(key.startswith(f'{new_layers[-1]}.') for key in weights)
-    new = () if is_own_kind else tuple(f'{layer}.' for layer in new_layers)
     for key, value in weights.items():
         if key.startswith(CLASSIFIER_PREFIXES + new):
             report.dropped.append(key)

@@ -1,5 +1,6 @@
 """Backbones."""
 
 from .detnet import DetNet
+from .ipgnet import IPGDetNet, IPGNet, IPGResNeXt
 
-__all__ = ['DetNet']
+__all__ = ['DetNet', 'IPGDetNet', 'IPGNet', 'IPGResNeXt']

@@ -15,7 +15,8 @@ from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import nn
 
 from mmdet_detnet.registry import MODELS
-from mmdet_detnet.weights import load_pretrained_backbone, split_pretrained
+
+from .resnet_extension import ResNetExtension
 
 NUM_STAGES = 5
 # layer1..layer3 are ResNet's; layer4 and layer5 are the paper's stages 5 and 6.
@@ -26,7 +27,7 @@ PROJECTED_LAYERS = {'both': ('layer4', 'layer5'), 'stage5': ('layer4',), 'none':
 
 
 @MODELS.register_module()
-class DetNet(ResNet):
+class DetNet(ResNetExtension, ResNet):
     """DetNet-59 and DetNet-110.
 
     Stages 1 to 4 of the paper are those of ResNet-50 (or ResNet-101). Stages 5 and 6 replace
@@ -81,6 +82,7 @@ class DetNet(ResNet):
     """
 
     arch_settings = {59: (Bottleneck, (3, 4, 6, 3, 3)), 110: (Bottleneck, (3, 4, 23, 3, 3))}
+    replaced_layers = ('layer4', 'layer5')
 
     def __init__(
         self,
@@ -104,14 +106,14 @@ class DetNet(ResNet):
         projection: str = 'both',
         init_cfg: OptMultiConfig = None,
     ) -> None:
-        _check_choice('depth', depth, self.arch_settings)
-        _check_choice('style', style, ('pytorch', 'caffe'))
-        _check_choice('projection', projection, PROJECTED_LAYERS)
-        _check_choice('frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
-        _check_stages(base_channels, out_indices, stage_with_dcn, plugins)
-        init_cfg, self.pretrained_cfg = split_pretrained(init_cfg)
+        self.check_choice('depth', depth, self.arch_settings)
+        self.check_choice('style', style, ('pytorch', 'caffe'))
+        self.check_choice('projection', projection, PROJECTED_LAYERS)
+        self.check_choice('frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
+        self.check_widths_and_outputs(base_channels, out_indices, NUM_STAGES)
+        self.check_stage_flags(stage_with_dcn, plugins, NUM_STAGES)
         super().__init__(
-            depth,
+            depth=depth,
             in_channels=in_channels,
             stem_channels=stem_channels,
             base_channels=base_channels,
@@ -146,26 +148,15 @@ class DetNet(ResNet):
 
     def _add_dilated_stage(self, stage_index: int) -> None:
         """Append stage 5 or 6: stride 1, dilation 2, as wide as the stage before it."""
-        name = f'layer{stage_index + 1}'
-        stage = self.make_res_layer(
-            block=self.block,
-            inplanes=self.inplanes,
+        stage = self.append_stage(
             planes=self.inplanes // self.block.expansion,
             num_blocks=self.stage_blocks[stage_index],
-            stride=1,
             dilation=NEW_STAGE_DILATION,
-            style=self.style,
-            with_cp=self.with_cp,
-            conv_cfg=self.conv_cfg,
-            norm_cfg=self.norm_cfg,
             dcn=self.dcn if self.stage_with_dcn[stage_index] else None,
             plugins=self.make_stage_plugins(self.plugins, stage_index) if self.plugins else None,
-            init_cfg=self._block_init_cfg(),
         )
-        if name in PROJECTED_LAYERS[self.projection]:
+        if self.res_layers[-1] in PROJECTED_LAYERS[self.projection]:
             self._project_shortcut(stage)
-        self.add_module(name, stage)
-        self.res_layers.append(name)
 
     def _project_shortcut(self, stage: ResLayer) -> None:
         """Make the first block a "B": `ResLayer` projects only where stride or width changes."""
@@ -175,62 +166,6 @@ class DetNet(ResNet):
             ),
             build_norm_layer(self.norm_cfg, self.inplanes)[1],
         )
-
-    def _block_init_cfg(self) -> OptConfigType:
-        """Take the initialisation that the parent gave to the blocks it built."""
-        return self.layer1[0].init_cfg
-
-    def train(self, mode: bool = True) -> 'DetNet':
-        """Switch to training, keeping what is frozen in evaluation mode.
-
-        Args:
-            mode: Whether to train (True) or evaluate (False).
-
-        Returns:
-            The network, as torch promises; mmdet's ResNet returns None.
-        """
-        super().train(mode)
-        return self
-
-    def init_weights(self) -> None:
-        """Initialise all layers, then load the checkpoint of ``init_cfg``, if it names one."""
-        first_call = not self.is_init
-        super().init_weights()
-        if self.pretrained_cfg and first_call:
-            load_pretrained_backbone(self, new_layers=('layer4', 'layer5'), **self.pretrained_cfg)
-
-
-def _check_choice(name: str, value: object, allowed: Sequence) -> None:
-    if value not in allowed:
-        raise ValueError(f'DetNet: {name} must be one of {list(allowed)}, got {value!r}.')
-
-
-def _check_stages(
-    base_channels: int,
-    out_indices: Sequence[int],
-    stage_with_dcn: Sequence[bool],
-    plugins: list[dict] | None,
-) -> None:
-    if not isinstance(base_channels, int) or base_channels < 1:
-        raise ValueError(
-            f'DetNet: base_channels must be a positive integer, got {base_channels!r}.'
-        )
-    valid = range(NUM_STAGES)
-    increasing = list(out_indices) == sorted(set(out_indices))
-    if not out_indices or not increasing or not all(index in valid for index in out_indices):
-        raise ValueError(
-            f'DetNet: out_indices must be increasing stage indices of {list(valid)}, '
-            f'got {out_indices!r}.'
-        )
-    if len(stage_with_dcn) != NUM_STAGES:
-        raise ValueError(
-            f'DetNet: stage_with_dcn must have {NUM_STAGES} flags, got {stage_with_dcn!r}.'
-        )
-    for plugin in plugins or []:
-        if len(plugin.get('stages', valid)) != NUM_STAGES:
-            raise ValueError(
-                f"DetNet: plugins' stages must have {NUM_STAGES} flags, got {plugin['stages']!r}."
-            )
 
 
 def _plugins_of_resnet_stages(plugins: list[dict] | None) -> list[dict] | None:

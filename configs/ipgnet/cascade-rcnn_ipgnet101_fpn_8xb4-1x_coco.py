@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/models/cascade-rcnn_ipgnet50_fpn.py',
+    '../_base_/datasets/coco_detection_8xb4.py',
+    '../_base_/schedules/schedule_ipgnet.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    backbone=dict(depth=101, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101'))
+)

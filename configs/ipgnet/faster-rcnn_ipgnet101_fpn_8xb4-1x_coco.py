@@ -1,0 +1,4 @@
+_base_ = './faster-rcnn_ipgnet50_fpn_8xb4-1x_coco.py'
+model = dict(
+    backbone=dict(depth=101, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101'))
+)

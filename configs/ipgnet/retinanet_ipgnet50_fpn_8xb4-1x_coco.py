@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/models/retinanet_ipgnet50_fpn.py',
+    '../_base_/datasets/coco_detection_8xb4.py',
+    '../_base_/schedules/schedule_ipgnet.py',
+    '../_base_/default_runtime.py',
+]

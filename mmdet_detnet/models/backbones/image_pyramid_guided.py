@@ -1,0 +1,147 @@
+"""The mixin that guides a ResNet-like backbone by a pyramid of its input image."""
+
+from collections.abc import Sequence
+from math import prod
+
+from mmengine.model import BaseModule, ModuleDict
+from torch import Tensor
+
+from mmdet_detnet.models.layers.guidance_fusion import FUSION_NAMES, WEIGHTED_FUSIONS, AddFusion
+from mmdet_detnet.models.layers.image_pyramid_guidance import (
+    ImagePyramidTransformation,
+    StageGuidance,
+)
+
+from .resnet_extension import ResNetExtension
+
+GUIDED_STAGES = (1, 2, 3, 4)
+
+
+class ImagePyramidGuided(ResNetExtension):
+    """Mixin for ResNet-like backbones: each fused stage's output takes up the shrunken image.
+
+    The fused output replaces the stage's: it feeds the next stage and is what the network returns.
+
+    Args:
+        fused_stages: Which stages are fused, in increasing order, in the paper's numbering, which
+            is that of ``layer1`` ... ``layer4``: stage 3 is ``layer3``, mmdet's index 2. The paper
+            has 2, 3 and 4, and 3 alone for its comparisons. Empty means none, the trunk alone.
+        share_stem: Whether the shrunken images go through the trunk's own stem, as in the authors'
+            code. If not, each fused stage has its own, as in the paper.
+        guidance_stem_channels: Number of channels of these stems; as many as the trunk's if None,
+            64 as in the authors' code. The paper says "usually 256".
+        fusion: 'add' (addition without weights, which the authors' code ended with and which leaves
+            pretrained activations as they are) or the paper's 'sum', 'product' or 'concat'.
+        fusion_kernel: Kernel of the convolutions in 'sum', 'product' and 'concat', 3 (Fig. 3) or 1.
+            With 3, 'sum' has six times the parameters of ResNet-50.
+        fusion_relu: Whether these convolutions end in a ReLU, as in the authors' code.
+        interpolation: How the image is shrunk, 'bilinear' (paper) or 'nearest' (authors' code).
+        zero_init_guidance: Whether the network starts as the trunk: each transformation then ends
+            in a scale for each channel that starts at zero. Only for ``fusion='add'``, since the
+            others change the trunk's features themselves.
+        in_channels: Number of channels of the image.
+        **kwargs: Arguments of the backbone, all by name.
+    """
+
+    def __init__(
+        self,
+        *,
+        fused_stages: Sequence[int] = (2, 3, 4),
+        share_stem: bool = False,
+        guidance_stem_channels: int | None = None,
+        fusion: str = 'add',
+        fusion_kernel: int = 3,
+        fusion_relu: bool = False,
+        interpolation: str = 'bilinear',
+        zero_init_guidance: bool = False,
+        in_channels: int = 3,
+        **kwargs: object,
+    ) -> None:
+        self.check_indices('fused_stages', fused_stages, GUIDED_STAGES)
+        self.check_choice('fusion', fusion, FUSION_NAMES)
+        self.check_choice('fusion_kernel', fusion_kernel, (1, 3))
+        self.check_choice('interpolation', interpolation, ('bilinear', 'nearest'))
+        self._check_stem(share_stem, guidance_stem_channels)
+        if zero_init_guidance and fusion != 'add':
+            self.reject('zero_init_guidance', zero_init_guidance, f'False with {fusion=}')
+        super().__init__(in_channels=in_channels, **kwargs)
+        self.fused_stages = tuple(fused_stages)
+        self.share_stem = share_stem
+        self.guidance_stem_channels = guidance_stem_channels or self.stem_channels
+        self.fusion = fusion
+        self.fusion_kernel = fusion_kernel
+        self.fusion_relu = fusion_relu
+        self.interpolation = interpolation
+        self.zero_init_guidance = zero_init_guidance
+        self.in_channels = in_channels
+        self.guidance = ModuleDict()
+        for stage in fused_stages:
+            self._add_guidance(stage_index=stage - 1)
+
+    def _check_stem(self, share_stem: bool, channels: int | None) -> None:
+        if channels is None:
+            return
+        if share_stem:
+            self.reject('guidance_stem_channels', channels, "None with share_stem, the trunk's")
+        if not isinstance(channels, int) or channels < 1:
+            self.reject('guidance_stem_channels', channels, 'a positive integer or None')
+
+    def _add_guidance(self, stage_index: int) -> None:
+        """Build the guidance of one stage, as wide as it and with the network's layer configs."""
+        name = self.res_layers[stage_index]
+        planes = getattr(self, name)[-1].planes
+        transformation = ImagePyramidTransformation(
+            planes,
+            in_channels=self.in_channels,
+            stem_channels=self.guidance_stem_channels,
+            share_stem=self.share_stem,
+            zero_init=self.zero_init_guidance,
+            conv_cfg=self.conv_cfg,
+            norm_cfg=self.norm_cfg,
+            block_init_cfg=self.block_init_cfg,
+        )
+        # The stem's stride is 4 on both sides, so the image shrinks by what the stages add to it.
+        self.guidance[name] = StageGuidance(
+            prod(self.strides[: stage_index + 1]),
+            transformation,
+            self._make_fusion(planes * self.block.expansion),
+            interpolation=self.interpolation,
+            with_cp=self.with_cp,
+        )
+        self.added_parts.append(f'guidance.{name}')
+
+    def _make_fusion(self, channels: int) -> BaseModule:
+        if self.fusion == 'add':
+            return AddFusion()
+        return WEIGHTED_FUSIONS[self.fusion](
+            channels,
+            self.fusion_kernel,
+            with_relu=self.fusion_relu,
+            conv_cfg=self.conv_cfg,
+            norm_cfg=self.norm_cfg,
+        )
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Compute the feature maps.
+
+        Args:
+            image: Normalised batch of shape (N, in_channels, H, W), of any size.
+
+        Returns:
+            The outputs of the stages in ``out_indices``, where guided the fused ones, each of
+            shape (N, C, ceil(H / stride), ceil(W / stride)).
+        """
+        features = self._forward_stem(image)
+        outputs = []
+        for index, name in enumerate(self.res_layers):
+            features = getattr(self, name)(features)
+            if name in self.guidance:
+                features = self.guidance[name](image, features, self._forward_stem)
+            if index in self.out_indices:
+                outputs.append(features)
+        return tuple(outputs)
+
+    def _forward_stem(self, image: Tensor) -> Tensor:
+        if self.deep_stem:
+            return self.maxpool(self.stem(image))
+        return self.maxpool(self.relu(self.norm1(self.conv1(image))))

@@ -1,0 +1,169 @@
+"""IPG-Net, a ResNet that sees smaller copies of its input image in its deep stages.
+
+Paper: IPG-Net: Image Pyramid Guidance Network for Small Object Detection,
+https://arxiv.org/abs/1912.00632. The paper links no code; where it is silent, this follows the
+first author's public experiment log (ziming-liu/ObjectDet) or ResNet, as the arguments say.
+"""
+
+from collections.abc import Sequence
+
+from mmdet.models.backbones import ResNet, ResNeXt
+from mmdet.utils import OptMultiConfig
+
+from mmdet_detnet.registry import MODELS
+
+from .detnet import DetNet
+from .image_pyramid_guided import ImagePyramidGuided
+
+NUM_RESNET_STAGES = 4
+MAX_STAGES = 7
+BLOCKS_OF_EXTRA_STAGE = 2
+# Strides and dilations of stages 5, 6 and 7, in the authors' code.
+EXTRA_STRIDES, EXTRA_DILATIONS = (2, 2, 1), (1, 1, 2)
+KEPT_STRIDES, KEPT_DILATIONS = (1, 1, 1), (2, 2, 2)
+
+
+@MODELS.register_module()
+class IPGNet(ImagePyramidGuided, ResNet):
+    """IPG-Net-50 and IPG-Net-101: ResNet with image-pyramid guidance, and up to three more stages.
+
+    For each fused stage, the input is shrunk to a quarter of the stage's stride, turned into
+    features of the stage's shape by a stem and one bottleneck, and fused with the stage's output.
+    The sizes agree for every height and width of the image.
+
+    Stages are counted from 1 in ``fused_stages``, as in the paper, and from 0 in ``out_indices``,
+    as in mmdet: the paper's stage 3 has index 2, stride 16 and 1024 channels.
+
+    The trunk has ResNet's layer names, so that its checkpoints fit; what guides ``layer3`` is
+    ``guidance.layer3``. ``norm_cfg`` and ``norm_eval`` hold for the guidance too. With
+    ``norm_eval`` and weights of a ResNet, its batch norm has the statistics 0 and 1, so it is a
+    learnt scale and shift.
+
+    Args:
+        depth: 50 or 101.
+        num_stages: 4 to 7. Each stage from the fifth on has two bottlenecks of stage 4's width,
+            2048 channels outside and 512 inside, and no guidance.
+        keep_stride: Whether the stages from the fifth on stay at stride 32, with dilation 2: with
+            seven of them the paper's "7(keep)". If not, their strides are 64, 128 and 128.
+        out_indices: Which stages to return, in increasing order, of 0 ... ``num_stages - 1``; the
+            last one must be among them if it is not a ResNet's.
+        frozen_stages: Number of trunk stages that are not trained, the stem always with them; -1
+            freezes nothing. The guidance is never frozen, except a shared stem; a ``paramwise_cfg``
+            with ``custom_keys={'backbone.guidance': dict(lr_mult=0, decay_mult=0)}`` holds it.
+        base_channels: Width of the first stage's bottlenecks; others than 64 scale all of them.
+        style: Which convolution of a stride-2 bottleneck has the stride: 'pytorch' the 3x3 one,
+            'caffe' the first 1x1 one.
+        stage_with_dcn: For each of the first four stages, whether ``dcn`` applies to it.
+        plugins: Plugin layers of the blocks, as in mmdet's ResNet; the ``stages`` of a plugin are
+            four flags.
+        init_cfg: Initialisation; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
+            initialises as None does, then loads what the checkpoint has on top: an IPG-Net whole, a
+            ResNet (torchvision's, mmdet's or mmpretrain's) into the trunk.
+        **kwargs: Those of the guidance, :class:`ImagePyramidGuided` (``fused_stages``,
+            ``share_stem``, ``guidance_stem_channels``, ``fusion``, ``fusion_kernel``,
+            ``fusion_relu``, ``interpolation``, ``zero_init_guidance``), and the other ones of
+            mmdet's ResNet (``in_channels``, ``stem_channels``, ``deep_stem``, ``avg_down``,
+            ``conv_cfg``, ``norm_cfg``, ``norm_eval``, ``dcn``, ``with_cp``, ...).
+
+    Raises:
+        ValueError: If an argument is outside what is listed here or there.
+
+    Example:
+        >>> net = IPGNet(depth=50)
+        >>> [tuple(c.shape) for c in net(torch.rand(1, 3, 200, 333))]
+        [(1, 256, 50, 84), (1, 512, 25, 42), (1, 1024, 13, 21), (1, 2048, 7, 11)]
+    """
+
+    depths = (50, 101)
+
+    def __init__(
+        self,
+        depth: int,
+        num_stages: int = NUM_RESNET_STAGES,
+        keep_stride: bool = False,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        base_channels: int = 64,
+        style: str = 'pytorch',
+        stage_with_dcn: Sequence[bool] = (False,) * NUM_RESNET_STAGES,
+        plugins: list[dict] | None = None,
+        init_cfg: OptMultiConfig = None,
+        **kwargs: object,
+    ) -> None:
+        self.check_choice('depth', depth, self.depths)
+        self.check_choice('num_stages', num_stages, range(NUM_RESNET_STAGES, MAX_STAGES + 1))
+        self.check_choice('style', style, ('pytorch', 'caffe'))
+        self.check_choice('frozen_stages', frozen_stages, range(-1, num_stages + 1))
+        self.check_widths_and_outputs(base_channels, out_indices, num_stages)
+        self.check_stage_flags(stage_with_dcn, plugins, NUM_RESNET_STAGES)
+        self._check_extra_stages(num_stages, keep_stride, out_indices)
+        super().__init__(
+            depth=depth,
+            out_indices=(0,),
+            base_channels=base_channels,
+            style=style,
+            stage_with_dcn=tuple(stage_with_dcn),
+            plugins=plugins,
+            init_cfg=init_cfg,
+            **kwargs,
+        )
+        # The parent knows at most four stages: it built these, the rest is set here.
+        self.num_stages = num_stages
+        self.out_indices = tuple(out_indices)
+        self.frozen_stages = frozen_stages
+        self._append_extra_stages(num_stages - NUM_RESNET_STAGES, keep_stride)
+        self._freeze_stages()
+
+    def _check_extra_stages(
+        self, num_stages: int, keep_stride: bool, out_indices: Sequence[int]
+    ) -> None:
+        if num_stages == NUM_RESNET_STAGES:
+            if keep_stride:
+                self.reject('keep_stride', keep_stride, f'False with {num_stages=}')
+        elif out_indices[-1] != num_stages - 1:
+            self.reject('out_indices', out_indices, f'up to {num_stages - 1} with {num_stages=}')
+
+    def _append_extra_stages(self, number: int, keep_stride: bool) -> None:
+        strides, dilations = (
+            (KEPT_STRIDES, KEPT_DILATIONS) if keep_stride else (EXTRA_STRIDES, EXTRA_DILATIONS)
+        )
+        for stride, dilation in list(zip(strides, dilations, strict=True))[:number]:
+            self.append_stage(
+                planes=self.inplanes // self.block.expansion,
+                num_blocks=BLOCKS_OF_EXTRA_STAGE,
+                stride=stride,
+                dilation=dilation,
+            )
+            self.added_parts.append(self.res_layers[-1])
+
+
+@MODELS.register_module()
+class IPGResNeXt(IPGNet, ResNeXt):
+    """IPG-Net with mmdet's ResNeXt as its trunk; the guidance keeps plain bottlenecks.
+
+    Args:
+        groups: Number of groups of the trunk's 3x3 convolutions.
+        base_width: Width of a group in the first stage's bottlenecks.
+        **kwargs: Arguments of :class:`IPGNet`.
+
+    Raises:
+        ValueError: If an argument is outside what is listed there.
+    """
+
+    def __init__(self, groups: int = 1, base_width: int = 4, **kwargs: object) -> None:
+        super().__init__(groups=groups, base_width=base_width, **kwargs)
+
+
+@MODELS.register_module()
+class IPGDetNet(ImagePyramidGuided, DetNet):
+    """DetNet with image-pyramid guidance, which is in neither paper.
+
+    Stages are counted as in IPG-Net, so ``fused_stages=(2, 3, 4)`` means ``layer2`` ... ``layer4``,
+    DetNet's C3, C4 and C5. C5 has stride 16, so it gets the same level of the pyramid as C4.
+
+    Args:
+        **kwargs: Arguments of :class:`ImagePyramidGuided` and of :class:`DetNet`, all by name.
+
+    Raises:
+        ValueError: If an argument is outside what is listed there.
+    """

@@ -1,0 +1,143 @@
+"""What backbones that add stages or modules to mmdet's ResNet have in common."""
+
+from collections.abc import Container, Sequence
+
+from mmdet.models.layers import ResLayer
+from mmdet.utils import OptConfigType, OptMultiConfig
+from torch import nn
+
+from mmdet_detnet.weights import load_pretrained_backbone, split_pretrained
+
+
+class ResNetExtension:
+    """Mixin for mmdet's ResNet and its subclasses: further stages, warm start, checked arguments.
+
+    It stands before ResNet among the bases, and passes all arguments but ``init_cfg`` on.
+
+    Args:
+        init_cfg: Initialisation; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
+            initialises as None does, then loads what the checkpoint has on top, see
+            :func:`mmdet_detnet.weights.load_pretrained_backbone`.
+        **kwargs: Arguments of the ResNet, all by name.
+
+    Attributes:
+        replaced_layers: Names of layers that are not those which ResNet has by the same names.
+        added_parts: Names of layers and modules that ResNet has not.
+    """
+
+    replaced_layers: tuple[str, ...] = ()
+
+    def __init__(self, *, init_cfg: OptMultiConfig = None, **kwargs: object) -> None:
+        others, pretrained_cfg = split_pretrained(init_cfg)
+        super().__init__(init_cfg=others, **kwargs)
+        self.pretrained_cfg = pretrained_cfg
+        self.added_parts: list[str] = []
+
+    def append_stage(
+        self,
+        planes: int,
+        num_blocks: int,
+        stride: int = 1,
+        dilation: int = 1,
+        dcn: OptConfigType = None,
+        plugins: list[dict] | None = None,
+    ) -> ResLayer:
+        """Add a stage after the last one, with the settings that the others have.
+
+        Args:
+            planes: Width inside the bottlenecks; the output is four times as wide.
+            num_blocks: Number of bottlenecks.
+            stride: Stride of the first bottleneck.
+            dilation: Dilation of all 3x3 convolutions.
+            dcn: Config of the deformable convolution that replaces these, or None.
+            plugins: Plugin layers of the blocks, as mmdet's ``make_stage_plugins`` returns them.
+
+        Returns:
+            The stage, which is the network's already.
+        """
+        stage = self.make_res_layer(
+            block=self.block,
+            inplanes=self.inplanes,
+            planes=planes,
+            num_blocks=num_blocks,
+            stride=stride,
+            dilation=dilation,
+            style=self.style,
+            avg_down=self.avg_down,
+            with_cp=self.with_cp,
+            conv_cfg=self.conv_cfg,
+            norm_cfg=self.norm_cfg,
+            dcn=dcn,
+            plugins=plugins,
+            init_cfg=self.block_init_cfg,
+        )
+        self.inplanes = planes * self.block.expansion
+        self.strides = (*self.strides, stride)
+        self.dilations = (*self.dilations, dilation)
+        name = f'layer{len(self.res_layers) + 1}'
+        self.add_module(name, stage)
+        self.res_layers.append(name)
+        return stage
+
+    @property
+    def block_init_cfg(self) -> OptConfigType:
+        """The initialisation that ResNet gave to the blocks it built."""
+        return self.layer1[0].init_cfg
+
+    def train(self, mode: bool = True) -> nn.Module:
+        """Switch to training, keeping what is frozen in evaluation mode.
+
+        Args:
+            mode: Whether to train (True) or evaluate (False).
+
+        Returns:
+            The network, as torch promises; mmdet's ResNet returns None.
+        """
+        super().train(mode)
+        return self
+
+    def init_weights(self) -> None:
+        """Initialise all layers, then load the checkpoint of ``init_cfg``, if it names one."""
+        first_call = not self.is_init
+        super().init_weights()
+        if self.pretrained_cfg and first_call:
+            load_pretrained_backbone(
+                self,
+                new_layers=self.replaced_layers,
+                added_parts=self.added_parts,
+                **self.pretrained_cfg,
+            )
+
+    def check_choice(self, name: str, value: object, allowed: Container) -> None:
+        """Raise ValueError, with the argument's name, unless the value is an allowed one."""
+        if value not in list(allowed):
+            self.reject(name, value, f'one of {list(allowed)}')
+
+    def check_indices(self, name: str, values: object, allowed: Sequence[int]) -> None:
+        """Raise ValueError unless the values are allowed ones, in increasing order."""
+        if not isinstance(values, Sequence) or list(values) != sorted(set(values) & set(allowed)):
+            self.reject(name, values, f'increasing numbers of {list(allowed)}')
+
+    def check_widths_and_outputs(
+        self, base_channels: int, out_indices: Sequence[int], num_stages: int
+    ) -> None:
+        """Raise ValueError unless there is a width, and at least one of the stages is returned."""
+        if not isinstance(base_channels, int) or base_channels < 1:
+            self.reject('base_channels', base_channels, 'a positive integer')
+        self.check_indices('out_indices', out_indices, range(num_stages))
+        if not out_indices:
+            self.reject('out_indices', out_indices, 'at least one stage')
+
+    def check_stage_flags(
+        self, stage_with_dcn: Sequence[bool], plugins: list[dict] | None, num_stages: int
+    ) -> None:
+        """Raise ValueError unless each optional layer has one flag a stage."""
+        if len(stage_with_dcn) != num_stages:
+            self.reject('stage_with_dcn', stage_with_dcn, f'{num_stages} flags')
+        for plugin in plugins or []:
+            if len(plugin.get('stages', range(num_stages))) != num_stages:
+                self.reject("plugins' stages", plugin['stages'], f'{num_stages} flags')
+
+    def reject(self, name: str, value: object, allowed: str) -> None:
+        """Raise the ValueError of a wrong argument."""
+        raise ValueError(f'{type(self).__name__}: {name} must be {allowed}, got {value!r}.')

@@ -1,0 +1,150 @@
+"""Image-pyramid guidance of one backbone stage: shrunken image, transformation, fusion.
+
+Paper: IPG-Net: Image Pyramid Guidance Network for Small Object Detection,
+https://arxiv.org/abs/1912.00632, sections 3.3 to 3.5, Fig. 1 and 2. Where the paper is silent
+(batch norm, width of the bottleneck, the last ReLU), these are ResNet's own layers, as in the first
+author's experiment log (ziming-liu/ObjectDet), which differs from the paper in places.
+"""
+
+from collections.abc import Callable
+
+import torch
+from mmcv.cnn import ConvModule
+from mmdet.models.backbones.resnet import Bottleneck
+from mmdet.models.layers import ResLayer
+from mmdet.utils import ConfigType, OptConfigType
+from mmengine.model import BaseModule, Sequential
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+
+def shrink_image(image: Tensor, factor: int, interpolation: str = 'bilinear') -> Tensor:
+    """Make one level of the image pyramid, directly from the image.
+
+    The sizes are rounded up, as the strides of ResNet round them: so the features of the shrunken
+    image have the size of the stage's for every image.
+
+    Args:
+        image: Batch of shape (N, C, H, W).
+        factor: How many times smaller the level is; 1 is the image itself.
+        interpolation: 'bilinear' (without antialiasing) or 'nearest'.
+
+    Returns:
+        The level, of shape (N, C, ceil(H / factor), ceil(W / factor)).
+    """
+    if factor == 1:
+        return image
+    height, width = image.shape[-2], image.shape[-1]
+    size = ((height + factor - 1) // factor, (width + factor - 1) // factor)
+    align_corners = False if interpolation == 'bilinear' else None
+    return F.interpolate(image, size=size, mode=interpolation, align_corners=align_corners)
+
+
+class ImagePyramidTransformation(BaseModule):
+    """IPG transformation module: a stem as ResNet's and one bottleneck, at a quarter of the size.
+
+    Args:
+        planes: Width inside the bottleneck; the output is four times as wide.
+        in_channels: Number of channels of the image.
+        stem_channels: Number of channels of the stem.
+        share_stem: Whether the stem is another module's, which each call brings along.
+        zero_init: Whether the output starts at zero. A scale for each channel, which is learnt and
+            starts at zero, is then the last layer. The norm layers cannot do it: with both addends
+            of the bottleneck at zero, its last ReLU would pass no gradient, ever.
+        conv_cfg: Config of the convolutions; plain ones if None.
+        norm_cfg: Config of the normalisation layers.
+        block_init_cfg: Initialisation of the bottleneck, beside that of the whole network.
+    """
+
+    def __init__(
+        self,
+        planes: int,
+        in_channels: int = 3,
+        stem_channels: int = 64,
+        share_stem: bool = False,
+        zero_init: bool = False,
+        conv_cfg: OptConfigType = None,
+        norm_cfg: ConfigType = dict(type='BN'),  # noqa: B006
+        block_init_cfg: OptConfigType = None,
+    ) -> None:
+        super().__init__()
+        layers = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        if not share_stem:
+            self.stem = Sequential(
+                ConvModule(
+                    in_channels, stem_channels, 7, stride=2, padding=3, bias=False, **layers
+                ),
+                nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+            )
+        self.share_stem = share_stem
+        self.bottleneck = ResLayer(
+            Bottleneck, stem_channels, planes, num_blocks=1, init_cfg=block_init_cfg, **layers
+        )
+        out_channels = planes * Bottleneck.expansion
+        self.scale = nn.Parameter(torch.zeros(out_channels, 1, 1)) if zero_init else None
+
+    def forward(self, image: Tensor, stem: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Turn a level of the pyramid into features.
+
+        Args:
+            image: The level, of shape (N, in_channels, H, W).
+            stem: The shared stem, if ``share_stem``.
+
+        Returns:
+            Features of shape (N, 4 * planes, ceil(H / 4), ceil(W / 4)).
+        """
+        stem = stem if self.share_stem else self.stem
+        features = self.bottleneck(stem(image))
+        return features if self.scale is None else features * self.scale
+
+
+class StageGuidance(BaseModule):
+    """Guidance of one stage of a backbone.
+
+    Args:
+        shrink_factor: How many times smaller than the image the stage's level of the pyramid is: a
+            quarter of the stage's stride.
+        transformation: What turns the level into features of the stage's shape.
+        fusion: What fuses these with the stage's features, see :mod:`.guidance_fusion`.
+        interpolation: How the image is shrunk, 'bilinear' or 'nearest'.
+        with_cp: Whether activations are recomputed in the backward pass, to save memory.
+    """
+
+    def __init__(
+        self,
+        shrink_factor: int,
+        transformation: ImagePyramidTransformation,
+        fusion: nn.Module,
+        interpolation: str = 'bilinear',
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__()
+        self.shrink_factor = shrink_factor
+        self.transformation = transformation
+        self.fusion = fusion
+        self.interpolation = interpolation
+        self.with_cp = with_cp
+
+    def forward(
+        self, image: Tensor, features: Tensor, stem: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """Fuse the stage's features with those of the shrunken image.
+
+        Args:
+            image: The backbone's input, of shape (N, in_channels, H, W).
+            features: The stage's output, of shape (N, C, h, w).
+            stem: The shared stem, if the transformation has none of its own.
+
+        Returns:
+            What replaces the stage's output, of the same shape.
+        """
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(self._guide, image, features, stem, use_reentrant=False)
+        return self._guide(image, features, stem)
+
+    def _guide(
+        self, image: Tensor, features: Tensor, stem: Callable[[Tensor], Tensor] | None
+    ) -> Tensor:
+        level = shrink_image(image, self.shrink_factor, self.interpolation)
+        return self.fusion(self.transformation(level, stem), features)
