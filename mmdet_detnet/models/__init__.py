@@ -1,5 +1,6 @@
 """Detection modules; importing this package registers all of them."""
 
-from .backbones import DetNet
+from .backbones import DetNet, IPGDetNet, IPGNet, IPGResNeXt
+from .dense_heads import ConfidenceRetinaHead
 
-__all__ = ['DetNet']
+__all__ = ['ConfidenceRetinaHead', 'DetNet', 'IPGDetNet', 'IPGNet', 'IPGResNeXt']

@@ -62,7 +62,7 @@ def config_file(tmp_path_factory):
 
 def start(config_file, work_dir, *options):
     command = [sys.executable, str(TRAIN), str(config_file), '--work-dir', str(work_dir), *options]
-    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': '-1'}
+    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': '-1', 'OMP_WAIT_POLICY': 'passive'}
     return subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True
     )

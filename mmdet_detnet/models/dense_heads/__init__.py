@@ -1,0 +1,5 @@
+"""Dense heads."""
+
+from .confidence_retina_head import ConfidenceRetinaHead
+
+__all__ = ['ConfidenceRetinaHead']
