@@ -1,0 +1,136 @@
+"""A detector of a config, ready to be timed: its weights, its inputs, its two actions."""
+
+from dataclasses import dataclass
+
+import torch
+from mmdet.models.dense_heads import RetinaHead
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from torch import nn
+
+# A typical COCO image holds about seven objects.
+NUM_BOXES = 7
+# Enough for labels of any detector with two classes and more.
+NUM_CLASSES = 2
+
+
+@dataclass
+class Workload:
+    """What every detector of a comparison is given.
+
+    Attributes:
+        height: Height of the images, in pixels.
+        width: Width of the images, in pixels.
+        batch: Number of images.
+        candidates: How many pairs of anchor and class exceed the score threshold in each image
+            of a one-stage detector. Random weights would give none, and no work to NMS.
+        seed: Seed of weights, images and boxes.
+    """
+
+    height: int = 800
+    width: int = 1333
+    batch: int = 1
+    candidates: int = 2000
+    seed: int = 0
+
+
+def build_detector(config: Config, workload: Workload, device: torch.device) -> nn.Module:
+    """Build the detector of a config with random weights.
+
+    Args:
+        config: A config with a ``model``.
+        workload: Gives the seed.
+        device: Where it goes.
+
+    Returns:
+        The detector, in evaluation mode.
+    """
+    init_default_scope(config.get('default_scope', 'mmdet'))
+    torch.manual_seed(workload.seed)
+    detector = revert_sync_batchnorm(MODELS.build(config.model)).to(device)
+    detector.eval()
+    return detector
+
+
+def share_weights(detector: nn.Module, reference: nn.Module) -> None:
+    """Give a detector the weights of another wherever names and shapes agree.
+
+    Args:
+        detector: Takes the weights.
+        reference: Gives them.
+    """
+    own = detector.state_dict()
+    shared = {
+        key: value
+        for key, value in reference.state_dict().items()
+        if key in own and own[key].shape == value.shape
+    }
+    detector.load_state_dict(shared, strict=False)
+
+
+def make_batch(detector: nn.Module, workload: Workload, device: torch.device) -> dict:
+    """Make preprocessed images with boxes and labels, and masks where the detector wants them.
+
+    Args:
+        detector: Its data preprocessor pads and normalises.
+        workload: Size and number of the images.
+        device: Where the batch goes.
+
+    Returns:
+        ``inputs`` of shape (batch, 3, H, W) and ``data_samples``.
+    """
+    images = demo_mm_inputs(
+        workload.batch,
+        (3, workload.height, workload.width),
+        num_items=[NUM_BOXES] * workload.batch,
+        num_classes=NUM_CLASSES,
+        with_mask=detector.with_mask,
+        device=str(device),
+    )
+    return detector.data_preprocessor(images, training=True)
+
+
+@torch.no_grad()
+def raise_scores(detector: nn.Module, batch: dict, candidates: int) -> None:
+    """Shift the class bias of a one-stage detector until enough anchors exceed the threshold.
+
+    Args:
+        detector: A detector whose ``bbox_head`` is a RetinaHead; any other is left alone.
+        batch: What it will be timed on.
+        candidates: How many pairs of anchor and class shall exceed ``score_thr`` in an image.
+    """
+    head = getattr(detector, 'bbox_head', None)
+    if not isinstance(head, RetinaHead):
+        return
+    scores = torch.cat([level.flatten(1) for level in detector(**batch, mode='tensor')[0]], dim=1)
+    threshold = torch.logit(torch.tensor(head.test_cfg.score_thr))
+    lowest = scores.topk(min(candidates, scores.shape[1]), dim=1).values[:, -1].min()
+    head.retina_cls.bias += threshold - lowest.cpu().to(head.retina_cls.bias)
+
+
+def train_step(detector: nn.Module, optimizer: torch.optim.Optimizer, batch: dict) -> None:
+    """Run the losses, the backward pass and the optimiser's step.
+
+    Args:
+        detector: In training mode.
+        optimizer: Of its parameters.
+        batch: Of :func:`make_batch`.
+    """
+    loss, _ = detector.parse_losses(detector(**batch, mode='loss'))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+@torch.no_grad()
+def predict(detector: nn.Module, batch: dict) -> None:
+    """Run the network and the post-processing.
+
+    Args:
+        detector: In evaluation mode.
+        batch: Of :func:`make_batch`.
+    """
+    detector(**batch, mode='predict')

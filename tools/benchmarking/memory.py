@@ -1,0 +1,56 @@
+"""Peak memory of one detector, in a process of its own."""
+
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar('Result')
+KIBIBYTE, MEBIBYTE = 2**10, 2**20
+
+
+def run_alone(function: Callable[..., Result], *arguments: object) -> Result:
+    """Call a function in a fresh process, so that no memory of others counts.
+
+    Args:
+        function: A function of a module.
+        *arguments: Its arguments, which can be pickled.
+
+    Returns:
+        What it returns.
+    """
+    with multiprocessing.get_context('spawn').Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+class PeakMemory:
+    """The most memory that was in use since this object was made.
+
+    On a GPU it is what torch's allocator handed out, on the CPU how far the resident memory of
+    the process grew.
+
+    Args:
+        device: Whose memory to watch.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.start = 0 if device.type == 'cuda' else _status('VmRSS')
+
+    def mebibytes(self) -> float:
+        """Read the peak.
+
+        Returns:
+            Its size in MiB.
+        """
+        if self.device.type == 'cuda':
+            return torch.cuda.max_memory_allocated(self.device) / MEBIBYTE
+        return (_status('VmHWM') - self.start) / MEBIBYTE
+
+
+def _status(field: str) -> int:
+    """Read a size from Linux's account of this process; getrusage would include the parent's."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * KIBIBYTE
