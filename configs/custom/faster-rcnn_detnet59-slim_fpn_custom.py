@@ -7,7 +7,7 @@ max_epochs = 60
 _base_ = [
     '../_base_/models/faster-rcnn_detnet59-slim_fpn.py',
     '../_base_/datasets/custom_detection.py',
-    '../_base_/schedules/schedule_shapes.py',
+    '../_base_/schedules/schedule_adamw_cosine.py',
     '../_base_/default_runtime.py',
 ]
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)

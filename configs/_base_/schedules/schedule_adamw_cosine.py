@@ -1,4 +1,5 @@
-# 12 epochs from scratch: AdamW, warm-up, cosine decay.
+# From scratch: AdamW, warm-up, cosine decay. A config of another length sets both, `max_epochs` and
+# the decay's `T_max`.
 max_epochs = 12
 base_lr = 1e-3
 

@@ -1,0 +1,24 @@
+# Two commands on a fresh Linux machine (Python 3.10-3.12, gcc, g++): `make demo` and `make test`.
+PYTHON ?= python3
+VENV_PYTHON := .venv/bin/python
+
+.PHONY: help setup demo test lint clean
+
+help:
+	@echo 'make demo | test | lint | setup | clean   (the first makes .venv: 10 to 20 minutes, once)'
+
+setup:
+	@PYTHONPATH='$(CURDIR)/tools' $(PYTHON) -m environment_setup
+
+demo: setup
+	$(VENV_PYTHON) tools/demo/run_demo.py
+
+lint: setup
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+
+test: lint
+	$(VENV_PYTHON) -m pytest
+
+clean: # keeps the compiled mmcv in ~/.cache/mmdet_detnet
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

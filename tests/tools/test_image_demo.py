@@ -1,0 +1,91 @@
+import json
+import shutil
+import sys
+
+import cv2
+import image_demo
+import pytest
+
+
+@pytest.fixture(scope='module')
+def run_demo(tiny_detector):
+    """Run the command line in this process and return its exit status."""
+
+    def run(*arguments):
+        config, checkpoint = map(str, tiny_detector)
+        arguments = ['image_demo.py', config, checkpoint, '--device', 'cpu', *map(str, arguments)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, 'argv', arguments)
+            return image_demo.main()
+
+    return run
+
+
+@pytest.fixture
+def photos(shapes_root, tmp_path):
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    shutil.copy(shapes_root / 'val/000000.png', folder / 'good.png')
+    return folder
+
+
+def read_predictions(out_dir):
+    return json.loads((out_dir / 'predictions.json').read_text())
+
+
+def test_good_missing_and_broken_image(run_demo, photos, tmp_path, capsys):
+    good, broken, missing = (photos / f'{name}.png' for name in ('good', 'broken', 'missing'))
+    broken.write_bytes(good.read_bytes()[:2000])
+    assert run_demo(missing, broken, good, '--out-dir', tmp_path / 'out', '--score-thr', 0) == 1
+    errors = capsys.readouterr().err
+    assert f'{missing}: no such file' in errors
+    assert f'{broken}: cannot be read as an image' in errors
+    predictions = read_predictions(tmp_path / 'out')
+    assert predictions['failed'] == [str(missing), str(broken)]
+    assert [image['path'] for image in predictions['images']] == [str(good)]
+    assert cv2.imread(str(tmp_path / 'out/vis/good.png')).shape == (160, 160, 3)
+
+
+def test_detections_are_named_boxes_in_the_image(run_demo, photos, tmp_path):
+    assert run_demo(photos, '--out-dir', tmp_path / 'out', '--score-thr', 0) == 0
+    (image,) = read_predictions(tmp_path / 'out')['images']
+    assert image['detections']
+    for detection in image['detections']:
+        assert detection['label'] in ('circle', 'square', 'triangle')
+        left, top, right, bottom = detection['bbox']
+        assert 0 <= left <= right <= 160
+        assert 0 <= top <= bottom <= 160
+
+
+def test_score_threshold_holds_for_the_json(run_demo, photos, tmp_path):
+    run_demo(photos, '--out-dir', tmp_path / 'all', '--score-thr', 0)
+    (image,) = read_predictions(tmp_path / 'all')['images']
+    scores = sorted(detection['score'] for detection in image['detections'])
+    threshold = scores[len(scores) // 2]
+    run_demo(photos, '--out-dir', tmp_path / 'some', '--score-thr', threshold)
+    (image,) = read_predictions(tmp_path / 'some')['images']
+    kept = sorted(detection['score'] for detection in image['detections'])
+    assert kept == [score for score in scores if score > threshold]
+
+
+def test_images_of_one_name_keep_their_folders(run_demo, photos, tmp_path):
+    for folder in ('a', 'b'):
+        (photos / folder).mkdir()
+        shutil.copy(photos / 'good.png', photos / folder / 'same.png')
+    assert run_demo(photos / '*' / '*.png', '--out-dir', tmp_path / 'out') == 0
+    pictures = {path.relative_to(tmp_path) for path in (tmp_path / 'out/vis').rglob('*.png')}
+    assert {str(path) for path in pictures} == {'out/vis/a/same.png', 'out/vis/b/same.png'}
+
+
+@pytest.mark.parametrize('pattern', ['', '*.jpg'])
+def test_no_image_is_an_error(run_demo, tmp_path, capsys, pattern):
+    (tmp_path / 'notes.txt').touch()
+    with pytest.raises(SystemExit) as stop:
+        run_demo(tmp_path / pattern)
+    assert stop.value.code == 2
+    assert f'No image found: {tmp_path / pattern}' in capsys.readouterr().err
+
+
+def test_missing_checkpoint_is_named(tiny_detector, photos):
+    with pytest.raises(FileNotFoundError, match=r'No such file: absent\.pth'):
+        image_demo.detect_images(tiny_detector[0], 'absent.pth', [photos / 'good.png'], 'out')
