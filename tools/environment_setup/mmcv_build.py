@@ -92,7 +92,7 @@ def announce(target: Target, continued: bool, log: Path) -> None:
     if target.cuda:
         duration = f'with CUDA {target.cuda}, which can take an hour'
     else:
-        duration = 'for the CPU, which takes about 5 to 8 minutes on 2 cores'
+        duration = 'for the CPU, which takes about 6 to 12 minutes on 2 cores'
     say(f'Compiling mmcv {MMCV_VERSION} {duration}, once. The output goes to {log}')
     if continued:
         say('What an earlier run compiled is used.')
