@@ -4,6 +4,10 @@ import pytest
 import torch
 from mmdet.utils import register_all_modules
 
+# The tensors are small: more threads cost more than they give, and wait by spinning where other
+# programs want the cores.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(scope='session', autouse=True)
 def mmdet_scope():
