@@ -8,10 +8,11 @@ from mmdet.models import ResNet
 from mmengine.logging import MMLogger
 
 from mmdet_detnet.models import DetNet
-from mmdet_detnet.weights import load_pretrained_backbone, split_pretrained
+from mmdet_detnet.weights import load_pretrained_backbone, pretrained, split_pretrained
 
 WIDTH = 8
 NEW_LAYERS = ('layer4', 'layer5')
+CONV1 = torch.zeros(WIDTH, 3, 7, 7)
 
 
 @pytest.fixture(scope='module')
@@ -150,3 +151,29 @@ def test_other_initialisers_are_kept_beside_the_checkpoint():
     others, pretrained = split_pretrained([kaiming, dict(type='Pretrained', checkpoint='a.pth')])
     assert others == [kaiming]
     assert pretrained == dict(checkpoint='a.pth')
+
+
+@pytest.fixture
+def requested(monkeypatch):
+    """Catch which checkpoint mmengine is asked for, where torchvision is not installed."""
+    asked = []
+    monkeypatch.setattr(pretrained, 'find_spec', lambda name: None)
+    monkeypatch.setattr(
+        pretrained.CheckpointLoader,
+        'load_checkpoint',
+        lambda checkpoint, *args, **kwargs: asked.append(checkpoint) or {'conv1.weight': CONV1},
+    )
+    return asked
+
+
+def test_torchvision_name_is_resolved_without_torchvision(requested):
+    net = DetNet(depth=59, base_channels=WIDTH)
+    load_pretrained_backbone(net, NEW_LAYERS, 'torchvision://resnet50')
+    assert requested == ['https://download.pytorch.org/models/resnet50-0676ba61.pth']
+
+
+def test_unknown_torchvision_name_is_refused(requested):
+    net = DetNet(depth=59, base_channels=WIDTH)
+    with pytest.raises(ValueError, match='torchvision://resnet51'):
+        load_pretrained_backbone(net, NEW_LAYERS, 'torchvision://resnet51')
+    assert not requested
