@@ -5,7 +5,6 @@ import logging
 import pytest
 import torch
 from mmdet.models import ResNet
-from mmengine.logging import MMLogger
 
 from mmdet_detnet.models import DetNet
 from mmdet_detnet.weights import load_pretrained_backbone, pretrained, split_pretrained
@@ -27,16 +26,6 @@ def detnet_state():
     """Make a whole DetNet-59, likewise."""
     state = DetNet(depth=59, base_channels=WIDTH).state_dict()
     return {key: torch.full_like(value, 7) for key, value in state.items()}
-
-
-@pytest.fixture
-def log(caplog):
-    """Catch what mmengine's logger prints."""
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    caplog.set_level(logging.INFO)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def warm_start(tmp_path, content, **settings):

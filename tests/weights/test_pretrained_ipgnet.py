@@ -5,21 +5,10 @@ import logging
 import pytest
 import torch
 from mmdet.models import ResNet
-from mmengine.logging import MMLogger
 
 from mmdet_detnet.models import DetNet, IPGDetNet, IPGNet
 
 WIDTH = 8
-
-
-@pytest.fixture
-def log(caplog):
-    """Catch what mmengine's logger prints."""
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    caplog.set_level(logging.INFO)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def weights_of(net_class, depth=50, **settings):
