@@ -2,5 +2,15 @@
 
 from .backbones import DetNet, IPGDetNet, IPGNet, IPGResNeXt
 from .dense_heads import ConfidenceRetinaHead
+from .roi_heads import CascadeDoubleHeadRoIHead, DoubleConvFCBBoxHead, DoubleHeadRoIHead
 
-__all__ = ['ConfidenceRetinaHead', 'DetNet', 'IPGDetNet', 'IPGNet', 'IPGResNeXt']
+__all__ = [
+    'CascadeDoubleHeadRoIHead',
+    'ConfidenceRetinaHead',
+    'DetNet',
+    'DoubleConvFCBBoxHead',
+    'DoubleHeadRoIHead',
+    'IPGDetNet',
+    'IPGNet',
+    'IPGResNeXt',
+]

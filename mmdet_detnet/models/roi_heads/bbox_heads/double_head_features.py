@@ -1,0 +1,158 @@
+"""The fc-head and the conv-head of Double-Head R-CNN, each on its own task.
+
+Paper: Rethinking Classification and Localization for Object Detection,
+https://arxiv.org/abs/1904.06493. The authors' code is a fork of maskrcnn-benchmark,
+https://github.com/wuyuebupt/doubleheadsrcnn (commit a744b41).
+"""
+
+import torch
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
+from mmdet.models.roi_heads.bbox_heads import DoubleConvFCBBoxHead as PlainDoubleConvFCBBoxHead
+from mmdet.models.roi_heads.bbox_heads.double_bbox_head import BasicResBlock
+from mmdet.utils import ConfigType, OptConfigType
+from mmengine.model import ModuleList
+from torch import Tensor
+
+from mmdet_detnet.models.layers import GroupedNonLocal
+
+# Arguments of BBoxHead that its predictors depend on, besides the losses.
+PREDICTOR_OPTIONS = (
+    'num_classes',
+    'bbox_coder',
+    'predict_box_type',
+    'reg_class_agnostic',
+    'reg_decoded_bbox',
+    'cls_predictor_cfg',
+    'reg_predictor_cfg',
+)
+# On a CPU, the conv-head is quickest on as many RoIs as the caches hold.
+CPU_CHUNK_SIZE = 100
+
+
+class DoubleHeadFeatures(PlainDoubleConvFCBBoxHead):
+    """MMDetection's ``DoubleConvFCBBoxHead`` with all its arguments at work, and non-local blocks.
+
+    Args:
+        num_convs: Number of bottlenecks of the conv-head after its first block, at least 1.
+        num_fcs: Number of layers of the fc-head, at least 1.
+        num_nonlocal: Number of non-local blocks, one in front of each of the first bottlenecks.
+        conv_cfg: Config of all convolutions; plain ones if None.
+        norm_cfg: Config of all normalisation layers.
+        **kwargs: The other arguments of MMDetection's ``DoubleConvFCBBoxHead`` and ``BBoxHead``.
+
+    Raises:
+        ValueError: If a number is out of range or a part of the head is switched off.
+    """
+
+    def __init__(
+        self,
+        num_convs: int,
+        num_fcs: int,
+        num_nonlocal: int = 0,
+        conv_cfg: OptConfigType = None,
+        norm_cfg: ConfigType = dict(type='BN'),  # noqa: B006
+        **kwargs: object,
+    ) -> None:
+        _check_counts(num_convs, num_fcs, num_nonlocal)
+        _check_nothing_left_out(kwargs)
+        super().__init__(num_convs, num_fcs, conv_cfg=conv_cfg, norm_cfg=norm_cfg, **kwargs)
+        # The parent's first block has plain convolutions and batch norm, whatever is asked for.
+        self.res_block = BasicResBlock(
+            self.in_channels, self.conv_out_channels, conv_cfg=conv_cfg, norm_cfg=norm_cfg
+        )
+        # In a list of their own, so that the bottlenecks keep their names in MMDetection's weights.
+        self.nonlocal_blocks = ModuleList(
+            GroupedNonLocal(self.conv_out_channels, conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+            for _ in range(num_nonlocal)
+        )
+        # The parent's predictors are plain linear layers; those of BBoxHead are what is asked for.
+        self.predictor_options = {key: kwargs[key] for key in PREDICTOR_OPTIONS if key in kwargs}
+        losses = {key: kwargs[key] for key in ('loss_cls', 'loss_bbox') if key in kwargs}
+        self.fc_cls = self.make_predictors(self.fc_out_channels, **losses).fc_cls
+        self.fc_reg = self.make_predictors(self.conv_out_channels, **losses).fc_reg
+
+    def make_predictors(self, in_channels: int, **kwargs: object) -> BBoxHead:
+        """Make linear predictors with their losses, as this head was asked to have them.
+
+        Args:
+            in_channels: Number of features of each RoI.
+            **kwargs: ``with_cls``, ``with_reg``, ``loss_cls`` and ``loss_bbox`` of ``BBoxHead``.
+
+        Returns:
+            A head that is nothing but its predictors ``fc_cls`` and ``fc_reg``.
+        """
+        return BBoxHead(
+            in_channels=in_channels, roi_feat_size=1, **self.predictor_options, **kwargs
+        )
+
+    def fc_features(self, x: Tensor) -> Tensor:
+        """Run the fc-head up to its predictors.
+
+        Args:
+            x: RoI features, of shape (num_rois, in_channels, h, w).
+
+        Returns:
+            Features of shape (num_rois, fc_out_channels).
+        """
+        x = x.flatten(1)
+        for fc in self.fc_branch:
+            x = self.relu(fc(x))
+        return x
+
+    def conv_features(self, x: Tensor) -> Tensor:
+        """Run the conv-head up to its predictors.
+
+        Args:
+            x: RoI features, of shape (num_rois, in_channels, h, w).
+
+        Returns:
+            Features of shape (num_rois, conv_out_channels).
+        """
+        if len(x) == 0:
+            return self._connected_empty(x)
+        in_chunks = x.device.type == 'cpu' and not self.training
+        chunks = x.split(CPU_CHUNK_SIZE) if in_chunks else [x]
+        return torch.cat([self._convolve(chunk) for chunk in chunks])
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        x = self.res_block(x)
+        for index, bottleneck in enumerate(self.conv_branch):
+            if index < len(self.nonlocal_blocks):
+                x = self.nonlocal_blocks[index](x)
+            x = bottleneck(x)
+        return self.avg_pool(x).flatten(1)
+
+    def _connected_empty(self, x: Tensor) -> Tensor:
+        """Give no features, but a gradient of zero to all that would have made some."""
+        layers = (self.res_block, self.conv_branch, self.nonlocal_blocks)
+        parameters = [parameter for layer in layers for parameter in layer.parameters()]
+        zero = x.sum() + sum(parameter.flatten()[:0].sum() for parameter in parameters)
+        return x.new_zeros(0, self.conv_out_channels) + zero
+
+
+def reject(name: str, value: object, allowed: str) -> None:
+    """Refuse an argument.
+
+    Args:
+        name: Name of the argument.
+        value: What was given.
+        allowed: What it has to be.
+
+    Raises:
+        ValueError: Always.
+    """
+    raise ValueError(f'DoubleConvFCBBoxHead: {name} must be {allowed}, got {value!r}.')
+
+
+def _check_counts(num_convs: int, num_fcs: int, num_nonlocal: int) -> None:
+    for name, value in (('num_convs', num_convs), ('num_fcs', num_fcs)):
+        if value < 1:
+            reject(name, value, 'at least 1')
+    if not 0 <= num_nonlocal <= num_convs:
+        reject('num_nonlocal', num_nonlocal, f'in 0 to num_convs = {num_convs}')
+
+
+def _check_nothing_left_out(options: dict) -> None:
+    for name in ('with_cls', 'with_reg', 'with_avg_pool'):
+        if not options.get(name, True):
+            reject(name, options[name], 'True')

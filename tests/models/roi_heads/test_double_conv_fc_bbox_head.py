@@ -1,0 +1,220 @@
+"""The box head without Ext: structure, and equality with mmdet's."""
+
+import pytest
+import torch
+from mmdet.models.roi_heads.bbox_heads import DoubleConvFCBBoxHead as MMDetHead
+from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
+from mmdet.registry import MODELS, TASK_UTILS
+from mmengine.config import Config
+from small_double_head import CHANNELS, NUM_CLASSES
+from torch import nn
+
+from mmdet_detnet import config_path
+from mmdet_detnet.models import DoubleConvFCBBoxHead
+
+FULL = dict(num_convs=4, num_fcs=2)
+EXT = dict(lambda_fc=0.7, lambda_conv=0.8)
+
+
+def count_parameters(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ('options', 'parameters'),
+    [
+        (dict(num_convs=4), 19_894_161),
+        (dict(num_convs=2, num_nonlocal=2), 21_863_313),
+        (dict(num_convs=4, **EXT), 20_305_186),
+        (dict(num_convs=2, num_nonlocal=2, **EXT), 22_274_338),
+    ],
+)
+def test_parameter_counts(options, parameters):
+    with torch.device('meta'):
+        assert count_parameters(DoubleConvFCBBoxHead(num_fcs=2, **options)) == parameters
+
+
+def test_parameter_counts_of_the_parts():
+    with torch.device('meta'):
+        head = DoubleConvFCBBoxHead(**FULL)
+    assert count_parameters(head.res_block) == 1_118_720
+    assert count_parameters(head.conv_branch[0]) == 1_117_184
+    assert count_parameters(head.fc_branch) == 13_895_680
+
+
+def test_keys_are_those_of_mmdet():
+    with torch.device('meta'):
+        ours, mmdets = DoubleConvFCBBoxHead(**FULL), MMDetHead(**FULL)
+    assert list(ours.state_dict()) == list(mmdets.state_dict())
+
+
+def test_mmdet_checkpoint_lacks_only_what_is_new():
+    with torch.device('meta'):
+        ours = DoubleConvFCBBoxHead(num_convs=4, num_fcs=2, num_nonlocal=2, **EXT)
+        mmdets = MMDetHead(**FULL).state_dict()
+    missing, unexpected = ours.load_state_dict(mmdets, strict=False, assign=True)
+    assert unexpected == []
+    assert {key.split('.')[0] for key in missing} == {
+        'nonlocal_blocks',
+        'unfocused_cls',
+        'unfocused_reg',
+    }
+
+
+def test_mmdet_keeps_its_own_class():
+    assert MODELS.get('DoubleConvFCBBoxHead') is MMDetHead
+
+
+def test_outputs_equal_mmdets(make_head):
+    ours, mmdets = make_head(), make_head('mmdet')
+    mmdets.load_state_dict(ours.state_dict())
+    x_cls, x_reg = torch.randn(2, 20, CHANNELS, 7, 7)
+    for own, other in zip(ours(x_cls, x_reg), mmdets(x_cls, x_reg), strict=True):
+        assert torch.equal(own, other)
+
+
+def test_chunks_change_nothing(make_head, monkeypatch):
+    head, x = make_head(), torch.randn(23, CHANNELS, 7, 7)
+    whole = head.conv_features(x)
+    monkeypatch.setattr(
+        'mmdet_detnet.models.roi_heads.bbox_heads.double_head_features.CPU_CHUNK_SIZE', 5
+    )
+    torch.testing.assert_close(head.conv_features(x), whole, rtol=1e-6, atol=1e-6)
+
+
+def test_batch_norm_sees_all_rois_in_training(make_head, monkeypatch):
+    head, x = make_head().train(), torch.randn(23, CHANNELS, 7, 7)
+    monkeypatch.setattr(
+        'mmdet_detnet.models.roi_heads.bbox_heads.double_head_features.CPU_CHUNK_SIZE', 5
+    )
+    norm = head.res_block.conv1.bn
+    head.conv_features(x)
+    assert norm.num_batches_tracked == 1
+
+
+def test_nonlocal_blocks_come_before_the_bottlenecks(make_head):
+    head = make_head(num_convs=3, num_nonlocal=2)
+    order = []
+    for module in [head.res_block, *head.conv_branch, *head.nonlocal_blocks]:
+        module.register_forward_hook(lambda module, *_: order.append(type(module).__name__))
+    head.conv_features(torch.randn(1, CHANNELS, 7, 7))
+    assert order == [
+        'BasicResBlock',
+        'GroupedNonLocal',
+        'Bottleneck',
+        'GroupedNonLocal',
+        'Bottleneck',
+        'Bottleneck',
+    ]
+
+
+def test_nonlocal_blocks_change_nothing_at_the_start(make_head):
+    plain, attentive = make_head(), make_head(num_nonlocal=2)
+    attentive.load_state_dict(plain.state_dict(), strict=False)
+    x = torch.randn(3, CHANNELS, 7, 7)
+    torch.testing.assert_close(attentive.conv_features(x), plain.conv_features(x))
+
+
+def test_nonlocal_blocks_start_as_the_identity_after_init_weights(make_head):
+    head = make_head(num_nonlocal=2)
+    head.init_weights()
+    assert all(block.out_conv.weight.eq(0).all() for block in head.nonlocal_blocks)
+
+
+def test_norm_cfg_and_conv_cfg_reach_every_block(make_head):
+    head = make_head(
+        num_nonlocal=2, norm_cfg=dict(type='GN', num_groups=2), conv_cfg=dict(type='ConvWS')
+    )
+    modules = list(head.modules())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in modules)
+    convs = [module for module in modules if isinstance(module, nn.Conv2d)]
+    assert {type(module).__name__ for module in convs} == {'ConvWS2d'}
+    assert len(convs) == 3 + 2 * 3 + 2 * 4  # first block, bottlenecks, non-local blocks
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('options', [{}, dict(num_nonlocal=2, **EXT)])
+def test_no_roi(make_head, training, options):
+    head = make_head(**options).train(training)
+    empty = torch.zeros(0, CHANNELS, 7, 7)
+    outputs = head(empty, empty)
+    widths = [NUM_CLASSES + 1, NUM_CLASSES * 4] * (2 if options else 1)
+    assert [output.shape for output in outputs] == [(0, width) for width in widths]
+    sum(output.sum() for output in outputs).backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None and parameter.grad.eq(0).all(), name
+    assert head.res_block.conv1.bn.running_mean.isfinite().all()
+
+
+def test_class_agnostic_boxes(make_head):
+    head = make_head(reg_class_agnostic=True, **EXT)
+    outputs = head(*torch.randn(2, 3, CHANNELS, 7, 7))
+    assert [output.shape[1] for output in outputs] == [NUM_CLASSES + 1, 4, NUM_CLASSES + 1, 4]
+
+
+def test_predictor_configs_are_honoured(make_head):
+    cosine = dict(type='NormedLinear', tempearture=20)
+    head = make_head(cls_predictor_cfg=cosine, reg_predictor_cfg=dict(type='NormedLinear'), **EXT)
+    predictors = head.fc_cls, head.fc_reg, head.unfocused_cls.fc_cls, head.unfocused_reg.fc_reg
+    assert {type(predictor).__name__ for predictor in predictors} == {'NormedLinear'}
+
+
+def test_losses_with_class_channels_of_their_own_are_honoured(make_head):
+    head = make_head(loss_cls=dict(type='SeesawLoss', num_classes=NUM_CLASSES), **EXT)
+    cls_score, _, conv_cls_score, _ = head(*torch.randn(2, 3, CHANNELS, 7, 7))
+    assert cls_score.shape == conv_cls_score.shape == (3, NUM_CLASSES + 2)  # Seesaw's objectness
+
+
+def test_encode_size_of_the_box_coder_is_honoured(make_head):
+    @TASK_UTILS.register_module(name='FiveNumbers')
+    class FiveNumbers(DeltaXYWHBBoxCoder):
+        encode_size = 5
+
+    head = make_head(bbox_coder=dict(type='FiveNumbers'), **EXT)
+    predictors = head.fc_reg, head.unfocused_reg.fc_reg
+    assert [predictor.out_features for predictor in predictors] == [NUM_CLASSES * 5] * 2
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(num_convs=0), 'num_convs must be at least 1, got 0'),
+        (dict(num_fcs=0), 'num_fcs must be at least 1, got 0'),
+        (dict(num_nonlocal=3), 'num_nonlocal must be in 0 to num_convs = 2, got 3'),
+        (dict(lambda_fc=0), 'lambda_fc must be above 0 and at most 1, got 0'),
+        (dict(lambda_conv=1.5), 'lambda_conv must be above 0 and at most 1, got 1.5'),
+        (dict(fusion='sum'), "fusion must be one of .*'complementary'.*, got 'sum'"),
+        (dict(fusion='max'), r"fusion must be 'none' unless .*lambda_conv < 1.*, got 'max'"),
+        (dict(readout='both'), "readout must be one of .*'fused'.*, got 'both'"),
+        (dict(readout='fc'), r'readout must be another unless .*lambda_fc < 1.*'),
+        (dict(readout='conv'), r'readout must be another unless .*lambda_conv < 1.*'),
+        (dict(with_avg_pool=False), 'with_avg_pool must be True, got False'),
+        (dict(with_cls=False), 'with_cls must be True, got False'),
+        (dict(with_reg=False), 'with_reg must be True, got False'),
+        (
+            dict(loss_cls=dict(type='SeesawLoss', num_classes=4), fusion='max', **EXT),
+            "fusion must be 'none' with SeesawLoss",
+        ),
+    ],
+)
+def test_wrong_arguments_are_named(make_head, options, message):
+    with pytest.raises(ValueError, match=f'DoubleConvFCBBoxHead: {message}'):
+        make_head(**options)
+
+
+@pytest.mark.parametrize(
+    ('name', 'weights'),
+    [
+        ('double-head_r50_fpn_1x_coco', (2.0, 2.5)),
+        ('double-head_r50_fpn_mmdet-loss-weights-1x_coco', (2.0, 2.0)),
+        ('double-head-ext_r50_fpn_1x_coco', (1.4, 2.0, 0.5, 0.6)),
+    ],
+)
+def test_effective_loss_weights_of_the_configs(name, weights):
+    config = Config.fromfile(config_path(f'double_head/{name}.py'))
+    with torch.device('meta'):
+        head = MODELS.build(config.model.roi_head.bbox_head)
+    losses = [head.loss_cls, head.loss_bbox]
+    if len(weights) == 4:
+        losses += [head.unfocused_cls.loss_cls, head.unfocused_reg.loss_bbox]
+    assert [loss.loss_weight for loss in losses] == pytest.approx(weights)

@@ -1,0 +1,213 @@
+"""Double-Head-Ext: unfocused supervision, fused scores and read-outs."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmdet.models.layers import multiclass_nms
+from mmdet.structures.bbox import bbox2roi
+from mmengine.config import ConfigDict
+from small_double_head import CHANNELS, EXT, NUM_CLASSES, TEST_CFG
+
+LOSS_NAMES = {'loss_cls', 'acc', 'loss_bbox', 'unfocused_loss_cls', 'unfocused_acc'}
+LOSS_NAMES |= {'unfocused_loss_bbox'}
+TEST_CFG = ConfigDict(TEST_CFG)
+
+
+@pytest.fixture
+def make_ext(make_roi_head):
+    return lambda **options: make_roi_head(head={**EXT, **options})
+
+
+def test_losses_are_the_papers(make_ext, feats, sample_rois):
+    """Equations 2 and 3, with cross entropy and smooth L1 averaged over all sampled RoIs."""
+    roi_head = make_ext()
+    head = roi_head.bbox_head
+    sampled = sample_rois(roi_head, 3, 2)
+    results = roi_head.bbox_loss(feats, sampled)
+    labels, _, targets, _ = head.get_targets(sampled, roi_head.train_cfg)
+    conv_cls_score, fc_bbox_pred = results['unfocused']
+
+    def classification(logits):
+        return F.cross_entropy(logits, labels)
+
+    def regression(deltas):
+        positive = (labels < NUM_CLASSES).nonzero().squeeze(1)
+        own = deltas.view(len(labels), NUM_CLASSES, 4)[positive, labels[positive]]
+        return F.smooth_l1_loss(own, targets[positive], reduction='sum') / len(labels)
+
+    expected = {
+        'loss_cls': 1.4 * classification(results['cls_score']),
+        'unfocused_loss_bbox': 0.6 * regression(fc_bbox_pred),
+        'unfocused_loss_cls': 0.5 * classification(conv_cls_score),
+        'loss_bbox': 2.0 * regression(results['bbox_pred']),
+    }
+    assert expected['loss_bbox'] > 0
+    for name, value in expected.items():
+        torch.testing.assert_close(results['loss_bbox'][name], value)
+
+
+def test_targets_are_computed_once(make_ext, feats, sample_rois, monkeypatch):
+    roi_head = make_ext()
+    calls = []
+    get_targets = roi_head.bbox_head.get_targets
+    monkeypatch.setattr(
+        roi_head.bbox_head, 'get_targets', lambda *args: calls.append(args) or get_targets(*args)
+    )
+    roi_head.bbox_loss(feats, sample_rois(roi_head, 3, 2))
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize('numbers', [(3, 2), (2, 0), (0, 0)])
+def test_every_parameter_has_a_gradient(make_ext, feats, sample_rois, numbers):
+    roi_head = make_ext(num_nonlocal=2).train()
+    losses = roi_head.bbox_loss(feats, sample_rois(roi_head, *numbers))['loss_bbox']
+    assert set(losses) == LOSS_NAMES
+    sum(value for name, value in losses.items() if 'loss' in name).backward()
+    for name, parameter in roi_head.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+def test_no_ground_truth_gives_box_losses_of_zero(make_ext, feats, sample_rois):
+    roi_head = make_ext().train()
+    losses = roi_head.bbox_loss(feats, sample_rois(roi_head, 0, 0))['loss_bbox']
+    assert losses['loss_bbox'] == losses['unfocused_loss_bbox'] == 0
+    assert losses['loss_bbox'].requires_grad and losses['unfocused_loss_bbox'].requires_grad
+
+
+def test_one_unfocused_task_alone(make_ext, feats, sample_rois):
+    for options, name in (
+        (dict(lambda_fc=1.0), 'unfocused_loss_cls'),
+        (dict(lambda_conv=1.0, fusion='none'), 'unfocused_loss_bbox'),
+    ):
+        roi_head = make_ext(**options)
+        losses = roi_head.bbox_loss(feats, sample_rois(roi_head, 3, 2))['loss_bbox']
+        assert {key for key in losses if key.startswith('unfocused_loss')} == {name}
+
+
+def run_both_heads(roi_head, feats, rois):
+    results = roi_head._bbox_forward(feats, rois)
+    return results['cls_score'], results['bbox_pred'], *results['unfocused']
+
+
+def restated_scores(readout, fusion, fc_logits, conv_logits):
+    fc, conv = fc_logits.softmax(1), conv_logits.softmax(1)
+    if readout == 'conv':
+        return conv
+    if readout != 'fused' or fusion == 'none':
+        return fc
+    return dict(
+        complementary=1 - (1 - fc) * (1 - conv), max=fc.maximum(conv), average=(fc + conv) / 2
+    )[fusion]
+
+
+READOUTS_AND_FUSIONS = [
+    ('fused', 'none'),
+    ('fused', 'complementary'),
+    ('fused', 'max'),
+    ('fused', 'average'),
+    ('fc_conv', 'complementary'),
+    ('fc', 'complementary'),
+    ('conv', 'complementary'),
+]
+
+
+@pytest.mark.parametrize(('readout', 'fusion'), READOUTS_AND_FUSIONS)
+@torch.no_grad()
+def test_detections(make_ext, feats, make_proposals, make_metas, readout, fusion):
+    roi_head = make_ext()
+    head = roi_head.bbox_head
+    head.readout, head.fusion = readout, fusion
+    proposals = make_proposals(60, 40)
+    detections = roi_head.predict_bbox(feats, make_metas(2), proposals, TEST_CFG, rescale=True)
+    rois = bbox2roi([results.bboxes for results in proposals])
+    fc_logits, conv_deltas, conv_logits, fc_deltas = run_both_heads(roi_head, feats, rois)
+    scores = restated_scores(readout, fusion, fc_logits, conv_logits)
+    deltas = fc_deltas if readout == 'fc' else conv_deltas
+    boxes = head.bbox_coder.decode(
+        rois[:, 1:].repeat_interleave(NUM_CLASSES, 0), deltas.view(-1, 4), max_shape=(128, 192)
+    )
+    boxes = boxes.view(len(rois), -1) / 2  # meta information has a scale factor of 2
+    for image, found in enumerate(detections):
+        own = rois[:, 0] == image
+        expected, labels = multiclass_nms(boxes[own], scores[own], 0.05, TEST_CFG.nms, 100)
+        torch.testing.assert_close(found.bboxes, expected[:, :4])
+        torch.testing.assert_close(found.scores, expected[:, 4])
+        assert torch.equal(found.labels, labels)
+        assert len(labels) > 10
+
+
+@torch.no_grad()
+def test_fused_are_probabilities_not_logits(make_head):
+    """Logits of 3 and 3 must not become 3 + 3 (1 - 3) = -3 on the way."""
+    head = make_head(**EXT)
+    logits = torch.tensor([[3.0, 0, 0, 0, 0]])
+    scores, _ = head.read_out(logits, torch.zeros(1, 16), logits, torch.zeros(1, 16))
+    probability = 2.718281828**3 / (2.718281828**3 + 4)
+    assert scores[0, 0].item() == pytest.approx(1 - (1 - probability) ** 2)
+
+
+@torch.no_grad()
+def test_detections_ignore_the_fc_heads_boxes(make_ext, feats, make_proposals, make_metas):
+    roi_head = make_ext()
+
+    def detect():
+        return roi_head.predict_bbox(feats, make_metas(2), make_proposals(40, 40), TEST_CFG)
+
+    before = detect()
+    roi_head.bbox_head.unfocused_reg.fc_reg.weight.normal_()
+    for old, new in zip(before, detect(), strict=True):
+        assert torch.equal(old.bboxes, new.bboxes)
+    roi_head.bbox_head.fc_reg.weight.normal_()
+    assert not torch.equal(before[0].bboxes[:5], detect()[0].bboxes[:5])
+
+
+@torch.no_grad()
+def test_raw_results_are_fused(make_ext, feats, make_proposals, make_metas):
+    """Without a test config, boxes and scores of all RoIs are wanted."""
+    roi_head = make_ext()
+    (found,) = roi_head.predict_bbox(
+        [feat[:1] for feat in feats], make_metas(1), make_proposals(20), None
+    )
+    rois = bbox2roi([results.bboxes for results in make_proposals(20)])
+    fc_logits, _, conv_logits, _ = run_both_heads(roi_head, feats, rois)
+    expected = restated_scores('fused', 'complementary', fc_logits, conv_logits)
+    torch.testing.assert_close(found.scores, expected)
+    assert found.bboxes.shape == (20, NUM_CLASSES * 4)
+
+
+@pytest.mark.parametrize('head', [{}, EXT])
+@torch.no_grad()
+def test_bfloat16_autocast_keeps_boxes_and_scores_in_float32(
+    make_roi_head, feats, make_proposals, make_metas, head
+):
+    roi_head = make_roi_head(head=head)
+    feats = [feat.bfloat16() for feat in feats]
+    with torch.autocast('cpu', torch.bfloat16):
+        assert roi_head.bbox_head.fc_features(torch.rand(1, CHANNELS, 7, 7)).dtype == torch.bfloat16
+        found = roi_head.predict_bbox(feats, make_metas(2), make_proposals(40, 40), TEST_CFG)
+    for detections in found:
+        assert detections.bboxes.dtype == detections.scores.dtype == torch.float32
+        assert len(detections) > 10
+
+
+@torch.no_grad()
+def test_float16_weights_keep_boxes_and_scores_in_float32(
+    make_ext, feats, make_proposals, make_metas
+):
+    roi_head = make_ext().half()
+    feats = [feat.half() for feat in feats]
+    found = roi_head.predict_bbox(feats, make_metas(2), make_proposals(40, 40), TEST_CFG)
+    for detections in found:
+        assert detections.bboxes.dtype == detections.scores.dtype == torch.float32
+
+
+@torch.no_grad()
+def test_no_proposals(make_ext, feats, make_proposals, make_metas):
+    found = make_ext().predict_bbox(feats, make_metas(2), make_proposals(0, 0), TEST_CFG)
+    assert [len(detections) for detections in found] == [0, 0]
+
+
+@torch.no_grad()
+def test_proposals_on_one_image_only(make_ext, feats, make_proposals, make_metas):
+    found = make_ext().predict_bbox(feats, make_metas(2), make_proposals(0, 30), TEST_CFG)
+    assert len(found[0]) == 0 and len(found[1]) > 0
