@@ -1,0 +1,10 @@
+# Double-Head in each stage of Cascade R-CNN: the box targets get narrower from stage to stage, as in
+# mmdet's Cascade R-CNN, and boxes do not depend on the class.
+_base_ = './double_head.py'
+_base_.double_head.reg_class_agnostic = True
+coder = dict(type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4)
+cascade_double_head = [
+    dict(**_base_.double_head, bbox_coder=dict(**coder, target_stds=[0.1, 0.1, 0.2, 0.2])),
+    dict(**_base_.double_head, bbox_coder=dict(**coder, target_stds=[0.05, 0.05, 0.1, 0.1])),
+    dict(**_base_.double_head, bbox_coder=dict(**coder, target_stds=[0.033, 0.033, 0.067, 0.067])),
+]

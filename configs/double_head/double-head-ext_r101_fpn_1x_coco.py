@@ -1,0 +1,4 @@
+_base_ = './double-head-ext_r50_fpn_1x_coco.py'
+model = dict(
+    backbone=dict(depth=101, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101'))
+)

@@ -1,0 +1,2 @@
+_base_ = './double-head_r50_fpn_1x_voc07.py'
+model = dict(roi_head=dict(bbox_head=_base_.double_head_ext))

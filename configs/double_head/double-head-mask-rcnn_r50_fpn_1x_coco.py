@@ -1,0 +1,14 @@
+_base_ = [
+    'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+    '../_base_/models/double_head.py',
+    'mmdet::_base_/datasets/coco_instance.py',
+    'mmdet::_base_/schedules/schedule_1x.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    roi_head=dict(
+        type='mmdet_detnet.DoubleHeadRoIHead',
+        reg_roi_scale_factor=_base_.reg_roi_scale_factor,
+        bbox_head=_base_.double_head,
+    )
+)
