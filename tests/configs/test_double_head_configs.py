@@ -1,0 +1,55 @@
+"""What the Double-Head configs say, beyond that they run."""
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+from mmdet_detnet import config_path
+
+
+def load(name):
+    return Config.fromfile(config_path(f'double_head/{name}.py'))
+
+
+@pytest.mark.parametrize(
+    ('name', 'parameters'),
+    [
+        ('double-head_r50_fpn_1x_coco', 19_894_161),
+        ('double-head-ext_r50_fpn_1x_coco', 20_305_186),
+        ('double-head-ext-nonlocal_r50_fpn_1x_coco', 22_274_338),
+        ('double-head-ext-nonlocal_r101_fpn_1x_coco', 22_274_338),
+    ],
+)
+def test_parameters_of_the_box_head(name, parameters):
+    with torch.device('meta'):
+        head = MODELS.build(load(name).model.roi_head.bbox_head)
+    assert sum(parameter.numel() for parameter in head.parameters()) == parameters
+
+
+@pytest.mark.parametrize('prefix', ['double-head', 'double-head-ext'])
+def test_voc07_trains_on_2007_alone(prefix):
+    config = load(f'{prefix}_r50_fpn_1x_voc07')
+    datasets = config.train_dataloader.dataset.dataset.datasets
+    assert [dataset.data_prefix.sub_data_root for dataset in datasets] == ['VOC2007/']
+    assert config.model.roi_head.bbox_head.num_classes == 20
+
+
+def test_ext_fuses_and_plain_does_not():
+    heads = [
+        load(f'{name}_r50_fpn_1x_coco').model.roi_head.bbox_head
+        for name in ('double-head', 'double-head-ext')
+    ]
+    assert [head.get('fusion', 'none') for head in heads] == ['none', 'complementary']
+
+
+@pytest.mark.parametrize('name', ['cascade-rcnn', 'cascade-mask-rcnn'])
+def test_cascade_stages_keep_mmdets_box_coders(name):
+    ours = load(f'double-head-{name}_r50_fpn_1x_coco').model.roi_head.bbox_head
+    stds = [head.bbox_coder.target_stds for head in ours]
+    assert stds == [[0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067]]
+
+
+def test_detnet_keeps_its_strides():
+    roi_head = load('double-head-ext_detnet59_fpn_1x_coco').model.roi_head
+    assert roi_head.bbox_roi_extractor.featmap_strides == [4, 8, 16, 16, 16]
