@@ -1,7 +1,7 @@
 # Small objects: your tiles or high-resolution images in COCO format, {data_root}images/ and
 # {data_root}annotations/{train,val,test}.json. Copy this file and change the next two lines.
 data_root = 'data/tiles/'
-class_names = ('vehicle', 'vessel')  # as in the annotation files
+class_names = ('vehicle', 'vessel')  # in the order of the annotation files
 
 _base_ = [
     '../_base_/models/faster-rcnn_ipgnet50-small-objects_fpn.py',

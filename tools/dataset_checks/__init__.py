@@ -1,0 +1,1 @@
+"""What ``tools/check_dataset.py`` is made of."""

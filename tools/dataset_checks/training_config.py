@@ -1,0 +1,110 @@
+"""What a config says about classes, filters, image scale and anchors."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import DATASETS, TRANSFORMS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
+
+import mmdet_detnet  # noqa: F401  (lets `_base_ = 'mmdet_detnet::...'` be found)
+
+from .anchors import STANDARD_ANCHORS, Anchors, read_anchors
+
+ORIGINAL = 'in the original image'
+
+
+def keep_size(width: float, height: float) -> tuple[float, float]:
+    """Rescale nothing.
+
+    Args:
+        width: Width of an image in pixels.
+        height: Its height.
+
+    Returns:
+        The factors of width and height.
+    """
+    return 1.0, 1.0
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The part of a config that the checks compare the data with.
+
+    Attributes:
+        classes: Names of the classes; None means those of the annotation file.
+        filter_cfg: Which images CocoDataset leaves out.
+        rescale: Gives the factors that an image's width and height are resized by for the test.
+        scale: Which image results of that, in words.
+        anchors: Sizes of the detector's anchors; None if it has none.
+    """
+
+    classes: Sequence[str] | None = None
+    filter_cfg: dict[str, Any] = field(default_factory=dict)
+    rescale: Callable[[int, int], tuple[float, float]] = keep_size
+    scale: str = ORIGINAL
+    anchors: Anchors | None = STANDARD_ANCHORS
+
+
+def read_training_config(path: Path) -> TrainingConfig:
+    """Read a config of MMDetection.
+
+    Args:
+        path: A config file.
+
+    Returns:
+        What the checks need of it.
+
+    Raises:
+        ValueError: If it has no data set to train or to test on, or if the classes are missing
+            or a single text.
+    """
+    cfg = Config.fromfile(path)
+    for name in ('train_dataloader', 'test_dataloader'):
+        if not cfg.get(name):
+            raise ValueError(f'{path} has no {name}.')
+    register_all_modules(init_default_scope=False)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    dataset = DATASETS.build(
+        {**_innermost(cfg.train_dataloader.dataset), 'lazy_init': True, 'pipeline': []}
+    )
+    classes = dataset.metainfo.get('classes')
+    if not classes or isinstance(classes, str):
+        raise ValueError(
+            f"{path}: metainfo of the training data must have classes=('name', ...), a tuple "
+            f'even of one name, but they are {classes!r}.'
+        )
+    rescale = _find_rescaling(_innermost(cfg.test_dataloader.dataset).pipeline)
+    return TrainingConfig(
+        classes=list(classes),
+        filter_cfg=dataset.filter_cfg or {},
+        rescale=rescale,
+        scale=ORIGINAL if rescale is keep_size else "after the config's resizing",
+        anchors=read_anchors(cfg.model),
+    )
+
+
+def _innermost(dataset: ConfigDict) -> ConfigDict:
+    """Unwrap data sets that repeat, join or mix others; of several, the first counts."""
+    while 'dataset' in dataset or 'datasets' in dataset:
+        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
+    return dataset
+
+
+def _find_rescaling(pipeline: list[ConfigDict]) -> Callable[[int, int], tuple[float, float]]:
+    resizes = [transform for transform in pipeline if 'Resize' in str(transform['type'])]
+    if not resizes:
+        return keep_size
+    resize: BaseTransform = TRANSFORMS.build(resizes[0])
+
+    @cache
+    def rescale(width: int, height: int) -> tuple[float, float]:
+        return resize({'img': np.zeros((height, width), np.uint8)})['scale_factor']
+
+    return rescale
