@@ -1,0 +1,149 @@
+"""The RoI head of the Double-Head authors' models, of wuyuebupt/doubleheadsrcnn.
+
+That code is a fork of maskrcnn-benchmark. Only its RoI head is converted, the feature extractor
+``FPN2MLPFeatureExtractorNeighbor`` and the predictor ``FPNPredictorNeighbor``; the backbone, FPN
+and RPN have maskrcnn-benchmark's names and are left out.
+
+Background is the first class there and the last one here. There it has rows in the box layers too,
+which nothing uses.
+"""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .conversion import Counterpart, Layout, WeightSource, first_dimension, shapes_of
+
+OWN_PREFIX = 'roi_head.bbox_head.'
+# In the file, the names of the head begin with its place in the detector.
+HEAD_KEY = re.compile(r'(.*?)((?:feature_extractor|predictor)\..+)')
+BOTTLENECK_KEY = re.compile(
+    r'feature_extractor\.shared_nonlocal\.\d+\.ffconv\.bottleneck\.0\.weight'
+)
+NONLOCAL_KEY = re.compile(r'feature_extractor\.shared_nonlocal\.\d+\.g\.weight')
+BLOCK_KEY = re.compile(r'(?P<stack>conv_branch|nonlocal_blocks)\.(?P<number>\d+)\.(?P<layer>\w+)')
+# Our names and theirs; {} is the number of a block.
+NAMES = {
+    'res_block.conv1.conv': 'feature_extractor.nonlocal_conv.bottom.0',
+    'res_block.conv1.bn': 'feature_extractor.nonlocal_conv.bottom.1',
+    'res_block.conv2.conv': 'feature_extractor.nonlocal_conv.bottom.3',
+    'res_block.conv2.bn': 'feature_extractor.nonlocal_conv.bottom.4',
+    'res_block.conv_identity.conv': 'feature_extractor.nonlocal_conv.top.0',
+    'res_block.conv_identity.bn': 'feature_extractor.nonlocal_conv.top.1',
+    'conv_branch.{}.conv1': 'feature_extractor.shared_nonlocal.{}.ffconv.bottleneck.0',
+    'conv_branch.{}.bn1': 'feature_extractor.shared_nonlocal.{}.ffconv.bottleneck.1',
+    'conv_branch.{}.conv2': 'feature_extractor.shared_nonlocal.{}.ffconv.bottleneck.3',
+    'conv_branch.{}.bn2': 'feature_extractor.shared_nonlocal.{}.ffconv.bottleneck.4',
+    'conv_branch.{}.conv3': 'feature_extractor.shared_nonlocal.{}.ffconv.bottleneck.6',
+    'conv_branch.{}.bn3': 'feature_extractor.shared_nonlocal.{}.ffconv.bottleneck.7',
+    'nonlocal_blocks.{}.g': 'feature_extractor.shared_nonlocal.{}.g',
+    'nonlocal_blocks.{}.theta': 'feature_extractor.shared_nonlocal.{}.theta',
+    'nonlocal_blocks.{}.phi': 'feature_extractor.shared_nonlocal.{}.phi',
+    'nonlocal_blocks.{}.out_conv': 'feature_extractor.shared_nonlocal.{}.W.0',
+    'nonlocal_blocks.{}.out_norm': 'feature_extractor.shared_nonlocal.{}.W.bn',
+    'fc_branch.0': 'feature_extractor.fc6',
+    'fc_branch.1': 'feature_extractor.fc7',
+    'fc_cls': 'predictor.cls_score_fc',
+    'fc_reg': 'predictor.bbox_pred',
+    'unfocused_cls.fc_cls': 'predictor.cls_score',
+    'unfocused_reg.fc_reg': 'predictor.bbox_pred_fc',
+}
+CLASS_LAYERS = ('fc_cls', 'unfocused_cls.fc_cls')
+BOX_LAYERS = ('fc_reg', 'unfocused_reg.fc_reg')
+BOX_PARAMETERS = 4
+
+
+def background_last(rows: Tensor) -> Tensor:
+    """Move the first row of a class layer, background, to the end."""
+    return rows.roll(-1, dims=0)
+
+
+def without_background(rows: Tensor) -> Tensor:
+    """Drop the rows of background from a box layer."""
+    # A slice alone would be saved with all rows.
+    return rows[BOX_PARAMETERS:].clone()
+
+
+def make_layout(state: Mapping[str, Tensor]) -> Layout:
+    """List the tensors of an authors' model.
+
+    Args:
+        state: The state dict, which decides on the number of classes and of blocks.
+
+    Returns:
+        What becomes of each: the RoI head's go to this package's ``DoubleConvFCBBoxHead`` with
+        both predictors on each head (Double-Head-Ext), all others are not used.
+
+    Raises:
+        ValueError: If there are several heads, or no predictor.
+    """
+    prefix = _find_place(state)
+    own_shapes = _head_shapes({key.removeprefix(prefix): value for key, value in state.items()})
+    layout = {key: Counterpart(None, None) for key in state if not HEAD_KEY.fullmatch(key)}
+    for key, shape in own_shapes.items():
+        layout[prefix + _foreign_name(key)] = _counterpart(key, shape)
+    return layout
+
+
+def _find_place(state: Mapping[str, Tensor]) -> str:
+    """Find what the names of the head begin with."""
+    places = {match[1] for match in map(HEAD_KEY.fullmatch, state) if match}
+    if len(places) != 1:
+        raise ValueError(
+            f'the file has {len(places)} heads with a feature_extractor and a predictor, below '
+            f'{sorted(places)}; those of Double-Head have one.'
+        )
+    return places.pop()
+
+
+def _head_shapes(head: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """List the shapes of our head with the file's number of classes and of blocks."""
+    # The models import this package, for the backbones' warm start.
+    from mmdet_detnet.models import DoubleConvFCBBoxHead
+
+    num_classes = first_dimension(head, 'predictor.cls_score_fc.weight') - 1
+    box_rows = first_dimension(head, 'predictor.bbox_pred.weight') - BOX_PARAMETERS
+    return shapes_of(
+        lambda: DoubleConvFCBBoxHead(
+            num_convs=sum(map(bool, map(BOTTLENECK_KEY.fullmatch, head))),
+            num_nonlocal=sum(map(bool, map(NONLOCAL_KEY.fullmatch, head))),
+            num_fcs=2,
+            lambda_fc=0.7,
+            lambda_conv=0.8,
+            in_channels=256,
+            roi_feat_size=7,
+            num_classes=num_classes,
+            reg_class_agnostic=box_rows == BOX_PARAMETERS,
+        )
+    )
+
+
+def _foreign_name(key: str) -> str:
+    """Look a name up in the table, with the number of the block taken out and put in again."""
+    layer, tensor = key.rsplit('.', 1)
+    block = BLOCK_KEY.fullmatch(layer)
+    if block:
+        return f'{NAMES[block["stack"] + ".{}." + block["layer"]].format(block["number"])}.{tensor}'
+    return f'{NAMES[layer]}.{tensor}'
+
+
+def _counterpart(key: str, shape: tuple[int, ...]) -> Counterpart:
+    layer = key.rsplit('.', 1)[0]
+    if layer in CLASS_LAYERS:
+        return Counterpart(OWN_PREFIX + key, shape, background_last)
+    if layer in BOX_LAYERS:
+        foreign_shape = (shape[0] + BOX_PARAMETERS, *shape[1:])
+        return Counterpart(OWN_PREFIX + key, foreign_shape, without_background)
+    return Counterpart(OWN_PREFIX + key, shape)
+
+
+DOUBLEHEADSRCNN = WeightSource(
+    title="a model of the Double-Head authors' code, wuyuebupt/doubleheadsrcnn",
+    usage='load_from of a Double-Head-Ext config with the same number of classes, num_convs and '
+    'num_nonlocal (4 groups), RoIAlign with aligned=False and sampling_ratio=2, and legacy boxes; '
+    'backbone, FPN and RPN have to be trained',
+    recognises=lambda state: any('feature_extractor.nonlocal_conv.' in key for key in state),
+    make_layout=make_layout,
+    container='model',
+)

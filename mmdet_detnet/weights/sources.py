@@ -1,0 +1,72 @@
+"""All kinds of foreign weights that can be converted, and the choice among them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from .conversion import KEYS_SHOWN, Conversion, convert_state
+from .detnet_pytorch import DETNET_PYTORCH
+from .doubleheadsrcnn import DOUBLEHEADSRCNN
+from .mmdet_double_head import MMDET_DOUBLE_HEAD
+from .resnets import MMPRETRAIN, TIMM, TORCHVISION
+
+# In the order in which they are tried: torchvision's names are the least distinctive.
+SOURCES = {
+    'detnet_pytorch': DETNET_PYTORCH,
+    'doubleheadsrcnn': DOUBLEHEADSRCNN,
+    'mmdet_double_head': MMDET_DOUBLE_HEAD,
+    'mmpretrain': MMPRETRAIN,
+    'timm': TIMM,
+    'torchvision': TORCHVISION,
+}
+
+
+def convert_weights(content: Mapping, source: str | None = None) -> Conversion:
+    """Convert what a foreign file holds.
+
+    Args:
+        content: A state dict, or a training's checkpoint around one.
+        source: Name of the kind of file, one of ``SOURCES``. Recognised by itself if None.
+
+    Returns:
+        The converted weights. What else a checkpoint holds is reported as not used.
+
+    Raises:
+        ValueError: If the kind of file is unknown or not recognised, or if a tensor is
+            unexpected, missing or of another shape.
+    """
+    kind = SOURCES[find_source(content) if source is None else _checked(source)]
+    state = kind.unwrap(content)
+    conversion = convert_state(state, kind)
+    if state is not content:
+        report = conversion.report
+        extras = [key for key in content if key != kind.container]
+        conversion = replace(conversion, report=replace(report, dropped=[*report.dropped, *extras]))
+    return conversion
+
+
+def find_source(content: Mapping) -> str:
+    """Recognise the kind of a file by its keys.
+
+    Args:
+        content: What it holds.
+
+    Returns:
+        Its name, one of ``SOURCES``.
+
+    Raises:
+        ValueError: If it is of none of these kinds.
+    """
+    for name, kind in SOURCES.items():
+        if kind.recognises(kind.unwrap(content)):
+            return name
+    shown = [str(key) for key in content][:KEYS_SHOWN]
+    raise ValueError(
+        f'these are no weights of a known kind ({", ".join(SOURCES)}); unknown: '
+        f'{", ".join(shown)}{" ..." if len(content) > len(shown) else ""}.'
+    )
+
+
+def _checked(source: str) -> str:
+    if source not in SOURCES:
+        raise ValueError(f'source must be one of {", ".join(SOURCES)}, got {source!r}.')
+    return source

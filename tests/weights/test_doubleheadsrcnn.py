@@ -1,0 +1,213 @@
+"""The converter of the Double-Head authors' models, against a restatement of their RoI head."""
+
+import pytest
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from mmdet_detnet.models import DoubleConvFCBBoxHead
+from mmdet_detnet.weights import convert_weights
+
+NUM_CLASSES, GROUPS, POSITIONS = 3, 4, 49
+PLACE = 'module.roi_heads.box.'
+EXTRACTOR, PREDICTOR = f'{PLACE}feature_extractor', f'{PLACE}predictor'
+
+
+def convolution(name, channels_out, channels_in, size=1, bias=False):
+    weight = torch.randn(channels_out, channels_in, size, size)
+    state = {f'{name}.weight': weight / (channels_in * size * size) ** 0.5}
+    return {**state, f'{name}.bias': 0.1 * torch.randn(channels_out)} if bias else state
+
+
+def batch_norm(name, channels):
+    return {
+        f'{name}.weight': 1 + 0.1 * torch.rand(channels),
+        f'{name}.bias': 0.1 * torch.randn(channels),
+        f'{name}.running_mean': 0.1 * torch.randn(channels),
+        f'{name}.running_var': 1 + 0.1 * torch.rand(channels),
+        f'{name}.num_batches_tracked': torch.tensor(7),
+    }
+
+
+def linear(name, channels_out, channels_in):
+    weight = torch.randn(channels_out, channels_in) / channels_in**0.5
+    return {f'{name}.weight': weight, f'{name}.bias': torch.randn(channels_out)}
+
+
+def stacked_block(name):
+    bottleneck = f'{name}.ffconv.bottleneck'
+    return {
+        **convolution(f'{name}.g', 512, 1024, bias=True),
+        **convolution(f'{name}.theta', 512, 1024, bias=True),
+        **convolution(f'{name}.phi', 512, 1024, bias=True),
+        **convolution(f'{name}.W.0', 1024, 512, bias=True),
+        **batch_norm(f'{name}.W.bn', 1024),
+        **convolution(f'{bottleneck}.0', 256, 1024),
+        **batch_norm(f'{bottleneck}.1', 256),
+        **convolution(f'{bottleneck}.3', 256, 256, 3),
+        **batch_norm(f'{bottleneck}.4', 256),
+        **convolution(f'{bottleneck}.6', 1024, 256),
+        **batch_norm(f'{bottleneck}.7', 1024),
+    }
+
+
+@pytest.fixture(scope='module')
+def published():
+    """Make a model of two non-local blocks: background is its first class, in all four layers."""
+    torch.manual_seed(0)
+    lifting = f'{EXTRACTOR}.nonlocal_conv'
+    return {
+        'module.backbone.body.stem.conv1.weight': torch.zeros(64, 3, 7, 7),
+        'module.rpn.head.conv.weight': torch.zeros(256, 256, 3, 3),
+        **convolution(f'{lifting}.top.0', 1024, 256),
+        **batch_norm(f'{lifting}.top.1', 1024),
+        **convolution(f'{lifting}.bottom.0', 256, 256, 3),
+        **batch_norm(f'{lifting}.bottom.1', 256),
+        **convolution(f'{lifting}.bottom.3', 1024, 256),
+        **batch_norm(f'{lifting}.bottom.4', 1024),
+        **stacked_block(f'{EXTRACTOR}.shared_nonlocal.0'),
+        **stacked_block(f'{EXTRACTOR}.shared_nonlocal.1'),
+        **linear(f'{EXTRACTOR}.fc6', 1024, 256 * POSITIONS),
+        **linear(f'{EXTRACTOR}.fc7', 1024, 1024),
+        **linear(f'{PREDICTOR}.cls_score', NUM_CLASSES + 1, 1024),
+        **linear(f'{PREDICTOR}.bbox_pred', 4 * (NUM_CLASSES + 1), 1024),
+        **linear(f'{PREDICTOR}.cls_score_fc', NUM_CLASSES + 1, 1024),
+        **linear(f'{PREDICTOR}.bbox_pred_fc', 4 * (NUM_CLASSES + 1), 1024),
+    }
+
+
+class PublishedHead:
+    """The authors' RoI head in evaluation, as functions on its state dict."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def conv(self, x, name):
+        weight = self.state[f'{name}.weight']
+        bias = self.state.get(f'{name}.bias')
+        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+
+    def norm(self, x, name):
+        tensors = ('running_mean', 'running_var', 'weight', 'bias')
+        return F.batch_norm(x, *(self.state[f'{name}.{tensor}'] for tensor in tensors))
+
+    def linear(self, x, name):
+        return F.linear(x, self.state[f'{name}.weight'], self.state[f'{name}.bias'])
+
+    def lift(self, x):
+        name = f'{EXTRACTOR}.nonlocal_conv'
+        out = F.relu(self.norm(self.conv(x, f'{name}.bottom.0'), f'{name}.bottom.1'))
+        out = self.norm(self.conv(out, f'{name}.bottom.3'), f'{name}.bottom.4')
+        return F.relu(out + self.norm(self.conv(x, f'{name}.top.0'), f'{name}.top.1'))
+
+    def attend(self, x, name):
+        g, theta, phi = (
+            self.conv(x, f'{name}.{embedding}').flatten(2).chunk(GROUPS, dim=1)
+            for embedding in ('g', 'theta', 'phi')
+        )
+        y = [
+            torch.einsum('ncq,npq->ncp', g_, torch.einsum('ncp,ncq->npq', t, p) / POSITIONS)
+            for g_, t, p in zip(g, theta, phi, strict=True)
+        ]
+        y = torch.cat(y, dim=1).reshape(len(x), -1, *x.shape[2:])
+        return F.relu(x + self.norm(self.conv(y, f'{name}.W.0'), f'{name}.W.bn'))
+
+    def bottleneck(self, x, name):
+        out = F.relu(self.norm(self.conv(x, f'{name}.0'), f'{name}.1'))
+        out = F.relu(self.norm(self.conv(out, f'{name}.3'), f'{name}.4'))
+        return F.relu(x + self.norm(self.conv(out, f'{name}.6'), f'{name}.7'))
+
+    def predict(self, x_fc, x_conv):
+        """Return classes of the fc-head, boxes of the conv-head, then the other way round."""
+        fc = F.relu(self.linear(x_fc.flatten(1), f'{EXTRACTOR}.fc6'))
+        fc = F.relu(self.linear(fc, f'{EXTRACTOR}.fc7'))
+        conv = self.lift(x_conv)
+        for index in (0, 1):
+            block = f'{EXTRACTOR}.shared_nonlocal.{index}'
+            conv = self.bottleneck(self.attend(conv, block), f'{block}.ffconv.bottleneck')
+        conv = conv.mean((2, 3))
+        layers = ((fc, 'cls_score_fc'), (conv, 'bbox_pred'), (conv, 'cls_score'))
+        return [
+            self.linear(x, f'{PREDICTOR}.{name}') for x, name in (*layers, (fc, 'bbox_pred_fc'))
+        ]
+
+
+def our_head():
+    return DoubleConvFCBBoxHead(
+        num_convs=2,
+        num_fcs=2,
+        num_nonlocal=2,
+        lambda_fc=0.7,
+        lambda_conv=0.8,
+        in_channels=256,
+        roi_feat_size=7,
+        num_classes=NUM_CLASSES,
+    )
+
+
+def test_converted_head_predicts_the_same(published):
+    weights = convert_weights({'model': published, 'iteration': 180000}).weights
+    prefix = 'roi_head.bbox_head.'
+    head = our_head()
+    head.load_state_dict({key.removeprefix(prefix): value for key, value in weights.items()})
+    x_fc, x_conv = torch.rand(2, 2, 256, 7, 7)
+    with torch.no_grad():
+        actual = head.eval()(x_fc, x_conv)
+        theirs = PublishedHead(published).predict(x_fc, x_conv)
+    fc_cls, conv_boxes, conv_cls, fc_boxes = theirs
+    expected = (
+        *(torch.cat([fc_cls[:, 1:], fc_cls[:, :1]], dim=1), conv_boxes[:, 4:]),
+        *(torch.cat([conv_cls[:, 1:], conv_cls[:, :1]], dim=1), fc_boxes[:, 4:]),
+    )
+    for ours, reference in zip(actual, expected, strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-4)
+
+
+def test_backbone_and_rpn_are_reported_as_not_used(published):
+    conversion = convert_weights({'model': published, 'optimizer': {}})
+    assert conversion.report.dropped == [
+        'module.backbone.body.stem.conv1.weight',
+        'module.rpn.head.conv.weight',
+        'optimizer',
+    ]
+
+
+def test_class_agnostic_boxes_keep_the_rows_of_the_object(published):
+    state = dict(published)
+    for layer in ('bbox_pred', 'bbox_pred_fc'):
+        for tensor in ('weight', 'bias'):
+            state[f'{PREDICTOR}.{layer}.{tensor}'] = state[f'{PREDICTOR}.{layer}.{tensor}'][:8]
+    bias = convert_weights(state).weights['roi_head.bbox_head.fc_reg.bias']
+    torch.testing.assert_close(bias, state[f'{PREDICTOR}.bbox_pred.bias'][4:8])
+    assert bias.untyped_storage().size() == 4 * bias.element_size()
+
+
+def lose_a_tensor(state):
+    del state[f'{EXTRACTOR}.shared_nonlocal.1.theta.bias']
+
+
+def add_a_separate_stack(state):
+    state[f'{EXTRACTOR}.reg_nonlocal.0.g.weight'] = torch.zeros(512, 1024, 1, 1)
+
+
+def narrow_a_layer(state):
+    state[f'{EXTRACTOR}.fc7.weight'] = torch.zeros(512, 1024)
+
+
+def add_a_mask_head(state):
+    state['module.roi_heads.mask.feature_extractor.mask_fcn1.weight'] = torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lose_a_tensor, 'missing: .*shared_nonlocal.1.theta.bias'),
+        (add_a_separate_stack, 'unknown: .*reg_nonlocal.0.g.weight'),
+        (narrow_a_layer, r'fc7.weight \(512, 1024\) instead of \(1024, 1024\)'),
+        (add_a_mask_head, '2 heads with a feature_extractor'),
+    ],
+)
+def test_other_models_are_refused(published, change, message):
+    state = dict(published)
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        convert_weights(state)

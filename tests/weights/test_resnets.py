@@ -1,0 +1,207 @@
+"""The converter of ResNets against the layouts of torchvision, timm and mmpretrain, restated."""
+
+import pytest
+import torch
+from mmdet.models import ResNet
+from torch import nn
+
+from mmdet_detnet.weights import convert_weights
+from mmdet_detnet.weights.sources import find_source
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+NUM_CLASSES = 10
+
+
+def blank(*shape):
+    """Make a tensor of any size that takes the memory of one number."""
+    return torch.zeros(()).expand(shape)
+
+
+def batch_norm(name, channels):
+    tensors = ('weight', 'bias', 'running_mean', 'running_var')
+    state = {f'{name}.{tensor}': blank(channels) for tensor in tensors}
+    return {**state, f'{name}.num_batches_tracked': torch.tensor(0)}
+
+
+def convolution(name, channels_out, channels_in, size):
+    return {f'{name}.weight': blank(channels_out, channels_in, size, size)}
+
+
+def residual_layers(depth):
+    """List what torchvision, timm and mmpretrain name alike: layer1 to layer4."""
+    state, channels = {}, 64
+    for stage, blocks in enumerate(BLOCKS[depth]):
+        width = 64 * 2**stage
+        sizes = (1, 3, 1) if depth >= 50 else (3, 3)
+        out = 4 * width if depth >= 50 else width
+        for block in range(blocks):
+            name = f'layer{stage + 1}.{block}'
+            widths = [channels, *[width] * (len(sizes) - 1), out]
+            for i, size in enumerate(sizes):
+                state |= convolution(f'{name}.conv{i + 1}', widths[i + 1], widths[i], size)
+                state |= batch_norm(f'{name}.bn{i + 1}', widths[i + 1])
+            if block == 0 and (stage > 0 or channels != out):
+                state |= convolution(f'{name}.downsample.0', out, channels, 1)
+                state |= batch_norm(f'{name}.downsample.1', out)
+            channels = out
+    return state
+
+
+def classifier(name, depth):
+    channels = 2048 if depth >= 50 else 512
+    return {f'{name}.weight': blank(NUM_CLASSES, channels), f'{name}.bias': blank(NUM_CLASSES)}
+
+
+def torchvision_state(depth=50):
+    stem = {**convolution('conv1', 64, 3, 7), **batch_norm('bn1', 64)}
+    return {**stem, **residual_layers(depth), **classifier('fc', depth)}
+
+
+def mmpretrain_state(depth=50):
+    state = {key: value for key, value in torchvision_state(depth).items() if 'fc.' not in key}
+    backbone = {f'backbone.{key}': value for key, value in state.items()}
+    return {**backbone, **classifier('head.fc', depth)}
+
+
+def fill(module):
+    """Give a module weights and statistics that no initialisation gives."""
+    for value in module.state_dict().values():
+        if value.is_floating_point():
+            value.copy_(0.5 + torch.rand_like(value))
+    return module.eval()
+
+
+def relu_and_conv(channels_in, channels_out):
+    return [nn.ReLU(), nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)]
+
+
+class TimmStem(nn.Module):
+    """The stem of timm's resnet50c: three convolutions, the last norm apart."""
+
+    def __init__(self):
+        super().__init__()
+        first = nn.Conv2d(3, 32, 3, stride=2, padding=1, bias=False)
+        self.conv1 = nn.Sequential(
+            *(first, nn.BatchNorm2d(32), *relu_and_conv(32, 32)),
+            *(nn.BatchNorm2d(32), *relu_and_conv(32, 64)),
+        )
+        self.bn1 = nn.BatchNorm2d(64)
+
+    def forward(self, x):
+        return self.bn1(self.conv1(x)).relu()
+
+
+class MMPretrainStem(nn.Module):
+    """The stem of mmpretrain's ResNetV1c: three times convolution, norm and ReLU."""
+
+    def __init__(self):
+        super().__init__()
+        widths = ((3, 32, 2), (32, 32, 1), (32, 64, 1))
+        self.stem = nn.ModuleList(
+            nn.ModuleDict({'conv': nn.Conv2d(a, b, 3, s, 1, bias=False), 'bn': nn.BatchNorm2d(b)})
+            for a, b, s in widths
+        )
+
+    def forward(self, x):
+        for module in self.stem:
+            x = module['bn'](module['conv'](x)).relu()
+        return x
+
+
+def timm_deep_state(stem):
+    return {**stem.state_dict(), **residual_layers(50), **classifier('fc', 50)}
+
+
+def mmpretrain_deep_state(stem):
+    backbone = {**stem.state_dict(), **residual_layers(50)}
+    return {f'backbone.{key}': value for key, value in backbone.items()}
+
+
+@pytest.mark.parametrize('make_state', [torchvision_state, mmpretrain_state])
+@pytest.mark.parametrize('depth', BLOCKS)
+def test_converted_weights_are_mmdets_resnet(make_state, depth):
+    conversion = convert_weights(make_state(depth))
+    ResNet(depth).load_state_dict(conversion.weights, strict=True)
+    assert len(conversion.report.dropped) == 2
+
+
+@pytest.mark.parametrize(
+    ('stem_class', 'make_state'),
+    [(TimmStem, timm_deep_state), (MMPretrainStem, mmpretrain_deep_state)],
+)
+def test_converted_deep_stem_gives_the_same_features(stem_class, make_state):
+    stem = fill(stem_class())
+    net = ResNet(50, deep_stem=True)
+    net.load_state_dict(convert_weights(make_state(stem)).weights, strict=True)
+    net.eval()
+    image = torch.rand(1, 3, 17, 23)
+    with torch.no_grad():
+        torch.testing.assert_close(net.stem(image), stem(image))
+
+
+def test_every_layout_is_recognised():
+    assert find_source(torchvision_state()) == 'torchvision'
+    assert find_source(timm_deep_state(TimmStem())) == 'timm'
+    assert find_source(mmpretrain_state()) == 'mmpretrain'
+    assert find_source({'state_dict': mmpretrain_state(), 'meta': {}}) == 'mmpretrain'
+
+
+def test_values_are_kept():
+    state = torchvision_state()
+    state['layer3.0.downsample.0.weight'] = torch.rand(1024, 512, 1, 1)
+    weights = convert_weights(state).weights
+    assert weights['layer3.0.downsample.0.weight'] is state['layer3.0.downsample.0.weight']
+
+
+def test_file_without_classifier_is_fine():
+    state = {key: value for key, value in torchvision_state().items() if 'fc.' not in key}
+    assert convert_weights(state).weights.keys() == state.keys()
+
+
+def test_state_of_the_training_is_left_behind():
+    content = {'state_dict': mmpretrain_state(), 'optimizer': {'state': {}}, 'meta': {}}
+    conversion = convert_weights(content)
+    assert all(isinstance(value, torch.Tensor) for value in conversion.weights.values())
+    assert conversion.report.dropped[-2:] == ['optimizer', 'meta']
+
+
+def move_the_shortcuts_behind_a_pool(state):
+    for stage in (1, 2, 3, 4):
+        shortcut = f'layer{stage}.0.downsample'
+        for key in [key for key in state if key.startswith(shortcut)]:
+            index = int(key[len(shortcut) + 1])
+            state[key.replace(f'{shortcut}.{index}', f'{shortcut}.{index + 1}')] = state.pop(key)
+
+
+def add_attention(state):
+    state['layer1.0.se.fc1.weight'] = blank(16, 256, 1, 1)
+
+
+def widen(state):
+    state['layer1.0.conv2.weight'] = blank(128, 128, 3, 3)
+
+
+def remove_a_block(state):
+    for key in [key for key in state if key.startswith('layer3.5.')]:
+        del state[key]
+
+
+def lose_a_statistic(state):
+    del state['layer2.1.bn2.running_var']
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (move_the_shortcuts_behind_a_pool, r'ResNet-D.*layer2.0.downsample.2.weight'),
+        (add_attention, 'unknown: layer1.0.se.fc1.weight'),
+        (widen, r'layer1.0.conv2.weight \(128, 128, 3, 3\) instead of \(64, 64, 3, 3\)'),
+        (remove_a_block, r'stages of \(3, 4, 5, 3\) blocks with 3 convolutions'),
+        (lose_a_statistic, 'missing: layer2.1.bn2.running_var'),
+    ],
+)
+def test_other_networks_are_refused(change, message):
+    state = torchvision_state()
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        convert_weights(state)
