@@ -1,4 +1,4 @@
-# Double-Head in each stage of Cascade R-CNN: the box targets get narrower from stage to stage, as in
+# Double-Head in each stage of Cascade R-CNN: box targets get narrower from stage to stage, as in
 # mmdet's Cascade R-CNN, and boxes do not depend on the class.
 _base_ = './double_head.py'
 _base_.double_head.reg_class_agnostic = True
