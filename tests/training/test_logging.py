@@ -1,0 +1,75 @@
+"""The loggers' lines of docs/logging.md."""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from demo.run_demo import write_config
+from demo.shapes_dataset import generate_shapes
+from mmengine.config import Config, DictAction
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mmdet_detnet import config_path
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT = 240  # seconds
+# Two steps of the demo's detector at a quarter of its width, without validation.
+SHORT = [
+    'model.backbone.base_channels=4',
+    'model.neck.in_channels=[16,32,64,64,64]',
+    'train_cfg.max_epochs=1',
+    'train_cfg.val_interval=2',
+    'train_dataloader.batch_size=1',
+    'default_hooks.logger.interval=1',
+    *[f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')],
+    *[f'{split}_dataloader.persistent_workers=False' for split in ('train', 'val', 'test')],
+]
+LOSSES = {'loss', 'loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox'}
+
+
+def documented_options(backend):
+    """Take what follows `--cfg-options` in the document's line of a backend."""
+    lines = (ROOT / 'docs' / 'logging.md').read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith('python') and backend in line]
+    return shlex.split(line.split('--cfg-options')[1])
+
+
+@pytest.mark.parametrize(
+    ('backend', 'expected'),
+    [
+        ('TensorboardVisBackend', dict(type='TensorboardVisBackend')),
+        ('WandbVisBackend', dict(type='WandbVisBackend', init_kwargs=dict(project='PROJECT'))),
+    ],
+)
+def test_documented_options_replace_the_backend(backend, expected):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    options = parser.parse_args(['--cfg-options', *documented_options(backend)]).cfg_options
+    config = Config.fromfile(config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py'))
+    config.merge_from_dict(options)
+    assert config.visualizer.vis_backends == [expected]
+
+
+def test_training_writes_its_losses_for_tensorboard(tmp_path):
+    data = generate_shapes(tmp_path / 'shapes', num_train=2, num_val=1)
+    write_config(tmp_path / 'new' / 'config.py', data)
+    command = [sys.executable, ROOT / 'tools' / 'train.py', tmp_path / 'new' / 'config.py']
+    options = ['--cfg-options', *SHORT, *documented_options('TensorboardVisBackend')]
+    subprocess.run(
+        [*map(str, command), '--work-dir', str(tmp_path / 'run'), *options],
+        check=True,
+        timeout=TIMEOUT,
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '-1', 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.DEVNULL,
+    )
+    (event_file,) = (tmp_path / 'run').glob('2*/vis_data/events.out.tfevents.*')
+    events = EventAccumulator(str(event_file)).Reload()
+    assert set(events.Tags()['scalars']) >= LOSSES | {'lr'}
+    for name in LOSSES:
+        assert [event.step for event in events.Scalars(name)] == [1, 2]
+    first = {name: events.Scalars(name)[0].value for name in LOSSES}
+    assert first.pop('loss') == pytest.approx(sum(first.values()), rel=1e-4)
