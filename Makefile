@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint notebook zoo clean
 
 help:
-	@echo 'make demo | test | lint | setup | clean   (the first makes .venv: 10 to 20 minutes, once)'
+	@echo 'make demo | test | lint | notebook | zoo | setup | clean   (the first makes .venv: 10 to 20 minutes, once)'
 
 setup:
 	@PYTHONPATH='$(CURDIR)/tools' $(PYTHON) -m environment_setup
@@ -19,6 +19,13 @@ lint: setup
 
 test: lint
 	$(VENV_PYTHON) -m pytest
+
+notebook: setup # runs docs/tutorial.ipynb from top to bottom; the result is in work_dirs/
+	mkdir -p work_dirs
+	.venv/bin/jupyter-execute --output='$(CURDIR)/work_dirs/{notebook_name}' docs/tutorial.ipynb
+
+zoo: setup # writes the README's table of models
+	$(VENV_PYTHON) tools/misc/model_zoo.py
 
 clean: # keeps the compiled mmcv in ~/.cache/mmdet_detnet
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
