@@ -1,13 +1,53 @@
-"""The registry of the package's modules.
+"""The registries of the package's modules.
 
 ``type='mmdet_detnet.DetNet'`` in any OpenMMLab config leads mmengine here: it imports
 this file by the prefix, then the ``locations``, and finds the class. No
 ``custom_imports`` is needed.
 """
 
-from mmengine.registry import MODELS as MMENGINE_MODELS
+from collections.abc import Sequence
+
+import mmdet.registry
 from mmengine.registry import Registry
 
-MODELS = Registry(
-    'model', parent=MMENGINE_MODELS, scope='mmdet_detnet', locations=['mmdet_detnet.models']
-)
+SCOPE = 'mmdet_detnet'
+
+
+class ScopeRegistry(Registry):
+    """A registry of this package's scope, which knows mmdet's modules besides its own.
+
+    What a config takes from ``_base_ = 'mmdet_detnet::...'`` is built in this scope, where
+    mmengine would not look for mmdet's ``type='CocoDataset'``.
+
+    Args:
+        counterpart: mmdet's registry of the same kind; this one becomes its sibling.
+        locations: Modules that register into this one.
+    """
+
+    def __init__(self, counterpart: Registry, locations: Sequence[str] = ()) -> None:
+        super().__init__(
+            counterpart.name, parent=counterpart.parent, scope=SCOPE, locations=list(locations)
+        )
+        self.counterpart = counterpart
+
+    def get(self, key: str) -> type | None:
+        """Find a module of this package or, failing that, of mmdet or mmengine.
+
+        Args:
+            key: Its name, with or without a scope.
+
+        Returns:
+            The module, or None if there is none of this name.
+        """
+        self.import_from_location()
+        own = self.module_dict.get(key.removeprefix(f'{SCOPE}.'))
+        return own or self.counterpart.get(key)
+
+
+MODELS = ScopeRegistry(mmdet.registry.MODELS, ['mmdet_detnet.models'])
+HOOKS = ScopeRegistry(mmdet.registry.HOOKS, ['mmdet_detnet.engine.hooks'])
+
+for _registry in list(vars(mmdet.registry).values()):
+    if isinstance(_registry, Registry) and _registry.scope == 'mmdet':
+        if _registry not in (MODELS.counterpart, HOOKS.counterpart):
+            ScopeRegistry(_registry)

@@ -1,0 +1,135 @@
+"""The function that makes a detector faster, in place."""
+
+from collections.abc import Iterator
+
+import torch
+from mmcv.ops import RoIAlign
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
+from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+from torch import nn
+
+from mmdet_detnet.models.roi_heads.bbox_heads.double_head_features import DoubleHeadFeatures
+
+from .forwards import ContiguousForward, PartForward, replace_forward, restore_forward
+from .roi_align import RoIAlignForward
+
+DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+FEATURE_PARTS = ('backbone', 'neck')
+# Their number of RoIs changes from image to image, and compiling them gained nothing.
+ROI_PARTS = (BBoxHead, FCNMaskHead)
+
+
+def accelerate(
+    model: nn.Module,
+    *,
+    channels_last: bool = True,
+    compile: bool = True,
+    dtype: str | torch.dtype | None = None,
+) -> nn.Module:
+    """Make a detector faster, in place.
+
+    Names and values of the weights stay, so checkpoints load and save as before; weights may
+    change at any time, since nothing derived from them is kept. Anchors, the decoding of boxes,
+    scores and NMS stay in float32. In training, or wherever gradients are recorded, only
+    ``channels_last`` has an effect. A second call replaces what the first one set; with all three
+    off the detector runs as MMDetection runs it.
+
+    Args:
+        model: A detector of MMDetection, such as ``init_detector`` returns, or one of its RoI
+            heads.
+        channels_last: Whether convolutions keep their weights and maps as (N, H, W, C) in memory.
+        compile: Whether inference compiles backbone, neck and dense heads with ``torch.compile``,
+            each on its first image. Image sizes are symbols in the compiled code.
+        dtype: Precision of convolutions and matrix products at inference: float32 if None,
+            ``'bf16'``, or ``'fp16'`` on a GPU. In training, MMEngine's ``AmpOptimWrapper`` does
+            it.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If ``dtype`` is none of those or not for this device, or if the model has no
+            part that could be made faster.
+
+    Example:
+        >>> model = accelerate(init_detector(config, checkpoint), dtype='bf16')
+        >>> inference_detector(model, image)
+    """
+    precision = _check_dtype(dtype, model)
+    parts = dict(_find_parts(model))
+    if not parts:
+        raise ValueError(
+            f'accelerate: model must be a detector with a backbone, or a RoI head, got '
+            f'{type(model).__name__}.'
+        )
+    for module in model.modules():
+        restore_forward(module)
+    _set_layout(model, channels_last)
+    if not (channels_last or compile or precision):
+        return model
+    for module in _mmcv_operators(model):
+        replace_forward(module, _operator_forward(module))
+    for part, options in parts.items():
+        options['compile'] = compile and options['compile']
+        # The image is converted; all maps after it follow the layout of the weights.
+        converts = channels_last and part is getattr(model, 'backbone', None)
+        replace_forward(part, PartForward(part, converts, dtype=precision, **options))
+    return model
+
+
+def _check_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dtype | None:
+    if dtype is not None and dtype not in DTYPES and dtype not in DTYPES.values():
+        raise ValueError(f'accelerate: dtype must be None or one of {list(DTYPES)}, got {dtype!r}.')
+    precision = DTYPES.get(dtype, dtype)
+    on_cpu = all(parameter.device.type == 'cpu' for parameter in model.parameters())
+    if precision == torch.float16 and on_cpu:
+        raise ValueError("accelerate: dtype='fp16' needs a GPU; on a CPU, dtype='bf16' works.")
+    return precision
+
+
+def _find_parts(model: nn.Module) -> Iterator[tuple[nn.Module, dict[str, bool]]]:
+    """Find what to make faster, with the options of its :class:`PartForward`.
+
+    Features may stay in low precision between parts that are made faster. RoIs are pooled from
+    float32, since mmcv rounds their corners to the type of the features.
+    """
+    children = dict(model.named_children())
+    features = [children.pop(name) for name in FEATURE_PARTS if name in children]
+    children.pop('data_preprocessor', None)
+    only_dense_heads = all(isinstance(child, BaseDenseHead) for child in children.values())
+    for part in features:
+        yield part, dict(compile=True, low_outputs=part is not features[-1] or only_dense_heads)
+    for module in model.modules():
+        if isinstance(module, BaseDenseHead):
+            yield module, dict(compile=True, low_outputs=False)
+        elif isinstance(module, DoubleHeadFeatures):
+            yield from _double_head_parts(module)
+        elif isinstance(module, ROI_PARTS):
+            yield module, dict(compile=False, low_outputs=False)
+
+
+def _double_head_parts(head: DoubleHeadFeatures) -> Iterator[tuple[nn.Module, dict[str, bool]]]:
+    """Take the layers one by one: detection calls the two heads, not the ``forward`` of both."""
+    predictors = [module for module in head.modules() if isinstance(module, nn.Linear)]
+    predictors = [module for module in predictors if module not in set(head.fc_branch)]
+    blocks = (head.res_block, *head.conv_branch, *head.nonlocal_blocks, *head.fc_branch)
+    for layer in (*blocks, *predictors):
+        yield layer, dict(compile=False, low_outputs=layer not in predictors)
+
+
+def _set_layout(model: nn.Module, channels_last: bool) -> None:
+    """Store the weights of convolutions so; those of mmcv's operators have to stay as they are."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    inside_operators = {inner for module in _mmcv_operators(model) for inner in module.modules()}
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module not in inside_operators:
+            module.to(memory_format=layout)
+
+
+def _mmcv_operators(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if type(module).__module__.startswith('mmcv.ops')]
+
+
+def _operator_forward(module: nn.Module) -> ContiguousForward:
+    return RoIAlignForward(module) if type(module) is RoIAlign else ContiguousForward(module)

@@ -1,0 +1,5 @@
+"""Hooks."""
+
+from .acceleration_hook import AccelerationHook
+
+__all__ = ['AccelerationHook']

@@ -1,0 +1,208 @@
+"""`accelerate` leaves the detections, the weights' names and the training as they are."""
+
+import copy
+
+import pytest
+import torch
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
+from torch import nn
+
+from mmdet_detnet.acceleration import accelerate
+
+FASTER_RCNN = 'custom/faster-rcnn_detnet59-slim_fpn_custom.py'
+RETINANET_CONF = 'custom/retinanet-conf_r50-slim_fpn_custom.py'
+DOUBLE_HEAD = 'custom/double-head-ext_r50-slim_fpn_custom.py'
+MASK_RCNN = 'detnet/mask-rcnn_detnet59_fpn_1x_coco.py'
+# What a Faster R-CNN may cost: a graph each for backbone, neck and RPN head.
+COMPILED_PARTS = 3
+
+
+def assert_same_detections(actual, expected, tolerance):
+    assert len(actual) == len(expected) > 0
+    for ours, stock in zip(actual, expected, strict=True):
+        assert len(stock) > 0
+        assert ours.labels.equal(stock.labels)
+        torch.testing.assert_close(ours.scores, stock.scores, rtol=tolerance, atol=0)
+        torch.testing.assert_close(ours.bboxes, stock.bboxes, rtol=tolerance, atol=tolerance)
+
+
+def count_graphs():
+    return torch._dynamo.utils.counters['stats']['unique_graphs']
+
+
+@pytest.mark.parametrize('config', [FASTER_RCNN, RETINANET_CONF, DOUBLE_HEAD, MASK_RCNN])
+def test_channels_last_gives_the_same_detections(build_tiny, make_batch, detect, config):
+    detector = build_tiny(config)
+    batch = make_batch(detector, images=2)
+    expected = detect(detector, batch)
+    actual = detect(accelerate(detector, compile=False), batch)
+    assert_same_detections(actual, expected, 1e-3)
+    assert detector.backbone.layer1[0].conv2.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_operators_of_mmcv_in_the_backbone_give_the_same_detections(build_tiny, make_batch, detect):
+    dcn = dict(type='DCNv2', deform_groups=1, fallback_on_stride=False)
+    detector = build_tiny(FASTER_RCNN, dcn=dcn, stage_with_dcn=(False, True, True, True, True))
+    nn.init.normal_(detector.backbone.layer3[0].conv2.conv_offset.weight, std=0.1)
+    batch = make_batch(detector)
+    expected = detect(detector, batch)
+    assert_same_detections(detect(accelerate(detector, compile=False), batch), expected, 1e-4)
+    detect(accelerate(detector, compile=False, dtype='bf16'), batch)
+
+
+@pytest.fixture(scope='module')
+def compiled(build_tiny, make_batch, detect):
+    """A detector, the same compiled, and the number of graphs after the first image."""
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    plain = build_tiny(FASTER_RCNN)
+    fast = accelerate(copy.deepcopy(plain))
+    detect(fast, make_batch(plain))
+    return plain, fast, count_graphs()
+
+
+def test_compiled_detector_gives_the_same_detections(compiled, make_batch, detect):
+    plain, fast, graphs = compiled
+    batch = make_batch(plain)
+    assert graphs == COMPILED_PARTS
+    assert_same_detections(detect(fast, batch), detect(plain, batch), 1e-3)
+
+
+@pytest.mark.parametrize(('height', 'width'), [(96, 64), (128, 160), (64, 176)])
+def test_another_image_size_compiles_nothing_anew(compiled, make_batch, detect, height, width):
+    plain, fast, graphs = compiled
+    batch = make_batch(plain, height, width)
+    assert_same_detections(detect(fast, batch), detect(plain, batch), 1e-3)
+    assert count_graphs() == graphs
+
+
+def test_compiled_code_uses_the_present_weights(compiled, make_batch, detect):
+    plain, fast, graphs = compiled
+    batch = make_batch(plain)
+    before = detect(fast, batch)
+    changed = {
+        key: value * 1.1 if value.is_floating_point() else value
+        for key, value in plain.state_dict().items()
+    }
+    plain, fast = copy.deepcopy(plain), copy.deepcopy(fast)
+    for detector in (plain, fast):
+        detector.load_state_dict(changed)
+    assert_same_detections(detect(fast, batch), detect(plain, batch), 1e-3)
+    # A write behind autograd's back, as that of mmengine's EMAHook.
+    for detector in (plain, fast):
+        detector.backbone.layer1[0].conv1.weight.data.mul_(0.5)
+    assert_same_detections(detect(fast, batch), detect(plain, batch), 1e-3)
+    assert count_graphs() == graphs
+    # The detector that was copied still has its own weights.
+    assert_same_detections(detect(compiled[1], batch), before, 0)
+
+
+def test_names_and_values_of_the_weights_stay(compiled):
+    plain, fast, _ = compiled
+    weights = plain.state_dict()
+    accelerated = fast.state_dict()
+    assert list(accelerated) == list(weights)
+    assert all(accelerated[key].equal(weights[key]) for key in weights)
+
+
+def test_decoding_and_pooling_are_in_float32_under_bfloat16(build_tiny, make_batch, detect):
+    detector = accelerate(build_tiny(FASTER_RCNN), compile=False, dtype='bf16')
+    dtypes = {}
+    for name, module in detector.named_modules():
+        record_dtypes(module, name, dtypes)
+    (found,) = detect(detector, make_batch(detector))
+    assert dtypes['backbone.conv1'] == dtypes['neck.fpn_convs.0.conv'] == torch.bfloat16
+    assert dtypes['neck'] == dtypes['rpn_head'] == dtypes['roi_head.bbox_head'] == torch.float32
+    assert dtypes['roi_head.bbox_roi_extractor'] == torch.float32
+    assert dtypes['roi_head.bbox_head.fc_cls'] == torch.bfloat16
+    assert found.bboxes.dtype == found.scores.dtype == torch.float32
+
+
+@pytest.mark.parametrize('fusion', ['none', 'complementary'])
+def test_both_heads_of_double_head_run_in_bfloat16(build_tiny, make_batch, detect, fusion):
+    detector = build_tiny(DOUBLE_HEAD)
+    head = detector.roi_head.bbox_head
+    head.fusion = fusion
+    batch = make_batch(detector)
+    (expected,) = detect(detector, batch)
+    accelerate(detector, compile=False, dtype='bf16')
+    dtypes = {}
+    for name, module in head.named_modules():
+        record_dtypes(module, name, dtypes)
+    (actual,) = detect(detector, batch)
+    assert dtypes['res_block'] == dtypes['conv_branch.3'] == dtypes['fc_branch.1'] == torch.bfloat16
+    assert dtypes['fc_cls'] == dtypes['fc_reg'] == torch.float32
+    torch.testing.assert_close(actual.scores[:5], expected.scores[:5], rtol=0.1, atol=0)
+
+
+def record_dtypes(module, name, dtypes):
+    def record(module, inputs, output):
+        while isinstance(output, (tuple, list)):
+            output = output[0]
+        if isinstance(output, torch.Tensor):
+            dtypes[name] = output.dtype
+
+    module.register_forward_hook(record)
+
+
+def test_bfloat16_detections_are_close(build_tiny, make_batch, detect):
+    detector = build_tiny(FASTER_RCNN)
+    batch = make_batch(detector)
+    (expected,) = detect(detector, batch)
+    (actual,) = detect(accelerate(detector, compile=False, dtype=torch.bfloat16), batch)
+    torch.testing.assert_close(actual.scores[:5], expected.scores[:5], rtol=0.1, atol=0)
+    assert not actual.scores[:5].equal(expected.scores[:5])
+
+
+# In float64 another order of summation hardly matters; mmcv's NMS of proposals takes float32 only.
+@pytest.mark.parametrize(
+    ('config', 'dtype', 'tolerance'),
+    [(FASTER_RCNN, torch.float32, 1e-3), (RETINANET_CONF, torch.float64, 1e-9)],
+)
+def test_losses_and_gradients_stay(build_tiny, make_batch, config, dtype, tolerance):
+    plain = build_tiny(config).train().to(dtype)
+    fast = accelerate(copy.deepcopy(plain), dtype='bf16')
+    batch = make_batch(plain)
+    batch['inputs'] = batch['inputs'].to(dtype)
+    for detector in (plain, fast):
+        torch.manual_seed(0)
+        loss, _ = detector.parse_losses(detector(**batch, mode='loss'))
+        loss.backward()
+    gradients = {name: parameter.grad for name, parameter in fast.named_parameters()}
+    assert all(gradients[name] is not None for name in gradients)
+    for name, parameter in plain.named_parameters():
+        scale = parameter.grad.abs().max().item()
+        torch.testing.assert_close(
+            gradients[name], parameter.grad, rtol=0, atol=tolerance * scale, msg=name
+        )
+
+
+def test_second_call_replaces_the_first_and_all_off_restores(build_tiny):
+    detector = build_tiny(FASTER_RCNN)
+    accelerate(detector, dtype='bf16')
+    accelerate(detector, compile=False)
+    assert detector.backbone.forward.dtype is None
+    accelerate(detector, channels_last=False, compile=False)
+    assert not any('forward' in vars(module) for module in detector.modules())
+    assert detector.backbone.layer1[0].conv2.weight.is_contiguous()
+
+
+def test_roi_head_alone_is_accelerated(build_tiny):
+    roi_head = accelerate(build_tiny(FASTER_RCNN).roi_head)
+    assert isinstance(roi_head.bbox_head, BBoxHead)
+    assert 'forward' in vars(roi_head.bbox_head)
+
+
+def test_unknown_dtype_names_the_allowed_ones(build_tiny):
+    with pytest.raises(ValueError, match=r"dtype must be None or one of \['bf16', 'fp16'\]"):
+        accelerate(build_tiny(FASTER_RCNN), dtype='int8')
+
+
+def test_fp16_on_a_cpu_is_refused(build_tiny):
+    with pytest.raises(ValueError, match='needs a GPU'):
+        accelerate(build_tiny(FASTER_RCNN), dtype='fp16')
+
+
+def test_model_without_parts_is_refused():
+    with pytest.raises(ValueError, match='must be a detector.*got Linear'):
+        accelerate(nn.Linear(2, 2))

@@ -1,0 +1,78 @@
+"""The hook, switched on by a config, in the loops of a real Runner."""
+
+import pytest
+import torch
+from demo.run_demo import write_config
+from demo.shapes_dataset import generate_shapes
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+HOOK = 'mmdet_detnet.AccelerationHook'
+
+
+@pytest.fixture(scope='module')
+def tiny_config(tmp_path_factory):
+    """The demo's detector at a quarter of its width, on two images each."""
+    folder = tmp_path_factory.mktemp('acceleration')
+    write_config(folder / 'new' / 'config.py', generate_shapes(folder / 'shapes', 2, 2), epochs=1)
+    config = Config.fromfile(folder / 'new' / 'config.py')
+    config.model.backbone.base_channels = 4
+    config.model.neck.in_channels = [16, 32, 64, 64, 64]
+    config.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    return config
+
+
+@pytest.fixture
+def build_runner(tiny_config, tmp_path):
+    """Build a Runner from the config and options as of ``--cfg-options``."""
+
+    def build(**options):
+        config = tiny_config.copy()
+        config.work_dir = str(tmp_path)
+        config.merge_from_dict(
+            {f'default_hooks.acceleration.{key}': value for key, value in options.items()}
+        )
+        return Runner.from_cfg(config)
+
+    yield build
+    init_default_scope('mmdet')
+
+
+def test_test_loop_runs_accelerated(build_runner):
+    runner = build_runner(type=HOOK, compile=False, dtype='bf16')
+    runner.test()
+    assert runner.model.backbone.forward.dtype == torch.bfloat16
+    assert runner.model.backbone.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_training_runs_in_channels_last_and_saves_plain_names(build_runner, tmp_path):
+    runner = build_runner(type=HOOK, compile=False)
+    names = list(runner.model.state_dict())
+    layouts = []
+    runner.model.backbone.layer1.register_forward_hook(
+        lambda module, inputs, output: layouts.append(
+            output.requires_grad and output.is_contiguous(memory_format=torch.channels_last)
+        )
+    )
+    runner.train()
+    assert layouts[0]
+    saved = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+    assert list(saved['state_dict']) == names
+
+
+def test_options_are_checked_when_the_run_starts(build_runner):
+    with pytest.raises(ValueError, match='dtype must be'):
+        build_runner(type=HOOK, dtype='int8').test()
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmengine', 'mmdet_detnet'])
+def test_its_name_and_mmdets_resolve_in_every_scope(scope):
+    from mmengine.registry import HOOKS, DefaultScope
+
+    with DefaultScope.overwrite_default_scope(scope):
+        assert type(HOOKS.build(dict(type=HOOK))).__name__ == 'AccelerationHook'
+    hook = dict(type='NumClassCheckHook', _scope_='mmdet_detnet')
+    assert type(HOOKS.build(hook)).__name__ == 'NumClassCheckHook'
