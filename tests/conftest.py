@@ -1,8 +1,15 @@
 """Fixtures that every test shares."""
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from mmdet.utils import register_all_modules
+
+ROOT = Path(__file__).resolve().parent.parent
 
 # The tensors are small: more threads cost more than they give, and wait by spinning where other
 # programs want the cores.
@@ -19,6 +26,34 @@ def mmdet_scope():
 def fixed_seed():
     """Give every test the same random numbers, whatever ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def copy_sources():
+    """Copy what a build reads to a new folder, so that it leaves nothing in the checkout."""
+
+    def copy(folder):
+        for name in ('mmdet_detnet', 'configs', 'tools'):
+            ignored = shutil.ignore_patterns('__pycache__')
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'MANIFEST.in'):
+            shutil.copy(ROOT / name, folder)
+        for name in ('model-index.yml', 'requirements.txt', 'requirements-test.txt'):
+            shutil.copy(ROOT / name, folder)
+        return folder
+
+    return copy
+
+
+@pytest.fixture(scope='session')
+def wheel(tmp_path_factory, copy_sources):
+    """Build the wheel as `pip wheel .` does; the path of the file."""
+    folder = tmp_path_factory.mktemp('wheel')
+    sources = copy_sources(folder / 'sources')
+    build = 'pip wheel --quiet --no-deps --no-build-isolation --wheel-dir'.split()
+    subprocess.run([sys.executable, '-m', *build, str(folder), str(sources)], check=True)
+    (file,) = folder.glob('*.whl')
+    return file
 
 
 def pytest_collection_modifyitems(items):

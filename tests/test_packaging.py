@@ -1,6 +1,5 @@
 """The built wheel: what mim needs is inside, and nothing becomes a top-level package."""
 
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -9,22 +8,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+BUILD_OPTIONS = '--quiet --no-deps --no-build-isolation'.split()
 
 
-@pytest.fixture(scope='module')
-def wheel_names(tmp_path_factory):
-    """Build the wheel from a copy of the sources and list its files."""
-    folder = tmp_path_factory.mktemp('wheel')
-    sources = folder / 'sources'
-    for name in ('mmdet_detnet', 'configs', 'tools'):
-        shutil.copytree(ROOT / name, sources / name)
-    for name in ('setup.py', 'pyproject.toml', 'README.md', 'MANIFEST.in', 'model-index.yml'):
-        shutil.copy(ROOT / name, sources)
-    build = 'pip wheel --quiet --no-deps --no-build-isolation --wheel-dir'.split()
-    subprocess.run([sys.executable, '-m', *build, str(folder), str(sources)], check=True)
-    (wheel,) = folder.glob('*.whl')
+def list_files(wheel):
     with zipfile.ZipFile(wheel) as archive:
         return archive.namelist()
+
+
+@pytest.fixture(scope='session')
+def wheel_names(wheel):
+    return list_files(wheel)
 
 
 def test_every_config_and_tool_is_in_the_mim_folder(wheel_names):
@@ -47,7 +41,45 @@ def test_package_is_the_only_top_level_module(wheel_names):
     assert {top for top in tops if not top.endswith('.dist-info')} == {'mmdet_detnet'}
 
 
-def test_config_basenames_are_unique_in_the_wheel(wheel_names):
+def test_no_other_file_of_the_module_directory_has_the_name_of_a_config(wheel_names):
+    # mim looks for a config's basename in the whole directory, and stops if it finds two.
     configs = [Path(name).name for name in wheel_names if '/.mim/configs/' in name]
     leaves = [name for name in configs if name.endswith('.py')]
-    assert len(leaves) == len(set(leaves))
+    all_names = [Path(name).name for name in wheel_names]
+    assert leaves
+    assert [name for name in leaves if all_names.count(name) > 1] == []
+
+
+def run(*command, folder):
+    subprocess.run([sys.executable, *command], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_wheel_from_the_source_distribution_is_the_same(wheel_names, copy_sources, tmp_path):
+    sources = copy_sources(tmp_path / 'sources')
+    run('setup.py', '--quiet', 'sdist', folder=sources)
+    (archive,) = (sources / 'dist').glob('*.tar.gz')
+    run('-m', 'pip', 'wheel', *BUILD_OPTIONS, str(archive), folder=tmp_path)
+    (wheel,) = tmp_path.glob('*.whl')
+    assert set(list_files(wheel)) == set(wheel_names)
+
+
+def test_wheel_of_setup_py_is_the_same(wheel_names, copy_sources, tmp_path):
+    sources = copy_sources(tmp_path / 'sources')
+    run('setup.py', '--quiet', 'bdist_wheel', folder=sources)
+    (wheel,) = (sources / 'dist').glob('*.whl')
+    assert set(list_files(wheel)) == set(wheel_names)
+
+
+def test_pip_install_has_the_mim_folder(wheel_names, copy_sources, tmp_path):
+    sources, target = copy_sources(tmp_path / 'sources'), tmp_path / 'installed'
+    run('-m', 'pip', 'install', *BUILD_OPTIONS, '--target', str(target), '.', folder=sources)
+    files = [path for path in target.rglob('*') if path.is_file() and path.suffix != '.pyc']
+    in_mim = {str(path.relative_to(target)) for path in files if '.mim' in path.parts}
+    assert in_mim == {name for name in wheel_names if '/.mim/' in name}
+
+
+def test_editable_install_leaves_the_sources_without_a_mim_folder(copy_sources, tmp_path):
+    sources = copy_sources(tmp_path / 'sources')
+    options = ['--target', str(tmp_path / 'installed'), '--editable', '.']
+    run('-m', 'pip', 'install', *BUILD_OPTIONS, *options, folder=sources)
+    assert not list(sources.rglob('.mim'))

@@ -1,0 +1,95 @@
+"""Another project that builds on the installed package, in each way there is.
+
+Its files are in ``other_project/``. Every config sets the number of classes, the data and the
+schedule; what takes effect is read from the built Runner.
+"""
+
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+# Its data, schedule and hooks are pieces of this package, not of mmdet.
+BASE = 'custom/retinanet-conf_r50-slim_fpn_custom.py'
+BY_PACKAGE = f"_base_ = 'mmdet_detnet::{BASE}'\n"
+BY_EXPRESSION = f"_base_ = __import__('mmdet_detnet').config_path('{BASE}')\n"
+BY_RELATIVE_PATH = f"_base_ = '../../mmdet_detnet/configs/{BASE}'\n"
+MODULE_ALONE = """
+_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+default_scope = 'mmengine'
+custom_imports = dict(imports=['other_project.models'], allow_failed_imports=False)
+_base_.model.bbox_head.type = 'mmdet_detnet.ConfidenceRetinaHead'
+"""
+
+HEAD = 'mmdet_detnet.models.dense_heads.confidence_retina_head.ConfidenceRetinaHead'
+DETNET = 'mmdet_detnet.models.backbones.detnet.DetNet'
+
+
+@pytest.fixture(scope='module')
+def project(make_project):
+    """Put the other project beside a checkout of this one."""
+    folder = make_project('folder')
+    (folder / 'mmdet_detnet').symlink_to(ROOT)
+    project = Path(shutil.copytree(HERE / 'other_project', folder / 'project'))
+    (folder / 'data').rename(project / 'data')
+    overrides = (project / 'configs' / 'overrides.py').read_text()
+    for name, base in {
+        'by_package': BY_PACKAGE,
+        'by_expression': BY_EXPRESSION,
+        'by_relative_path': BY_RELATIVE_PATH,
+        'module_alone': MODULE_ALONE,
+    }.items():
+        (project / 'configs' / f'{name}.py').write_text(base + overrides)
+    return project
+
+
+@pytest.fixture(scope='module')
+def output(installation, project):
+    """Build every config's Runner in one process, which imports the package before the last."""
+    names = ['module_alone', 'own_scope', 'new_style', 'by_relative_path', 'by_expression']
+    configs = [f'configs/{name}.py' for name in names]
+    last = ['--import', 'mmdet_detnet', '--then', 'configs/by_package.py']
+    # The root of the project is on the path of its own scripts, besides what is installed.
+    path = f'{installation.folder}:{project}'
+    script = HERE / 'describe_runners.py'
+    return installation.python(script, *configs, *last, cwd=project, PYTHONPATH=path)
+
+
+@pytest.mark.parametrize(
+    ('name', 'module'),
+    [
+        ('by_package', HEAD),
+        ('by_expression', HEAD),
+        ('by_relative_path', HEAD),
+        ('module_alone', HEAD),
+        ('own_scope', DETNET),
+        ('new_style', DETNET),
+        ('new_style', HEAD),
+    ],
+)
+def test_what_the_project_overrides_takes_effect(output, name, module):
+    runner = json.loads(output.splitlines()[-1])[f'configs/{name}.py']
+    assert 'error' not in runner
+    assert module in runner.pop('modules')
+    assert runner == {
+        'num_classes': 2,
+        'classes': ['circle', 'triangle'],
+        'num_images': 2,
+        'epochs': 7,
+        'lr': 0.25,
+    }
+
+
+def test_every_registry_knows_the_scope_of_inherited_dicts(output):
+    assert 'Failed to search registry with scope "mmdet_detnet"' not in output
+
+
+def test_package_prefix_in_mmdets_own_script_is_refused(installation, project):
+    script = Path(find_spec('mmdet').origin).parent / '.mim' / 'tools' / 'train.py'
+    config = project / 'configs' / 'by_package.py'
+    output = installation.python(script, config, cwd=project, expect_failure=True)
+    assert 'mmengine does not support to load mmdet_detnet config.' in output

@@ -1,0 +1,137 @@
+"""What mim does with the installed package, each by its command line."""
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+
+import mmdet_detnet  # noqa: F401  (lets Runner's checkpoints load)
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = 'faster-rcnn_detnet59-slim_fpn_shapes'
+ONE_EPOCH = [
+    '--cfg-options',
+    'train_cfg.max_epochs=1',
+    'train_cfg.val_interval=2',
+    *[f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')],
+    *[f'{split}_dataloader.persistent_workers=False' for split in ('train', 'val', 'test')],
+]
+
+
+@pytest.fixture(scope='module')
+def project(make_project):
+    return make_project('mim')
+
+
+@pytest.fixture(scope='module')
+def checkpoint(installation, project):
+    """Train the demo's detector by its config's name."""
+    command = ['train', 'mmdet_detnet', f'{DEMO}.py', '--work-dir', 'trained', *ONE_EPOCH]
+    output = installation.mim(*command, cwd=project)
+    assert 'Training finished successfully' in output
+    return project / 'trained' / 'epoch_1.pth'
+
+
+def test_subprocesses_use_the_installed_wheel(installation, tmp_path):
+    code = (
+        'import importlib.util, pkg_resources; '
+        "print(importlib.util.find_spec('mmdet_detnet').origin, "
+        "pkg_resources.get_distribution('mmdet_detnet').location)"
+    )
+    output = installation.python('-c', code, cwd=tmp_path)
+    assert output.split() == [str(installation.module / '__init__.py'), str(installation.folder)]
+
+
+def test_train_by_the_name_of_a_config(checkpoint):
+    weights = torch.load(checkpoint, weights_only=True)['state_dict']
+    assert weights['backbone.conv1.weight'].shape[0] == 16
+
+
+def test_test(installation, project, checkpoint):
+    command = ['test', 'mmdet_detnet', f'{DEMO}.py', '--checkpoint', checkpoint, *ONE_EPOCH]
+    output = installation.mim(*command, '--work-dir', 'tested', cwd=project)
+    (results,) = project.glob('tested/2*/*.json')
+    assert 0 <= json.loads(results.read_text())['coco/bbox_mAP'] <= 1
+    assert 'Testing finished successfully' in output
+
+
+def test_gridsearch(installation, project):
+    search = ['--search-args', '--optim_wrapper.optimizer.lr 0.003']
+    command = ['gridsearch', 'mmdet_detnet', f'{DEMO}.py', '--work-dir', 'grid', *search]
+    output = installation.mim(*command, *ONE_EPOCH, cwd=project)
+    assert 'hyper parameter search finished successfully' in output
+    (run,) = project.glob('grid_search_*')
+    assert (run / 'epoch_1.pth').exists()
+    (config,) = run.glob('faster-rcnn*.py')
+    assert Config.fromfile(config).optim_wrapper.optimizer.lr == 0.003
+
+
+def test_run_benchmark(installation, tmp_path):
+    config = f'demo/{DEMO}.py'
+    size = '--height 64 --width 96 --rounds 1 --warm-up 0 --no-training'.split()
+    command = ['run', 'mmdet_detnet', 'benchmark', config, config, '--device', 'cpu', *size]
+    installation.mim(*command, '--out-dir', 'benchmark', cwd=tmp_path)
+    (report,) = tmp_path.glob('benchmark/*.json')
+    assert json.loads(report.read_text())
+
+
+def test_list_has_the_package(installation, tmp_path):
+    assert 'mmdet-detnet' in installation.mim('list', cwd=tmp_path)
+
+
+def test_search_lists_every_model(installation, tmp_path):
+    installation.mim('search', 'mmdet_detnet', '--json', 'models.json', cwd=tmp_path)
+    found = json.loads((tmp_path / 'models.json').read_text())
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
+    metafiles = [yaml.safe_load((ROOT / metafile).read_text()) for metafile in index]
+    models = {model['Name'] for metafile in metafiles for model in metafile['Models']}
+    assert set(found['config']) == set(models)
+    # Without a text here `mim download` ends in a traceback.
+    assert [name for name in models if not isinstance(found['weight'][name], str)] == []
+
+
+def test_download_of_unpublished_weights_gives_the_flat_config(installation, tmp_path):
+    name = 'retinanet-conf_r50_fpn_1x_coco'
+    installation.mim(
+        'download', 'mmdet_detnet', '--config', name, '--dest', 'downloads', cwd=tmp_path
+    )
+    (config,) = (tmp_path / 'downloads').iterdir()
+    assert not re.search('^_base_', config.read_text(), re.MULTILINE)
+    head = Config.fromfile(config).model.bbox_head
+    assert head.type == 'mmdet_detnet.ConfidenceRetinaHead'
+    assert head.num_classes == 80
+
+
+def test_search_says_that_weights_are_not_published(installation, tmp_path):
+    query = ['--config', 'retinanet-conf_r50_fpn_1x_coco', '--field', 'weight']
+    output = installation.mim('search', 'mmdet_detnet', *query, cwd=tmp_path)
+    assert 'no weights are published' in output
+
+
+USAGE = (ROOT / 'docs' / 'usage.md').read_text().splitlines()
+LAUNCHES = [line for line in USAGE if line.startswith('mim ') and '--launcher' in line]
+PRINT_INSTEAD_OF_STARTING = """
+import subprocess
+subprocess.check_call = lambda command, env: print('starts:', *command, sep='\\n') or 0
+from mim.cli import cli
+cli()
+"""
+
+
+def test_launch_lines_are_documented():
+    assert {'pytorch', 'slurm'} <= {re.search('--launcher (\\w+)', line)[1] for line in LAUNCHES}
+
+
+@pytest.mark.parametrize('line', LAUNCHES)
+def test_mim_starts_what_the_documents_say(line, installation, tmp_path):
+    arguments = shlex.split(line)[1:]
+    output = installation.python('-c', PRINT_INSTEAD_OF_STARTING, *arguments, cwd=tmp_path)
+    started = ' '.join(output.split('starts:\n')[1].splitlines()[:-1])
+    started = started.replace(sys.executable, 'python').replace(f'{installation.module}/', '')
+    assert started in USAGE
