@@ -1,71 +1,83 @@
-"""Measure what a detector costs, in turn with its counterpart of MMDetection and in one run.
+"""Measure what a module costs, in turn with its counterpart of MMDetection and in one run.
 
 Usage:
     python tools/benchmark.py detnet retinanet-conf    # known comparisons, see --help
     python tools/benchmark.py OURS.py STOCK.py         # any configs, the last is the reference
     python tools/benchmark.py detnet --height 320 --width 480 --rounds 5
+    python tools/benchmark.py detnet --amp bf16 --channels-last --compile --accelerate added
 
-Prints a table and writes it as JSON. Times are medians over the rounds; ratios are taken round by
-round and given with their quartiles.
+Prints tables and the targets met and missed, and writes a JSON file and a plot. Times are medians
+over the rounds; ratios are taken round by round and given with their quartiles. The exit status is
+1 if anything could not be measured.
 """
 
 import argparse
-import json
-import os
-import platform
-import statistics
 import sys
-from dataclasses import asdict
-from datetime import date
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import mmcv
-import mmdet
 import torch
-from benchmarking.comparison import Row, compare
-from benchmarking.detectors import Workload
-from tabulate import tabulate
+from benchmarking.catalogue import COMPARISONS, Comparison, find_comparisons, make_entries
+from benchmarking.comparison import Rounds, compare
+from benchmarking.plots import plot_report
+from benchmarking.repeat import judge_repeat, read_report
+from benchmarking.report import (
+    describe_run,
+    format_comparison,
+    format_judgements,
+    write_report,
+)
+from benchmarking.rows import Row
+from benchmarking.targets import judge, judge_acceleration
+from benchmarking.workload import Settings, Workload
 from tqdm import tqdm
-
-import mmdet_detnet
-
-# Each list ends with MMDetection's counterpart, which the others are compared with.
-COMPARISONS = {
-    'detnet': [
-        'detnet/faster-rcnn_detnet59_fpn_1x_coco.py',
-        'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
-        'mmdet::faster_rcnn/faster-rcnn_r101_fpn_1x_coco.py',
-    ],
-    'ipgnet': [
-        'ipgnet/faster-rcnn_ipgnet50_fpn_8xb4-1x_coco.py',
-        'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
-    ],
-    'retinanet-conf': [
-        'retinanet_conf/retinanet-conf_r50_fpn_1x_coco.py',
-        'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
-    ],
-}
 
 
 def main() -> None:
     """Run the command line."""
     args = parse_args()
+    device = _check_device(args)
+    comparisons = find_comparisons(args.what)
+    earlier = _read_earlier(args.repeat_of)
+    settings = Settings(args.amp or 'fp32', args.channels_last, args.compile)
+    workload = Workload(args.height, args.width, args.batch, args.candidates, args.survivors)
+    results, judgements = {}, []
+    for name, comparison in comparisons.items():
+        rows = run_comparison(name, comparison, settings, workload, device, args)
+        print(f'\n{name}\n\n{format_comparison(rows)}\n', flush=True)
+        results[name] = [asdict(row) for row in rows]
+        judgements += [*judge(name, rows), *judge_acceleration(rows, device.type)]
+    judgements += judge_repeat(results, earlier)
+    print(format_judgements(judgements))
+    report = {
+        **describe_run(device, workload),
+        'settings': settings.name,
+        'accelerate': args.accelerate,
+        'results': results,
+        'targets': [asdict(judgement) for judgement in judgements],
+    }
+    names = args.what if set(args.what) <= set(COMPARISONS) else list(comparisons)
+    _save(write_report(args.out_dir, names, settings, device, report), report)
+
+
+def _check_device(args: argparse.Namespace) -> torch.device:
+    """Refuse a GPU that is not there, and leave out what a CPU cannot do."""
     device = torch.device(args.device)
     if device.type == 'cuda' and not torch.cuda.is_available():
         sys.exit(f'benchmark: --device {args.device}, but torch sees no CUDA device here.')
-    workload = Workload(args.height, args.width, args.batch, args.candidates)
-    results = {}
-    for name, configs in find_comparisons(args.what).items():
-        steps = 2 * len(configs) * (args.rounds + args.warm_up)
-        with tqdm(total=steps, desc=name) as bar:
-            rows = compare(configs, workload, device, args.rounds, args.warm_up, bar.update)
-        print(make_table(rows), flush=True)
-        results[name] = [asdict(row) for row in rows]
-    target = args.out_dir / f'benchmark_{device.type}_torch{torch.__version__}.json'
-    args.out_dir.mkdir(parents=True, exist_ok=True)
-    report = {**describe_run(device), 'workload': asdict(workload), 'results': results}
-    target.write_text(json.dumps(report, indent=1))
-    print(f'written to {target}')
+    if args.amp and device.type == 'cpu' and not args.no_training:
+        print("Inference only: mmcv's NMS on the CPU, part of training, knows float32 alone.")
+        args.no_training = True
+    return device
+
+
+def _save(path: Path, report: dict) -> None:
+    """Draw the plot beside the file, and end with status 1 if something failed."""
+    plot = plot_report(report, path.with_suffix('.png'))
+    print(f'\nwritten to {path}' + (f' and {plot}' if plot else ''))
+    failures = [row for rows in report['results'].values() for row in rows if row['failure']]
+    if failures:
+        sys.exit(f'benchmark: {len(failures)} could not be measured, see FAILED above.')
 
 
 def parse_args() -> argparse.Namespace:
@@ -81,83 +93,95 @@ def parse_args() -> argparse.Namespace:
         'what', nargs='+', help=f'comparisons of {sorted(COMPARISONS)}, or two and more configs'
     )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--height', type=int, default=800, help='of the images, in pixels')
-    parser.add_argument('--width', type=int, default=1333, help='of the images, in pixels')
-    parser.add_argument('--batch', type=int, default=1, help='number of images')
-    parser.add_argument('--candidates', type=int, default=2000, help='scores above score_thr')
-    parser.add_argument('--rounds', type=int, default=10, help='how often each is timed')
+    _add_workload(parser)
+    parser.add_argument('--rounds', type=_positive, default=10, help='how often each is timed')
     parser.add_argument('--warm-up', type=int, default=2, help='how often each runs before')
+    parser.add_argument('--no-training', action='store_true', help='measure inference only')
+    parser.add_argument('--amp', choices=['fp16', 'bf16'], help='precision of accelerated rows')
+    parser.add_argument('--channels-last', action='store_true', help='layout of accelerated rows')
+    parser.add_argument('--compile', action='store_true', help='compile accelerated rows')
+    parser.add_argument(
+        '--accelerate',
+        choices=['all', 'ours', 'added'],
+        default='all',
+        help='what the three options above apply to: every row, every row but the reference, or '
+        'a second row for every config, beside the one that runs as MMDetection runs it',
+    )
+    parser.add_argument('--repeat-of', type=Path, help='JSON of a run whose ratios shall agree')
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/benchmark'))
     return parser.parse_args()
 
 
-def find_comparisons(what: list[str]) -> dict[str, list[str]]:
-    """Turn the arguments into lists of configs.
+def _add_workload(parser: argparse.ArgumentParser) -> None:
+    default = Workload()
+    parser.add_argument('--height', type=_positive, default=default.height, help='in pixels')
+    parser.add_argument('--width', type=_positive, default=default.width, help='in pixels')
+    parser.add_argument('--batch', type=_positive, default=default.batch, help='number of images')
+    parser.add_argument(
+        '--candidates',
+        type=_positive,
+        default=default.candidates,
+        help='one-stage: scores above score_thr in an image',
+    )
+    parser.add_argument(
+        '--survivors',
+        type=int,
+        default=default.survivors,
+        help='two-stage: proposals of an image with a foreground score above score_thr',
+    )
+    parser.add_argument(
+        '--checkpoints', nargs='+', default=[], help="weights, in the order of a user's configs"
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1, got {text}')
+    return value
+
+
+def _read_earlier(path: Path | None) -> dict:
+    if path is None:
+        return {}
+    try:
+        return read_report(path)['results']
+    except ValueError as error:
+        sys.exit(f'benchmark: --repeat-of: {error}')
+
+
+def run_comparison(
+    name: str,
+    comparison: Comparison,
+    settings: Settings,
+    workload: Workload,
+    device: torch.device,
+    args: argparse.Namespace,
+) -> list[Row]:
+    """Measure one comparison behind a progress bar.
 
     Args:
-        what: Names of known comparisons, or configs.
+        name: Shown at the bar.
+        comparison: What to compare.
+        settings: Of accelerated rows.
+        workload: What every row is given.
+        device: Where it runs.
+        args: The further options of the command line.
 
     Returns:
-        Configs to compare, the reference last, by name.
+        A row for each entry, the reference last.
     """
-    if all(name in COMPARISONS for name in what):
-        return {name: COMPARISONS[name] for name in what}
-    if len(what) < 2 or any(name in COMPARISONS for name in what):
+    if args.checkpoints and len(args.checkpoints) != len(comparison.configs):
         sys.exit(
-            f'benchmark: give comparisons of {sorted(COMPARISONS)}, or at least two configs of '
-            f'which the last is the reference; got {what}.'
+            f'benchmark: --checkpoints needs one file for each of {list(comparison.configs)}, got '
+            f'{args.checkpoints}.'
         )
-    return {Path(what[0]).stem: what}
-
-
-def make_table(rows: list[Row]) -> str:
-    """Lay the rows out as text.
-
-    Args:
-        rows: One for each detector, the reference last.
-
-    Returns:
-        A table in Markdown.
-    """
-    columns = {'predict_seconds': 'inference', 'train_seconds': 'training step'}
-    memory = {'predict_mib': 'inference memory', 'train_mib': 'training memory'}
-    lines = []
-    for row in rows:
-        line = {
-            'config': Path(row.config.split('::')[-1]).stem,
-            'parameters': f'{row.parameters:,}',
-            'GMACs': f'{row.gmacs:.1f}',
-        }
-        for key, title in columns.items():
-            ours = row.ratios[key]
-            seconds = statistics.median(getattr(row, key))
-            line[title] = f'{seconds:.3f} s: {ours.median:.3f} ({ours.low:.3f} to {ours.high:.3f})'
-        for key, title in memory.items():
-            line[title] = f'{getattr(row, key):.0f} MiB: {row.ratios[key].median:.3f}'
-        lines.append(line)
-    return tabulate(lines, headers='keys', tablefmt='github', disable_numparse=True)
-
-
-def describe_run(device: torch.device) -> dict[str, str]:
-    """Say where and when the figures were taken.
-
-    Args:
-        device: Where the detectors ran.
-
-    Returns:
-        Names and versions.
-    """
-    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.machine()
-    return {
-        'date': date.today().isoformat(),
-        'command': ' '.join(['python', 'tools/benchmark.py', *sys.argv[1:]]),
-        'device': f'{name}, {os.cpu_count()} CPU cores, {torch.get_num_threads()} threads',
-        'python': platform.python_version(),
-        'torch': torch.__version__,
-        'mmcv': mmcv.__version__,
-        'mmdet': mmdet.__version__,
-        'mmdet_detnet': mmdet_detnet.__version__,
-    }
+    if comparison.survivors is not None:
+        workload = replace(workload, survivors=comparison.survivors)
+    entries = make_entries(comparison, settings, args.accelerate, args.checkpoints)
+    rounds = Rounds(args.rounds, args.warm_up, training=not args.no_training)
+    with tqdm(total=rounds.steps(entries), desc=name) as bar:
+        return compare(entries, workload, device, replace(rounds, progress=bar.update))
 
 
 if __name__ == '__main__':

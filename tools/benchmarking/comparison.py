@@ -1,168 +1,208 @@
-"""One comparison: several detectors under one workload, the last of them the reference."""
+"""One comparison: several entries under one workload, the last of them the reference."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import torch
-from mmengine.config import Config
-from mmengine.hub import get_config
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from mmdet_detnet import config_path
-
-from .detectors import (
-    Workload,
-    build_detector,
-    make_batch,
-    predict,
-    raise_scores,
-    share_weights,
-    train_step,
-)
+from .counts import build_without_weights, count_gmacs, count_parameters
+from .detectors import load_config
+from .failures import noting_failure
 from .memory import PeakMemory, run_alone
-from .timing import Ratio, ratio, time_in_turn
+from .roi_heads import RoIHeadSubject
+from .rows import Row, compare_rows
+from .subjects import BackboneSubject, DetectorSubject, MatrixProduct, Subject, matrix_size
+from .timing import time_in_turn
+from .workload import Entry, Workload
 
-# Too small to change a weight: the steps are timed, not their effect.
-LEARNING_RATE = 1e-8
+SUBJECTS = {
+    'backbone': BackboneSubject,
+    'detector': DetectorSubject,
+    'matmul': MatrixProduct,
+    'roi_head': RoIHeadSubject,
+}
 
 
 @dataclass
-class Row:
-    """What one detector costs, and its ratios to the reference.
+class Rounds:
+    """How often things are done.
 
     Attributes:
-        config: Name of the config.
-        parameters: Number of trained and frozen parameters.
-        gmacs: Multiply-adds of convolutions and matrix products of one image's forward pass, in
-            units of 1e9. Those of a RoI head depend on the number of RoIs and are not counted.
-        predict_seconds: Time of each round of inference: network, decoding and NMS.
-        train_seconds: Time of each round of a training step: loss, backward pass and optimiser.
-        predict_mib: Peak memory of inference, in MiB.
-        train_mib: Peak memory of a training step, in MiB.
-        ratios: For each measured quantity, how it compares with the reference.
+        timed: How often each action is timed.
+        warm_up: How often it runs before.
+        training: Whether training steps are measured too.
+        progress: Called after every action.
     """
 
-    config: str
-    parameters: int
-    gmacs: float
-    predict_seconds: list[float]
-    train_seconds: list[float]
-    predict_mib: float
-    train_mib: float
-    ratios: dict[str, Ratio]
+    timed: int = 10
+    warm_up: int = 2
+    training: bool = True
+    progress: Callable[[], None] = lambda: None
 
+    def steps(self, entries: Sequence[Entry]) -> int:
+        """Count the calls of ``progress`` in a comparison without failures.
 
-def load_config(name: str) -> Config:
-    """Find a config by its path, as ``package::folder/file.py``, or among this package's.
+        Args:
+            entries: What is compared.
 
-    Args:
-        name: Any of the three.
+        Returns:
+            Their number.
+        """
+        actions = [action for entry in entries for action in self.actions(entry.kind)]
+        return sum(self.timed + self.before(action) for action in actions)
 
-    Returns:
-        The config.
+    def actions(self, kind: str) -> list[str]:
+        """List what is done with a subject.
 
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    if '::' in name:
-        return get_config(name)
-    return Config.fromfile(name if Path(name).is_file() else config_path(name))
+        Args:
+            kind: Of its entry.
+
+        Returns:
+            Names of its methods.
+        """
+        actions = SUBJECTS[kind].actions
+        return [action for action in actions if self.training or action != 'train']
+
+    def before(self, action: str) -> int:
+        """Say how often an action runs untimed.
+
+        Args:
+            action: Its name.
+
+        Returns:
+            The number; the split of inference follows inference, and needs no warm-up.
+        """
+        return 0 if action == 'parts' else self.warm_up
 
 
 def compare(
-    names: Sequence[str],
-    workload: Workload,
-    device: torch.device,
-    rounds: int,
-    warm_up: int,
-    progress: Callable[[], None] = lambda: None,
+    entries: Sequence[Entry], workload: Workload, device: torch.device, rounds: Rounds
 ) -> list[Row]:
-    """Measure the detectors in turn.
+    """Measure the entries in turn. One that fails leaves the others alone.
 
     Args:
-        names: Configs; the last is the reference.
-        workload: Images and number of candidates.
+        entries: The last is the reference.
+        workload: Images, numbers of candidates and survivors.
         device: Where they run.
-        rounds: How often each action is timed.
-        warm_up: How often it runs before.
-        progress: Called after every timed action.
+        rounds: How often each action runs.
 
     Returns:
-        A row for each config, in the order given.
+        A row for each entry, in the order given.
     """
     # Random weights make numbers so small that a CPU handles them a hundred times slower.
     torch.set_flush_denormal(True)
-    detectors = [build_detector(load_config(name), workload, device) for name in names]
-    batches = [make_batch(detector, workload, device) for detector in detectors]
-    raise_scores(detectors[-1], batches[-1], workload.candidates)
-    for detector in detectors[:-1]:
-        share_weights(detector, detectors[-1])
-    time = partial(time_in_turn, rounds=rounds, warm_up=warm_up, device=device, progress=progress)
-    pairs = list(zip(detectors, batches, strict=True))
-    gmacs = [count_gmacs(*pair) for pair in pairs]
-    predicting = time([partial(predict, *pair) for pair in pairs])
-    training = time([_training(*pair) for pair in pairs])
-    memory = [run_alone(measure_memory, name, workload, device) for name in names]
-    parameters = [sum(p.numel() for p in detector.parameters()) for detector in detectors]
-    memory_columns = zip(*memory, strict=True)
-    columns = zip(names, parameters, gmacs, predicting, training, *memory_columns, strict=True)
-    rows = [Row(*values, ratios={}) for values in columns]
+    rows = [_start_row(entry, workload) for entry in entries]
     for row in rows:
-        row.ratios = _ratios(row, rows[-1])
+        with noting_failure(row):
+            _count(row, workload, device)
+            _measure_memory_alone(row, workload, device, rounds)
+    subjects = _build(rows, workload, device)
+    for action in ('predict', 'parts', 'train'):
+        _time(action, rows, subjects, device, rounds)
+    for row in rows:
+        row.ratios = compare_rows(row, rows[-1])
     return rows
 
 
-def count_gmacs(detector: nn.Module, batch: dict) -> float:
-    """Count the multiply-adds of backbone, neck and dense head for one image.
-
-    Args:
-        detector: Any detector.
-        batch: Of :func:`make_batch`.
-
-    Returns:
-        Multiply-adds in units of 1e9.
-    """
-    head = getattr(detector, 'bbox_head', None) or getattr(detector, 'rpn_head', nn.Identity())
-    detector.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        head(detector.extract_feat(batch['inputs'][:1]))
-    return counter.get_total_flops() / 2 / 1e9
+def _start_row(entry: Entry, workload: Workload) -> Row:
+    return Row(entry.title, entry, images=1 if entry.kind == 'matmul' else workload.batch)
 
 
-def _training(detector: nn.Module, batch: dict) -> Callable[[], None]:
-    detector.train()
-    trained = [parameter for parameter in detector.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=LEARNING_RATE, momentum=0.9)
-    return partial(train_step, detector, optimizer, batch)
+def _count(row: Row, workload: Workload, device: torch.device) -> None:
+    kind = row.entry.kind
+    if kind == 'matmul':
+        row.gmacs = {'matrix product': matrix_size(device) ** 3 / 1e9}
+        return
+    detector = build_without_weights(load_config(row.entry.config))
+    network = detector if kind == 'detector' else getattr(detector, kind)
+    row.parameters = count_parameters(network)
+    row.trained_parameters = count_parameters(network, trained_only=True)
+    row.gmacs = count_gmacs(detector, workload.height, workload.width, kind)
 
 
-def measure_memory(name: str, workload: Workload, device: torch.device) -> tuple[float, float]:
+def _measure_memory_alone(
+    row: Row, workload: Workload, device: torch.device, rounds: Rounds
+) -> None:
+    if row.entry.kind == 'matmul':
+        return
+    train = 'train' in rounds.actions(row.entry.kind)
+    peaks = run_alone(measure_memory, row.entry, workload, device, train)
+    row.predict_mib, row.train_mib = peaks
+
+
+def measure_memory(
+    entry: Entry, workload: Workload, device: torch.device, train: bool
+) -> tuple[float, float | None]:
     """Measure the peak memory of inference, and of a training step after it.
 
     Args:
-        name: Config of the detector.
-        workload: Images and number of candidates.
+        entry: What to measure.
+        workload: Its input.
         device: Where it runs.
+        train: Whether it is trained.
 
     Returns:
-        Both peaks, in MiB.
+        Both peaks, in MiB; none for what is not trained.
     """
     peak = PeakMemory(device)
-    detector = build_detector(load_config(name), workload, device)
-    batch = make_batch(detector, workload, device)
-    raise_scores(detector, batch, workload.candidates)
-    predict(detector, batch)
+    subject = SUBJECTS[entry.kind](entry, workload, device)
+    subject.prepare(None)
+    subject.predict()
     predicting = peak.mebibytes()
-    _training(detector, batch)()
+    if not train:
+        return predicting, None
+    subject.train()
     return predicting, peak.mebibytes()
 
 
-def _ratios(row: Row, reference: Row) -> dict[str, Ratio]:
-    timed = ('predict_seconds', 'train_seconds')
-    ratios = {key: ratio(getattr(row, key), getattr(reference, key)) for key in timed}
-    for key in ('predict_mib', 'train_mib'):
-        ratios[key] = ratio([getattr(row, key)], [getattr(reference, key)])
-    return ratios
+def _build(rows: list[Row], workload: Workload, device: torch.device) -> list[Subject | None]:
+    """Build what has not failed; the reference first, since the others take its weights."""
+    subjects: list[Subject | None] = [None] * len(rows)
+    for index in reversed(range(len(rows))):
+        row = rows[index]
+        if row.failure:
+            continue
+        with noting_failure(row):
+            subject = SUBJECTS[row.entry.kind](row.entry, workload, device)
+            subject.prepare(subjects[-1])
+            row.proposals, row.survivors = subject.proposals, subject.survivors
+            subjects[index] = subject
+    return subjects
+
+
+def _time(
+    action: str,
+    rows: list[Row],
+    subjects: list[Subject | None],
+    device: torch.device,
+    rounds: Rounds,
+) -> None:
+    timed = [
+        (row, subject)
+        for row, subject in zip(rows, subjects, strict=True)
+        if not row.failure and action in rounds.actions(row.entry.kind)
+    ]
+    splits: list[list[dict[str, float]]] = [[] for _ in timed]
+    actions = [
+        _guarded(row, getattr(subject, action), split)
+        for (row, subject), split in zip(timed, splits, strict=True)
+    ]
+    seconds = time_in_turn(actions, rounds.timed, rounds.before(action), device, rounds.progress)
+    for (row, _), series, split in zip(timed, seconds, splits, strict=True):
+        if row.failure:
+            continue
+        if action == 'parts':
+            row.parts = {part: [times[part] for times in split] for part in split[0]}
+        else:
+            setattr(row, f'{action}_seconds', series)
+
+
+def _guarded(row: Row, action: Callable[[], object], results: list) -> Callable[[], None]:
+    """Keep the action's results, and stop calling it once it has failed."""
+
+    def run() -> None:
+        if not row.failure:
+            with noting_failure(row):
+                results.append(action())
+
+    return run

@@ -1,15 +1,21 @@
 """A detector of a config, ready to be timed: its weights, its inputs, its two actions."""
 
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import torch
 from mmdet.models.dense_heads import RetinaHead
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
+from mmengine.hub import get_config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
+
+from mmdet_detnet import config_path
+
+from .workload import Workload
 
 # A typical COCO image holds about seven objects.
 NUM_BOXES = 7
@@ -19,24 +25,21 @@ NUM_CLASSES = 2
 LOGIT_STD = 4.9
 
 
-@dataclass
-class Workload:
-    """What every detector of a comparison is given.
+def load_config(name: str) -> Config:
+    """Find a config by its path, as ``package::folder/file.py``, or among this package's.
 
-    Attributes:
-        height: Height of the images, in pixels.
-        width: Width of the images, in pixels.
-        batch: Number of images.
-        candidates: How many pairs of anchor and class exceed the score threshold in each image
-            of a one-stage detector. Random weights would give none, and no work to NMS.
-        seed: Seed of weights, images and boxes.
+    Args:
+        name: Any of the three.
+
+    Returns:
+        The config.
+
+    Raises:
+        FileNotFoundError: If there is none.
     """
-
-    height: int = 800
-    width: int = 1333
-    batch: int = 1
-    candidates: int = 2000
-    seed: int = 0
+    if '::' in name:
+        return get_config(name)
+    return Config.fromfile(name if Path(name).is_file() else config_path(name))
 
 
 def build_detector(config: Config, workload: Workload, device: torch.device) -> nn.Module:
@@ -55,6 +58,33 @@ def build_detector(config: Config, workload: Workload, device: torch.device) -> 
     detector = revert_sync_batchnorm(MODELS.build(config.model)).to(device)
     detector.eval()
     return detector
+
+
+def module_list(modules: nn.Module | None) -> list[nn.Module]:
+    """List the modules of an attribute that a cascade has as a list.
+
+    Args:
+        modules: A module, a list of them, or none.
+
+    Returns:
+        All of them.
+    """
+    if modules is None:
+        return []
+    return list(modules) if isinstance(modules, nn.ModuleList) else [modules]
+
+
+def dense_heads(detector: nn.Module) -> list[nn.Module]:
+    """List the heads that see whole feature maps.
+
+    Args:
+        detector: Any detector.
+
+    Returns:
+        The RPN of a two-stage detector, the box head of a one-stage one.
+    """
+    heads = (getattr(detector, name, None) for name in ('rpn_head', 'bbox_head'))
+    return [head for head in heads if isinstance(head, nn.Module)]
 
 
 def share_weights(detector: nn.Module, reference: nn.Module) -> None:
@@ -122,15 +152,22 @@ def _class_logits(detector: nn.Module, batch: dict) -> torch.Tensor:
     return torch.cat([level.flatten(1) for level in levels], dim=1)
 
 
-def train_step(detector: nn.Module, optimizer: torch.optim.Optimizer, batch: dict) -> None:
+def train_step(
+    detector: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: dict,
+    autocast: AbstractContextManager,
+) -> None:
     """Run the losses, the backward pass and the optimiser's step.
 
     Args:
         detector: In training mode.
         optimizer: Of its parameters.
         batch: Of :func:`make_batch`.
+        autocast: Context of the forward pass.
     """
-    loss, _ = detector.parse_losses(detector(**batch, mode='loss'))
+    with autocast:
+        loss, _ = detector.parse_losses(detector(**batch, mode='loss'))
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -2,6 +2,7 @@
 
 import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,9 +21,13 @@ def run_alone(function: Callable[..., Result], *arguments: object) -> Result:
 
     Returns:
         What it returns.
+
+    Raises:
+        BrokenProcessPool: If the process is killed.
     """
-    with multiprocessing.get_context('spawn').Pool(1) as pool:
-        return pool.apply(function, arguments)
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 class PeakMemory:

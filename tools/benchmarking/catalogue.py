@@ -1,0 +1,137 @@
+"""The comparisons that the benchmark knows by name, and those a user names by configs."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .workload import PLAIN, Entry, Settings
+
+MATRIX_PRODUCT = Entry('matrix product', kind='matmul')
+FASTER_RCNN_R50 = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+DOUBLE_HEAD = 'double_head/double-head_r50_fpn_1x_coco.py'
+MMDET_DOUBLE_HEAD = 'mmdet::double_heads/dh-faster-rcnn_r50_fpn_1x_coco.py'
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Configs that are measured in turn.
+
+    Attributes:
+        configs: Their names; the last is the reference, MMDetection's counterpart.
+        kind: What of them is measured, see :class:`Entry`.
+        survivors: Number of surviving proposals that belongs to this comparison, if any.
+    """
+
+    configs: tuple[str, ...]
+    kind: str = 'detector'
+    survivors: int | None = None
+
+
+COMPARISONS = {
+    'backbone': Comparison(
+        (
+            'detnet/faster-rcnn_detnet59_fpn_1x_coco.py',
+            'ipgnet/faster-rcnn_ipgnet50_fpn_8xb4-1x_coco.py',
+            'mmdet::faster_rcnn/faster-rcnn_r101_fpn_1x_coco.py',
+            FASTER_RCNN_R50,
+        ),
+        kind='backbone',
+    ),
+    'detnet': Comparison(
+        (
+            'detnet/faster-rcnn_detnet59_fpn_1x_coco.py',
+            FASTER_RCNN_R50,
+            'mmdet::faster_rcnn/faster-rcnn_r101_fpn_1x_coco.py',
+        )
+    ),
+    'detnet-mask': Comparison(
+        (
+            'detnet/mask-rcnn_detnet59_fpn_1x_coco.py',
+            'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+            'mmdet::mask_rcnn/mask-rcnn_r101_fpn_1x_coco.py',
+        )
+    ),
+    'double-head': Comparison(
+        (
+            DOUBLE_HEAD,
+            'double_head/double-head-ext_r50_fpn_1x_coco.py',
+            MMDET_DOUBLE_HEAD,
+            FASTER_RCNN_R50,
+        )
+    ),
+    'double-head-roi': Comparison((DOUBLE_HEAD, MMDET_DOUBLE_HEAD), kind='roi_head'),
+    'ipgnet': Comparison(('ipgnet/faster-rcnn_ipgnet50_fpn_8xb4-1x_coco.py', FASTER_RCNN_R50)),
+    'retinanet-conf': Comparison(
+        (
+            'retinanet_conf/retinanet-conf_r50_fpn_1x_coco.py',
+            'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
+        )
+    ),
+}
+# Of 1000 proposals. RoI heads alone are compared at each of these.
+ROI_SURVIVORS = (50, 100, 200, 1000)
+
+
+def find_comparisons(what: Sequence[str]) -> dict[str, Comparison]:
+    """Turn the arguments of the command line into comparisons.
+
+    Args:
+        what: Names of known comparisons, or configs.
+
+    Returns:
+        Comparisons by name.
+    """
+    if all(name in COMPARISONS for name in what):
+        return {
+            key: comparison
+            for name in what
+            for key, comparison in _expand(name, COMPARISONS[name]).items()
+        }
+    if len(what) < 2 or any(name in COMPARISONS for name in what):
+        sys.exit(
+            f'benchmark: give comparisons of {sorted(COMPARISONS)}, or at least two configs of '
+            f'which the last is the reference; got {list(what)}.'
+        )
+    return {Path(what[0]).stem: Comparison(tuple(what))}
+
+
+def _expand(name: str, comparison: Comparison) -> dict[str, Comparison]:
+    if comparison.kind != 'roi_head':
+        return {name: comparison}
+    return {f'{name}-{number}': replace(comparison, survivors=number) for number in ROI_SURVIVORS}
+
+
+def make_entries(
+    comparison: Comparison,
+    settings: Settings,
+    accelerate: str,
+    checkpoints: Sequence[str] = (),
+) -> list[Entry]:
+    """List what a comparison measures, the reference last.
+
+    Args:
+        comparison: Its configs.
+        settings: How accelerated entries run.
+        accelerate: Which entries run so: ``'all'``; ``'ours'``, all but the reference; or
+            ``'added'``: every config runs plain, and once more accelerated.
+        checkpoints: One for each config, or none.
+
+    Returns:
+        The entries. Backbones get a matrix product to compare their speed with.
+    """
+    paths = list(checkpoints) or [None] * len(comparison.configs)
+    plain = [
+        Entry(config, comparison.kind, checkpoint=path)
+        for config, path in zip(comparison.configs, paths, strict=True)
+    ]
+    fast = [replace(entry, settings=settings) for entry in plain]
+    if accelerate == 'added' and settings != PLAIN:
+        # The plain reference stays last: everything is compared with MMDetection as it is.
+        entries = [entry for pair in zip(fast, plain, strict=True) for entry in pair]
+    else:
+        entries = fast[:-1] + (plain[-1:] if accelerate == 'ours' else fast[-1:])
+    if comparison.kind == 'backbone':
+        product = replace(MATRIX_PRODUCT, settings=Settings(settings.precision))
+        entries.insert(0, product)
+    return entries

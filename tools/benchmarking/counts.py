@@ -1,0 +1,110 @@
+"""Parameters and multiply-adds, from shapes alone: nothing is computed, no image is read."""
+
+import inspect
+from collections.abc import Callable
+
+import torch
+from mmengine.config import Config
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .detectors import build_detector, dense_heads, module_list
+from .split import BACKBONE, DENSE_HEAD, ROI_HEAD
+from .workload import Workload
+
+NUM_PROPOSALS, NUM_MASKS = 1000, 100
+DIVISOR = 32
+META = torch.device('meta')
+
+
+def build_without_weights(config: Config) -> nn.Module:
+    """Build the detector of a config with tensors that have shapes and no memory.
+
+    Args:
+        config: A config with a ``model``.
+
+    Returns:
+        The detector on the device ``meta``, in evaluation mode.
+    """
+    with META:
+        return build_detector(config, Workload(), META)
+
+
+def count_parameters(module: nn.Module, trained_only: bool = False) -> int:
+    """Count parameters.
+
+    Args:
+        module: Any.
+        trained_only: Leave frozen ones out.
+
+    Returns:
+        Their number.
+    """
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained_only)
+
+
+def count_gmacs(
+    detector: nn.Module, height: int, width: int, kind: str = 'detector'
+) -> dict[str, float]:
+    """Count the multiply-adds of convolutions and matrix products for one image.
+
+    A RoI head is counted for 1000 proposals, all of which pass all of it, and for 100 masks: what
+    a head does not compute is not known from shapes.
+
+    Args:
+        detector: Of :func:`build_without_weights`.
+        height: Height of the image in pixels; padded to a multiple of 32.
+        width: Its width; the same.
+        kind: ``'detector'``, or its ``'backbone'`` or ``'roi_head'`` alone.
+
+    Returns:
+        Multiply-adds in units of 1e9 of each part there is.
+    """
+    if kind == 'roi_head':
+        return {ROI_HEAD: count_roi_gmacs(detector.roi_head)}
+    image, features = _image(height, width), []
+    if kind == 'backbone':
+        return {'backbone': _count(lambda: detector.backbone(image))}
+    gmacs = {BACKBONE: _count(lambda: features.extend(detector.extract_feat(image)))}
+    for head in dense_heads(detector):
+        gmacs[DENSE_HEAD] = _count(lambda head=head: head(tuple(features)))
+    if hasattr(detector, 'roi_head'):
+        gmacs[ROI_HEAD] = count_roi_gmacs(detector.roi_head)
+    return gmacs
+
+
+def count_roi_gmacs(roi_head: nn.Module) -> float:
+    """Count box heads for 1000 RoIs and mask heads for 100.
+
+    Args:
+        roi_head: On the device ``meta``; of a cascade all stages count.
+
+    Returns:
+        Multiply-adds in units of 1e9.
+    """
+    total = 0.0
+    for name, number in (('bbox', NUM_PROPOSALS), ('mask', NUM_MASKS)):
+        heads = module_list(getattr(roi_head, f'{name}_head', None))
+        extractors = module_list(getattr(roi_head, f'{name}_roi_extractor', None))
+        for head, extractor in zip(heads, extractors, strict=False):
+            size = extractor.roi_layers[0].output_size
+            regions = torch.empty(number, extractor.out_channels, *size, device=META)
+            total += _count(lambda head=head, regions=regions: head(*_inputs(head, regions)))
+    return total
+
+
+def _image(height: int, width: int) -> torch.Tensor:
+    padded = [-(-size // DIVISOR) * DIVISOR for size in (height, width)]
+    return torch.empty(1, 3, *padded, device=META)
+
+
+def _inputs(head: nn.Module, regions: torch.Tensor) -> list[torch.Tensor]:
+    """Repeat the features as often as the head wants them: Double-Head pools twice."""
+    parameters = inspect.signature(head.forward).parameters.values()
+    return [regions for parameter in parameters if parameter.default is inspect.Parameter.empty]
+
+
+def _count(action: Callable[[], object]) -> float:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        action()
+    return counter.get_total_flops() / 2 / 1e9

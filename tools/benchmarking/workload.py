@@ -1,0 +1,79 @@
+"""What is measured, and on what: plain data, shared by all parts of the benchmark."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class Workload:
+    """What every subject of a comparison is given.
+
+    Attributes:
+        height: Height of the images, in pixels.
+        width: Width of the images, in pixels.
+        batch: Number of images.
+        candidates: How many pairs of anchor and class exceed the score threshold in each image
+            of a one-stage detector. Random weights would give none, and no work to NMS.
+        survivors: How many proposals of each image have a foreground class whose score exceeds
+            the threshold in a two-stage detector. Random weights would give none.
+        seed: Seed of weights, images and boxes.
+    """
+
+    height: int = 800
+    width: int = 1333
+    batch: int = 1
+    candidates: int = 2000
+    survivors: int = 100
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a subject runs.
+
+    Attributes:
+        precision: ``'fp32'``, or the type that most operations are cast to: ``'fp16'``, ``'bf16'``.
+        channels_last: Whether the channels of a tensor lie next to each other in memory.
+        compile: Whether backbone, neck and towers of the heads are compiled.
+    """
+
+    precision: str = 'fp32'
+    channels_last: bool = False
+    compile: bool = False
+
+    @property
+    def name(self) -> str:
+        """All of it in one word, such as ``'bf16_nhwc_compiled'``."""
+        layout = 'nhwc' if self.channels_last else 'nchw'
+        return f'{self.precision}_{layout}_{"compiled" if self.compile else "eager"}'
+
+
+PLAIN = Settings()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a comparison.
+
+    Attributes:
+        config: Path of a config, ``package::folder/file.py``, or a path among this package's.
+        kind: ``'detector'``, or its ``'backbone'`` or ``'roi_head'`` alone; ``'matmul'`` is a
+            product of two square matrices and has no config.
+        settings: How it runs.
+        checkpoint: Its weights; without it they are random and shared with the reference.
+    """
+
+    config: str
+    kind: str = 'detector'
+    settings: Settings = PLAIN
+    checkpoint: str | None = None
+
+    @property
+    def stem(self) -> str:
+        """The config's file name without ``.py``."""
+        return Path(self.config.split('::')[-1]).stem
+
+    @property
+    def title(self) -> str:
+        """The config's name, marked where it runs otherwise than MMDetection would run it."""
+        return self.stem if self.settings == PLAIN else f'{self.stem} [{self.settings.name}]'
