@@ -17,8 +17,8 @@ lint: setup
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 
-test: lint
-	$(VENV_PYTHON) -m pytest
+test: lint # in a process for each core, but no more than memory is sure to hold
+	$(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 8
 
 notebook: setup # runs docs/tutorial.ipynb from top to bottom; the result is in work_dirs/
 	mkdir -p work_dirs

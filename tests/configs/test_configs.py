@@ -35,6 +35,9 @@ def build_small(config):
     for stage in sampler if isinstance(sampler, list) else [sampler]:
         if stage:
             stage.sampler.num = FEW_ROIS
+    for settings in (config.model.train_cfg.get('rpn_proposal'), config.model.test_cfg.get('rpn')):
+        if settings:
+            settings.max_per_img = FEW_ROIS
     detector = MODELS.build(config.model)
     return revert_sync_batchnorm(detector)
 
