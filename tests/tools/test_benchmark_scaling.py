@@ -7,7 +7,13 @@ import benchmark_scaling
 import pytest
 from benchmarking import comparison
 from benchmarking.rows import Row
-from benchmarking.scaling import Point, estimate_training, make_workloads, training_hours
+from benchmarking.scaling import (
+    Point,
+    choose_curves,
+    estimate_training,
+    make_workloads,
+    training_hours,
+)
 from benchmarking.workload import Entry, Workload
 
 SLIM = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
@@ -17,6 +23,16 @@ def test_workload_of_both_curves_is_measured_once():
     workloads = make_workloads([1, 2], [(32, 64), (64, 96)], base_batch=1)
     shapes = [(w.batch, w.height, w.width) for w in workloads]
     assert shapes == [(1, 64, 96), (2, 64, 96), (1, 32, 64)]
+
+
+@pytest.mark.parametrize('sizes', [[(32, 64), (64, 96)], [(64, 96), (32, 64)]])
+def test_curves_have_all_batches_and_all_sizes(sizes):
+    points = [Point(each, []) for each in make_workloads([1, 2, 4], sizes, base_batch=1)]
+    by_batch, by_size = choose_curves(points)
+    assert [(p.workload.batch, p.workload.height) for p in by_batch] == [
+        (batch, sizes[-1][0]) for batch in (1, 2, 4)
+    ]
+    assert {(p.workload.batch, p.workload.height) for p in by_size} == {(1, 32), (1, 64)}
 
 
 def test_one_gpu_sends_no_gradients():

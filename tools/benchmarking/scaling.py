@@ -126,15 +126,11 @@ def plot_scaling(points: Sequence[Point], path: Path) -> Path:
     Returns:
         The path.
     """
-    largest = max(point.workload.height * point.workload.width for point in points)
-    base_batch = points[-1].workload.batch
+    by_batch, by_size = choose_curves(points)
     curves = {
-        'images in a batch': (
-            [p for p in points if p.workload.height * p.workload.width == largest],
-            lambda workload: workload.batch,
-        ),
+        'images in a batch': (by_batch, lambda workload: workload.batch),
         'megapixels of an image': (
-            [p for p in points if p.workload.batch == base_batch],
+            by_size,
             lambda workload: workload.height * workload.width / 1e6,
         ),
     }
@@ -147,6 +143,22 @@ def plot_scaling(points: Sequence[Point], path: Path) -> Path:
     panels[0, 0].legend(fontsize=7)
     figure.savefig(path)
     return path
+
+
+def choose_curves(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
+    """Pick the points of the two curves.
+
+    Args:
+        points: As measured.
+
+    Returns:
+        The points of the image size that has most batches, and of the batch that has most sizes.
+    """
+    sizes = [(point.workload.height, point.workload.width) for point in points]
+    batches = [point.workload.batch for point in points]
+    size, batch = statistics.mode(sizes), statistics.mode(batches)
+    by_batch = [point for point, each in zip(points, sizes, strict=True) if each == size]
+    return by_batch, [point for point, each in zip(points, batches, strict=True) if each == batch]
 
 
 def _plot_curves(axes: Axes, points: list[Point], position: object, kind: str) -> None:
