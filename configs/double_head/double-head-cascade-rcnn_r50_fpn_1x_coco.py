@@ -5,10 +5,4 @@ _base_ = [
     'mmdet::_base_/schedules/schedule_1x.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    roi_head=dict(
-        type='mmdet_detnet.CascadeDoubleHeadRoIHead',
-        reg_roi_scale_factor=_base_.reg_roi_scale_factor,
-        bbox_head=_base_.cascade_double_head,
-    )
-)
+model = dict(roi_head=_base_.cascade_double_head_roi_head)

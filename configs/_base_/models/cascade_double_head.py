@@ -3,8 +3,11 @@
 _base_ = './double_head.py'
 _base_.double_head.reg_class_agnostic = True
 coder = dict(type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4)
-cascade_double_head = [
-    dict(**_base_.double_head, bbox_coder=dict(**coder, target_stds=[0.1, 0.1, 0.2, 0.2])),
-    dict(**_base_.double_head, bbox_coder=dict(**coder, target_stds=[0.05, 0.05, 0.1, 0.1])),
-    dict(**_base_.double_head, bbox_coder=dict(**coder, target_stds=[0.033, 0.033, 0.067, 0.067])),
-]
+cascade_double_head_roi_head = dict(
+    type='mmdet_detnet.CascadeDoubleHeadRoIHead',
+    reg_roi_scale_factor=_base_.double_head_roi_head.reg_roi_scale_factor,
+    bbox_head=[
+        dict(**_base_.double_head, bbox_coder=dict(**coder, target_stds=stds))
+        for stds in ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
+    ],
+)

@@ -1,7 +1,5 @@
 # What every detector with two heads shares. Loss weights are the paper's w_fc and w_conv, and
-# 4 bottlenecks after the first block are its 5 residual blocks. RoIs are enlarged for the conv-head
-# as in the authors' code and in mmdet.
-reg_roi_scale_factor = 1.3
+# 4 bottlenecks after the first block are its 5 residual blocks.
 double_head = dict(
     type='mmdet_detnet.DoubleConvFCBBoxHead',
     num_convs=4,
@@ -16,3 +14,7 @@ double_head = dict(
 )
 # What Double-Head-Ext adds: the effective weights become 1.4, 0.6, 0.5 and 2.0.
 double_head_ext = dict(lambda_fc=0.7, lambda_conv=0.8, fusion='complementary')
+# RoIs are enlarged for the conv-head as in the authors' code and in mmdet.
+double_head_roi_head = dict(
+    type='mmdet_detnet.DoubleHeadRoIHead', reg_roi_scale_factor=1.3, bbox_head=double_head
+)
