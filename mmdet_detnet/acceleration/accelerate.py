@@ -111,11 +111,12 @@ def _find_parts(model: nn.Module) -> Iterator[tuple[nn.Module, dict[str, bool]]]
 
 def _double_head_parts(head: DoubleHeadFeatures) -> Iterator[tuple[nn.Module, dict[str, bool]]]:
     """Take the layers one by one: detection calls the two heads, not the ``forward`` of both."""
-    predictors = [module for module in head.modules() if isinstance(module, nn.Linear)]
-    predictors = [module for module in predictors if module not in set(head.fc_branch)]
-    blocks = (head.res_block, *head.conv_branch, *head.nonlocal_blocks, *head.fc_branch)
-    for layer in (*blocks, *predictors):
-        yield layer, dict(compile=False, low_outputs=layer not in predictors)
+    layers = [head.res_block, *head.conv_branch, *head.nonlocal_blocks, *head.fc_branch]
+    for layer in layers:
+        yield layer, dict(compile=False, low_outputs=True)
+    for module in head.modules():
+        if isinstance(module, nn.Linear) and module not in layers:
+            yield module, dict(compile=False, low_outputs=False)
 
 
 def _set_layout(model: nn.Module, channels_last: bool) -> None:

@@ -9,10 +9,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .detectors import build_detector, dense_heads, module_list
+from .proposals import NUM_PROPOSALS
 from .split import BACKBONE, DENSE_HEAD, ROI_HEAD
 from .workload import Workload
 
-NUM_PROPOSALS, NUM_MASKS = 1000, 100
+NUM_MASKS = 100
 DIVISOR = 32
 META = torch.device('meta')
 

@@ -9,6 +9,8 @@ from torch import nn
 
 from .workload import Workload
 
+# As many as MMDetection's Faster R-CNN has at test time.
+NUM_PROPOSALS = 1000
 # Side lengths in pixels: from small objects to most of an image, log-uniform.
 SHORTEST, LONGEST = 16, 512
 

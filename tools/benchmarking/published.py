@@ -1,17 +1,16 @@
 """Average precision that others have published for a config, with its source."""
 
-import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
+from misc.model_zoo import METRIC
 
 from mmdet_detnet import config_path
 
 MMDET = 'mmdet::'
-# A metric of a metafile, and in brackets who published it if that is not the metafile's owner.
-BOX_AP = re.compile(r'box AP(?: \((?P<source>.+)\))?')
+BOX_AP = 'box AP'
 
 
 def published_ap(config: str) -> tuple[float, str] | None:
@@ -41,5 +40,5 @@ def _box_ap_by_config(metafile: Path) -> dict[str, tuple[float, str | None]]:
         for model in models
         for result in model.get('Results') or []
         for name, value in result.get('Metrics', {}).items()
-        if (match := BOX_AP.fullmatch(name))
+        if (match := METRIC.fullmatch(name)) and match['name'] == BOX_AP
     }

@@ -9,11 +9,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from .detectors import load_config
-from .proposals import make_proposals
+from .proposals import NUM_PROPOSALS, make_proposals
 from .subjects import Subject
-from .survivors import set_survivors
-
-NUM_PROPOSALS = 1000
 
 
 class RoIHeadSubject(Subject):
@@ -36,11 +33,10 @@ class RoIHeadSubject(Subject):
         self.samples = self._make_samples()
         return roi_head
 
-    def set_survivors(self) -> None:
-        """Make the wanted number of proposals survive."""
-        wanted = self.workload.survivors * self.workload.batch
-        counted = set_survivors(self.network, self.predict, wanted)
-        self.proposals, self.survivors = counted or (None, None)
+    @property
+    def roi_head(self) -> nn.Module:
+        """The network itself."""
+        return self.network
 
     @torch.no_grad()
     def predict(self) -> None:

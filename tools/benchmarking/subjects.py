@@ -87,8 +87,17 @@ class Subject:
     def raise_scores(self) -> None:
         """Let a one-stage detector find something."""
 
+    @property
+    def roi_head(self) -> nn.Module | None:
+        """The RoI head, if there is one."""
+        return getattr(self.network, 'roi_head', None)
+
     def set_survivors(self) -> None:
-        """Let a RoI head find something."""
+        """Let the wanted number of a RoI head's proposals survive."""
+        if self.roi_head is not None:
+            wanted = self.workload.survivors * self.workload.batch
+            counted = set_survivors(self.roi_head, self.predict, wanted)
+            self.proposals, self.survivors = counted or (None, None)
 
     def predict(self) -> None:
         """Run inference, from the network's input to boxes where it has any."""
@@ -137,14 +146,6 @@ class DetectorSubject(Subject):
     def raise_scores(self) -> None:
         """Spread the scores of a one-stage detector as in a trained one."""
         raise_scores(self.network, self.batch, self.workload.candidates)
-
-    def set_survivors(self) -> None:
-        """Make the wanted number of proposals survive."""
-        if not hasattr(self.network, 'roi_head'):
-            return
-        wanted = self.workload.survivors * self.workload.batch
-        counted = set_survivors(self.network.roi_head, self.predict, wanted)
-        self.proposals, self.survivors = counted or (None, None)
 
     def predict(self) -> None:
         """Run the network and the post-processing."""

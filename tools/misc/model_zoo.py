@@ -20,6 +20,7 @@ END = '<!-- End of the model zoo. -->'
 HEADINGS = ('config', 'data', 'epochs', 'paper, authors', 'MMDetection', 'ours', 'weights')
 # Whose results a column has, by the first word in the brackets of a metric.
 COLUMN_OF_SOURCE = {'paper': 0, "authors'": 0, 'MMDetection': 1, '': 2}
+# A metric's name, and in brackets who published it if that is not the metafile's owner.
 METRIC = re.compile(r'(?P<name>[^()]+?)(?: \((?P<source>[^()]+)\))?')
 
 

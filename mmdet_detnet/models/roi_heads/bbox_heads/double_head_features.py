@@ -68,8 +68,10 @@ class DoubleHeadFeatures(PlainDoubleConvFCBBoxHead):
         # The parent's predictors are plain linear layers; those of BBoxHead are what is asked for.
         self.predictor_options = {key: kwargs[key] for key in PREDICTOR_OPTIONS if key in kwargs}
         losses = {key: kwargs[key] for key in ('loss_cls', 'loss_bbox') if key in kwargs}
-        self.fc_cls = self.make_predictors(self.fc_out_channels, **losses).fc_cls
-        self.fc_reg = self.make_predictors(self.conv_out_channels, **losses).fc_reg
+        predictors = self.make_predictors(self.fc_out_channels, with_reg=False, **losses)
+        self.fc_cls = predictors.fc_cls
+        predictors = self.make_predictors(self.conv_out_channels, with_cls=False, **losses)
+        self.fc_reg = predictors.fc_reg
 
     def make_predictors(self, in_channels: int, **kwargs: object) -> BBoxHead:
         """Make linear predictors with their losses, as this head was asked to have them.
@@ -79,7 +81,7 @@ class DoubleHeadFeatures(PlainDoubleConvFCBBoxHead):
             **kwargs: ``with_cls``, ``with_reg``, ``loss_cls`` and ``loss_bbox`` of ``BBoxHead``.
 
         Returns:
-            A head that is nothing but its predictors ``fc_cls`` and ``fc_reg``.
+            A head that is nothing but its predictors ``fc_cls`` and ``fc_reg``, or one of them.
         """
         return BBoxHead(
             in_channels=in_channels, roi_feat_size=1, **self.predictor_options, **kwargs
