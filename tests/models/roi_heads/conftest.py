@@ -8,6 +8,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from small_double_head import (
     CHANNELS,
+    EXTRACTOR,
     HEAD,
     HEIGHT,
     NUM_CLASSES,
@@ -45,20 +46,13 @@ def make_head():
 def make_roi_head():
     """Build a RoI head on four levels."""
 
-    def make(scope='mmdet_detnet', strides=STRIDES, head=None, **options):
+    def make(scope='mmdet_detnet', head=None, **options):
         torch.manual_seed(0)
-        extractor = dict(
-            type='SingleRoIExtractor',
-            roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0),
-            out_channels=CHANNELS,
-            featmap_strides=list(strides),
-            finest_scale=14,
-        )
         roi_head = MODELS.build(
             ConfigDict(
                 {'reg_roi_scale_factor': 1.3, **options},
                 type=f'{scope}.DoubleHeadRoIHead',
-                bbox_roi_extractor=extractor,
+                bbox_roi_extractor=EXTRACTOR,
                 bbox_head={'type': f'{scope}.DoubleConvFCBBoxHead', **HEAD, **(head or {})},
                 train_cfg=TRAIN_CFG,
                 test_cfg=TEST_CFG,

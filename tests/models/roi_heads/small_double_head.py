@@ -18,6 +18,13 @@ HEAD = dict(
     loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=2.0),
     loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=2.5),
 )
+EXTRACTOR = dict(
+    type='SingleRoIExtractor',
+    roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0),
+    out_channels=CHANNELS,
+    featmap_strides=list(STRIDES),
+    finest_scale=14,
+)
 EXT = dict(lambda_fc=0.7, lambda_conv=0.8, fusion='complementary')
 TEST_CFG = dict(score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
 TRAIN_CFG = dict(

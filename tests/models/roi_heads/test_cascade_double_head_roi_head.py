@@ -5,7 +5,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from mmengine.config import ConfigDict
-from small_double_head import CHANNELS, EXT, HEAD, STRIDES, TEST_CFG, TRAIN_CFG
+from small_double_head import EXT, EXTRACTOR, HEAD, TEST_CFG, TRAIN_CFG
 
 NUM_STAGES = 2
 
@@ -14,12 +14,6 @@ NUM_STAGES = 2
 def make_cascade():
     def make(head_type='mmdet_detnet.DoubleConvFCBBoxHead', **head):
         torch.manual_seed(0)
-        extractor = dict(
-            type='SingleRoIExtractor',
-            roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0),
-            out_channels=CHANNELS,
-            featmap_strides=list(STRIDES),
-        )
         bbox_head = dict(type=head_type, reg_class_agnostic=True, **{**HEAD, **head})
         return MODELS.build(
             ConfigDict(
@@ -27,7 +21,7 @@ def make_cascade():
                 num_stages=NUM_STAGES,
                 stage_loss_weights=[1, 0.5],
                 reg_roi_scale_factor=1.3,
-                bbox_roi_extractor=extractor,
+                bbox_roi_extractor=EXTRACTOR,
                 bbox_head=[bbox_head] * NUM_STAGES,
                 train_cfg=[TRAIN_CFG] * NUM_STAGES,
                 test_cfg=TEST_CFG,

@@ -8,7 +8,7 @@ import torch
 from mmdet.structures.bbox import bbox2roi
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import ConfigDict
-from small_double_head import CHANNELS, EXT, NUM_CLASSES, STRIDES, TEST_CFG
+from small_double_head import CHANNELS, EXT, EXTRACTOR, NUM_CLASSES, STRIDES, TEST_CFG
 
 MASK_HEAD = dict(
     type='FCNMaskHead',
@@ -204,12 +204,7 @@ def test_tensor_mode(make_roi_head, feats, make_proposals, number):
 
 @pytest.mark.parametrize('with_own_extractor', [True, False])
 def test_mask_head(make_roi_head, feats, make_proposals, make_samples, with_own_extractor):
-    extractor = dict(
-        type='SingleRoIExtractor',
-        roi_layer=dict(type='RoIAlign', output_size=14 if with_own_extractor else 7),
-        out_channels=CHANNELS,
-        featmap_strides=list(STRIDES),
-    )
+    extractor = dict(EXTRACTOR, roi_layer=dict(type='RoIAlign', output_size=14))
     roi_head = make_roi_head(
         mask_roi_extractor=extractor if with_own_extractor else None,
         mask_head=dict(MASK_HEAD, roi_feat_size=14 if with_own_extractor else 7),
