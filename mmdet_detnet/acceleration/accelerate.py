@@ -9,7 +9,8 @@ from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from torch import nn
 
-from mmdet_detnet.models.roi_heads.bbox_heads.double_head_features import DoubleHeadFeatures
+from mmdet_detnet.models.arguments import reject
+from mmdet_detnet.models.roi_heads.bbox_heads.base_double_head import BaseDoubleHead
 
 from .forwards import ContiguousForward, PartForward, replace_forward, restore_forward
 from .roi_align import RoIAlignForward
@@ -59,10 +60,7 @@ def accelerate(
     precision = _check_dtype(dtype, model)
     parts = dict(_find_parts(model))
     if not parts:
-        raise ValueError(
-            f'accelerate: model must be a detector with a backbone, or a RoI head, got '
-            f'{type(model).__name__}.'
-        )
+        reject('accelerate', 'model', type(model), 'a detector with a backbone, or a RoI head')
     for module in model.modules():
         restore_forward(module)
     _set_layout(model, channels_last)
@@ -80,7 +78,7 @@ def accelerate(
 
 def _check_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dtype | None:
     if dtype is not None and dtype not in DTYPES and dtype not in DTYPES.values():
-        raise ValueError(f'accelerate: dtype must be None or one of {list(DTYPES)}, got {dtype!r}.')
+        reject('accelerate', 'dtype', dtype, f'None or one of {list(DTYPES)}')
     precision = DTYPES.get(dtype, dtype)
     on_cpu = all(parameter.device.type == 'cpu' for parameter in model.parameters())
     if precision == torch.float16 and on_cpu:
@@ -103,13 +101,13 @@ def _find_parts(model: nn.Module) -> Iterator[tuple[nn.Module, dict[str, bool]]]
     for module in model.modules():
         if isinstance(module, BaseDenseHead):
             yield module, dict(compile=True, low_outputs=False)
-        elif isinstance(module, DoubleHeadFeatures):
+        elif isinstance(module, BaseDoubleHead):
             yield from _double_head_parts(module)
         elif isinstance(module, ROI_PARTS):
             yield module, dict(compile=False, low_outputs=False)
 
 
-def _double_head_parts(head: DoubleHeadFeatures) -> Iterator[tuple[nn.Module, dict[str, bool]]]:
+def _double_head_parts(head: BaseDoubleHead) -> Iterator[tuple[nn.Module, dict[str, bool]]]:
     """Take the layers one by one: detection calls the two heads, not the ``forward`` of both."""
     layers = [head.res_block, *head.conv_branch, *head.nonlocal_blocks, *head.fc_branch]
     for layer in layers:

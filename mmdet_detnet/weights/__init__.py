@@ -1,8 +1,9 @@
-"""Loading and converting weights that were not trained with this package."""
+"""Converting weights that were not trained with this package; above the models, which load them."""
+
+from mmdet_detnet.models.backbones.pretrained import load_pretrained_backbone, split_pretrained
+from mmdet_detnet.models.backbones.weight_report import WeightReport
 
 from .conversion import Conversion, WeightSource
-from .pretrained import load_pretrained_backbone, split_pretrained
-from .report import WeightReport
 from .sources import SOURCES, convert_weights
 
 __all__ = [

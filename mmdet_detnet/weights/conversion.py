@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .report import WeightReport
+from mmdet_detnet.models.backbones.weight_report import WeightReport
 
 # Enough of a long list of keys to see what kind of file it is.
 KEYS_SHOWN = 6

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mmdet_detnet.models import DetNet
+from mmdet_detnet.models.backbones.pretrained import DETNET_PYTORCH_SHORTCUT
+
 from .conversion import Counterpart, Layout, WeightSource, shapes_of
 
-FOREIGN_SHORTCUT = '.extra_conv.'
 OWN_SHORTCUT = '.downsample.'
 PROJECTED_BLOCKS = ('layer4.0', 'layer5.0')
 CLASSIFIER = {
@@ -29,7 +31,7 @@ def is_detnet_pytorch(state: Mapping[str, Tensor]) -> bool:
     Returns:
         True if it has.
     """
-    return any(FOREIGN_SHORTCUT in key for key in state)
+    return any(DETNET_PYTORCH_SHORTCUT in key for key in state)
 
 
 def make_layout(state: Mapping[str, Tensor]) -> Layout:
@@ -41,9 +43,6 @@ def make_layout(state: Mapping[str, Tensor]) -> Layout:
     Returns:
         What becomes of each, for :class:`mmdet_detnet.models.DetNet` of depth 59.
     """
-    # The backbones import this package, for their warm start.
-    from mmdet_detnet.models import DetNet
-
     shapes = shapes_of(lambda: DetNet(depth=59))
     return {
         **{_foreign_name(key): Counterpart(key, shape) for key, shape in shapes.items()},
@@ -53,7 +52,7 @@ def make_layout(state: Mapping[str, Tensor]) -> Layout:
 
 def _foreign_name(key: str) -> str:
     if key.startswith(PROJECTED_BLOCKS):
-        return key.replace(OWN_SHORTCUT, FOREIGN_SHORTCUT)
+        return key.replace(OWN_SHORTCUT, DETNET_PYTORCH_SHORTCUT)
     return key
 
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mmdet_detnet.models import DoubleConvFCBBoxHead
+
 from .conversion import Counterpart, Layout, WeightSource, first_dimension, shapes_of
 
 OWN_PREFIX = 'roi_head.bbox_head.'
@@ -99,9 +101,6 @@ def _find_place(state: Mapping[str, Tensor]) -> str:
 
 def _head_shapes(head: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """List the shapes of our head with the file's number of classes and of blocks."""
-    # The models import this package, for the backbones' warm start.
-    from mmdet_detnet.models import DoubleConvFCBBoxHead
-
     num_classes = first_dimension(head, 'predictor.cls_score_fc.weight') - 1
     box_rows = first_dimension(head, 'predictor.bbox_pred.weight') - BOX_PARAMETERS
     return shapes_of(

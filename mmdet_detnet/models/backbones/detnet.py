@@ -14,6 +14,12 @@ from mmdet.models.layers import ResLayer
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import nn
 
+from mmdet_detnet.models.arguments import (
+    check_choice,
+    check_outputs,
+    check_positive_integer,
+    check_stage_flags,
+)
 from mmdet_detnet.registry import MODELS
 
 from .resnet_extension import ResNetExtension
@@ -69,7 +75,7 @@ class DetNet(ResNetExtension, ResNet):
         init_cfg: Initialisation; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
             initialises as None does, then loads what the checkpoint has on top: a DetNet one
             whole, a ResNet-50/101 one (torchvision's, mmdet's or mmpretrain's) into stages 1
-            to 4, see :func:`mmdet_detnet.weights.load_pretrained_backbone`.
+            to 4, see :func:`.load_pretrained_backbone`.
 
     Raises:
         ValueError: If an argument is outside what is listed here.
@@ -106,12 +112,13 @@ class DetNet(ResNetExtension, ResNet):
         projection: str = 'both',
         init_cfg: OptMultiConfig = None,
     ) -> None:
-        self.check_choice('depth', depth, self.arch_settings)
-        self.check_choice('style', style, ('pytorch', 'caffe'))
-        self.check_choice('projection', projection, PROJECTED_LAYERS)
-        self.check_choice('frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
-        self.check_widths_and_outputs(base_channels, out_indices, NUM_STAGES)
-        self.check_stage_flags(stage_with_dcn, plugins, NUM_STAGES)
+        check_choice(self, 'depth', depth, self.arch_settings)
+        check_choice(self, 'style', style, ('pytorch', 'caffe'))
+        check_choice(self, 'projection', projection, PROJECTED_LAYERS)
+        check_choice(self, 'frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
+        check_positive_integer(self, 'base_channels', base_channels)
+        check_outputs(self, out_indices, NUM_STAGES)
+        check_stage_flags(self, stage_with_dcn, plugins, NUM_STAGES)
         super().__init__(
             depth=depth,
             in_channels=in_channels,

@@ -10,10 +10,17 @@ from collections.abc import Sequence
 from mmdet.models.backbones import ResNet, ResNeXt
 from mmdet.utils import OptMultiConfig
 
+from mmdet_detnet.models.arguments import (
+    check_choice,
+    check_outputs,
+    check_positive_integer,
+    check_stage_flags,
+    reject,
+)
 from mmdet_detnet.registry import MODELS
 
 from .detnet import DetNet
-from .image_pyramid_guided import ImagePyramidGuided
+from .guided_backbone import ImagePyramidGuided
 
 NUM_RESNET_STAGES = 4
 MAX_STAGES = 7
@@ -90,12 +97,13 @@ class IPGNet(ImagePyramidGuided, ResNet):
         init_cfg: OptMultiConfig = None,
         **kwargs: object,
     ) -> None:
-        self.check_choice('depth', depth, self.depths)
-        self.check_choice('num_stages', num_stages, range(NUM_RESNET_STAGES, MAX_STAGES + 1))
-        self.check_choice('style', style, ('pytorch', 'caffe'))
-        self.check_choice('frozen_stages', frozen_stages, range(-1, num_stages + 1))
-        self.check_widths_and_outputs(base_channels, out_indices, num_stages)
-        self.check_stage_flags(stage_with_dcn, plugins, NUM_RESNET_STAGES)
+        check_choice(self, 'depth', depth, self.depths)
+        check_choice(self, 'num_stages', num_stages, range(NUM_RESNET_STAGES, MAX_STAGES + 1))
+        check_choice(self, 'style', style, ('pytorch', 'caffe'))
+        check_choice(self, 'frozen_stages', frozen_stages, range(-1, num_stages + 1))
+        check_positive_integer(self, 'base_channels', base_channels)
+        check_outputs(self, out_indices, num_stages)
+        check_stage_flags(self, stage_with_dcn, plugins, NUM_RESNET_STAGES)
         self._check_extra_stages(num_stages, keep_stride, out_indices)
         super().__init__(
             depth=depth,
@@ -119,9 +127,9 @@ class IPGNet(ImagePyramidGuided, ResNet):
     ) -> None:
         if num_stages == NUM_RESNET_STAGES:
             if keep_stride:
-                self.reject('keep_stride', keep_stride, f'False with {num_stages=}')
+                reject(self, 'keep_stride', keep_stride, f'False with {num_stages=}')
         elif out_indices[-1] != num_stages - 1:
-            self.reject('out_indices', out_indices, f'up to {num_stages - 1} with {num_stages=}')
+            reject(self, 'out_indices', out_indices, f'up to {num_stages - 1} with {num_stages=}')
 
     def _append_extra_stages(self, number: int, keep_stride: bool) -> None:
         strides, dilations = (

@@ -1,23 +1,21 @@
 """What backbones that add stages or modules to mmdet's ResNet have in common."""
 
-from collections.abc import Container, Sequence
-
 from mmdet.models.layers import ResLayer
 from mmdet.utils import OptConfigType, OptMultiConfig
 from torch import nn
 
-from mmdet_detnet.weights import load_pretrained_backbone, split_pretrained
+from .pretrained import load_pretrained_backbone, split_pretrained
 
 
 class ResNetExtension:
-    """Mixin for mmdet's ResNet and its subclasses: further stages, warm start, checked arguments.
+    """Mixin for mmdet's ResNet and its subclasses: further stages and a warm start.
 
     It stands before ResNet among the bases, and passes all arguments but ``init_cfg`` on.
 
     Args:
         init_cfg: Initialisation; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
             initialises as None does, then loads what the checkpoint has on top, see
-            :func:`mmdet_detnet.weights.load_pretrained_backbone`.
+            :func:`.load_pretrained_backbone`.
         **kwargs: Arguments of the ResNet, all by name.
 
     Attributes:
@@ -107,37 +105,3 @@ class ResNetExtension:
                 added_parts=self.added_parts,
                 **self.pretrained_cfg,
             )
-
-    def check_choice(self, name: str, value: object, allowed: Container) -> None:
-        """Raise ValueError, with the argument's name, unless the value is an allowed one."""
-        if value not in list(allowed):
-            self.reject(name, value, f'one of {list(allowed)}')
-
-    def check_indices(self, name: str, values: object, allowed: Sequence[int]) -> None:
-        """Raise ValueError unless the values are allowed ones, in increasing order."""
-        if not isinstance(values, Sequence) or list(values) != sorted(set(values) & set(allowed)):
-            self.reject(name, values, f'increasing numbers of {list(allowed)}')
-
-    def check_widths_and_outputs(
-        self, base_channels: int, out_indices: Sequence[int], num_stages: int
-    ) -> None:
-        """Raise ValueError unless there is a width, and at least one of the stages is returned."""
-        if not isinstance(base_channels, int) or base_channels < 1:
-            self.reject('base_channels', base_channels, 'a positive integer')
-        self.check_indices('out_indices', out_indices, range(num_stages))
-        if not out_indices:
-            self.reject('out_indices', out_indices, 'at least one stage')
-
-    def check_stage_flags(
-        self, stage_with_dcn: Sequence[bool], plugins: list[dict] | None, num_stages: int
-    ) -> None:
-        """Raise ValueError unless each optional layer has one flag a stage."""
-        if len(stage_with_dcn) != num_stages:
-            self.reject('stage_with_dcn', stage_with_dcn, f'{num_stages} flags')
-        for plugin in plugins or []:
-            if len(plugin.get('stages', range(num_stages))) != num_stages:
-                self.reject("plugins' stages", plugin['stages'], f'{num_stages} flags')
-
-    def reject(self, name: str, value: object, allowed: str) -> None:
-        """Raise the ValueError of a wrong argument."""
-        raise ValueError(f'{type(self).__name__}: {name} must be {allowed}, got {value!r}.')

@@ -13,6 +13,7 @@ from mmdet.utils import ConfigType, InstanceList, OptConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmdet_detnet.models.arguments import check_choice, reject
 from mmdet_detnet.registry import MODELS
 
 FEATURE_SOURCES = ('cls', 'reg')
@@ -72,8 +73,8 @@ class ConfidenceRetinaHead(RetinaHead):
         ),
         **kwargs: object,
     ) -> None:
-        _check_choice('select_by', select_by, SELECTION_SCORES)
-        _check_choice('feature_source', feature_source, FEATURE_SOURCES)
+        check_choice(self, 'select_by', select_by, SELECTION_SCORES)
+        check_choice(self, 'feature_source', feature_source, FEATURE_SOURCES)
         super().__init__(num_classes, in_channels, **kwargs)
         self.conf_exponent = conf_exponent
         self.select_by = select_by
@@ -82,10 +83,7 @@ class ConfidenceRetinaHead(RetinaHead):
         self.loss_conf = MODELS.build(loss_conf)
         for name in ('loss_cls', 'loss_conf'):
             if not getattr(getattr(self, name), 'use_sigmoid', False):
-                raise ValueError(
-                    f'ConfidenceRetinaHead: {name} must be a loss with use_sigmoid=True, got '
-                    f'{getattr(self, name)}.'
-                )
+                reject(self, name, getattr(self, name), 'a loss with use_sigmoid=True')
 
     @property
     def conf_exponent(self) -> float:
@@ -95,9 +93,7 @@ class ConfidenceRetinaHead(RetinaHead):
     @conf_exponent.setter
     def conf_exponent(self, value: float) -> None:
         if not isinstance(value, (int, float)) or not 0 <= value < 1:
-            raise ValueError(
-                f'ConfidenceRetinaHead: conf_exponent must be a number in [0, 1), got {value!r}.'
-            )
+            reject(self, 'conf_exponent', value, 'a number in [0, 1)')
         self._conf_exponent = value
 
     def _init_layers(self) -> None:
@@ -279,10 +275,3 @@ def joint_logits(
     folded = torch.full_like(cls_logits, -torch.inf, memory_format=torch.channels_last)
     folded[possible] = scores.logit()
     return folded
-
-
-def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(
-            f'ConfidenceRetinaHead: {name} must be one of {list(allowed)}, got {value!r}.'
-        )

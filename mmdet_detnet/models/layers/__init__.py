@@ -2,8 +2,8 @@
 
 from .grouped_non_local import GroupedNonLocal
 from .guidance_fusion import AddFusion, ConcatFusion, ProductFusion, SumFusion
-from .image_pyramid_guidance import ImagePyramidTransformation, StageGuidance, shrink_image
 from .score_fusion import FUSIONS
+from .stage_guidance import ImagePyramidTransformation, StageGuidance, shrink_image
 
 __all__ = [
     'FUSIONS',

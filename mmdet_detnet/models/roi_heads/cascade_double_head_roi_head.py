@@ -9,6 +9,7 @@ from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
 
+from mmdet_detnet.models.arguments import reject
 from mmdet_detnet.registry import MODELS
 
 from .double_head_roi_head import check_double_head
@@ -38,9 +39,11 @@ class CascadeDoubleHeadRoIHead(CascadeRoIHead):
         for bbox_head in self.bbox_head:
             check_double_head(self, bbox_head, reg_roi_scale_factor)
             if not bbox_head.classifies_by_fc_alone:
-                raise ValueError(
-                    "CascadeDoubleHeadRoIHead: a bbox_head must have fusion='none' and readout "
-                    f"'fused' or 'fc_conv', got {bbox_head.fusion!r} and {bbox_head.readout!r}."
+                reject(
+                    self,
+                    "a bbox_head's (fusion, readout)",
+                    (bbox_head.fusion, bbox_head.readout),
+                    "'none' and 'fused' or 'fc_conv'",
                 )
         self.reg_roi_scale_factor = reg_roi_scale_factor
 

@@ -11,6 +11,7 @@ from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList
 from torch import Tensor
 
+from mmdet_detnet.models.arguments import reject
 from mmdet_detnet.registry import MODELS
 
 from .bbox_heads import DoubleConvFCBBoxHead
@@ -56,9 +57,11 @@ class DoubleHeadRoIHead(PlainDoubleHeadRoIHead):
         super().__init__(reg_roi_scale_factor, **kwargs)
         check_double_head(self, self.bbox_head, reg_roi_scale_factor)
         if regress_positives_only and self.bbox_head.unfocused_cls is not None:
-            raise ValueError(
-                'DoubleHeadRoIHead: regress_positives_only must be False where the conv-head '
-                'classifies (lambda_conv < 1), got True.'
+            reject(
+                self,
+                'regress_positives_only',
+                regress_positives_only,
+                'False where the conv-head classifies (lambda_conv < 1)',
             )
         self.regress_survivors_only = regress_survivors_only
         self.regress_positives_only = regress_positives_only
@@ -207,13 +210,7 @@ def check_double_head(
     Raises:
         ValueError: If one of them does not fit.
     """
-    name = type(roi_head).__name__
     if not isinstance(bbox_head, DoubleConvFCBBoxHead):
-        raise ValueError(
-            f'{name}: bbox_head must be a mmdet_detnet.DoubleConvFCBBoxHead, got '
-            f'{type(bbox_head).__module__}.{type(bbox_head).__name__}.'
-        )
+        reject(roi_head, 'bbox_head', type(bbox_head), 'a mmdet_detnet.DoubleConvFCBBoxHead')
     if not reg_roi_scale_factor > 0:
-        raise ValueError(
-            f'{name}: reg_roi_scale_factor must be positive, got {reg_roi_scale_factor!r}.'
-        )
+        reject(roi_head, 'reg_roi_scale_factor', reg_roi_scale_factor, 'positive')

@@ -72,8 +72,8 @@ def test_detections(make_cascade, feats, make_proposals, make_metas):
 @pytest.mark.parametrize(
     ('head', 'message'),
     [
-        (EXT, "fusion='none'.*'complementary'"),
-        ({**EXT, 'fusion': 'none', 'readout': 'conv'}, "readout 'fused' or 'fc_conv'.*'conv'"),
+        (EXT, "'none' and 'fused'.*'complementary'"),
+        ({**EXT, 'fusion': 'none', 'readout': 'conv'}, "'fused' or 'fc_conv'.*'conv'"),
         (dict(head_type='mmdet.DoubleConvFCBBoxHead'), 'must be a mmdet_detnet'),
     ],
 )

@@ -77,7 +77,7 @@ def test_chunks_change_nothing(make_head, monkeypatch):
     head, x = make_head(), torch.randn(23, CHANNELS, 7, 7)
     whole = head.conv_features(x)
     monkeypatch.setattr(
-        'mmdet_detnet.models.roi_heads.bbox_heads.double_head_features.CPU_CHUNK_SIZE', 5
+        'mmdet_detnet.models.roi_heads.bbox_heads.base_double_head.CPU_CHUNK_SIZE', 5
     )
     torch.testing.assert_close(head.conv_features(x), whole, rtol=1e-6, atol=1e-6)
 
@@ -85,7 +85,7 @@ def test_chunks_change_nothing(make_head, monkeypatch):
 def test_batch_norm_sees_all_rois_in_training(make_head, monkeypatch):
     head, x = make_head().train(), torch.randn(23, CHANNELS, 7, 7)
     monkeypatch.setattr(
-        'mmdet_detnet.models.roi_heads.bbox_heads.double_head_features.CPU_CHUNK_SIZE', 5
+        'mmdet_detnet.models.roi_heads.bbox_heads.base_double_head.CPU_CHUNK_SIZE', 5
     )
     norm = head.res_block.conv1.bn
     head.conv_features(x)
@@ -178,8 +178,8 @@ def test_encode_size_of_the_box_coder_is_honoured(make_head):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(num_convs=0), 'num_convs must be at least 1, got 0'),
-        (dict(num_fcs=0), 'num_fcs must be at least 1, got 0'),
+        (dict(num_convs=0), 'num_convs must be a positive integer, got 0'),
+        (dict(num_fcs=0), 'num_fcs must be a positive integer, got 0'),
         (dict(num_nonlocal=3), 'num_nonlocal must be in 0 to num_convs = 2, got 3'),
         (dict(lambda_fc=0), 'lambda_fc must be above 0 and at most 1, got 0'),
         (dict(lambda_conv=1.5), 'lambda_conv must be above 0 and at most 1, got 1.5'),

@@ -11,19 +11,20 @@ from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.utils import ConfigType
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmdet_detnet.models.arguments import check_choice, reject
 from mmdet_detnet.models.layers import FUSIONS
 from mmdet_detnet.registry import MODELS
 
-from .double_head_features import DoubleHeadFeatures, reject
+from .base_double_head import BaseDoubleHead
 
 # The authors' evaluation modes 3, 2, 1 and 0.
 READOUTS = ('fused', 'fc_conv', 'fc', 'conv')
 
 
 @MODELS.register_module()
-class DoubleConvFCBBoxHead(DoubleHeadFeatures):
+class DoubleConvFCBBoxHead(BaseDoubleHead):
     """MMDetection's ``DoubleConvFCBBoxHead``, with non-local blocks and Double-Head-Ext.
 
     Every name of MMDetection's state dict is kept, so its checkpoint loads. Without the arguments
@@ -65,7 +66,7 @@ class DoubleConvFCBBoxHead(DoubleHeadFeatures):
             time, as by ``--cfg-options model.roi_head.bbox_head.readout=conv``.
         loss_cls: Config of the classification loss.
         loss_bbox: Config of the regression loss.
-        **kwargs: The arguments of :class:`DoubleHeadFeatures`: ``conv_cfg`` and ``norm_cfg``
+        **kwargs: The arguments of :class:`BaseDoubleHead`: ``conv_cfg`` and ``norm_cfg``
             (plain batch norm sees the RoIs of one GPU), and those of MMDetection's head.
 
     Raises:
@@ -88,7 +89,7 @@ class DoubleConvFCBBoxHead(DoubleHeadFeatures):
         ),
         **kwargs: object,
     ) -> None:
-        _check_shares(lambda_fc=lambda_fc, lambda_conv=lambda_conv)
+        _check_shares(self, lambda_fc=lambda_fc, lambda_conv=lambda_conv)
         super().__init__(
             num_convs,
             num_fcs,
@@ -117,12 +118,12 @@ class DoubleConvFCBBoxHead(DoubleHeadFeatures):
 
     @fusion.setter
     def fusion(self, value: str) -> None:
-        if value not in FUSIONS:
-            reject('fusion', value, f'one of {list(FUSIONS)}')
+        check_choice(self, 'fusion', value, FUSIONS)
         if value != 'none' and self.unfocused_cls is None:
-            reject('fusion', value, "'none' unless the conv-head classifies (lambda_conv < 1)")
+            allowed = "'none' unless the conv-head classifies (lambda_conv < 1)"
+            reject(self, 'fusion', value, allowed)
         if value != 'none' and self.custom_cls_channels:
-            reject('fusion', value, f"'none' with {type(self.loss_cls).__name__}")
+            reject(self, 'fusion', value, f"'none' with {type(self.loss_cls).__name__}")
         self._fusion = value
 
     @property
@@ -132,12 +133,13 @@ class DoubleConvFCBBoxHead(DoubleHeadFeatures):
 
     @readout.setter
     def readout(self, value: str) -> None:
-        if value not in READOUTS:
-            reject('readout', value, f'one of {list(READOUTS)}')
+        check_choice(self, 'readout', value, READOUTS)
         if value == 'fc' and self.unfocused_reg is None:
-            reject('readout', value, 'another unless the fc-head regresses (lambda_fc < 1)')
+            reject(self, 'readout', value, 'another unless the fc-head regresses (lambda_fc < 1)')
         if value == 'conv' and self.unfocused_cls is None:
-            reject('readout', value, 'another unless the conv-head classifies (lambda_conv < 1)')
+            reject(
+                self, 'readout', value, 'another unless the conv-head classifies (lambda_conv < 1)'
+            )
         self._readout = value
 
     @property
@@ -305,7 +307,7 @@ def _scaled(loss: ConfigType, share: float, weighted: ConfigType) -> ConfigType:
     return {**loss, 'loss_weight': share * weighted.get('loss_weight', 1.0)}
 
 
-def _check_shares(**shares: float) -> None:
+def _check_shares(owner: nn.Module, **shares: float) -> None:
     for name, value in shares.items():
         if not 0 < value <= 1:
-            reject(name, value, 'above 0 and at most 1')
+            reject(owner, name, value, 'above 0 and at most 1')

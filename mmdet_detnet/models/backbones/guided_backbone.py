@@ -6,8 +6,9 @@ from math import prod
 from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor
 
+from mmdet_detnet.models.arguments import check_choice, check_indices, reject
 from mmdet_detnet.models.layers.guidance_fusion import FUSION_NAMES, WEIGHTED_FUSIONS, AddFusion
-from mmdet_detnet.models.layers.image_pyramid_guidance import (
+from mmdet_detnet.models.layers.stage_guidance import (
     ImagePyramidTransformation,
     StageGuidance,
 )
@@ -57,13 +58,13 @@ class ImagePyramidGuided(ResNetExtension):
         in_channels: int = 3,
         **kwargs: object,
     ) -> None:
-        self.check_indices('fused_stages', fused_stages, GUIDED_STAGES)
-        self.check_choice('fusion', fusion, FUSION_NAMES)
-        self.check_choice('fusion_kernel', fusion_kernel, (1, 3))
-        self.check_choice('interpolation', interpolation, ('bilinear', 'nearest'))
+        check_indices(self, 'fused_stages', fused_stages, GUIDED_STAGES)
+        check_choice(self, 'fusion', fusion, FUSION_NAMES)
+        check_choice(self, 'fusion_kernel', fusion_kernel, (1, 3))
+        check_choice(self, 'interpolation', interpolation, ('bilinear', 'nearest'))
         self._check_stem(share_stem, guidance_stem_channels)
         if zero_init_guidance and fusion != 'add':
-            self.reject('zero_init_guidance', zero_init_guidance, f'False with {fusion=}')
+            reject(self, 'zero_init_guidance', zero_init_guidance, f'False with {fusion=}')
         super().__init__(in_channels=in_channels, **kwargs)
         self.fused_stages = tuple(fused_stages)
         self.share_stem = share_stem
@@ -82,9 +83,9 @@ class ImagePyramidGuided(ResNetExtension):
         if channels is None:
             return
         if share_stem:
-            self.reject('guidance_stem_channels', channels, "None with share_stem, the trunk's")
+            reject(self, 'guidance_stem_channels', channels, "None with share_stem, the trunk's")
         if not isinstance(channels, int) or channels < 1:
-            self.reject('guidance_stem_channels', channels, 'a positive integer or None')
+            reject(self, 'guidance_stem_channels', channels, 'a positive integer or None')
 
     def _add_guidance(self, stage_index: int) -> None:
         """Build the guidance of one stage, as wide as it and with the network's layer configs."""

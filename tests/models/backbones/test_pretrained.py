@@ -7,7 +7,8 @@ import torch
 from mmdet.models import ResNet
 
 from mmdet_detnet.models import DetNet
-from mmdet_detnet.weights import load_pretrained_backbone, pretrained, split_pretrained
+from mmdet_detnet.models.backbones import pretrained
+from mmdet_detnet.models.backbones.pretrained import load_pretrained_backbone, split_pretrained
 
 WIDTH = 8
 NEW_LAYERS = ('layer4', 'layer5')

@@ -13,13 +13,14 @@ from mmengine.model import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from .detnet_pytorch import is_detnet_pytorch
-from .report import WeightReport
+from .weight_report import WeightReport
 
 BACKBONE_PREFIX = 'backbone.'
 # torchvision calls the classifier fc, mmpretrain head.
 CLASSIFIER_PREFIXES = ('fc.', 'head.')
 TORCHVISION_SCHEME = 'torchvision://'
+# How guoruoqian/DetNet_pytorch calls the projection shortcuts; such a file has to be converted.
+DETNET_PYTORCH_SHORTCUT = '.extra_conv.'
 
 
 def split_pretrained(init_cfg: dict | list[dict] | None) -> tuple[dict | list | None, dict | None]:
@@ -83,7 +84,7 @@ def load_pretrained_backbone(
     """
     name = type(backbone).__name__
     state = _read_state_dict(checkpoint, map_location, name)
-    if is_detnet_pytorch(state):
+    if any(DETNET_PYTORCH_SHORTCUT in key for key in state):
         raise ValueError(
             f'{name}: {checkpoint} has the layer names of guoruoqian/DetNet_pytorch; convert it '
             'with tools/convert_weights.py first.'

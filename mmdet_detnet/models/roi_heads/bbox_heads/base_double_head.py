@@ -11,8 +11,9 @@ from mmdet.models.roi_heads.bbox_heads import DoubleConvFCBBoxHead as PlainDoubl
 from mmdet.models.roi_heads.bbox_heads.double_bbox_head import BasicResBlock
 from mmdet.utils import ConfigType, OptConfigType
 from mmengine.model import ModuleList
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmdet_detnet.models.arguments import check_positive_integer, reject
 from mmdet_detnet.models.layers import GroupedNonLocal
 
 # Arguments of BBoxHead that its predictors depend on, besides the losses.
@@ -29,7 +30,7 @@ PREDICTOR_OPTIONS = (
 CPU_CHUNK_SIZE = 50
 
 
-class DoubleHeadFeatures(PlainDoubleConvFCBBoxHead):
+class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
     """MMDetection's ``DoubleConvFCBBoxHead`` with all its arguments at work, and non-local blocks.
 
     Args:
@@ -53,8 +54,8 @@ class DoubleHeadFeatures(PlainDoubleConvFCBBoxHead):
         norm_cfg: ConfigType = dict(type='BN'),  # noqa: B006
         **kwargs: object,
     ) -> None:
-        _check_counts(num_convs, num_fcs, num_nonlocal)
-        _check_nothing_left_out(kwargs)
+        _check_counts(self, num_convs, num_fcs, num_nonlocal)
+        _check_nothing_left_out(self, kwargs)
         super().__init__(num_convs, num_fcs, conv_cfg=conv_cfg, norm_cfg=norm_cfg, **kwargs)
         # The parent's first block has plain convolutions and batch norm, whatever is asked for.
         self.res_block = BasicResBlock(
@@ -132,29 +133,14 @@ class DoubleHeadFeatures(PlainDoubleConvFCBBoxHead):
         return x.new_zeros(0, self.conv_out_channels) + zero
 
 
-def reject(name: str, value: object, allowed: str) -> None:
-    """Refuse an argument.
-
-    Args:
-        name: Name of the argument.
-        value: What was given.
-        allowed: What it has to be.
-
-    Raises:
-        ValueError: Always.
-    """
-    raise ValueError(f'DoubleConvFCBBoxHead: {name} must be {allowed}, got {value!r}.')
-
-
-def _check_counts(num_convs: int, num_fcs: int, num_nonlocal: int) -> None:
-    for name, value in (('num_convs', num_convs), ('num_fcs', num_fcs)):
-        if value < 1:
-            reject(name, value, 'at least 1')
+def _check_counts(owner: nn.Module, num_convs: int, num_fcs: int, num_nonlocal: int) -> None:
+    check_positive_integer(owner, 'num_convs', num_convs)
+    check_positive_integer(owner, 'num_fcs', num_fcs)
     if not 0 <= num_nonlocal <= num_convs:
-        reject('num_nonlocal', num_nonlocal, f'in 0 to num_convs = {num_convs}')
+        reject(owner, 'num_nonlocal', num_nonlocal, f'in 0 to num_convs = {num_convs}')
 
 
-def _check_nothing_left_out(options: dict) -> None:
+def _check_nothing_left_out(owner: nn.Module, options: dict) -> None:
     for name in ('with_cls', 'with_reg', 'with_avg_pool'):
         if not options.get(name, True):
-            reject(name, options[name], 'True')
+            reject(owner, name, options[name], 'True')

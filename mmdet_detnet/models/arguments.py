@@ -1,0 +1,60 @@
+"""Checks of constructor arguments: one way to refuse a wrong one.
+
+``owner`` is the object whose constructor it is, or its name; it begins the message.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+
+def reject(owner: object, name: str, value: object, allowed: str) -> NoReturn:
+    """Refuse an argument.
+
+    Args:
+        owner: Whose argument it is.
+        name: Name of the argument.
+        value: What was given.
+        allowed: What it has to be, to follow "must be".
+
+    Raises:
+        ValueError: Always.
+    """
+    owner_name = owner if isinstance(owner, str) else type(owner).__name__
+    raise ValueError(f'{owner_name}: {name} must be {allowed}, got {value!r}.')
+
+
+def check_choice(owner: object, name: str, value: object, allowed: Iterable) -> None:
+    """Raise ValueError unless the value is one of the allowed ones."""
+    choices = list(allowed)
+    if value not in choices:
+        reject(owner, name, value, f'one of {choices}')
+
+
+def check_positive_integer(owner: object, name: str, value: object) -> None:
+    """Raise ValueError unless the value is an integer of at least 1."""
+    if not isinstance(value, int) or value < 1:
+        reject(owner, name, value, 'a positive integer')
+
+
+def check_indices(owner: object, name: str, values: object, allowed: Sequence[int]) -> None:
+    """Raise ValueError unless the values are allowed ones, in increasing order."""
+    if not isinstance(values, Sequence) or list(values) != sorted(set(values) & set(allowed)):
+        reject(owner, name, values, f'increasing numbers of {list(allowed)}')
+
+
+def check_outputs(owner: object, out_indices: Sequence[int], num_stages: int) -> None:
+    """Raise ValueError unless at least one of a backbone's stages is returned."""
+    check_indices(owner, 'out_indices', out_indices, range(num_stages))
+    if not out_indices:
+        reject(owner, 'out_indices', out_indices, 'at least one stage')
+
+
+def check_stage_flags(
+    owner: object, stage_with_dcn: Sequence[bool], plugins: list[dict] | None, num_stages: int
+) -> None:
+    """Raise ValueError unless each optional layer of a backbone has one flag a stage."""
+    if len(stage_with_dcn) != num_stages:
+        reject(owner, 'stage_with_dcn', stage_with_dcn, f'{num_stages} flags')
+    for plugin in plugins or []:
+        if len(plugin.get('stages', range(num_stages))) != num_stages:
+            reject(owner, "plugins' stages", plugin['stages'], f'{num_stages} flags')

@@ -1,0 +1,54 @@
+"""Imports point one way: models <- weights, acceleration, analysis; no circle, none hidden."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import mmdet_detnet
+
+PACKAGE = Path(mmdet_detnet.__file__).parent
+# What each folder may import of the package, besides itself and the files beside `__init__.py`.
+ALLOWED = {
+    'models': set(),
+    'operators': set(),
+    'weights': {'models'},
+    'acceleration': {'models'},
+    'engine': {'models', 'acceleration'},
+    'analysis': {'models', 'acceleration', 'weights'},
+}
+
+
+def imported_rooms(file):
+    """List the folders of the package that a file imports, anywhere in it."""
+    names = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.append(node.module)
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    parts = [name.split('.') for name in names if name.startswith('mmdet_detnet.')]
+    return {part[1] for part in parts if (PACKAGE / part[1]).is_dir()}
+
+
+@pytest.mark.parametrize('room', ALLOWED)
+def test_imports_point_one_way(room):
+    wrong = {
+        f'{file.relative_to(PACKAGE)} imports {other}'
+        for file in (PACKAGE / room).rglob('*.py')
+        for other in imported_rooms(file) - ALLOWED[room] - {room}
+    }
+    assert not wrong
+
+
+def test_imports_stand_at_the_top_of_a_file():
+    hidden = [
+        f'{file.relative_to(PACKAGE)}:{node.lineno}'
+        for file in PACKAGE.rglob('*.py')
+        if '.mim' not in file.parts
+        for function in ast.walk(ast.parse(file.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.ImportFrom | ast.Import) and 'mmdet_detnet' in ast.unparse(node)
+    ]
+    assert not hidden
