@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test lint notebook zoo clean
+.PHONY: help setup demo test lint notebook zoo conformance clean
 
 help:
-	@echo 'make demo | test | lint | notebook | zoo | setup | clean   (the first makes .venv: 10 to 20 minutes, once)'
+	@echo 'make demo | test | lint | notebook | zoo | conformance | setup | clean   (the first makes .venv: 10 to 20 minutes, once)'
 
 setup:
 	@PYTHONPATH='$(CURDIR)/tools' $(PYTHON) -m environment_setup
@@ -26,6 +26,9 @@ notebook: setup # runs docs/tutorial.ipynb from top to bottom; the result is in 
 
 zoo: setup # writes the README's table of models
 	$(VENV_PYTHON) tools/misc/model_zoo.py
+
+conformance: setup # tests/conformance with every config and family of mmdet; minutes
+	$(VENV_PYTHON) -m pytest tests/conformance --all-configs
 
 clean: # keeps the compiled mmcv in ~/.cache/mmdet_detnet
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

@@ -56,6 +56,11 @@ def wheel(tmp_path_factory, copy_sources):
     return file
 
 
+def pytest_addoption(parser):
+    """Let the conformance tests take every config of mmdet, instead of a slice."""
+    parser.addoption('--all-configs', action='store_true', help="conformance with mmdet's configs")
+
+
 def pytest_collection_modifyitems(items):
     """Skip the tests marked `cuda` where there is no CUDA device."""
     if torch.cuda.is_available():

@@ -69,7 +69,8 @@ class DetNet(ResNetExtension, ResNet):
         plugins: Plugin layers of the blocks, as in mmdet's ResNet; the ``stages`` of a plugin are
             five flags.
         with_cp: Whether activations are recomputed in the backward pass, to save memory.
-        zero_init_residual: Whether the last normalisation of each block starts at zero.
+        zero_init_residual: Whether the last normalisation of each block starts at zero; at one
+            where ``norm_cfg`` has ``requires_grad=False``, so that the block can learn.
         projection: Which new stages open with a projection shortcut: 'both' is DetNet-59,
             'stage5' the paper's DetNet-59-NoProj (stage 6 continues stage 5), 'none' neither.
         init_cfg: Initialisation; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``

@@ -1,7 +1,7 @@
 """What backbones that add stages or modules to mmdet's ResNet have in common."""
 
 from mmdet.models.layers import ResLayer
-from mmdet.utils import OptConfigType, OptMultiConfig
+from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import nn
 
 from .pretrained import load_pretrained_backbone, split_pretrained
@@ -10,13 +10,17 @@ from .pretrained import load_pretrained_backbone, split_pretrained
 class ResNetExtension:
     """Mixin for mmdet's ResNet and its subclasses: further stages and a warm start.
 
-    It stands before ResNet among the bases, and passes all arguments but ``init_cfg`` on.
+    It stands before ResNet among the bases, and passes all arguments on but for the checkpoint in ``init_cfg``.
 
     Args:
+        norm_cfg: Config of the normalisation layers.
+        zero_init_residual: Whether the last normalisation of each block starts at zero. Where
+            ``norm_cfg`` has ``requires_grad=False`` it starts at one all the same: a zero that is
+            never trained would stop every gradient of the block.
         init_cfg: Initialisation; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
             initialises as None does, then loads what the checkpoint has on top, see
             :func:`.load_pretrained_backbone`.
-        **kwargs: Arguments of the ResNet, all by name.
+        **kwargs: The other arguments of the ResNet, all by name.
 
     Attributes:
         replaced_layers: Names of layers that are not those which ResNet has by the same names.
@@ -25,9 +29,21 @@ class ResNetExtension:
 
     replaced_layers: tuple[str, ...] = ()
 
-    def __init__(self, *, init_cfg: OptMultiConfig = None, **kwargs: object) -> None:
+    def __init__(
+        self,
+        *,
+        norm_cfg: ConfigType = dict(type='BN', requires_grad=True),  # noqa: B006
+        zero_init_residual: bool = True,
+        init_cfg: OptMultiConfig = None,
+        **kwargs: object,
+    ) -> None:
         others, pretrained_cfg = split_pretrained(init_cfg)
-        super().__init__(init_cfg=others, **kwargs)
+        super().__init__(
+            norm_cfg=norm_cfg,
+            zero_init_residual=zero_init_residual and norm_cfg.get('requires_grad', True),
+            init_cfg=others,
+            **kwargs,
+        )
         self.pretrained_cfg = pretrained_cfg
         self.added_parts: list[str] = []
 
