@@ -1,8 +1,8 @@
 """DetNet, Double-Head, RetinaNet-Conf and IPG-Net as an MMDetection 3.x plug-in.
 
-Importing the package checks the supported versions and makes two entries in the
-host libraries (:mod:`mmdet_detnet.compatibility`). The modules themselves are imported
-by the registry the first time a config names one, for example
+Importing the package checks the supported versions and makes one entry in mmengine
+(:mod:`mmdet_detnet.compatibility`); what torch trusts when it loads a file stays as it is. The
+modules themselves are imported by the registry the first time a config names one, for example
 ``type='mmdet_detnet.DetNet'``.
 """
 
@@ -10,11 +10,10 @@ from .environment import check_dependencies
 
 check_dependencies()
 
-from .compatibility import register_config_package, trust_checkpoint_classes  # noqa: E402
+from .compatibility import register_config_package  # noqa: E402
 from .paths import config_path  # noqa: E402
 from .version import __version__  # noqa: E402
 
 register_config_package()
-trust_checkpoint_classes()
 
 __all__ = ['__version__', 'check_dependencies', 'config_path']

@@ -4,12 +4,15 @@ import runpy
 from importlib.util import find_spec
 from pathlib import Path
 
+from .checkpoints import force_weights_only
+
 
 def run_mmdet_script(name: str) -> None:
     """Run one of mmdet's scripts as ``__main__``, in this process, with its command line.
 
-    The import of this package comes first and makes the entries of
-    :mod:`mmdet_detnet.compatibility` before the script reads its config.
+    The import of this package comes first and makes its entry in mmengine before the script
+    reads its config. Checkpoints are loaded as data only
+    (:func:`mmdet_detnet.checkpoints.force_weights_only`).
 
     Args:
         name: Path of the script below mmdet's ``tools/``, such as ``'train.py'``.
@@ -26,4 +29,5 @@ def run_mmdet_script(name: str) -> None:
             f'the installed mmdet has no script {name}: looked for '
             f'{" and ".join(str(path) for path in candidates)}.'
         )
+    force_weights_only()
     runpy.run_path(str(script), run_name='__main__')

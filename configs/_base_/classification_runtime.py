@@ -4,6 +4,7 @@ default_scope = 'mmpretrain'
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=100),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    **_base_.safety_hooks,
 )
 custom_hooks = [
     dict(type='mmdet.CheckInvalidLossHook', interval=10),

@@ -4,4 +4,6 @@ custom_hooks = [
     dict(type='CheckInvalidLossHook', interval=10),
     dict(type='NumClassCheckHook'),
 ]
-custom_imports = dict(imports=['mmdet_detnet'], allow_failed_imports=False)
+# For default_hooks, where they stay if a config lists custom_hooks of its own.
+safety_hooks = dict(plain_checkpoint=dict(type='mmdet_detnet.PlainCheckpointHook'))
+custom_imports = dict(imports=['mmdet_detnet.checkpoints'], allow_failed_imports=False)

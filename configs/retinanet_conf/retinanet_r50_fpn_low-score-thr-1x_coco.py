@@ -4,3 +4,4 @@
 _base_ = ['mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', '../_base_/safety_hooks.py']
 conf_exponent = 0.4
 model = dict(test_cfg=dict(score_thr=0.05 ** (1 / (1 - conf_exponent))))
+default_hooks = _base_.safety_hooks

@@ -1,5 +1,5 @@
 """What a runner needs beside models."""
 
-from .hooks import AccelerationHook
+from .hooks import AccelerationHook, PlainCheckpointHook
 
-__all__ = ['AccelerationHook']
+__all__ = ['AccelerationHook', 'PlainCheckpointHook']

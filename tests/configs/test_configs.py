@@ -75,6 +75,7 @@ def test_runtime_settings(name, load_config):
     config = load_config(name)
     hooks = {hook['type'].removeprefix('mmdet.') for hook in config.custom_hooks}
     assert hooks >= {'CheckInvalidLossHook', 'NumClassCheckHook'}
+    assert config.default_hooks.plain_checkpoint.type == 'mmdet_detnet.PlainCheckpointHook'
     assert config.auto_scale_lr.base_batch_size > 0
     assert config.default_scope == ('mmdet' if name in DETECTORS else 'mmpretrain')
 

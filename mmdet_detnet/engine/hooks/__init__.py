@@ -1,5 +1,6 @@
 """Hooks."""
 
 from .acceleration_hook import AccelerationHook
+from .plain_checkpoint_hook import PlainCheckpointHook
 
-__all__ = ['AccelerationHook']
+__all__ = ['AccelerationHook', 'PlainCheckpointHook']

@@ -1,0 +1,94 @@
+"""What a checkpoint holds besides weights: as plain values in the file, as objects in memory."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+from .stand_ins import ArrayStandIn, build_history
+
+WEIGHTS = ('state_dict', 'ema_state_dict', 'optimizer')
+HISTORY_KEYS = {'log_history', 'count_history', 'max_length'}
+
+
+def make_plain(checkpoint: dict[str, Any]) -> None:
+    """Replace what torch would not load ``weights_only``, in place.
+
+    A HistoryBuffer becomes a dictionary of its arguments, with tensors for its two arrays; NumPy's
+    numbers become Python's, its arrays lists, and configs dictionaries. mmengine without this
+    package resumes from such a file as well, but for the history of the logs.
+
+    Args:
+        checkpoint: What is about to be saved. Weights and the optimiser's state stay as they are.
+    """
+    for key in checkpoint.keys() - set(WEIGHTS):
+        checkpoint[key] = _plain(checkpoint[key])
+
+
+def restore(checkpoint: dict[str, Any]) -> None:
+    """Undo :func:`make_plain` for the message hub, and drop what mmengine would execute, in place.
+
+    mmengine's ``Runner.resume`` runs ``checkpoint['meta']['config']`` as Python. It has not written
+    that key since 0.2; what it writes is ``cfg``, and that it does not run.
+
+    Args:
+        checkpoint: What was loaded.
+
+    Raises:
+        ValueError: If the history of a scalar is not two vectors of one length.
+    """
+    for key in ('meta', 'message_hub'):
+        if key in checkpoint:
+            checkpoint[key] = _with_arrays(checkpoint[key], {})
+    meta, hub = checkpoint.get('meta'), checkpoint.get('message_hub')
+    if isinstance(meta, dict):
+        meta.pop('config', None)
+    if isinstance(hub, dict) and isinstance(hub.get('log_scalars'), dict):
+        hub['log_scalars'] = {k: _restored(value) for k, value in hub['log_scalars'].items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, HistoryBuffer):
+        log_history, count_history = (
+            torch.tensor(np.asarray(part, dtype=np.float64)) for part in value.data
+        )
+        return dict(
+            log_history=log_history, count_history=count_history, max_length=value.max_length
+        )
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return (list if isinstance(value, list) else tuple)(map(_plain, value))
+    return value
+
+
+def _restored(value: object) -> object:
+    if not isinstance(value, dict) or value.keys() != HISTORY_KEYS:
+        return value
+    log_history, count_history = value['log_history'], value['count_history']
+    if not isinstance(log_history, torch.Tensor) or not isinstance(count_history, torch.Tensor):
+        raise ValueError('a HistoryBuffer whose history is not a tensor')
+    return build_history(
+        log_history.cpu().numpy(), count_history.cpu().numpy(), value['max_length']
+    )
+
+
+def _with_arrays(value: object, done: dict[int, object]) -> object:
+    """Put arrays for their stand-ins; each object once, however often the file refers to it."""
+    if id(value) in done:
+        return done[id(value)]
+    done[id(value)] = value
+    if isinstance(value, ArrayStandIn):
+        done[id(value)] = value.array
+    elif isinstance(value, tuple):
+        done[id(value)] = tuple(_with_arrays(item, done) for item in value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            value[key] = _with_arrays(item, done)
+    elif isinstance(value, list):
+        value[:] = [_with_arrays(item, done) for item in value]
+    return done[id(value)]

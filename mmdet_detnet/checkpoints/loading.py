@@ -1,0 +1,146 @@
+"""Loading of checkpoints as data: nothing that is in a file is run.
+
+Importing this module has mmengine read local files and URLs through :func:`read_checkpoint`, by
+``CheckpointLoader.register_scheme``. That is mmengine's place for it, and the only one through
+which all of its callers pass: ``Runner``, ``init_detector``, inferencers, ``init_cfg``. It holds
+for the whole process. What torch 2.6 and newer load by themselves loads as before, and so do
+mmengine's own checkpoints, which torch alone refuses.
+"""
+
+import contextlib
+import os
+import pickle
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from mmengine.dist import barrier, is_main_process
+from mmengine.runner import CheckpointLoader
+from mmengine.utils import digit_version
+
+from .content import restore
+from .stand_ins import STAND_INS
+
+# From this version on torch takes stand-ins by name, and refuses tar files by itself.
+SAFE_TORCH = '2.6.0'
+FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+FORCE_NOT = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+
+MapLocation = Callable | torch.device | str | dict[str, str] | None
+
+
+def force_weights_only() -> None:
+    """Make every ``torch.load`` of this process and its children refuse code.
+
+    For the scripts of this package: mmengine leaves the choice to torch, which unpickles
+    whatever comes by a URL, or, before 2.6, from any file.
+    """
+    os.environ.pop(FORCE_NOT, None)
+    os.environ[FORCE] = '1'
+
+
+@CheckpointLoader.register_scheme('', force=True)
+def load_from_local(filename: str, map_location: MapLocation = None) -> dict[str, Any]:
+    """Load a local file for mmengine.
+
+    Args:
+        filename: Path of the file.
+        map_location: As of ``torch.load``.
+
+    Returns:
+        What it holds.
+    """
+    return read_checkpoint(os.path.expanduser(filename), map_location)
+
+
+@CheckpointLoader.register_scheme(('http://', 'https://'), force=True)
+def load_from_http(filename: str, map_location: MapLocation = None) -> dict[str, Any]:
+    """Load a file by its URL for mmengine, from torch's cache if it is there.
+
+    Args:
+        filename: The URL.
+        map_location: As of ``torch.load``.
+
+    Returns:
+        What it holds.
+    """
+    cached = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(filename).path).name)
+    if is_main_process():
+        _download(filename, cached)
+    barrier()
+    # Another machine has a cache of its own.
+    _download(filename, cached)
+    return read_checkpoint(cached, map_location)
+
+
+def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[str, Any]:
+    """Read a file that ``torch.save`` wrote, without running anything that is in it.
+
+    Tensors and plain values are accepted, and what mmengine's Runner writes besides: NumPy's
+    numbers and arrays of them, and the message hub's HistoryBuffers.
+
+    Args:
+        path: The file.
+        map_location: As of ``torch.load``.
+
+    Returns:
+        What it holds, with :func:`restore` applied if it is a dictionary.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or holds anything else. On torch below 2.6 that includes
+            what mmengine's Runner writes by itself.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'{path} can not be found.')
+    if tarfile.is_tarfile(path):
+        raise ValueError(f'{path} is a tar file, a format of torch that cannot be read safely.')
+    try:
+        with _stand_ins():
+            content = torch.load(path, map_location=map_location, weights_only=True)
+        if isinstance(content, dict):
+            restore(content)
+    # A damaged file gets torch's unpickler to raise errors of every kind.
+    except Exception as error:
+        raise ValueError(f'{path} is not loaded: {_reason(error)}') from error
+    return content
+
+
+@contextlib.contextmanager
+def _stand_ins() -> Iterator[None]:
+    if not _takes_stand_ins():
+        yield
+        return
+    with torch.serialization.safe_globals(STAND_INS):
+        yield
+
+
+def _takes_stand_ins() -> bool:
+    return digit_version(torch.__version__) >= digit_version(SAFE_TORCH)
+
+
+def _reason(error: Exception) -> str:
+    refused = re.search(r'GLOBAL (\S+)', str(error))
+    if not refused or not isinstance(error, pickle.UnpicklingError):
+        lines = str(error).splitlines() or ['']
+        return f'the file is damaged, or no checkpoint ({type(error).__name__}: {lines[0]}).'
+    if not _takes_stand_ins() and any(name == refused[1] for _, name in STAND_INS):
+        return (
+            f'it holds {refused[1]}, as checkpoints do that mmengine wrote without '
+            f'mmdet_detnet.PlainCheckpointHook; reading these takes torch {SAFE_TORCH} or newer.'
+        )
+    return (
+        f'it holds {refused[1]}, and only tensors and plain values are read from a checkpoint, '
+        'since anything else can run code. If you made the file yourself, load it with '
+        'torch.load(..., weights_only=False) and save its state dict.'
+    )
+
+
+def _download(url: str, target: Path) -> None:
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(target), progress=os.isatty(0))
