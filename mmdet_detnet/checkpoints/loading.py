@@ -36,11 +36,25 @@ MapLocation = Callable | torch.device | str | dict[str, str] | None
 def force_weights_only() -> None:
     """Make every ``torch.load`` of this process and its children refuse code.
 
-    For the scripts of this package: mmengine leaves the choice to torch, which unpickles
-    whatever comes by a URL, or, before 2.6, from any file.
+    For scripts: what mmengine loads otherwise than through :func:`read_checkpoint`, such as
+    ``s3://``, it leaves to torch, which before 2.6 unpickles everything.
     """
     os.environ.pop(FORCE_NOT, None)
     os.environ[FORCE] = '1'
+
+
+@contextlib.contextmanager
+def weights_only_forced() -> Iterator[None]:
+    """Do as :func:`force_weights_only` for a while, in a process that belongs to others."""
+    before = {name: os.environ.get(name) for name in (FORCE, FORCE_NOT)}
+    force_weights_only()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 @CheckpointLoader.register_scheme('', force=True)
@@ -88,11 +102,11 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[
         map_location: As of ``torch.load``.
 
     Returns:
-        What it holds, with :func:`restore` applied if it is a dictionary.
+        What it holds, with :func:`restore` applied.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged or holds anything else. On torch below 2.6 that includes
+        ValueError: If the file is damaged, or holds anything else. On torch below 2.6 that includes
             what mmengine's Runner writes by itself.
     """
     if not os.path.isfile(path):
@@ -102,8 +116,9 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[
     try:
         with _stand_ins():
             content = torch.load(path, map_location=map_location, weights_only=True)
-        if isinstance(content, dict):
-            restore(content)
+        if not isinstance(content, dict):
+            raise ValueError(f'it holds a {type(content).__name__}, where weights have names')
+        restore(content)
     # A damaged file gets torch's unpickler to raise errors of every kind.
     except Exception as error:
         raise ValueError(f'{path} is not loaded: {_reason(error)}') from error

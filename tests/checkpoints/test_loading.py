@@ -1,8 +1,12 @@
 """What a checkpoint may hold, and that nothing in it runs."""
 
+import functools
+import http.server
+import os
 import pickle
 import subprocess
 import sys
+import threading
 
 import hostile
 import numpy as np
@@ -11,7 +15,7 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import CheckpointLoader
 
-from mmdet_detnet.checkpoints import make_plain, read_checkpoint, restore
+from mmdet_detnet.checkpoints import make_plain, read_checkpoint, restore, weights_only_forced
 
 # torch extends the list for its own distributed modules, which mmengine's Runner imports.
 SAFE_LIST = """
@@ -94,9 +98,16 @@ def test_mmengine_loads_through_the_package(checkpoint, tmp_path):
     check_history(CheckpointLoader.load_checkpoint(str(path)))
 
 
+@pytest.fixture
+def unsafe_torch(monkeypatch):
+    """Have torch unpickle everything unless it is told otherwise, as below 2.6 or by the user."""
+    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+
+
 @pytest.mark.parametrize('gadget', hostile.GADGETS)
 @pytest.mark.parametrize('saved', ['plain', 'as mmengine does'])
-def test_nothing_in_a_file_is_run(checkpoint, tmp_path, gadget, saved):
+def test_nothing_in_a_file_is_run(checkpoint, tmp_path, gadget, saved, unsafe_torch):
     if saved == 'plain':
         make_plain(checkpoint)
     mean = HistoryBuffer._statistics_methods['mean']
@@ -124,6 +135,44 @@ def test_gadgets_work_where_they_are_trusted(checkpoint, tmp_path, gadget):
     assert marker.exists()
 
 
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    """Serve the files of a folder by HTTP, with an empty cache on the side of the reader."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+        thread.join()
+
+
+def test_nothing_behind_a_url_is_run(checkpoint, tmp_path, serve, unsafe_torch):
+    marker = tmp_path / 'it ran'
+    hostile.save_with_gadget(
+        checkpoint, hostile.plain_eval_gadget, marker, tmp_path / 'hostile.pth'
+    )
+    with pytest.raises(ValueError, match=r'hostile.pth is not loaded: it holds eval'):
+        CheckpointLoader.load_checkpoint(f'{serve}/hostile.pth')
+    assert not marker.exists()
+
+
+def test_checkpoint_is_downloaded_once(checkpoint, tmp_path, serve):
+    path = save(checkpoint, tmp_path / 'epoch_1.pth')
+    check_history(CheckpointLoader.load_checkpoint(f'{serve}/epoch_1.pth'))
+    path.unlink()
+    check_history(CheckpointLoader.load_checkpoint(f'{serve}/epoch_1.pth'))
+
+
+def test_forcing_ends_where_it_should(monkeypatch, unsafe_torch):
+    before = dict(os.environ)
+    with weights_only_forced():
+        assert os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] == '1'
+        assert 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' not in os.environ
+    assert dict(os.environ) == before
+
+
 def test_class_that_is_refused_is_named(checkpoint, tmp_path):
     checkpoint['meta']['where'] = tmp_path
     path = save(checkpoint, tmp_path / 'object.pth')
@@ -144,6 +193,11 @@ def test_damaged_file_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r'epoch_1.pth is not loaded: the file is damaged'):
         read_checkpoint(path)
+
+
+def test_file_without_names_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r'list.pth is not loaded.*holds a list'):
+        read_checkpoint(save([torch.zeros(1)], tmp_path / 'list.pth'))
 
 
 def test_missing_file_is_named():

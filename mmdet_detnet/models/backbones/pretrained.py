@@ -1,17 +1,17 @@
 """Warm start of a backbone that extends ResNet, by the usual ``init_cfg`` of a config."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from unittest.mock import patch
 
 import mmengine
 from mmengine.logging import print_log
 from mmengine.model import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
+
+from mmdet_detnet.checkpoints import weights_only_forced
 
 from .weight_report import WeightReport
 
@@ -69,7 +69,7 @@ def load_pretrained_backbone(
     Args:
         backbone: The network, initialised already.
         new_layers: Names of its layers that a ResNet checkpoint cannot fill, in order.
-        checkpoint: Path, URL or ``torchvision://`` name. Loaded ``weights_only``.
+        checkpoint: Path, URL or ``torchvision://`` name. Nothing in the file is run.
         prefix: What the keys of the backbone begin with in the file. If None, ``backbone.``
             (mmdet's and mmpretrain's models) is recognised by itself.
         map_location: Device on which the file is read.
@@ -112,9 +112,7 @@ def _read_state_dict(checkpoint: str, map_location: str, name: str) -> Mapping[s
             "ResNet instead, set it to 'torchvision://resnet50' (or resnet101); the README in the "
             "config's folder says what else that needs, and which other weights there are."
         )
-    # mmengine leaves the choice to torch, which unpickles anything before 2.6 or where told to.
-    with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'):
-        os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)
+    with weights_only_forced():
         content = CheckpointLoader.load_checkpoint(
             _without_torchvision(checkpoint), map_location, logger='current'
         )

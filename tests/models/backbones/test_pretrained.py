@@ -1,10 +1,12 @@
 """Warm starts: what is loaded from which kind of checkpoint, and what the log says."""
 
 import logging
+import os
 
 import pytest
 import torch
 from mmdet.models import ResNet
+from mmengine.runner import checkpoint as loaders
 
 from mmdet_detnet.models import DetNet
 from mmdet_detnet.models.backbones import pretrained
@@ -120,15 +122,33 @@ def test_missing_file_names_itself_and_the_way_out():
         net.init_weights()
 
 
-def test_more_than_tensors_is_never_unpickled(tmp_path):
+@pytest.fixture
+def payload(tmp_path, monkeypatch):
+    """Save a file that runs code where the user told torch to unpickle all; the URL of it."""
+
     class Payload:
         def __reduce__(self):
             return (print, ('executed',))
 
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
     torch.save({'state_dict': Payload()}, tmp_path / 'bad.pth')
+    return (tmp_path / 'bad.pth').as_uri()
+
+
+@pytest.mark.parametrize('source', ['path', 'torchvision'])
+def test_code_in_a_file_is_never_run(payload, source, monkeypatch, capsys):
+    monkeypatch.setattr(loaders, 'get_torchvision_models', lambda: dict(resnet50=payload))
+    monkeypatch.setattr(pretrained, 'find_spec', lambda name: 'torchvision is installed')
+    path = payload.removeprefix('file://')
+    name = dict(path=path, torchvision='torchvision://resnet50')[source]
     net = DetNet(depth=59, base_channels=WIDTH)
     with pytest.raises(Exception, match='(?i)weights.only'):
-        load_pretrained_backbone(net, NEW_LAYERS, str(tmp_path / 'bad.pth'))
+        load_pretrained_backbone(net, NEW_LAYERS, name)
+    assert 'executed' not in capsys.readouterr().out
+    assert os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '1'
+    assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
 
 
 def test_two_checkpoints_are_refused():
