@@ -10,7 +10,7 @@ from .pretrained import load_pretrained_backbone, split_pretrained
 class ResNetExtension:
     """Mixin for mmdet's ResNet and its subclasses: further stages and a warm start.
 
-    It stands before ResNet among the bases, and passes all arguments on but for the checkpoint in ``init_cfg``.
+    It stands before ResNet among the bases.
 
     Args:
         norm_cfg: Config of the normalisation layers.
