@@ -13,6 +13,8 @@ from mmdet_backbones import WIDTH, all_resnets, slice_of_resnets
 from mmdet_detnet.models import DetNet, IPGNet
 
 NUM_DETNET_STAGES = 5
+# Added before a softmax to all its inputs: its gradient is zero but for rounding.
+WITHOUT_EFFECT = 'context_block.conv_mask.bias'
 RESNET_ONLY = ('strides', 'dilations', 'num_stages', 'groups', 'base_width')
 FROZEN = dict(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True, frozen_stages=1)
 LEARNT = dict(norm_cfg=dict(type='BN', requires_grad=True), norm_eval=True, frozen_stages=1)
@@ -73,7 +75,9 @@ def dead_parameters(net):
     return [
         name
         for name, parameter in net.named_parameters()
-        if parameter.requires_grad and not (parameter.grad is not None and parameter.grad.any())
+        if parameter.requires_grad
+        and not name.endswith(WITHOUT_EFFECT)
+        and (parameter.grad is None or not parameter.grad.any())
     ]
 
 

@@ -1,6 +1,6 @@
 """Fusion of two classifiers' scores, as Double-Head-Ext does at test time.
 
-Paper: https://arxiv.org/abs/1904.06493, equation 4, and its two alternatives.
+Paper: https://arxiv.org/abs/1904.06493, equation 4; the others are there to compare with.
 """
 
 from collections.abc import Callable

@@ -7,17 +7,17 @@ describes the combination.
 from mmdet.models.roi_heads import CascadeRoIHead
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.structures.bbox import bbox2roi
+from mmdet.utils import ConfigType, InstanceList
 from torch import Tensor
 
 from mmdet_detnet.models.arguments import reject
 from mmdet_detnet.registry import MODELS
 
-from .double_head_roi_head import check_double_head
-from .roi_pooling import RoIPooling
+from .two_size_roi_head import TwoSizeRoIHead, check_double_head, find_survivors
 
 
 @MODELS.register_module()
-class CascadeDoubleHeadRoIHead(CascadeRoIHead):
+class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
     """MMDetection's ``CascadeRoIHead``, with two heads and two sizes of each RoI in every stage.
 
     Classes come from the fc-heads, whose logits are averaged over the stages, and boxes from the
@@ -26,6 +26,8 @@ class CascadeDoubleHeadRoIHead(CascadeRoIHead):
 
     Args:
         reg_roi_scale_factor: By which width and height of a RoI grow for the conv-head; positive.
+        regress_survivors_only: Whether the last stage, at test time, regresses only the RoIs whose
+            averaged score exceeds the threshold; no other can become a detection.
         **kwargs: The arguments of ``CascadeRoIHead``. Every ``bbox_head`` has to be a
             ``mmdet_detnet.DoubleConvFCBBoxHead``.
 
@@ -34,7 +36,9 @@ class CascadeDoubleHeadRoIHead(CascadeRoIHead):
             both tasks out of one head.
     """
 
-    def __init__(self, reg_roi_scale_factor: float, **kwargs: object) -> None:
+    def __init__(
+        self, reg_roi_scale_factor: float, regress_survivors_only: bool = True, **kwargs: object
+    ) -> None:
         super().__init__(**kwargs)
         for bbox_head in self.bbox_head:
             check_double_head(self, bbox_head, reg_roi_scale_factor)
@@ -46,25 +50,72 @@ class CascadeDoubleHeadRoIHead(CascadeRoIHead):
                     "'none' and 'fused' or 'fc_conv'",
                 )
         self.reg_roi_scale_factor = reg_roi_scale_factor
+        self.regress_survivors_only = regress_survivors_only
 
-    def _bbox_forward(self, stage: int, x: tuple[Tensor, ...], rois: Tensor) -> dict:
+    def _bbox_forward(
+        self,
+        stage: int,
+        x: tuple[Tensor, ...],
+        rois: Tensor,
+        earlier_scores: list[Tensor] | None = None,
+        score_thr: float = 0,
+    ) -> dict:
         """Run both heads of a stage.
 
         Args:
             stage: Index of the stage.
             x: Feature maps, the highest resolution first.
             rois: Index of the image and corners in pixels, of shape (num_rois, 5).
+            earlier_scores: Class logits of the stages before, to which this stage adds its own; the
+                last one then regresses only RoIs whose averaged score exceeds ``score_thr``. None
+                to regress all.
+            score_thr: Score threshold of the detections.
 
         Returns:
             ``cls_score``, ``bbox_pred``, ``unfocused`` (outputs for the unfocused tasks) and
             ``bbox_feats``, the features of the RoIs as they are.
         """
-        pooling = RoIPooling(self.bbox_roi_extractor[stage], x, rois)
-        cls_feats = pooling.pool()
-        reg_feats = pooling.pool(self.reg_roi_scale_factor)
-        cls_score, bbox_pred, *unfocused = self.bbox_head[stage](cls_feats, reg_feats)
-        return dict(
-            cls_score=cls_score, bbox_pred=bbox_pred, unfocused=unfocused, bbox_feats=cls_feats
+        extractor, head = self.bbox_roi_extractor[stage], self.bbox_head[stage]
+        if earlier_scores is None:
+            return self.run_heads_on_all(extractor, head, x, rois)
+
+        def choose(cls_score: Tensor) -> Tensor:
+            earlier_scores.append(cls_score)
+            # As CascadeRoIHead averages them, to the last bit.
+            average = sum(earlier_scores) / float(self.num_stages)
+            return find_survivors(head, average, score_thr)
+
+        if stage == self.num_stages - 1:
+            return self.run_heads_on_all(extractor, head, x, rois, choose)
+        results = self.run_heads_on_all(extractor, head, x, rois)
+        earlier_scores.append(results['cls_score'])
+        return results
+
+    def predict_bbox(
+        self,
+        x: tuple[Tensor, ...],
+        batch_img_metas: list[dict],
+        rpn_results_list: InstanceList,
+        rcnn_test_cfg: ConfigType | None,
+        rescale: bool = False,
+    ) -> InstanceList:
+        """Detect the objects of each image.
+
+        Args:
+            x: Feature maps, the highest resolution first.
+            batch_img_metas: Meta information of each image.
+            rpn_results_list: Proposals of each image.
+            rcnn_test_cfg: Config of the post-processing; None gives scores and boxes of all RoIs.
+            rescale: Whether to return boxes in the coordinates of the original image.
+
+        Returns:
+            Boxes (corners in pixels), scores and labels for each image.
+        """
+        options = {}
+        if self.regress_survivors_only and rcnn_test_cfg is not None and not self.training:
+            options = dict(earlier_scores=[], score_thr=rcnn_test_cfg.score_thr)
+        return super().predict_bbox(
+            x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale, **options
         )
 
     def bbox_loss(

@@ -4,22 +4,26 @@ Paper: https://arxiv.org/abs/1904.06493. The enlargement of the RoIs for the con
 paper, but in the authors' code and in MMDetection.
 """
 
+from collections.abc import Iterator
+from functools import partial
+
 import torch
 from mmdet.models.roi_heads import DoubleHeadRoIHead as PlainDoubleHeadRoIHead
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmdet_detnet.models.arguments import reject
+from mmdet_detnet.models.arguments import check_choice, reject
 from mmdet_detnet.registry import MODELS
 
-from .bbox_heads import DoubleConvFCBBoxHead
+from .positives import find_positives, is_synchronised_norm, mixes_rois
 from .roi_pooling import RoIPooling
+from .two_size_roi_head import TwoSizeRoIHead, check_double_head, find_survivors
 
 
 @MODELS.register_module()
-class DoubleHeadRoIHead(PlainDoubleHeadRoIHead):
+class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
     """MMDetection's ``DoubleHeadRoIHead``, for Double-Head-Ext too, and quicker at test time.
 
     Where the fc-head alone classifies, the conv-head and its RoIAlign run only on the RoIs that
@@ -36,10 +40,17 @@ class DoubleHeadRoIHead(PlainDoubleHeadRoIHead):
             1.3 in the authors' code and in MMDetection.
         regress_survivors_only: Whether to leave out RoIs at test time as described. It is off by
             itself where every box or the conv-head's scores are needed: fused scores, ``readout``
-            'fc' or 'conv', ``rcnn_test_cfg=None``, ONNX export, a box head in training mode.
+            'conv', ``rcnn_test_cfg=None``, ONNX export, a box head in training mode.
         regress_positives_only: Whether the conv-head trains on positive RoIs only, which is
-            quicker. It departs from the paper: the batch norm of the conv-head then sees
-            positive RoIs only. Not with Ext, whose conv-head classifies all RoIs.
+            quicker: the regression loss looks at no others. 'auto' does so where losses and
+            gradients stay the same, that is where no layer of the conv-head mixes RoIs (group norm,
+            batch norm in evaluation mode) and it does not classify. True departs from the paper:
+            the batch norm of the conv-head then sees positive RoIs only. Not with Ext, whose
+            conv-head classifies all RoIs, nor with SyncBN.
+        gate_score_thr: Where scores are fused at test time, RoIs none of whose classes exceeds
+            this probability in the fc-head skip the conv-head. They keep the scores and, if it
+            regresses, the boxes of the fc-head. Not exact: the conv-head might have raised their
+            scores. None, as in the paper, skips nothing.
         **kwargs: The arguments of ``StandardRoIHead``. ``bbox_head`` has to be a
             :class:`DoubleConvFCBBoxHead` of this package.
 
@@ -51,20 +62,44 @@ class DoubleHeadRoIHead(PlainDoubleHeadRoIHead):
         self,
         reg_roi_scale_factor: float,
         regress_survivors_only: bool = True,
-        regress_positives_only: bool = False,
+        regress_positives_only: bool | str = 'auto',
+        gate_score_thr: float | None = None,
         **kwargs: object,
     ) -> None:
-        super().__init__(reg_roi_scale_factor, **kwargs)
+        super().__init__(reg_roi_scale_factor=reg_roi_scale_factor, **kwargs)
         check_double_head(self, self.bbox_head, reg_roi_scale_factor)
-        if regress_positives_only and self.bbox_head.unfocused_cls is not None:
-            reject(
-                self,
-                'regress_positives_only',
-                regress_positives_only,
-                'False where the conv-head classifies (lambda_conv < 1)',
-            )
+        check_choice(self, 'regress_positives_only', regress_positives_only, (True, False, 'auto'))
+        if regress_positives_only is True:
+            self._check_positives_suffice()
+        if gate_score_thr is not None and not 0 <= gate_score_thr <= 1:
+            reject(self, 'gate_score_thr', gate_score_thr, 'in 0 to 1, or None')
         self.regress_survivors_only = regress_survivors_only
         self.regress_positives_only = regress_positives_only
+        self.gate_score_thr = gate_score_thr
+
+    def _check_positives_suffice(self) -> None:
+        allowed = "False or 'auto' "
+        if self.bbox_head.unfocused_cls is not None:
+            allowed += 'where the conv-head classifies (lambda_conv < 1)'
+        elif any(map(is_synchronised_norm, self._conv_layers())):
+            allowed += 'with SyncBN: a process without positives would leave the others waiting'
+        else:
+            return
+        reject(self, 'regress_positives_only', True, allowed)
+
+    def _conv_layers(self) -> Iterator[nn.Module]:
+        """Go through all layers between the RoI features and the deltas."""
+        shared = [self.shared_head] if self.with_shared_head else []
+        for part in (*shared, *self.bbox_head.conv_parts):
+            yield from part.modules()
+
+    def _trains_on_positives_only(self) -> bool:
+        if self.regress_positives_only is True:
+            self._check_positives_suffice()
+        if self.regress_positives_only != 'auto':
+            return self.regress_positives_only
+        needs_all = self.bbox_head.unfocused_cls is not None
+        return not needs_all and not any(map(mixes_rois, self._conv_layers()))
 
     def _bbox_forward(
         self, x: tuple[Tensor, ...], rois: Tensor, regressed: Tensor | None = None
@@ -78,23 +113,11 @@ class DoubleHeadRoIHead(PlainDoubleHeadRoIHead):
                 zero. All if None.
 
         Returns:
-            ``cls_score``, ``bbox_pred``, ``unfocused`` (what Ext adds to the two) and
+            ``cls_score``, ``bbox_pred``, ``unfocused`` (what Ext adds to the two, or None) and
             ``bbox_feats``, the features of the RoIs as they are.
         """
-        pooling = RoIPooling(self.bbox_roi_extractor, x, rois)
-        cls_feats = self._share(pooling.pool())
-        enlarged = pooling if regressed is None else pooling.select(regressed)
-        reg_feats = self._share(enlarged.pool(self.reg_roi_scale_factor))
-        cls_score, bbox_pred, *unfocused = self.bbox_head(cls_feats, reg_feats)
-        if regressed is not None:
-            all_deltas = bbox_pred.new_zeros(len(rois), bbox_pred.shape[1])
-            bbox_pred = all_deltas.index_copy(0, regressed, bbox_pred)
-        return dict(
-            cls_score=cls_score, bbox_pred=bbox_pred, unfocused=unfocused, bbox_feats=cls_feats
-        )
-
-    def _share(self, feats: Tensor) -> Tensor:
-        return self.shared_head(feats) if self.with_shared_head else feats
+        choose = None if regressed is None else lambda cls_score: regressed
+        return self.run_heads_on_all(self.bbox_roi_extractor, self.bbox_head, x, rois, choose)
 
     def bbox_loss(self, x: tuple[Tensor, ...], sampling_results: list[SamplingResult]) -> dict:
         """Run both heads and compute their losses, as ``StandardRoIHead`` does.
@@ -107,7 +130,7 @@ class DoubleHeadRoIHead(PlainDoubleHeadRoIHead):
             What :meth:`_bbox_forward` returns, the losses as ``loss_bbox``, and ``bbox_targets``.
         """
         rois = bbox2roi([result.priors for result in sampling_results])
-        regressed = find_positives(sampling_results) if self.regress_positives_only else None
+        regressed = find_positives(sampling_results) if self._trains_on_positives_only() else None
         results = self._bbox_forward(x, rois, regressed)
         losses = self.bbox_head.loss_and_target(
             results['cls_score'],
@@ -145,72 +168,63 @@ class DoubleHeadRoIHead(PlainDoubleHeadRoIHead):
             return super().predict_bbox(
                 x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale
             )
-        if self._may_leave_out_rois(rcnn_test_cfg):
-            rois, *outputs = self._forward_survivors(x, rois, rcnn_test_cfg.score_thr)
-        else:
-            results = self._bbox_forward(x, rois)
-            outputs = self.bbox_head.read_out(
-                results['cls_score'], results['bbox_pred'], *results['unfocused']
-            )
+        rois, *outputs = self._read_out(x, rois, rcnn_test_cfg)
         sizes = torch.bincount(rois[:, 0].long(), minlength=len(proposals)).tolist()
         rois, cls_scores, bbox_preds = (part.split(sizes) for part in (rois, *outputs))
         return self.bbox_head.predict_by_feat(
             rois, cls_scores, bbox_preds, batch_img_metas, rcnn_test_cfg, rescale
         )
 
+    def _read_out(
+        self, x: tuple[Tensor, ...], rois: Tensor, rcnn_test_cfg: ConfigType | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute what detections are made of, by the least work.
+
+        Returns:
+            The RoIs that may become detections, their class logits (or scores, where the head
+            fuses them) and their deltas.
+        """
+        head = self.bbox_head
+        if head.readout == 'fc':
+            return rois, *head.forward_fc(
+                self._share(RoIPooling(self.bbox_roi_extractor, x, rois).pool())
+            )
+        if self._may_leave_out_rois(rcnn_test_cfg):
+            if head.classifies_by_fc_alone and self.regress_survivors_only:
+                return self._read_out_survivors(x, rois, rcnn_test_cfg.score_thr)
+            if head.fuses_scores and self.gate_score_thr is not None:
+                return self._read_out_gated(x, rois)
+        results = self._bbox_forward(x, rois)
+        return rois, *head.read_out(
+            results['cls_score'], results['bbox_pred'], *results['unfocused']
+        )
+
     def _may_leave_out_rois(self, rcnn_test_cfg: ConfigType | None) -> bool:
         return (
-            self.regress_survivors_only
-            and rcnn_test_cfg is not None
-            and self.bbox_head.classifies_by_fc_alone
+            rcnn_test_cfg is not None
             and not self.bbox_head.training
             and not torch.onnx.is_in_onnx_export()
         )
 
-    def _forward_survivors(
+    def _read_out_survivors(
         self, x: tuple[Tensor, ...], rois: Tensor, score_thr: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Classify all RoIs; keep and regress those of which some class exceeds the threshold."""
+        """Keep and regress the RoIs of which some class exceeds the threshold."""
+        choose = partial(find_survivors, self.bbox_head, score_thr=score_thr)
+        results = self.run_heads(self.bbox_roi_extractor, self.bbox_head, x, rois, choose)
+        survivors = results['chosen']
+        return rois[survivors], results['cls_score'][survivors], results['bbox_pred']
+
+    def _read_out_gated(self, x: tuple[Tensor, ...], rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Fuse the scores of the RoIs that pass the gate; the others are the fc-head's alone."""
         head = self.bbox_head
-        pooling = RoIPooling(self.bbox_roi_extractor, x, rois)
-        cls_score = head.fc_cls(head.fc_features(self._share(pooling.pool()))).float()
-        best = head.class_probabilities(cls_score)[:, :-1].amax(dim=1)
-        survivors = (best > score_thr).nonzero().squeeze(1)
-        reg_feats = self._share(pooling.select(survivors).pool(self.reg_roi_scale_factor))
-        bbox_pred = head.fc_reg(head.conv_features(reg_feats)).float()
-        return rois[survivors], cls_score[survivors], bbox_pred
-
-
-def find_positives(sampling_results: list[SamplingResult]) -> Tensor:
-    """List the positive ones among the RoIs of a batch; each image has its positives first.
-
-    Args:
-        sampling_results: Sampled RoIs of each image.
-
-    Returns:
-        Their indices, of shape (num_positives,).
-    """
-    flags = [
-        torch.arange(len(result.priors), device=result.priors.device) < len(result.pos_priors)
-        for result in sampling_results
-    ]
-    return torch.cat(flags).nonzero().squeeze(1)
-
-
-def check_double_head(
-    roi_head: torch.nn.Module, bbox_head: torch.nn.Module, reg_roi_scale_factor: float
-) -> None:
-    """Check what a RoI head with two heads is made of.
-
-    Args:
-        roi_head: The RoI head, for its name.
-        bbox_head: Its bounding-box head, or that of a stage.
-        reg_roi_scale_factor: Its scale factor.
-
-    Raises:
-        ValueError: If one of them does not fit.
-    """
-    if not isinstance(bbox_head, DoubleConvFCBBoxHead):
-        reject(roi_head, 'bbox_head', type(bbox_head), 'a mmdet_detnet.DoubleConvFCBBoxHead')
-    if not reg_roi_scale_factor > 0:
-        reject(roi_head, 'reg_roi_scale_factor', reg_roi_scale_factor, 'positive')
+        choose = partial(find_survivors, head, score_thr=self.gate_score_thr)
+        results = self.run_heads(self.bbox_roi_extractor, head, x, rois, choose)
+        (conv_cls_score, deltas), chosen = results['unfocused'], results['chosen']
+        fused, regressed = head.read_out(
+            results['cls_score'][chosen], results['bbox_pred'], conv_cls_score
+        )
+        scores = head.class_probabilities(results['cls_score']).index_copy(0, chosen, fused)
+        if deltas is None:
+            deltas = regressed.new_zeros(len(rois), regressed.shape[1])
+        return rois, scores, deltas.index_copy(0, chosen, regressed)

@@ -25,6 +25,15 @@ EXTRACTOR = dict(
     featmap_strides=list(STRIDES),
     finest_scale=14,
 )
+MASK_HEAD = dict(
+    type='FCNMaskHead',
+    num_convs=1,
+    in_channels=CHANNELS,
+    conv_out_channels=CHANNELS,
+    num_classes=NUM_CLASSES,
+    roi_feat_size=7,
+    loss_mask=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.0),
+)
 EXT = dict(lambda_fc=0.7, lambda_conv=0.8, fusion='complementary')
 TEST_CFG = dict(score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
 TRAIN_CFG = dict(

@@ -84,6 +84,26 @@ def test_one_unfocused_task_alone(make_ext, feats, sample_rois):
         assert {key for key in losses if key.startswith('unfocused_loss')} == {name}
 
 
+def test_four_weights_one_by_one(make_head):
+    """Unlike lambdas, a regression loss of another kind leaves the classification losses alone."""
+    head = make_head(
+        loss_cls=dict(type='CrossEntropyLoss', loss_weight=1.4),
+        loss_bbox=dict(type='GIoULoss', loss_weight=10.0),
+        unfocused_loss_cls=dict(type='CrossEntropyLoss', loss_weight=0.5),
+        unfocused_loss_bbox=dict(type='SmoothL1Loss', loss_weight=0.6),
+        reg_decoded_bbox=True,
+    )
+    losses = (
+        head.loss_cls,
+        head.loss_bbox,
+        head.unfocused_cls.loss_cls,
+        head.unfocused_reg.loss_bbox,
+    )
+    assert [loss.loss_weight for loss in losses] == [1.4, 10.0, 0.5, 0.6]
+    with pytest.raises(ValueError, match='lambda_conv must be 1 where the unfocused loss is given'):
+        make_head(lambda_conv=0.8, unfocused_loss_cls=dict(type='CrossEntropyLoss'))
+
+
 def run_both_heads(roi_head, feats, rois):
     results = roi_head._bbox_forward(feats, rois)
     return results['cls_score'], results['bbox_pred'], *results['unfocused']
@@ -173,6 +193,42 @@ def test_raw_results_are_fused(make_ext, feats, make_proposals, make_metas):
     expected = restated_scores('fused', 'complementary', fc_logits, conv_logits)
     torch.testing.assert_close(found.scores, expected)
     assert found.bboxes.shape == (20, NUM_CLASSES * 4)
+
+
+@pytest.mark.parametrize('lambda_fc', [0.7, 1.0])
+@torch.no_grad()
+def test_gate_keeps_the_fc_heads_scores_and_boxes_below_it(
+    make_ext, feats, make_proposals, lambda_fc
+):
+    roi_head = make_ext(lambda_fc=lambda_fc)
+    rois = bbox2roi([results.bboxes for results in make_proposals(40, 40)])
+    _, exact_scores, exact_deltas = roi_head._read_out(feats, rois, TEST_CFG)
+    fc_logits, _, _, fc_deltas = run_both_heads(roi_head, feats, rois)
+    best = fc_logits.softmax(1)[:, :-1].amax(1)
+    roi_head.gate_score_thr = best.sort().values[39:41].mean().item()
+    _, scores, deltas = roi_head._read_out(feats, rois, TEST_CFG)
+    passed = best > roi_head.gate_score_thr
+    assert passed.sum() == 40
+    torch.testing.assert_close(scores[passed], exact_scores[passed])
+    torch.testing.assert_close(deltas[passed], exact_deltas[passed])
+    assert torch.equal(scores[~passed], fc_logits.softmax(1)[~passed])
+    left_out = torch.zeros_like(exact_deltas) if fc_deltas is None else fc_deltas
+    assert torch.equal(deltas[~passed], left_out[~passed])
+
+
+@torch.no_grad()
+def test_gate_is_off_by_default_and_closes_on_the_conv_head(
+    make_ext, feats, make_proposals, make_metas
+):
+    roi_head = make_ext()
+    counts = []
+    convolve = roi_head.bbox_head.conv_features
+    roi_head.bbox_head.conv_features = lambda x: counts.append(len(x)) or convolve(x)
+    for gate in (None, 0.0, 1.0):
+        roi_head.gate_score_thr = roi_head.gate_score_thr if gate is None else gate
+        found = roi_head.predict_bbox(feats, make_metas(2), make_proposals(40, 40), TEST_CFG)
+        assert all(len(detections) > 0 for detections in found)
+    assert counts == [80, 80, 0]
 
 
 @pytest.mark.parametrize('head', [{}, EXT])

@@ -8,16 +8,7 @@ import torch
 from mmdet.structures.bbox import bbox2roi
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import ConfigDict
-from small_double_head import CHANNELS, EXT, EXTRACTOR, NUM_CLASSES, STRIDES, TEST_CFG
-
-MASK_HEAD = dict(
-    type='FCNMaskHead',
-    num_convs=1,
-    in_channels=CHANNELS,
-    conv_out_channels=CHANNELS,
-    num_classes=NUM_CLASSES,
-    loss_mask=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.0),
-)
+from small_double_head import CHANNELS, EXT, EXTRACTOR, MASK_HEAD, NUM_CLASSES, STRIDES, TEST_CFG
 
 
 @pytest.fixture
@@ -111,7 +102,6 @@ def count_convolved(roi_head):
     [
         (dict(regress_survivors_only=False), {}, at_threshold(0.6)),
         ({}, EXT, at_threshold(0.6)),
-        ({}, {**EXT, 'readout': 'fc'}, at_threshold(0.6)),
         ({}, {**EXT, 'readout': 'conv'}, at_threshold(0.6)),
         ({}, {}, None),
     ],
@@ -156,28 +146,13 @@ def test_features_that_are_not_finite_give_no_detections(
         assert [len(detections) for detections in found] == [0, 0]
 
 
-def test_positives_only_gives_their_losses(make_roi_head, feats, sample_rois):
-    """In evaluation mode batch norm does not mix RoIs, so nothing but speed may change."""
-    everywhere, positives_only = make_roi_head(), make_roi_head(regress_positives_only=True)
-    sampled = sample_rois(everywhere, 3, 2)
-    counts = count_convolved(positives_only)
-    losses = [
-        roi_head.bbox_loss(feats, sampled)['loss_bbox'] for roi_head in (everywhere, positives_only)
-    ]
-    for name in losses[0]:
-        torch.testing.assert_close(losses[0][name], losses[1][name])
-    assert losses[0]['loss_bbox'] > 0
-    assert counts == [sum(len(result.pos_priors) for result in sampled)]
-
-
-@pytest.mark.parametrize('numbers', [(3, 2), (2, 0), (0, 0)])
-def test_positives_only_uses_every_parameter(make_roi_head, feats, sample_rois, numbers):
-    roi_head = make_roi_head(regress_positives_only=True).train()
-    losses = roi_head.bbox_loss(feats, sample_rois(roi_head, *numbers))['loss_bbox']
-    assert set(losses) == {'loss_cls', 'acc', 'loss_bbox'}
-    (losses['loss_cls'] + losses['loss_bbox']).backward()
-    for name, parameter in roi_head.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+@torch.no_grad()
+def test_readout_of_the_fc_head_convolves_nothing(make_roi_head, feats, make_proposals, make_metas):
+    roi_head = make_roi_head(head={**EXT, 'readout': 'fc'})
+    counts = count_convolved(roi_head)
+    found = roi_head.predict_bbox(feats, make_metas(2), make_proposals(50, 40), at_threshold(0.3))
+    assert counts == []
+    assert all(len(detections) > 0 for detections in found)
 
 
 @pytest.mark.parametrize('head', [{}, EXT])
@@ -202,8 +177,9 @@ def test_tensor_mode(make_roi_head, feats, make_proposals, number):
     assert bbox_pred.shape == (number, NUM_CLASSES * 4)
 
 
+@pytest.mark.parametrize('bf16', [False, True])
 @pytest.mark.parametrize('with_own_extractor', [True, False])
-def test_mask_head(make_roi_head, feats, make_proposals, make_samples, with_own_extractor):
+def test_mask_head(make_roi_head, feats, make_proposals, make_samples, with_own_extractor, bf16):
     extractor = dict(EXTRACTOR, roi_layer=dict(type='RoIAlign', output_size=14))
     roi_head = make_roi_head(
         mask_roi_extractor=extractor if with_own_extractor else None,
@@ -215,10 +191,13 @@ def test_mask_head(make_roi_head, feats, make_proposals, make_samples, with_own_
     for sample in samples:
         masks = np.ones((len(sample.gt_instances), 128, 192), dtype=np.uint8)
         sample.gt_instances.masks = BitmapMasks(masks, 128, 192)
-    losses = roi_head.loss(feats, make_proposals(50, 40), samples)
-    assert losses['loss_mask'] > 0
-    with torch.no_grad():
-        found = roi_head.predict(feats, make_proposals(50, 40), samples)
+    if bf16:
+        feats = [feat.bfloat16() for feat in feats]
+    with torch.autocast('cpu', torch.bfloat16, enabled=bf16):
+        losses = roi_head.loss(feats, make_proposals(50, 40), samples)
+        assert losses['loss_mask'] > 0
+        with torch.no_grad():
+            found = roi_head.predict(feats, make_proposals(50, 40), samples)
     assert all(len(each.masks) == len(each.bboxes) > 0 for each in found)
 
 
@@ -228,8 +207,14 @@ def test_mask_head(make_roi_head, feats, make_proposals, make_samples, with_own_
         (dict(reg_roi_scale_factor=0), 'reg_roi_scale_factor must be positive, got 0'),
         (
             dict(head={**EXT}, regress_positives_only=True),
-            'regress_positives_only must be False where the conv-head classifies',
+            "regress_positives_only must be False or 'auto' where the conv-head classifies",
         ),
+        (dict(regress_positives_only='yes'), "regress_positives_only must be one of .*, got 'yes'"),
+        (
+            dict(regress_positives_only=True, head=dict(norm_cfg=dict(type='SyncBN'))),
+            "regress_positives_only must be False or 'auto' with SyncBN",
+        ),
+        (dict(gate_score_thr=1.5), 'gate_score_thr must be in 0 to 1, or None, got 1.5'),
         (dict(head=dict(type='mmdet.DoubleConvFCBBoxHead')), 'bbox_head must be a mmdet_detnet'),
     ],
 )

@@ -1,4 +1,4 @@
-"""RoIPooling against mmdet's SingleRoIExtractor."""
+"""The RoI extractor and RoIPooling against mmdet's SingleRoIExtractor."""
 
 import pytest
 import torch
@@ -6,6 +6,10 @@ from mmdet.models.roi_heads.roi_extractors import GenericRoIExtractor, SingleRoI
 from mmdet.structures.bbox import bbox2roi
 from small_double_head import CHANNELS, STRIDES, random_boxes
 
+from mmdet_detnet.models.roi_heads.precise_roi_extractor import (
+    PreciseRoIExtractor,
+    precise_extractors,
+)
 from mmdet_detnet.models.roi_heads.roi_pooling import RoIPooling
 
 LAYER = dict(type='RoIAlign', output_size=7, sampling_ratio=0)
@@ -13,6 +17,11 @@ LAYER = dict(type='RoIAlign', output_size=7, sampling_ratio=0)
 
 @pytest.fixture
 def extractor():
+    return PreciseRoIExtractor(LAYER, CHANNELS, list(STRIDES), finest_scale=14)
+
+
+@pytest.fixture
+def mmdets():
     return SingleRoIExtractor(LAYER, CHANNELS, list(STRIDES), finest_scale=14)
 
 
@@ -21,10 +30,19 @@ def rois():
     return bbox2roi([random_boxes(30, 0), random_boxes(20, 1)])
 
 
-def test_equals_the_extractor(extractor, feats, rois):
+def test_equals_mmdets_extractor(extractor, mmdets, feats, rois):
     pooling = RoIPooling(extractor, feats, rois)
-    assert torch.equal(pooling.pool(), extractor(feats, rois))
-    assert torch.equal(pooling.pool(1.3), extractor(feats, rois, roi_scale_factor=1.3))
+    for pool in (pooling.pool, lambda *scale: extractor(feats, rois, *scale)):
+        assert torch.equal(pool(), mmdets(feats, rois))
+        assert torch.equal(pool(1.3), mmdets(feats, rois, roi_scale_factor=1.3))
+
+
+@pytest.mark.parametrize('type_', ['SingleRoIExtractor', 'mmdet.SingleRoIExtractor'])
+def test_takes_the_place_of_mmdets_extractor_alone(type_):
+    mine, other = precise_extractors([dict(type=type_), dict(type='GenericRoIExtractor')])
+    assert mine == dict(type=PreciseRoIExtractor)
+    assert other == dict(type='GenericRoIExtractor')
+    assert precise_extractors(None) is None
 
 
 def test_levels_are_found_once_and_from_the_roi_as_it_is(extractor, feats, monkeypatch):
@@ -48,11 +66,11 @@ def test_selection_pools_the_same(extractor, feats, rois):
 
 
 def test_scale_factor_counts_on_a_single_level(feats, rois):
-    extractor = SingleRoIExtractor(LAYER, CHANNELS, [4])
-    enlarged = extractor.roi_rescale(rois, 1.3)
-    pooled = RoIPooling(extractor, feats, rois).pool(1.3)
-    assert torch.equal(pooled, extractor(feats[:1], enlarged))
-    assert not torch.equal(pooled, extractor(feats[:1], rois, roi_scale_factor=1.3))
+    mmdets = SingleRoIExtractor(LAYER, CHANNELS, [4])
+    enlarged = mmdets.roi_rescale(rois, 1.3)
+    pooled = RoIPooling(PreciseRoIExtractor(LAYER, CHANNELS, [4]), feats, rois).pool(1.3)
+    assert torch.equal(pooled, mmdets(feats[:1], enlarged))
+    assert not torch.equal(pooled, mmdets(feats[:1], rois, roi_scale_factor=1.3))
 
 
 def test_no_roi_gives_no_features_but_a_gradient_of_zero(extractor, feats):
@@ -94,10 +112,10 @@ def test_float16_rounds_the_enlarged_rois(extractor, feats, monkeypatch):
     assert not torch.equal(seen[0], extractor.roi_rescale(rois.half(), 1.3))
 
 
-def test_bfloat16_is_pooled_in_float32(extractor, feats, rois):
+def test_bfloat16_is_pooled_in_float32(extractor, mmdets, feats, rois):
     feats = [feat.bfloat16() for feat in feats]
     pooled = RoIPooling(extractor, feats, rois).pool(1.3)
-    exact = extractor([feat.float() for feat in feats], rois, roi_scale_factor=1.3)
+    exact = mmdets([feat.float() for feat in feats], rois, roi_scale_factor=1.3)
     assert torch.equal(pooled, exact.bfloat16())
 
 

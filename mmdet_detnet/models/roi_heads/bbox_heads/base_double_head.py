@@ -88,6 +88,11 @@ class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
             in_channels=in_channels, roi_feat_size=1, **self.predictor_options, **kwargs
         )
 
+    @property
+    def conv_parts(self) -> tuple[nn.Module, ...]:
+        """The layers of the conv-head up to its predictors."""
+        return self.res_block, self.conv_branch, self.nonlocal_blocks
+
     def fc_features(self, x: Tensor) -> Tensor:
         """Run the fc-head up to its predictors.
 
@@ -127,8 +132,7 @@ class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
 
     def _connected_empty(self, x: Tensor) -> Tensor:
         """Give no features, but a gradient of zero to all that would have made some."""
-        layers = (self.res_block, self.conv_branch, self.nonlocal_blocks)
-        parameters = [parameter for layer in layers for parameter in layer.parameters()]
+        parameters = [parameter for part in self.conv_parts for parameter in part.parameters()]
         zero = x.sum() + sum(parameter.flatten()[:0].sum() for parameter in parameters)
         return x.new_zeros(0, self.conv_out_channels) + zero
 

@@ -5,31 +5,29 @@ https://arxiv.org/abs/1904.06493. MMDetection has the plain Double-Head; Ext, in
 better of the two, adds unfocused task supervision and fused class scores.
 """
 
+import torch
 import torch.nn.functional as F
-from mmdet.models.layers import multiclass_nms
 from mmdet.models.task_modules.samplers import SamplingResult
-from mmdet.utils import ConfigType
+from mmdet.utils import ConfigType, InstanceList, OptConfigType
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmdet_detnet.models.arguments import check_choice, reject
-from mmdet_detnet.models.layers import FUSIONS
+from mmdet_detnet.models.arguments import reject
 from mmdet_detnet.registry import MODELS
 
 from .base_double_head import BaseDoubleHead
-
-# The authors' evaluation modes 3, 2, 1 and 0.
-READOUTS = ('fused', 'fc_conv', 'fc', 'conv')
+from .double_head_readout import DoubleHeadReadout
 
 
 @MODELS.register_module()
-class DoubleConvFCBBoxHead(BaseDoubleHead):
+class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
     """MMDetection's ``DoubleConvFCBBoxHead``, with non-local blocks and Double-Head-Ext.
 
     Every name of MMDetection's state dict is kept, so its checkpoint loads. Without the arguments
-    that are new here, outputs and losses are those of MMDetection's head. Beyond it, ``conv_cfg``
-    and ``norm_cfg`` reach the first block too, there may be no RoI at all, and
+    that are new here, and with the same losses, outputs and losses are those of MMDetection's head;
+    the losses that it has by default are weighted by 1. Beyond it, ``conv_cfg`` and ``norm_cfg``
+    reach the first block too, there may be no RoI at all, outputs are in float32 at least, and
     ``cls_predictor_cfg``, ``reg_predictor_cfg``, losses with class channels of their own and other
     box coders work.
 
@@ -45,7 +43,8 @@ class DoubleConvFCBBoxHead(BaseDoubleHead):
     where w_fc is the ``loss_weight`` of ``loss_cls`` and w_conv that of ``loss_bbox``. The paper
     has 2.0 and 2.5, and for Ext lambda_fc = 0.7 and lambda_conv = 0.8: 1.4, 0.6, 0.5 and 2.0. The
     losses of the unfocused tasks, those with 1 - lambda, are logged as ``unfocused_loss_cls`` (the
-    conv-head's) and ``unfocused_loss_bbox`` (the fc-head's).
+    conv-head's) and ``unfocused_loss_bbox`` (the fc-head's). Losses of other kinds, whose values
+    are of another order, can be weighted one by one: give the unfocused ones instead of lambdas.
 
     Args:
         num_convs: Number of bottlenecks of the conv-head after the block that raises the
@@ -58,14 +57,18 @@ class DoubleConvFCBBoxHead(BaseDoubleHead):
         lambda_conv: Share of regression in the conv-head's loss, in (0, 1]; 1 leaves the conv-head
             without classification.
         fusion: How the class probabilities of the two heads become one score. 'none' takes the
-            fc-head's, 'complementary' is the paper's s_fc + s_conv (1 - s_fc), 'max' and 'average'
-            are its alternatives. Needs ``lambda_conv`` below 1. May be set at test time.
+            fc-head's, 'complementary' is the paper's s_fc + s_conv (1 - s_fc); there are also
+            'max' and 'average'. Needs ``lambda_conv`` below 1. May be set at test time.
         readout: Where detections come from. 'fused': class by ``fusion``, box from the conv-head.
             'fc_conv': class from the fc-head, box from the conv-head, whatever ``fusion`` is. 'fc'
             or 'conv': both from one head, which has to be trained on both. May be set at test
             time, as by ``--cfg-options model.roi_head.bbox_head.readout=conv``.
         loss_cls: Config of the classification loss.
         loss_bbox: Config of the regression loss.
+        unfocused_loss_cls: Config of the conv-head's classification loss, weighted by its own
+            ``loss_weight``; ``lambda_conv`` has to be 1 then. None for what ``lambda_conv`` says.
+        unfocused_loss_bbox: Config of the fc-head's regression loss, likewise in place of
+            ``lambda_fc``.
         **kwargs: The arguments of :class:`BaseDoubleHead`: ``conv_cfg`` and ``norm_cfg``
             (plain batch norm sees the RoIs of one GPU), and those of MMDetection's head.
 
@@ -87,9 +90,12 @@ class DoubleConvFCBBoxHead(BaseDoubleHead):
         loss_bbox: ConfigType = dict(  # noqa: B006
             type='SmoothL1Loss', beta=1.0, loss_weight=2.5
         ),
+        unfocused_loss_cls: OptConfigType = None,
+        unfocused_loss_bbox: OptConfigType = None,
         **kwargs: object,
     ) -> None:
-        _check_shares(self, lambda_fc=lambda_fc, lambda_conv=lambda_conv)
+        _check_share(self, 'lambda_fc', lambda_fc, unfocused_loss_bbox)
+        _check_share(self, 'lambda_conv', lambda_conv, unfocused_loss_cls)
         super().__init__(
             num_convs,
             num_fcs,
@@ -98,59 +104,20 @@ class DoubleConvFCBBoxHead(BaseDoubleHead):
             loss_bbox=_scaled(loss_bbox, lambda_conv, loss_bbox),
             **kwargs,
         )
-        self.unfocused_cls = self.unfocused_reg = None
         if lambda_conv < 1:
-            loss = _scaled(loss_cls, 1 - lambda_conv, loss_bbox)
-            self.unfocused_cls = self.make_predictors(
-                self.conv_out_channels, with_reg=False, loss_cls=loss
-            )
+            unfocused_loss_cls = _scaled(loss_cls, 1 - lambda_conv, loss_bbox)
         if lambda_fc < 1:
-            loss = _scaled(loss_bbox, 1 - lambda_fc, loss_cls)
+            unfocused_loss_bbox = _scaled(loss_bbox, 1 - lambda_fc, loss_cls)
+        self.unfocused_cls = self.unfocused_reg = None
+        if unfocused_loss_cls is not None:
+            self.unfocused_cls = self.make_predictors(
+                self.conv_out_channels, with_reg=False, loss_cls=unfocused_loss_cls
+            )
+        if unfocused_loss_bbox is not None:
             self.unfocused_reg = self.make_predictors(
-                self.fc_out_channels, with_cls=False, loss_bbox=loss
+                self.fc_out_channels, with_cls=False, loss_bbox=unfocused_loss_bbox
             )
         self.fusion, self.readout = fusion, readout
-
-    @property
-    def fusion(self) -> str:
-        """How the class probabilities become one score; may be set at any time."""
-        return self._fusion
-
-    @fusion.setter
-    def fusion(self, value: str) -> None:
-        check_choice(self, 'fusion', value, FUSIONS)
-        if value != 'none' and self.unfocused_cls is None:
-            allowed = "'none' unless the conv-head classifies (lambda_conv < 1)"
-            reject(self, 'fusion', value, allowed)
-        if value != 'none' and self.custom_cls_channels:
-            reject(self, 'fusion', value, f"'none' with {type(self.loss_cls).__name__}")
-        self._fusion = value
-
-    @property
-    def readout(self) -> str:
-        """Where detections come from; may be set at any time."""
-        return self._readout
-
-    @readout.setter
-    def readout(self, value: str) -> None:
-        check_choice(self, 'readout', value, READOUTS)
-        if value == 'fc' and self.unfocused_reg is None:
-            reject(self, 'readout', value, 'another unless the fc-head regresses (lambda_fc < 1)')
-        if value == 'conv' and self.unfocused_cls is None:
-            reject(
-                self, 'readout', value, 'another unless the conv-head classifies (lambda_conv < 1)'
-            )
-        self._readout = value
-
-    @property
-    def fuses_scores(self) -> bool:
-        """Whether detections need the class scores of both heads."""
-        return self.readout == 'fused' and self.fusion != 'none'
-
-    @property
-    def classifies_by_fc_alone(self) -> bool:
-        """Whether the fc-head alone gives the scores, and the conv-head the boxes."""
-        return self.readout in ('fused', 'fc_conv') and not self.fuses_scores
 
     def forward(self, x_cls: Tensor, x_reg: Tensor) -> tuple[Tensor | None, ...]:
         """Run both heads.
@@ -161,19 +128,43 @@ class DoubleConvFCBBoxHead(BaseDoubleHead):
 
         Returns:
             Class logits of the fc-head, (num_rois, num_classes + 1), and deltas of the conv-head,
-            (num_rois, num_classes * 4), or 4 if ``reg_class_agnostic``. Where a lambda is
-            below 1, then also the class logits of the conv-head and the deltas of the fc-head;
-            one of the two is None if its head has only the one task.
+            (num_rois, num_classes * 4), or 4 if ``reg_class_agnostic``. Where a head has an
+            unfocused task, then also the class logits of the conv-head and the deltas of the
+            fc-head; one of the two is None if its head has only the one task.
         """
-        fc, conv = self.fc_features(x_cls), self.conv_features(x_reg)
-        focused = self.fc_cls(fc), self.fc_reg(conv)
+        cls_score, fc_bbox_pred = self.forward_fc(x_cls)
+        conv_cls_score, bbox_pred = self.forward_conv(x_reg)
         if self.unfocused_cls is None and self.unfocused_reg is None:
-            return focused
-        return (
-            *focused,
-            None if self.unfocused_cls is None else self.unfocused_cls.fc_cls(conv),
-            None if self.unfocused_reg is None else self.unfocused_reg.fc_reg(fc),
-        )
+            return cls_score, bbox_pred
+        return cls_score, bbox_pred, conv_cls_score, fc_bbox_pred
+
+    def forward_fc(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Run the fc-head.
+
+        Args:
+            x: RoI features, of shape (num_rois, in_channels, h, w).
+
+        Returns:
+            Class logits, and deltas or None, in float32 at least.
+        """
+        features = self.fc_features(x)
+        unfocused = self.unfocused_reg
+        deltas = None if unfocused is None else _at_least_float32(unfocused.fc_reg(features))
+        return _at_least_float32(self.fc_cls(features)), deltas
+
+    def forward_conv(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Run the conv-head.
+
+        Args:
+            x: RoI features, of shape (num_rois, in_channels, h, w).
+
+        Returns:
+            Class logits or None, and deltas, in float32 at least.
+        """
+        features = self.conv_features(x)
+        unfocused = self.unfocused_cls
+        logits = None if unfocused is None else _at_least_float32(unfocused.fc_cls(features))
+        return logits, _at_least_float32(self.fc_reg(features))
 
     def loss_and_target(
         self,
@@ -227,73 +218,32 @@ class DoubleConvFCBBoxHead(BaseDoubleHead):
         labels = _add_row(labels, self.num_classes)
         return outputs, [_add_row(rois), labels, *map(_add_row, others)]
 
-    def class_probabilities(self, cls_score: Tensor) -> Tensor:
-        """Turn class logits into what ``score_thr`` applies to.
+    def refine_bboxes(
+        self,
+        sampling_results: list[SamplingResult],
+        bbox_results: dict,
+        batch_img_metas: list[dict],
+    ) -> InstanceList:
+        """Move the RoIs of a cascade's stage to where the next one samples.
 
         Args:
-            cls_score: Class logits, of shape (num_rois, num_class_channels).
+            sampling_results: Sampled RoIs and their ground truth, of each image.
+            bbox_results: What the RoI head's ``bbox_loss`` returns.
+            batch_img_metas: Meta information of each image.
 
         Returns:
-            Probabilities in float32, of shape (num_rois, num_classes + 1), background last.
+            The ``bboxes`` of each image. Without any RoI they are empty, where MMDetection would
+            skip the stages that follow, with their losses.
         """
-        if self.custom_cls_channels:
-            return self.loss_cls.get_activation(cls_score.float())
-        return F.softmax(cls_score.float(), dim=-1)
+        refined = super().refine_bboxes(sampling_results, bbox_results, batch_img_metas)
+        if refined is None:
+            boxes = bbox_results['rois'].new_zeros(0, self.bbox_coder.encode_size)
+            refined = [InstanceData(bboxes=boxes) for _ in batch_img_metas]
+        return refined
 
-    def read_out(
-        self,
-        cls_score: Tensor,
-        bbox_pred: Tensor,
-        conv_cls_score: Tensor | None = None,
-        fc_bbox_pred: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Choose among the outputs of :meth:`forward`, as ``readout`` says.
 
-        Args:
-            cls_score: Class logits of the fc-head.
-            bbox_pred: Deltas of the conv-head.
-            conv_cls_score: Class logits of the conv-head, if it classifies.
-            fc_bbox_pred: Deltas of the fc-head, if it regresses.
-
-        Returns:
-            Class logits, or scores where :attr:`fuses_scores`, and deltas, both in float32.
-        """
-        if self.readout == 'fc':
-            bbox_pred = fc_bbox_pred
-        elif self.readout == 'conv':
-            cls_score = conv_cls_score
-        elif self.fuses_scores:
-            probabilities = map(self.class_probabilities, (cls_score, conv_cls_score))
-            cls_score = FUSIONS[self.fusion](*probabilities)
-        return cls_score.float(), bbox_pred.float()
-
-    def _predict_by_feat_single(
-        self,
-        roi: Tensor,
-        cls_score: Tensor,
-        bbox_pred: Tensor,
-        img_meta: dict,
-        rescale: bool = False,
-        rcnn_test_cfg: ConfigDict | None = None,
-    ) -> InstanceData:
-        if not self.fuses_scores or len(roi) == 0:
-            return super()._predict_by_feat_single(
-                roi, cls_score, bbox_pred, img_meta, rescale, rcnn_test_cfg
-            )
-        # The parent would take the fused scores for logits, so it only decodes the boxes.
-        results = super()._predict_by_feat_single(roi, cls_score, bbox_pred, img_meta, rescale)
-        if rcnn_test_cfg is None:
-            results.scores = cls_score
-            return results
-        detections, labels = multiclass_nms(
-            results.bboxes,
-            cls_score,
-            rcnn_test_cfg.score_thr,
-            rcnn_test_cfg.nms,
-            rcnn_test_cfg.max_per_img,
-            box_dim=self.bbox_coder.encode_size,
-        )
-        return InstanceData(bboxes=detections[:, :-1], scores=detections[:, -1], labels=labels)
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _add_row(tensor: Tensor, value: float = 0) -> Tensor:
@@ -307,7 +257,8 @@ def _scaled(loss: ConfigType, share: float, weighted: ConfigType) -> ConfigType:
     return {**loss, 'loss_weight': share * weighted.get('loss_weight', 1.0)}
 
 
-def _check_shares(owner: nn.Module, **shares: float) -> None:
-    for name, value in shares.items():
-        if not 0 < value <= 1:
-            reject(owner, name, value, 'above 0 and at most 1')
+def _check_share(owner: nn.Module, name: str, value: float, own_loss: OptConfigType) -> None:
+    if not 0 < value <= 1:
+        reject(owner, name, value, 'above 0 and at most 1')
+    if value < 1 and own_loss is not None:
+        reject(owner, name, value, '1 where the unfocused loss is given itself')

@@ -1,0 +1,130 @@
+"""How detections are read out of two heads that may both classify and regress.
+
+The four ways are those of the authors' evaluation,
+https://github.com/wuyuebupt/doubleheadsrcnn (commit a744b41).
+"""
+
+import torch.nn.functional as F
+from mmdet.models.layers import multiclass_nms
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_detnet.models.arguments import check_choice, reject
+from mmdet_detnet.models.layers import FUSIONS
+
+# The authors' evaluation modes 3, 2, 1 and 0.
+READOUTS = ('fused', 'fc_conv', 'fc', 'conv')
+
+
+class DoubleHeadReadout:
+    """Mixin for a ``BBoxHead`` with two heads: class scores and boxes of the detections."""
+
+    @property
+    def fusion(self) -> str:
+        """How the class probabilities become one score; may be set at any time."""
+        return self._fusion
+
+    @fusion.setter
+    def fusion(self, value: str) -> None:
+        check_choice(self, 'fusion', value, FUSIONS)
+        if value != 'none' and self.unfocused_cls is None:
+            allowed = "'none' unless the conv-head classifies (lambda_conv < 1)"
+            reject(self, 'fusion', value, allowed)
+        if value != 'none' and self.custom_cls_channels:
+            reject(self, 'fusion', value, f"'none' with {type(self.loss_cls).__name__}")
+        self._fusion = value
+
+    @property
+    def readout(self) -> str:
+        """Where detections come from; may be set at any time."""
+        return self._readout
+
+    @readout.setter
+    def readout(self, value: str) -> None:
+        check_choice(self, 'readout', value, READOUTS)
+        if value == 'fc' and self.unfocused_reg is None:
+            reject(self, 'readout', value, 'another unless the fc-head regresses (lambda_fc < 1)')
+        if value == 'conv' and self.unfocused_cls is None:
+            reject(
+                self, 'readout', value, 'another unless the conv-head classifies (lambda_conv < 1)'
+            )
+        self._readout = value
+
+    @property
+    def fuses_scores(self) -> bool:
+        """Whether detections need the class scores of both heads."""
+        return self.readout == 'fused' and self.fusion != 'none'
+
+    @property
+    def classifies_by_fc_alone(self) -> bool:
+        """Whether the fc-head alone gives the scores, and the conv-head the boxes."""
+        return self.readout in ('fused', 'fc_conv') and not self.fuses_scores
+
+    def class_probabilities(self, cls_score: Tensor) -> Tensor:
+        """Turn class logits into what ``score_thr`` applies to.
+
+        Args:
+            cls_score: Class logits, of shape (num_rois, num_class_channels).
+
+        Returns:
+            Probabilities in float32, of shape (num_rois, num_classes + 1), background last.
+        """
+        if self.custom_cls_channels:
+            return self.loss_cls.get_activation(cls_score.float())
+        return F.softmax(cls_score.float(), dim=-1)
+
+    def read_out(
+        self,
+        cls_score: Tensor,
+        bbox_pred: Tensor,
+        conv_cls_score: Tensor | None = None,
+        fc_bbox_pred: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Choose among the outputs of :meth:`forward`, as ``readout`` says.
+
+        Args:
+            cls_score: Class logits of the fc-head.
+            bbox_pred: Deltas of the conv-head.
+            conv_cls_score: Class logits of the conv-head, if it classifies.
+            fc_bbox_pred: Deltas of the fc-head, if it regresses.
+
+        Returns:
+            Class logits, or scores where :attr:`fuses_scores`, and deltas.
+        """
+        if self.readout == 'fc':
+            bbox_pred = fc_bbox_pred
+        elif self.readout == 'conv':
+            cls_score = conv_cls_score
+        elif self.fuses_scores:
+            probabilities = map(self.class_probabilities, (cls_score, conv_cls_score))
+            cls_score = FUSIONS[self.fusion](*probabilities)
+        return cls_score, bbox_pred
+
+    def _predict_by_feat_single(
+        self,
+        roi: Tensor,
+        cls_score: Tensor,
+        bbox_pred: Tensor,
+        img_meta: dict,
+        rescale: bool = False,
+        rcnn_test_cfg: ConfigDict | None = None,
+    ) -> InstanceData:
+        if not self.fuses_scores or len(roi) == 0:
+            return super()._predict_by_feat_single(
+                roi, cls_score, bbox_pred, img_meta, rescale, rcnn_test_cfg
+            )
+        # The parent would take the fused scores for logits, so it only decodes the boxes.
+        results = super()._predict_by_feat_single(roi, cls_score, bbox_pred, img_meta, rescale)
+        if rcnn_test_cfg is None:
+            results.scores = cls_score
+            return results
+        detections, labels = multiclass_nms(
+            results.bboxes,
+            cls_score,
+            rcnn_test_cfg.score_thr,
+            rcnn_test_cfg.nms,
+            rcnn_test_cfg.max_per_img,
+            box_dim=self.bbox_coder.encode_size,
+        )
+        return InstanceData(bboxes=detections[:, :-1], scores=detections[:, -1], labels=labels)

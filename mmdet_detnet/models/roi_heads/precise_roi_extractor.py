@@ -1,0 +1,89 @@
+"""MMDetection's RoI extractor with the coordinates of the RoIs in float32."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
+from mmdet.registry import MODELS
+from mmdet.utils import OptMultiConfig
+from torch import Tensor, nn
+
+
+class PreciseRoIExtractor(SingleRoIExtractor):
+    """``SingleRoIExtractor`` in mixed precision and for several sizes of the same RoIs.
+
+    Levels are found, and RoIs enlarged, in float32, before the RoIs take the type of the features;
+    features in bfloat16, for which mmcv has no RoIAlign, are pooled in float32. The level of a RoI
+    is that of the RoI before it is enlarged, and a single feature level enlarges RoIs too. The
+    arguments are those of ``SingleRoIExtractor``.
+    """
+
+    def forward(
+        self,
+        feats: tuple[Tensor, ...],
+        rois: Tensor,
+        roi_scale_factor: float | None = None,
+        groups: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """Pool RoIs.
+
+        Args:
+            feats: Feature maps, the highest resolution first, each of shape (N, C, H, W).
+            rois: Index of the image and corners in pixels, of shape (num_rois, 5).
+            roi_scale_factor: By which width and height of each RoI grow, about its centre.
+            groups: Indices of the RoIs of each feature map, see :meth:`group_by_level`; None to
+                find them.
+
+        Returns:
+            RoI features, of shape (num_rois, C, h, w).
+        """
+        rois = rois.float()
+        if groups is None:
+            groups = self.group_by_level(self.find_levels(feats, rois), len(feats))
+        if roi_scale_factor is not None:
+            rois = self.roi_rescale(rois, roi_scale_factor)
+        size = self.roi_layers[0].output_size
+        pooled = feats[0].new_zeros(len(rois), self.out_channels, *size)
+        for layer, feat, group in zip(self.roi_layers, feats, groups, strict=False):
+            if len(group) > 0:
+                pooled[group] = _pool_level(layer, feat, rois[group])
+            else:
+                # Each level stays in the graph, or distributed training would wait for it.
+                pooled = pooled + feat.flatten()[:0].sum()
+        return pooled
+
+    def find_levels(self, feats: tuple[Tensor, ...], rois: Tensor) -> Tensor:
+        """Find the feature map of each RoI; its index, of shape (num_rois,)."""
+        if len(feats) == 1:
+            return torch.zeros(len(rois), dtype=torch.long, device=rois.device)
+        return self.map_roi_levels(rois.float(), len(feats))
+
+    @staticmethod
+    def group_by_level(levels: Tensor, num_levels: int) -> tuple[Tensor, ...]:
+        """List the indices of the RoIs of each level; waits for the GPU once, not per level."""
+        # A RoI with NaNs has no level; as in MMDetection its features are zero.
+        has_level = (levels >= 0) & (levels < num_levels)
+        levels = levels.where(has_level, num_levels)
+        sizes = torch.bincount(levels, minlength=num_levels + 1).tolist()
+        return levels.argsort(stable=True).split(sizes)[:num_levels]
+
+
+def precise_extractors(cfg: OptMultiConfig) -> OptMultiConfig:
+    """Ask for a :class:`PreciseRoIExtractor` wherever a config asks for MMDetection's.
+
+    Args:
+        cfg: Config of a RoI extractor, a list of them or None.
+
+    Returns:
+        The same, with another type where it was ``SingleRoIExtractor``.
+    """
+    if isinstance(cfg, Mapping):
+        type_ = cfg['type']
+        found = MODELS.get(type_) if isinstance(type_, str) else type_
+        return {**cfg, 'type': PreciseRoIExtractor} if found is SingleRoIExtractor else cfg
+    return [precise_extractors(each) for each in cfg] if cfg else cfg
+
+
+def _pool_level(layer: nn.Module, feat: Tensor, rois: Tensor) -> Tensor:
+    dtype = torch.float32 if feat.dtype == torch.bfloat16 else feat.dtype
+    return layer(feat.to(dtype), rois.to(dtype)).to(feat.dtype)
