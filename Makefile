@@ -11,7 +11,7 @@ setup:
 	@PYTHONPATH='$(CURDIR)/tools' $(PYTHON) -m environment_setup
 
 demo: setup
-	$(VENV_PYTHON) tools/demo/run_demo.py
+	$(VENV_PYTHON) dev/run_demo.py
 
 lint: setup
 	$(VENV_PYTHON) -m ruff check .
@@ -25,7 +25,7 @@ notebook: setup # runs docs/tutorial.ipynb from top to bottom; the result is in 
 	.venv/bin/jupyter-execute --output='$(CURDIR)/work_dirs/{notebook_name}' docs/tutorial.ipynb
 
 zoo: setup # writes the README's table of models
-	$(VENV_PYTHON) tools/misc/model_zoo.py
+	$(VENV_PYTHON) dev/model_zoo.py
 
 conformance: setup # tests/conformance with every config and family of mmdet; minutes
 	$(VENV_PYTHON) -m pytest tests/conformance --all-configs

@@ -6,7 +6,7 @@ Usage:
     python tools/benchmark.py detnet --height 320 --width 480 --rounds 5
     python tools/benchmark.py detnet --amp bf16 --channels-last --compile --accelerate added
 
-Prints tables and the targets met and missed, and writes a JSON file and a plot. Times are medians
+Prints tables, and writes a JSON file and a plot. Times are medians
 over the rounds; ratios are taken round by round and given with their quartiles. The exit status is
 1 if anything could not be measured.
 """
@@ -17,20 +17,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from benchmarking.catalogue import COMPARISONS, Comparison, find_comparisons, make_entries
-from benchmarking.comparison import Rounds, compare
-from benchmarking.plots import plot_report
-from benchmarking.repeat import judge_repeat, read_report
-from benchmarking.report import (
+from tqdm import tqdm
+
+from mmdet_detnet.analysis.benchmark.catalogue import (
+    COMPARISONS,
+    Comparison,
+    find_comparisons,
+    make_entries,
+)
+from mmdet_detnet.analysis.benchmark.comparison import Rounds, compare
+from mmdet_detnet.analysis.benchmark.plots import plot_report
+from mmdet_detnet.analysis.benchmark.report import (
     describe_run,
     format_comparison,
-    format_judgements,
     write_report,
 )
-from benchmarking.rows import Row
-from benchmarking.targets import judge, judge_acceleration
-from benchmarking.workload import Settings, Workload
-from tqdm import tqdm
+from mmdet_detnet.analysis.benchmark.rows import Row
+from mmdet_detnet.analysis.benchmark.workload import Settings, Workload
 
 
 def main() -> None:
@@ -38,23 +41,18 @@ def main() -> None:
     args = parse_args()
     device = _check_device(args)
     comparisons = find_comparisons(args.what)
-    earlier = _read_earlier(args.repeat_of)
     settings = Settings(args.amp or 'fp32', args.channels_last, args.compile)
     workload = Workload(args.height, args.width, args.batch, args.candidates, args.survivors)
-    results, judgements = {}, []
+    results = {}
     for name, comparison in comparisons.items():
         rows = run_comparison(name, comparison, settings, workload, device, args)
         print(f'\n{name}\n\n{format_comparison(rows)}\n', flush=True)
         results[name] = [asdict(row) for row in rows]
-        judgements += [*judge(name, rows), *judge_acceleration(rows, device.type)]
-    judgements += judge_repeat(results, earlier)
-    print(format_judgements(judgements))
     report = {
         **describe_run(device, workload),
         'settings': settings.name,
         'accelerate': args.accelerate,
         'results': results,
-        'targets': [asdict(judgement) for judgement in judgements],
     }
     names = args.what if set(args.what) <= set(COMPARISONS) else list(comparisons)
     _save(write_report(args.out_dir, names, settings, device, report), report)
@@ -107,7 +105,6 @@ def parse_args() -> argparse.Namespace:
         help='what the three options above apply to: every row, every row but the reference, or '
         'a second row for every config, beside the one that runs as MMDetection runs it',
     )
-    parser.add_argument('--repeat-of', type=Path, help='JSON of a run whose ratios shall agree')
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/benchmark'))
     return parser.parse_args()
 
@@ -139,15 +136,6 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f'must be at least 1, got {text}')
     return value
-
-
-def _read_earlier(path: Path | None) -> dict:
-    if path is None:
-        return {}
-    try:
-        return read_report(path)['results']
-    except ValueError as error:
-        sys.exit(f'benchmark: --repeat-of: {error}')
 
 
 def run_comparison(

@@ -4,7 +4,7 @@ Usage:
     python tools/benchmark_scaling.py CONFIG [CONFIG ...] --batches 1 2 4 --sizes 400x666 800x1333
 
 Prints a table of every workload and the estimate, and writes a JSON file and a plot. The estimate
-is a model: see ``training_hours`` in benchmarking/scaling.py.
+is a model: see ``mmdet_detnet.analysis.benchmark.scaling.training_hours``.
 """
 
 import argparse
@@ -12,9 +12,12 @@ import sys
 from pathlib import Path
 
 import torch
-from benchmarking.comparison import Rounds, compare
-from benchmarking.report import describe_run, format_comparison, write_report
-from benchmarking.scaling import (
+from tabulate import tabulate
+from tqdm import tqdm
+
+from mmdet_detnet.analysis.benchmark.comparison import Rounds, compare
+from mmdet_detnet.analysis.benchmark.report import describe_run, format_comparison, write_report
+from mmdet_detnet.analysis.benchmark.scaling import (
     COCO_IMAGES,
     EPOCHS_1X,
     Point,
@@ -23,9 +26,7 @@ from benchmarking.scaling import (
     make_workloads,
     plot_scaling,
 )
-from benchmarking.workload import PLAIN, Entry
-from tabulate import tabulate
-from tqdm import tqdm
+from mmdet_detnet.analysis.benchmark.workload import PLAIN, Entry
 
 GIGABIT = 1e9 / 8
 

@@ -4,6 +4,7 @@ from mmdet_detnet.models.backbones.pretrained import load_pretrained_backbone, s
 from mmdet_detnet.models.backbones.weight_report import WeightReport
 
 from .conversion import Conversion, WeightSource
+from .files import convert_file
 from .sources import SOURCES, convert_weights
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     'Conversion',
     'WeightReport',
     'WeightSource',
+    'convert_file',
     'convert_weights',
     'load_pretrained_backbone',
     'split_pretrained',

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from demo.run_demo import write_config
-from demo.shapes_dataset import generate_shapes
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from run_demo import write_config
+
+from mmdet_detnet.analysis.dataset.shapes import generate_shapes
 
 HOOK = 'mmdet_detnet.AccelerationHook'
 

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from demo.shapes_dataset import generate_shapes
+
+from mmdet_detnet.analysis.dataset.shapes import generate_shapes
 
 TIMEOUT = 240  # seconds
 

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from demo.run_demo import write_config
-from demo.shapes_dataset import generate_shapes
 from mmengine.config import Config, DictAction
+from run_demo import write_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmdet_detnet import config_path
+from mmdet_detnet.analysis.dataset.shapes import generate_shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 240  # seconds

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from demo.shapes_dataset import generate_shapes
 from mmengine.config import Config
 
 from mmdet_detnet import config_path
+from mmdet_detnet.analysis.dataset.shapes import generate_shapes
 
 TRAIN = Path(__file__).resolve().parents[2] / 'tools' / 'train.py'
 IMAGES, BATCH, EPOCHS = 8, 2, 3

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from convert_weights import convert_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from mmdet_detnet.models import DetNet
+from mmdet_detnet.weights import convert_file
 
 # layer: (number of blocks, channels in, width, channels out)
 LAYERS = {

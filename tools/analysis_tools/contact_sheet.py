@@ -1,178 +1,26 @@
 """Draw ground truth beside prediction for the first images of a config's test set.
 
-    python tools/analysis_tools/contact_sheet.py CONFIG CHECKPOINT --out sheet.png
-
-Works for any MMDetection config that predicts boxes, instance masks or both.
+python tools/analysis_tools/contact_sheet.py CONFIG CHECKPOINT --out sheet.png
 """
 
 import argparse
-import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from mmdet.apis import inference_detector, init_detector
-from mmdet.registry import DATASETS
-from mmdet.structures.mask import BitmapMasks
-from mmdet.visualization import get_palette
-from mmengine.dataset import BaseDataset, Compose
-from mmengine.device import get_device
-from mmengine.structures import InstanceData
-from torch import nn
-
-import mmdet_detnet  # noqa: F401  (lets Runner's checkpoints load)
-
-TILE_INCHES = 4
-DPI = 100
-FONT_POINTS = 9
-# A label stands above its box, or inside it if the box begins in this share of the height.
-TOP_MARGIN = 0.08
-
-
-def make_contact_sheet(
-    config: str | Path,
-    checkpoint: str | Path,
-    out: str | Path,
-    num_images: int = 8,
-    score_thr: float = 0.3,
-    pairs_per_row: int = 2,
-    device: str | None = None,
-) -> Path:
-    """Run a detector on the first images of its test set and draw them on one sheet.
-
-    Args:
-        config: Config file of the detector; its ``test_dataloader`` names the data set.
-        checkpoint: Checkpoint file of the detector.
-        out: Image to write; each of its tiles is 400 x 400 pixels.
-        num_images: How many images to show; all, if the data set has fewer.
-        score_thr: Only predictions with a higher score are drawn.
-        pairs_per_row: How many pairs of ground truth and prediction stand side by side.
-        device: Where to run the detector; None takes a GPU if there is one.
-
-    Returns:
-        ``out`` as a path.
-
-    Raises:
-        FileNotFoundError: If the config, the checkpoint or the data set is missing.
-        ValueError: If ``num_images`` or ``pairs_per_row`` is less than 1.
-    """
-    if min(num_images, pairs_per_row) < 1:
-        raise ValueError(
-            'num_images and pairs_per_row must be at least 1, but got '
-            f'num_images={num_images}, pairs_per_row={pairs_per_row}.'
-        )
-    model = init_detector(str(config), str(checkpoint), device=device or get_device())
-    dataset = DATASETS.build(model.cfg.test_dataloader.dataset)
-    num_images = min(num_images, len(dataset))
-    rows = math.ceil(num_images / pairs_per_row)
-    columns = 2 * pairs_per_row
-    figure = Figure((columns * TILE_INCHES, rows * TILE_INCHES), DPI, layout='constrained')
-    tiles = figure.subplots(rows, columns, squeeze=False).ravel()
-    for tile in tiles:
-        tile.set_axis_off()
-    for index, (image, truth, prediction) in enumerate(_detect(model, dataset, num_images)):
-        title = Path(dataset.get_data_info(index)['img_path']).name
-        prediction = prediction[prediction.scores > score_thr]
-        # The best prediction is drawn last, on top of the others.
-        prediction = prediction[prediction.scores.argsort()]
-        _draw(tiles[2 * index], title, image, truth, dataset.metainfo)
-        _draw(tiles[2 * index + 1], 'prediction', image, prediction, model.dataset_meta)
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out)
-    return out
-
-
-def _detect(
-    model: nn.Module, dataset: BaseDataset, num_images: int
-) -> Iterator[tuple[np.ndarray, InstanceData, InstanceData]]:
-    """Yield image (RGB), ground truth and prediction, both in pixels of the original image.
-
-    The ground truth does not come from the test pipeline, which may rescale it.
-    """
-    for index in range(num_images):
-        info = dataset.get_data_info(index)
-        prediction = inference_detector(model, info['img_path']).pred_instances.cpu()
-        load_truth = Compose(
-            [
-                dict(type='LoadImageFromFile', backend_args=model.cfg.get('backend_args')),
-                dict(type='LoadAnnotations', box_type=None, with_mask='masks' in prediction),
-                dict(type='PackDetInputs'),
-            ]
-        )
-        packed = load_truth(info)
-        image = packed['inputs'].permute(1, 2, 0).flip(-1).numpy()
-        yield image, packed['data_samples'].gt_instances, prediction
-
-
-def _draw(
-    axes: Axes, title: str, image: np.ndarray, instances: InstanceData, metainfo: dict
-) -> None:
-    """Draw an image with boxes, captions and the outlines of masks."""
-    height, width = image.shape[:2]
-    # Boxes count from the outer edge of the first pixel, `imshow` alone from its centre.
-    axes.imshow(image, extent=(0, width, height, 0))
-    axes.set_title(title, fontsize=FONT_POINTS)
-    palette = get_palette(metainfo.get('palette'), len(metainfo['classes']))
-    for index, label in enumerate(instances.labels.tolist()):
-        colour = np.array(palette[label]) / 255
-        caption = metainfo['classes'][label]
-        if 'scores' in instances:
-            caption += f' {instances.scores[index]:.2f}'
-        if 'masks' in instances and (mask := _mask(instances, index)).any():
-            pixel_centres = (0.5, width - 0.5, 0.5, height - 0.5)
-            axes.contour(mask, levels=[0.5], colors=[colour], extent=pixel_centres)
-        _draw_box(axes, instances.bboxes[index].tolist(), caption, colour, height)
-
-
-def _mask(instances: InstanceData, index: int) -> np.ndarray:
-    """Return one mask as an array: ground truth is `BitmapMasks`, a prediction a tensor."""
-    masks = instances.masks
-    return masks.masks[index] if isinstance(masks, BitmapMasks) else masks[index].numpy()
-
-
-def _draw_box(
-    axes: Axes, box: Sequence[float], caption: str, colour: np.ndarray, image_height: int
-) -> None:
-    left, top, right, bottom = box
-    axes.add_patch(
-        Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, lw=2)
-    )
-    axes.text(
-        left,
-        top,
-        caption,
-        fontsize=FONT_POINTS,
-        color='white',
-        verticalalignment='top' if top < TOP_MARGIN * image_height else 'bottom',
-        bbox=dict(facecolor=colour, edgecolor='none', pad=1),
-    )
+from mmdet_detnet.analysis.contact_sheet import make_contact_sheet
 
 
 def main() -> None:
     """Draw the sheet that the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file of the detector')
     parser.add_argument('checkpoint', help='checkpoint file of the detector')
     parser.add_argument('--out', default='contact_sheet.png', help='image to write')
     parser.add_argument('--num-images', type=int, default=8, help='how many images to show')
     parser.add_argument('--score-thr', type=float, default=0.3, help='least score to draw')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU if there is one')
-    args = parser.parse_args()
     try:
-        print(
-            make_contact_sheet(
-                args.config,
-                args.checkpoint,
-                args.out,
-                num_images=args.num_images,
-                score_thr=args.score_thr,
-                device=args.device,
-            )
-        )
+        print(make_contact_sheet(**vars(parser.parse_args())))
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f'{error}\n')
 

@@ -9,265 +9,23 @@ without its joint score:
 
     ... --beside CONFIG CHECKPOINT --beside-options model.bbox_head.conf_exponent=0
 
-Writes ``misalignment.json`` and ``misalignment.png``: for all detections and by the size of their
-objects, histograms of score and IoU, the share of well-localised boxes (IoU > 0.5) that score
-under 0.5, and Pearson's and Spearman's correlation of score and IoU.
-
-- Every detection of the test set with a score above ``--score-thr`` counts.
-- Its IoU is the highest with any ground truth of its class, 0 if it touches none. Several
-  detections may share one ground truth.
-- Its size is the area of that ground truth's box in the original image (its own, if it touches
-  none), with COCO's bounds of 32^2 and 96^2 pixels.
-- It is left out if more than half of it lies in a crowd (or "difficult") box of its class, unless
-  it is well localised on another object.
+Writes ``misalignment.json`` and ``misalignment.png``; ``mmdet_detnet.analysis.misalignment`` says
+how detections are counted.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
 
-import mmengine
-import numpy as np
-import torch
-from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
-from mmdet.apis import init_detector
-from mmdet.registry import DATASETS
-from mmdet.structures.bbox import bbox_overlaps
-from mmengine.config import Config, DictAction
-from mmengine.dataset import BaseDataset
-from mmengine.device import get_device
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
-from scipy.stats import pearsonr, spearmanr
-from torch.utils.data import DataLoader
-from tqdm import tqdm
+from mmengine.config import DictAction
 
-import mmdet_detnet  # noqa: F401  (lets Runner's checkpoints load)
-
-WELL_LOCALISED_IOU = 0.5
-LOW_SCORE = 0.5
-CROWD_SHARE = 0.5
-SMALL, MEDIUM = 32**2, 96**2  # pixels, bounds of the area
-SIZES = {
-    'all': (0, np.inf),
-    'small': (0, SMALL),
-    'medium': (SMALL, MEDIUM),
-    'large': (MEDIUM, np.inf),
-}
-NUM_BINS = 40
-TILE_INCHES = 3.2
-DPI = 110
-
-
-class Detections(NamedTuple):
-    """Detections that count, as arrays of one length.
-
-    Attributes:
-        scores: Scores.
-        ious: IoU with the best ground truth of the same class.
-        areas: Area of that ground truth, or of the detection if the IoU is 0, in pixels.
-    """
-
-    scores: np.ndarray
-    ious: np.ndarray
-    areas: np.ndarray
-
-
-def match_data_set(
-    config: str | Path,
-    predictions: str | Path,
-    score_thr: float = 0.05,
-    cfg_options: dict[str, Any] | None = None,
-    device: str | None = None,
-) -> Detections:
-    """Compare the detections on a test set with its ground truth.
-
-    Args:
-        config: Config file of a detector; its ``test_dataloader`` names the data set.
-        predictions: Checkpoint file of the detector, or its predictions (``.pkl``).
-        score_thr: Only detections with a higher score count.
-        cfg_options: Settings that replace those of the config, as for ``tools/test.py``.
-        device: Where to run the detector; None takes a GPU if there is one.
-
-    Returns:
-        The detections of all images.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If the predictions are not those of the data set.
-    """
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict(cfg_options or {})
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    if Path(predictions).suffix in ('.pkl', '.pickle'):
-        dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        samples = _read(predictions)
-    else:
-        loader = Runner.build_dataloader(cfg.test_dataloader)
-        dataset = loader.dataset
-        samples = _detect(cfg, predictions, loader, device or get_device())
-    truths = _ground_truth(dataset)
-    matches = []
-    for sample in samples:
-        if sample['img_id'] not in truths:
-            image = sample['img_id']
-            raise ValueError(
-                f'{predictions}: image {image} is not in the test set, or is there twice.'
-            )
-        truth = truths.pop(sample['img_id'])
-        matches.append(match_image(sample['pred_instances'], truth, score_thr))
-    if truths:
-        raise ValueError(f'{predictions} lacks {len(truths)} of the {len(dataset)} test images.')
-    return Detections(*map(np.concatenate, zip(*matches, strict=True)))
-
-
-def _read(file: str | Path) -> list[dict[str, Any]]:
-    samples = mmengine.load(file)
-    if not all('pred_instances' in sample and 'img_id' in sample for sample in samples):
-        raise ValueError(f'{file} must hold detections with image ids, as tools/test.py writes.')
-    return samples
-
-
-@torch.no_grad()
-def _detect(
-    cfg: Config, checkpoint: str | Path, loader: DataLoader, device: str
-) -> Iterator[dict[str, Any]]:
-    model = init_detector(cfg, str(checkpoint), device=device)
-    for batch in tqdm(loader):
-        for sample in model.test_step(batch):
-            yield sample.cpu().to_dict()
-
-
-def _ground_truth(dataset: BaseDataset) -> dict[int | str, list[dict[str, Any]]]:
-    infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-    return {info['img_id']: info['instances'] for info in infos}
-
-
-def match_image(
-    prediction: dict[str, torch.Tensor], instances: Sequence[dict[str, Any]], score_thr: float
-) -> Detections:
-    """Compare the detections in one image with its ground truth.
-
-    Args:
-        prediction: ``bboxes`` (corners in pixels of the original image), ``labels``, ``scores``.
-        instances: ``bbox``, ``bbox_label`` and ``ignore_flag`` of each object, as in mmdet.
-        score_thr: Only detections with a higher score count.
-
-    Returns:
-        The detections that count.
-    """
-    boxes, labels, scores = (prediction[name] for name in ('bboxes', 'labels', 'scores'))
-    # The last entry, of no class, stands for the ground truth of a box that has none.
-    truth_boxes = torch.tensor([*(truth['bbox'] for truth in instances), [0.0] * 4])
-    truth_labels = torch.tensor([*(truth['bbox_label'] for truth in instances), -1])
-    is_crowd = torch.tensor([*(bool(truth['ignore_flag']) for truth in instances), False])
-    same_class = labels[:, None] == truth_labels
-    iou = bbox_overlaps(boxes, truth_boxes) * (same_class & ~is_crowd)
-    share_in_crowd = bbox_overlaps(boxes, truth_boxes, mode='iof') * (same_class & is_crowd)
-    ious, best = iou.max(1)
-    in_crowd = (share_in_crowd.amax(1) > CROWD_SHARE) & (ious <= WELL_LOCALISED_IOU)
-    areas = torch.where(ious > 0, _area(truth_boxes)[best], _area(boxes))
-    counted = (scores > score_thr) & ~in_crowd
-    return Detections(*(values[counted].numpy() for values in (scores, ious, areas)))
-
-
-def _area(boxes: torch.Tensor) -> torch.Tensor:
-    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
-
-
-def _select_size(detections: Detections, size: str) -> Detections:
-    low, high = SIZES[size]
-    selected = (detections.areas >= low) & (detections.areas < high)
-    return Detections(*(values[selected] for values in detections))
-
-
-def summarise(detections: Detections) -> dict[str, float | int | None]:
-    """Put the misalignment of detections into numbers.
-
-    Args:
-        detections: Detections, or those of one size.
-
-    Returns:
-        The number of ``detections`` and of ``well_localised`` ones, the ``low_score_share`` of
-        the latter, and ``pearson`` and ``spearman``, also for ``_well_localised`` ones. What is
-        not defined for so few detections is None.
-    """
-    scores, ious, _ = detections
-    good = ious > WELL_LOCALISED_IOU
-    return {
-        'detections': len(scores),
-        'well_localised': int(good.sum()),
-        'low_score_share': float((scores[good] < LOW_SCORE).mean()) if good.any() else None,
-        'pearson': _correlation(pearsonr, scores, ious),
-        'spearman': _correlation(spearmanr, scores, ious),
-        'pearson_well_localised': _correlation(pearsonr, scores[good], ious[good]),
-        'spearman_well_localised': _correlation(spearmanr, scores[good], ious[good]),
-    }
-
-
-def _correlation(function: Callable, scores: np.ndarray, ious: np.ndarray) -> float | None:
-    if len(scores) < 2 or np.ptp(scores) == 0 or np.ptp(ious) == 0:
-        return None
-    return float(function(scores, ious).statistic)
-
-
-def write_report(
-    results: Sequence[tuple[str, Detections]], out_dir: str | Path, score_thr: float
-) -> list[dict[str, Any]]:
-    """Write the numbers and the picture.
-
-    Args:
-        results: Name and detections of one or more detectors.
-        out_dir: Folder for ``misalignment.json`` and ``misalignment.png``.
-        score_thr: The threshold that the detections were matched with.
-
-    Returns:
-        For each detector its ``name`` and the numbers of each size.
-    """
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    report = []
-    figure_size = (len(SIZES) * TILE_INCHES, len(results) * (TILE_INCHES + 0.8))
-    figure = Figure(figure_size, DPI, layout='constrained')
-    rows = figure.subfigures(len(results), 1, squeeze=False).ravel()
-    for row, (name, detections) in zip(rows, results, strict=True):
-        row.suptitle(name)
-        numbers = {}
-        for axes, size in zip(row.subplots(1, len(SIZES)), SIZES, strict=True):
-            selected = _select_size(detections, size)
-            numbers[size] = summarise(selected)
-            _draw(axes, size, selected, numbers[size])
-        report.append({'name': name, **numbers})
-    figure.savefig(out_dir / 'misalignment.png')
-    content = {'score_thr': score_thr, 'results': report}
-    (out_dir / 'misalignment.json').write_text(json.dumps(content, indent=1))
-    return report
-
-
-def _draw(
-    axes: Axes, size: str, detections: Detections, numbers: dict[str, float | int | None]
-) -> None:
-    title = f'{size}: {numbers["detections"]} boxes'
-    if numbers['low_score_share'] is not None:
-        title += f'\n{numbers["low_score_share"]:.0%} of IoU > 0.5 score < 0.5'
-    if numbers['pearson'] is not None:
-        title += f'\nPearson {numbers["pearson"]:.2f}, Spearman {numbers["spearman"]:.2f}'
-    axes.set_title(title, fontsize=9)
-    axes.set(xlabel='score', ylabel='IoU', xlim=(0, 1), ylim=(0, 1), aspect='equal')
-    if numbers['detections']:
-        scores, ious, _ = detections
-        axes.hist2d(scores, ious, NUM_BINS, range=((0, 1), (0, 1)), cmin=1, norm=LogNorm(vmin=1))
-    axes.axhline(WELL_LOCALISED_IOU, color='grey', linestyle='--', linewidth=1)
-    axes.axvline(LOW_SCORE, color='grey', linestyle='--', linewidth=1)
+from mmdet_detnet.analysis.misalignment import detector_name, match_data_set, write_report
 
 
 def main() -> None:
     """Measure the detectors that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file of the detector')
     parser.add_argument('predictions', help='its checkpoint, or its predictions (.pkl)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value ...')
@@ -284,17 +42,11 @@ def main() -> None:
     try:
         for config, predictions, options in detectors:
             detections = match_data_set(config, predictions, args.score_thr, options, args.device)
-            results.append((_name(config, predictions, options), detections))
+            results.append((detector_name(config, predictions, options), detections))
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f'{error}\n')
     for numbers in write_report(results, args.out_dir, args.score_thr):
         print(json.dumps(numbers, indent=1))
-
-
-def _name(config: str, predictions: str, options: dict[str, Any] | None) -> str:
-    """Say which detector it is: file names, and what was changed by options."""
-    changes = ''.join(f', {key}={value}' for key, value in (options or {}).items())
-    return f'{Path(config).stem}, {Path(predictions).name}{changes}'
 
 
 if __name__ == '__main__':

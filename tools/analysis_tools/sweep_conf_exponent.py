@@ -9,187 +9,27 @@ use the best exponent, give ``--cfg-options model.bbox_head.conf_exponent=...`` 
 """
 
 import argparse
-import contextlib
-import io
-import json
-import math
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
 
-import torch
-from matplotlib.figure import Figure
-from mmdet.apis import init_detector
-from mmengine.config import Config, DictAction
-from mmengine.device import get_device
-from mmengine.evaluator import Evaluator
-from mmengine.runner import Runner
-from torch import nn
-from torch.utils.data import DataLoader
-from tqdm import tqdm
+from mmengine.config import DictAction
 
-from mmdet_detnet.models import ConfidenceRetinaHead
-
-EXPONENTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-DPI = 120
-
-# The metrics of each exponent, by the names that the evaluator gives them.
-Results = dict[float, dict[str, float]]
-
-
-def sweep_conf_exponent(
-    config: str | Path,
-    checkpoint: str | Path,
-    out_dir: str | Path,
-    exponents: Sequence[float] = EXPONENTS,
-    cfg_options: dict[str, Any] | None = None,
-    device: str | None = None,
-) -> Results:
-    """Evaluate a detector on its validation set for each exponent.
-
-    Args:
-        config: Config file of a detector with a ConfidenceRetinaHead; its ``val_dataloader``
-            and ``val_evaluator`` are used.
-        checkpoint: Checkpoint file of the detector.
-        out_dir: Folder for ``sweep.json`` and ``sweep.png``.
-        exponents: Values of ``conf_exponent``, each in [0, 1).
-        cfg_options: Settings that replace those of the config, as for ``tools/test.py``.
-        device: Where to run the detector; None takes a GPU if there is one.
-
-    Returns:
-        The metrics of each exponent, without those that are not defined: all of them if there is
-        no detection, and those of a size that no object has.
-
-    Raises:
-        FileNotFoundError: If the config, the checkpoint or the data set is missing.
-        ValueError: If the detector has another head, or an exponent is out of range.
-    """
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict(cfg_options or {})
-    model = init_detector(cfg, str(checkpoint), device=device or get_device())
-    head = getattr(model, 'bbox_head', None)
-    if not isinstance(head, ConfidenceRetinaHead):
-        raise ValueError(
-            f'{config} must have a ConfidenceRetinaHead as model.bbox_head, got '
-            f'{type(head).__name__}.'
-        )
-    for exponent in exponents:
-        head.conf_exponent = exponent  # refuses a wrong one before anything runs
-    loader = Runner.build_dataloader(cfg.val_dataloader)
-    evaluators = {exponent: Evaluator(cfg.val_evaluator) for exponent in exponents}
-    for evaluator in evaluators.values():
-        evaluator.dataset_meta = loader.dataset.metainfo
-    _process(model, loader, evaluators)
-    results = _evaluate(evaluators, len(loader.dataset))
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    _write(results, out_dir / 'sweep.json')
-    _plot(results, out_dir / 'sweep.png')
-    return results
-
-
-@torch.no_grad()
-def _process(model: nn.Module, loader: DataLoader, evaluators: dict[float, Evaluator]) -> None:
-    """Run the network once, and show each evaluator the detections of its exponent."""
-    for batch in tqdm(loader):
-        data = model.data_preprocessor(batch, False)
-        outputs = model(**data, mode='tensor')
-        samples = data['data_samples']
-        metas = [sample.metainfo for sample in samples]
-        for exponent, evaluator in evaluators.items():
-            model.bbox_head.conf_exponent = exponent
-            detections = model.bbox_head.predict_by_feat(
-                *outputs, batch_img_metas=metas, rescale=True
-            )
-            # The evaluator keeps a copy, so that the samples can be used again.
-            evaluator.process(model.add_pred_to_datasample(samples, detections), batch)
-
-
-def _evaluate(evaluators: dict[float, Evaluator], num_images: int) -> Results:
-    results = {}
-    for exponent, evaluator in evaluators.items():
-        with contextlib.redirect_stdout(io.StringIO()):  # COCO's long table
-            metrics = evaluator.evaluate(num_images)
-        # COCO gives -1 where there is no object, such as none that is small.
-        results[exponent] = {name: value for name, value in metrics.items() if value >= 0}
-    return results
-
-
-def metric_names(results: Results) -> list[str]:
-    """List all metrics in order; those that are not defined for an exponent are missing there.
-
-    Args:
-        results: The metrics of each exponent.
-
-    Returns:
-        Their names; the first is the one to compare by.
-    """
-    return list(dict.fromkeys(name for metrics in results.values() for name in metrics))
-
-
-def _write(results: Results, file: Path) -> None:
-    rows = [{'conf_exponent': exponent, **metrics} for exponent, metrics in results.items()]
-    file.write_text(json.dumps(rows, indent=1))
-
-
-def _plot(results: Results, file: Path) -> None:
-    figure = Figure(figsize=(7, 5), dpi=DPI, layout='constrained')
-    axes = figure.subplots()
-    for name in metric_names(results):
-        values = [metrics.get(name, math.nan) for metrics in results.values()]
-        axes.plot(list(results), values, marker='o', label=name.split('/')[-1])
-    axes.set(xlabel='conf_exponent', ylabel='average precision', ylim=(0, None))
-    axes.grid(alpha=0.3)
-    if axes.lines:
-        axes.legend(loc='center left', bbox_to_anchor=(1, 0.5))
-    figure.savefig(file)
-
-
-def format_table(results: Results) -> str:
-    """Lay the metrics out as a table for the terminal.
-
-    Args:
-        results: The metrics of each exponent.
-
-    Returns:
-        One line for the names, and one for each exponent.
-    """
-    names = metric_names(results)
-    titles = [name.split('/')[-1] for name in names]
-    lines = [_line('exponent', titles, titles)]
-    for exponent, metrics in results.items():
-        values = [f'{metrics[name]:.3f}' if name in metrics else '-' for name in names]
-        lines.append(_line(f'{exponent:g}', values, titles))
-    return '\n'.join(lines)
-
-
-def _line(first: str, cells: Iterable[str], titles: Iterable[str]) -> str:
-    padded = [cell.rjust(len(title)) for cell, title in zip(cells, titles, strict=True)]
-    return '  '.join([first.rjust(len('exponent')), *padded])
+from mmdet_detnet.analysis.exponent_sweep import EXPONENTS, format_table, sweep_conf_exponent
 
 
 def main() -> None:
     """Sweep over the exponents of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file of the detector')
     parser.add_argument('checkpoint', help='checkpoint file of the detector')
     parser.add_argument('--out-dir', default='sweep', help='folder for the results')
     parser.add_argument('--exponents', type=float, nargs='+', default=EXPONENTS)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value ...')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU if there is one')
-    args = parser.parse_args()
     try:
-        results = sweep_conf_exponent(
-            args.config,
-            args.checkpoint,
-            args.out_dir,
-            args.exponents,
-            args.cfg_options,
-            args.device,
-        )
+        print(format_table(sweep_conf_exponent(**vars(parser.parse_args()))))
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f'{error}\n')
-    print(format_table(results))
 
 
 if __name__ == '__main__':

@@ -1,219 +1,17 @@
 """Convert a folder in the format of Pascal VOC to a COCO annotation file, for any classes.
 
-    python tools/dataset_converters/voc_to_coco.py data/mine data/mine/annotations/train.json \
-        --split train
+    python tools/dataset_converters/voc_to_coco.py data/mine data/mine/train.json --split train
 
 reads ``data/mine/Annotations/*.xml`` of the names in ``data/mine/ImageSets/Main/train.txt``;
 without ``--split``, all of them. File names in the result start in ``data/mine/JPEGImages``, whose
 images may have any suffix.
-
-- VOC counts pixels from 1, and both corners belong to the box: ``xmin`` 1 and ``xmax`` 3 become the
-  left edge 0 and the width 3. With ``--zero-based``, corners are positions from 0 (width 2).
-- An object that is ``difficult`` becomes a crowd, as in mmdet's own converter: detectors are not
-  trained on it, and neither gain nor lose by detecting it.
-- A box without width or height is dropped, and named. All else that is wrong is an error.
-
-mmdet's own converter is for VOC 2007 and 2012 only: their classes, folders and whole numbers.
 """
 
 import argparse
 import json
-import xml.etree.ElementTree as ET
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import mmcv
-from PIL import Image
-from tqdm import tqdm
-
-CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
-NUM_EXAMPLES = 5
-
-Content = dict[str, list[dict[str, Any]]]
-
-
-@dataclass(frozen=True)
-class VocObject:
-    """An object of an annotation.
-
-    Attributes:
-        name: Its class.
-        corners: Left, top, right and bottom as they are written, in pixels.
-        is_difficult: Whether it is marked so.
-    """
-
-    name: str
-    corners: tuple[float, ...]
-    is_difficult: bool
-
-
-def convert(
-    folder: Path,
-    split: str | None = None,
-    classes: Sequence[str] | None = None,
-    zero_based: bool = False,
-) -> tuple[Content, list[str]]:
-    """Convert one split.
-
-    Args:
-        folder: Folder that holds ``Annotations`` and ``JPEGImages``.
-        split: Name of a list in ``ImageSets/Main``; None takes all annotations.
-        classes: Names of the classes. None takes all that occur in ``Annotations``, sorted, so
-            that every split has the same.
-        zero_based: Whether corners are positions from 0, not pixels counted from 1.
-
-    Returns:
-        What to write to the annotation file, and the boxes that were dropped, in words.
-
-    Raises:
-        FileNotFoundError: If a list, an annotation or an image is missing.
-        ValueError: If a list or an annotation is damaged, a class unknown or an image ambiguous.
-    """
-    names = _list_names(folder, split)
-    images = _find_images(folder / 'JPEGImages', names)
-    classes = classes or _find_classes(folder / 'Annotations')
-    categories = [{'id': number, 'name': name} for number, name in enumerate(classes, start=1)]
-    content: Content = {'images': [], 'annotations': [], 'categories': categories}
-    dropped: list[str] = []
-    for image_id, name in enumerate(tqdm(names, desc='converting', unit='image'), start=1):
-        file = folder / 'Annotations' / f'{name}.xml'
-        root = _parse(file)
-        width, height = _read_size(root, images[name])
-        content['images'].append(
-            {'id': image_id, 'file_name': images[name].name, 'width': width, 'height': height}
-        )
-        for voc_object in _read_objects(root, file):
-            if voc_object.name not in classes:
-                raise ValueError(f'{file}: unknown class {voc_object.name!r}, not in {classes}.')
-            annotation = _make_annotation(voc_object, image_id, classes, zero_based)
-            if annotation is None:
-                dropped.append(f'{file}: {voc_object.name} {voc_object.corners}')
-            else:
-                annotation['id'] = len(content['annotations']) + 1
-                content['annotations'].append(annotation)
-    return content, dropped
-
-
-def _make_annotation(
-    voc_object: VocObject, image_id: int, classes: Sequence[str], zero_based: bool
-) -> dict[str, Any] | None:
-    """Make a COCO annotation without its id; None if the box has no width or no height."""
-    first = 0 if zero_based else 1
-    left, top, right, bottom = voc_object.corners
-    width, height = right - left + first, bottom - top + first
-    if min(width, height) <= 0:
-        return None
-    return {
-        'image_id': image_id,
-        'category_id': classes.index(voc_object.name) + 1,
-        'bbox': [left - first, top - first, width, height],
-        'area': width * height,
-        'iscrowd': int(voc_object.is_difficult),
-    }
-
-
-def _list_names(folder: Path, split: str | None) -> list[str]:
-    if split is None:
-        source = folder / 'Annotations'
-        names = sorted(file.stem for file in source.glob('*.xml'))
-    else:
-        source = folder / 'ImageSets' / 'Main' / f'{split}.txt'
-        names = [line.strip() for line in source.read_text().splitlines() if line.strip()]
-    if not names:
-        raise ValueError(f'{source} has no annotations.')
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise ValueError(f'{source} has {repeated[0]!r} twice.')
-    return names
-
-
-def _find_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Find the image of each annotation, whatever its suffix."""
-    suffixes = Image.registered_extensions()
-    found: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        if file.suffix.lower() not in suffixes:
-            continue
-        if file.stem in found:
-            raise ValueError(f'Two images of one name: {found[file.stem]} and {file}.')
-        found[file.stem] = file
-    for name in names:
-        if name not in found:
-            raise FileNotFoundError(f'No image {folder / name}, with any suffix.')
-    return found
-
-
-def _find_classes(folder: Path) -> list[str]:
-    files = sorted(folder.glob('*.xml'))
-    return sorted({each.name for file in files for each in _read_objects(_parse(file), file)})
-
-
-def _parse(file: Path) -> ET.Element:
-    try:
-        return ET.parse(file).getroot()
-    except ET.ParseError as error:
-        raise ValueError(f'{file} is not valid XML: {error}.') from error
-
-
-def _read_objects(root: ET.Element, file: Path) -> Iterator[VocObject]:
-    for element in root.findall('object'):
-        try:
-            yield VocObject(
-                name=_text(element, 'name'),
-                corners=tuple(float(_text(element, f'bndbox/{corner}')) for corner in CORNERS),
-                is_difficult=element.findtext('difficult', '0').strip() == '1',
-            )
-        except ValueError as error:
-            raise ValueError(f'{file}: {error}') from error
-
-
-def _text(element: ET.Element, path: str) -> str:
-    text = element.findtext(path, '').strip()
-    if not text:
-        raise ValueError(f'an object has no <{path}>.')
-    return text
-
-
-def _read_size(root: ET.Element, image: Path) -> tuple[int, int]:
-    """Read width and height; some tools leave them out, or write 0."""
-    texts = [root.findtext(f'size/{side}', '').strip() for side in ('width', 'height')]
-    if all(text.isdecimal() and int(text) > 0 for text in texts):
-        return int(texts[0]), int(texts[1])
-    pixels = mmcv.imread(image)
-    if pixels is None:
-        raise ValueError(f'{image} cannot be read as an image, and its annotation has no size.')
-    height, width = pixels.shape[:2]
-    return width, height
-
-
-def summarise(content: Content, dropped: Sequence[str]) -> str:
-    """Say what was converted.
-
-    Args:
-        content: The annotation file.
-        dropped: The boxes that were dropped, in words.
-
-    Returns:
-        Lines of text.
-    """
-    annotations = content['annotations']
-    difficult = sum(annotation['iscrowd'] for annotation in annotations)
-    outside = sum(min(annotation['bbox'][:2]) < 0 for annotation in annotations)
-    counts = Counter(annotation['category_id'] for annotation in annotations)
-    lines = [f'images: {len(content["images"])}, boxes: {len(annotations)}, difficult: {difficult}']
-    lines += [f'{counts[each["id"]]:8} {each["name"]}' for each in content['categories']]
-    if dropped:
-        lines.append(f'dropped for having no width or no height: {len(dropped)}, the first:')
-        lines += [f'    {each}' for each in dropped[:NUM_EXAMPLES]]
-    if outside:
-        lines.append(
-            f'boxes that begin outside the image: {outside}. Do the annotations count from 0? '
-            'Then convert them with --zero-based.'
-        )
-    return '\n'.join(lines)
+from mmdet_detnet.analysis.dataset import voc_to_coco
 
 
 def main() -> None:
@@ -226,15 +24,16 @@ def main() -> None:
     parser.add_argument('--split', help='a list in ImageSets/Main; default: all annotations')
     parser.add_argument('--classes', nargs='+', help='default: all that occur, sorted')
     parser.add_argument('--zero-based', action='store_true', help='corners are positions from 0')
-    args = parser.parse_args()
+    options = vars(parser.parse_args())
+    out = options.pop('out')
     try:
-        content, dropped = convert(args.folder, args.split, args.classes, args.zero_based)
+        content, dropped = voc_to_coco.convert_voc(**options)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f'voc_to_coco: {error}\n')
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(content))
-    print(summarise(content, dropped))
-    print(f'written to {args.out}')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(content))
+    print(voc_to_coco.summarise(content, dropped))
+    print(f'written to {out}')
 
 
 if __name__ == '__main__':

@@ -3,203 +3,26 @@
     python tools/demo/shapes_dataset.py data/shapes
 
 writes ``annotations/{train,val}.json`` and ``{train,val}/*.png``. The same arguments give
-the same pixels and the same annotation bytes. One rasteriser, that of pycocotools, makes both
-the pixels and the masks, so that boxes, areas and polygons are exact.
+the same pixels and the same annotation bytes.
 """
 
 import argparse
-import json
-import math
-import tempfile
-from pathlib import Path
-from typing import Any
 
-import cv2
-import numpy as np
-from pycocotools import mask as coco_mask
-
-CLASSES = ('circle', 'square', 'triangle')
-IMAGE_SIZE = 160  # pixels, height and width
-MIN_SIZE, MAX_SIZE = 12, 72  # pixels, of either side of a box
-MAX_OBJECTS = 6
-MAX_BOX_OVERLAP = 0.1  # of the smaller box; the shapes themselves never cover each other
-MIN_CONTRAST = 100  # Euclidean distance of a shape's mean colour from the background's
-PLACEMENT_TRIALS = 20
-NUM_CORNERS = {'circle': 32, 'square': 4, 'triangle': 3}
-
-
-def generate_shapes(
-    root: str | Path, num_train: int = 400, num_val: int = 100, seed: int = 0
-) -> Path:
-    """Write the data set, or find that the very same one is already there.
-
-    The folder appears only when it is complete. Image ``i`` of a split depends on ``seed``
-    and ``i`` alone: a larger set begins with the images of a smaller one.
-
-    Args:
-        root: Folder of the data set; it must not exist, be empty, or hold this data set.
-        num_train: Number of training images.
-        num_val: Number of validation images.
-        seed: Seed of all random choices, not negative.
-
-    Returns:
-        ``root`` as a path.
-
-    Raises:
-        ValueError: If a number of images or the seed is out of range.
-        FileExistsError: If ``root`` holds anything but this data set.
-    """
-    root = Path(root)
-    if min(num_train, num_val) < 1 or seed < 0:
-        raise ValueError(
-            'num_train and num_val must be at least 1 and seed at least 0, but got '
-            f'num_train={num_train}, num_val={num_val}, seed={seed}.'
-        )
-    sizes = {'train': num_train, 'val': num_val}
-    if root.exists() and (root.is_file() or any(root.iterdir())):
-        _check_same(root, sizes, seed)
-        return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root.parent, prefix=f'.{root.name}-') as temporary:
-        unfinished = Path(temporary) / 'shapes'
-        for split_index, (split, num_images) in enumerate(sizes.items()):
-            _write_split(unfinished, split, num_images, (seed, split_index))
-        unfinished.rename(root)
-    return root
-
-
-def draw_image(
-    generator: np.random.Generator,
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Draw one image.
-
-    Args:
-        generator: Source of all random choices.
-
-    Returns:
-        The image, ``(IMAGE_SIZE, IMAGE_SIZE, 3)`` uint8, and for each of its one to
-        ``MAX_OBJECTS`` shapes a dict of the COCO keys ``category_id`` (from 1), ``bbox``
-        (x, y, width, height in pixels), ``area``, ``segmentation`` (one polygon) and
-        ``iscrowd``.
-    """
-    background = generator.uniform(40, 216, 3)
-    image = background + _smooth_noise(generator)
-    occupied = np.zeros((IMAGE_SIZE, IMAGE_SIZE), bool)
-    shapes: list[dict[str, Any]] = []
-    wanted = int(generator.integers(1, MAX_OBJECTS + 1))
-    for _ in range(wanted * PLACEMENT_TRIALS):
-        if len(shapes) == wanted:
-            break
-        shape, mask = _propose_shape(generator)
-        if (mask & occupied).any() or not _fits(shape['bbox'], [s['bbox'] for s in shapes]):
-            continue
-        image[mask] = _contrasting_colour(generator, background)
-        occupied |= mask
-        shapes.append(shape)
-    image += generator.normal(0, 12, image.shape)
-    return image.clip(0, 255).astype(np.uint8), shapes
-
-
-def _smooth_noise(generator: np.random.Generator) -> np.ndarray:
-    coarse = generator.normal(0, 10, (10, 10, 3))
-    return cv2.resize(coarse, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_CUBIC)
-
-
-def _contrasting_colour(generator: np.random.Generator, background: np.ndarray) -> np.ndarray:
-    while True:
-        colour = generator.uniform(0, 255, 3)
-        if np.linalg.norm(colour - background) >= MIN_CONTRAST:
-            return colour
-
-
-def _propose_shape(generator: np.random.Generator) -> tuple[dict[str, Any], np.ndarray]:
-    """Draw class, size, rotation and place; the annotation is measured on the mask."""
-    label = int(generator.integers(len(CLASSES)))
-    corners = NUM_CORNERS[CLASSES[label]]
-    angles = 2 * math.pi * np.arange(corners) / corners + generator.uniform(0, 2 * math.pi)
-    polygon = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    polygon -= polygon.min(axis=0)
-    polygon *= generator.uniform(MIN_SIZE, MAX_SIZE) / polygon.max()
-    polygon += generator.uniform(0, IMAGE_SIZE - polygon.max(axis=0))
-    points = polygon.round(2).ravel().tolist()
-    encoded = coco_mask.frPyObjects([points], IMAGE_SIZE, IMAGE_SIZE)[0]
-    shape = dict(
-        category_id=label + 1,
-        bbox=coco_mask.toBbox(encoded).tolist(),
-        area=int(coco_mask.area(encoded)),
-        segmentation=[points],
-        iscrowd=0,
-    )
-    return shape, coco_mask.decode(encoded).astype(bool)
-
-
-def _fits(box: list[float], others: list[list[float]]) -> bool:
-    """Tell whether a box has a permitted size and hardly overlaps the others."""
-    if not MIN_SIZE <= min(box[2:]) <= max(box[2:]) <= MAX_SIZE:
-        return False
-    if not others:
-        return True
-    # With `iscrowd`, pycocotools divides by the area of the first box alone.
-    of_this = coco_mask.iou(np.array([box]), np.array(others), [1] * len(others))
-    of_other = coco_mask.iou(np.array(others), np.array([box]), [1])
-    return max(of_this.max(), of_other.max()) <= MAX_BOX_OVERLAP
-
-
-def _write_split(root: Path, split: str, num_images: int, seed: tuple[int, int]) -> None:
-    images, annotations = [], []
-    (root / split).mkdir(parents=True)
-    for index in range(num_images):
-        image, shapes = draw_image(np.random.default_rng([*seed, index]))
-        name = f'{index:06d}.png'
-        if not cv2.imwrite(str(root / split / name), image):
-            raise OSError(f'Cannot write {root / split / name}.')
-        images.append(dict(id=index, file_name=name, height=IMAGE_SIZE, width=IMAGE_SIZE))
-        for shape in shapes:
-            annotations.append(dict(id=len(annotations) + 1, image_id=index, **shape))
-    data = dict(
-        info=_info(num_images, seed[0]),
-        images=images,
-        annotations=annotations,
-        categories=[dict(id=i, name=name) for i, name in enumerate(CLASSES, start=1)],
-    )
-    (root / 'annotations').mkdir(exist_ok=True)
-    (root / 'annotations' / f'{split}.json').write_text(json.dumps(data))
-
-
-def _info(num_images: int, seed: int) -> dict[str, Any]:
-    return dict(description='drawn shapes', version='1', num_images=num_images, seed=seed)
-
-
-def _check_same(root: Path, sizes: dict[str, int], seed: int) -> None:
-    for split, num_images in sizes.items():
-        found = _read_info(root / 'annotations' / f'{split}.json')
-        num_found = len(list((root / split).glob('*.png')))
-        wanted = _info(num_images, seed)
-        if found != wanted or num_found != num_images:
-            raise FileExistsError(
-                f'{root} is not empty and is not the data set asked for: its {split} split is '
-                f'{found or "missing"}, with {num_found} images; wanted {wanted}. '
-                'Delete the folder or choose another.'
-            )
-
-
-def _read_info(file: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(file.read_text())['info']
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+from mmdet_detnet.analysis.dataset import generate_shapes
 
 
 def main() -> None:
     """Write the data set that the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('root', help='folder of the data set, such as data/shapes')
     parser.add_argument('--num-train', type=int, default=400, help='number of training images')
     parser.add_argument('--num-val', type=int, default=100, help='number of validation images')
     parser.add_argument('--seed', type=int, default=0, help='seed of all random choices')
     args = parser.parse_args()
     try:
-        root = generate_shapes(args.root, args.num_train, args.num_val, args.seed)
+        root = generate_shapes(**vars(args))
     except (FileExistsError, ValueError) as error:
         parser.exit(1, f'{error}\n')
     print(f'{root}: {args.num_train} training and {args.num_val} validation images')

@@ -1,0 +1,296 @@
+"""Check a run of tools/benchmark.py against the targets of this package's modules.
+
+    python dev/check_targets.py work_dirs/benchmark/REPORT.json [--repeat-of EARLIER.json]
+
+Prints a table of targets met, missed and not measured; with ``--repeat-of`` also whether the ratios
+of two runs agree.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tabulate import tabulate
+
+from mmdet_detnet.analysis.benchmark.report import format_ratio
+from mmdet_detnet.analysis.benchmark.roofline import flop_rates
+from mmdet_detnet.analysis.benchmark.rows import Row
+from mmdet_detnet.analysis.benchmark.timing import Ratio, ratio
+from mmdet_detnet.analysis.benchmark.workload import PLAIN, Settings
+
+DETNET, CONFIDENCE = 'faster-rcnn_detnet59_fpn_1x_coco', 'retinanet-conf_r50_fpn_1x_coco'
+IPGNET, DOUBLE_HEAD = 'faster-rcnn_ipgnet50_fpn_8xb4-1x_coco', 'double-head_r50_fpn_1x_coco'
+R50, R101 = 'faster-rcnn_r50_fpn_1x_coco', 'faster-rcnn_r101_fpn_1x_coco'
+RETINANET, MMDET_DOUBLE_HEAD = 'retinanet_r50_fpn_1x_coco', 'dh-faster-rcnn_r50_fpn_1x_coco'
+QUANTITIES = {
+    'flop_rate': 'operations per second',
+    'predict_seconds': 'inference time',
+    'train_seconds': 'time of a training step',
+    'predict_mib': 'inference memory',
+    'train_mib': 'training memory',
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on the ratio of two rows of one comparison.
+
+    Attributes:
+        comparison: Its name.
+        config: File name of our config, without ``.py``.
+        against: The same of the one that it is divided by.
+        quantity: One of :data:`QUANTITIES`.
+        bound: Of the median ratio.
+        at_least: Whether the bound is a lower one.
+    """
+
+    comparison: str
+    config: str
+    against: str
+    quantity: str
+    bound: float
+    at_least: bool = False
+
+
+TARGETS = (
+    Target('backbone', DETNET, R50, 'flop_rate', 0.9, at_least=True),
+    Target('detnet', DETNET, R101, 'predict_seconds', 0.9),
+    Target('retinanet-conf', CONFIDENCE, RETINANET, 'predict_seconds', 1.03),
+    Target('retinanet-conf', CONFIDENCE, RETINANET, 'train_seconds', 1.02),
+    Target('retinanet-conf', CONFIDENCE, RETINANET, 'predict_mib', 1.03),
+    Target('retinanet-conf', CONFIDENCE, RETINANET, 'train_mib', 1.03),
+    Target('ipgnet', IPGNET, R50, 'predict_seconds', 1.15),
+    Target('ipgnet', IPGNET, R50, 'train_seconds', 1.15),
+    # Four times faster.
+    Target('double-head-roi-100', DOUBLE_HEAD, MMDET_DOUBLE_HEAD, 'predict_seconds', 0.25),
+    Target('double-head-roi-1000', DOUBLE_HEAD, MMDET_DOUBLE_HEAD, 'predict_seconds', 1.0),
+    Target('double-head', DOUBLE_HEAD, R50, 'predict_seconds', 1.15),
+)
+# Accelerated against plain, on a CPU: by precision. A GPU's is for any half precision.
+CPU_SPEED_UP = {'fp32': 1.8, 'bf16': 3.0}
+GPU_SPEED_UP = 2.0
+TRAINING_SPEED_UP = 1.15
+AGREEMENT = 0.03
+# Process memory is counted once a run and has no rounds; only ratios of times are held to agree.
+TIMED = ('predict_seconds', 'train_seconds')
+
+
+@dataclass
+class Judgement:
+    """What became of a target.
+
+    Attributes:
+        sentence: The target in words.
+        state: ``'met'``, ``'missed'`` or ``'not measured'``.
+        bound: Of the ratio.
+        ratio: As measured.
+    """
+
+    sentence: str
+    state: str
+    bound: float
+    ratio: Ratio | None = None
+
+
+def judge(name: str, rows: Sequence[Row], targets: Sequence[Target] = TARGETS) -> list[Judgement]:
+    """Compare a comparison's rows with its targets.
+
+    Args:
+        name: Of the comparison.
+        rows: Its rows.
+        targets: All there are; those of other comparisons are passed over.
+
+    Returns:
+        A judgement of each of its targets, for every setting in which both rows ran.
+    """
+    return [
+        judgement
+        for target in targets
+        if target.comparison == name
+        for judgement in _judge(target, rows)
+    ]
+
+
+def _judge(target: Target, rows: Sequence[Row]) -> list[Judgement]:
+    sentence = (
+        f'{target.comparison}: {QUANTITIES[target.quantity]} of {target.config} at '
+        f'{"least" if target.at_least else "most"} {target.bound} of {target.against}'
+    )
+    judgements = []
+    for ours, stock in _pairs(target, rows):
+        settings = ours.entry.settings
+        words = sentence if settings == PLAIN else f'{sentence}, both {settings.name}'
+        judgements.append(_verdict(words, target, _ratio(target.quantity, ours, stock)))
+    return judgements or [Judgement(sentence, 'not measured', target.bound)]
+
+
+def _pairs(target: Target, rows: Sequence[Row]) -> list[tuple[Row, Row]]:
+    return [
+        (ours, stock)
+        for ours in rows
+        for stock in rows
+        if ours.entry.stem == target.config
+        and stock.entry.stem == target.against
+        and ours.entry.settings == stock.entry.settings
+    ]
+
+
+def _ratio(quantity: str, ours: Row, stock: Row) -> Ratio | None:
+    if quantity == 'flop_rate':
+        first, second = flop_rates(ours), flop_rates(stock)
+    else:
+        first, second = getattr(ours, quantity), getattr(stock, quantity)
+    if not first or not second:
+        return None
+    if isinstance(first, list):
+        return ratio(first, second)
+    return ratio([first], [second])
+
+
+def _verdict(sentence: str, target: Target, measured: Ratio | None) -> Judgement:
+    if measured is None:
+        return Judgement(sentence, 'not measured', target.bound)
+    low, high = (target.bound, float('inf')) if target.at_least else (0, target.bound)
+    state = 'met' if low <= measured.median <= high else 'missed'
+    return Judgement(sentence, state, target.bound, measured)
+
+
+def judge_acceleration(rows: Sequence[Row], device: str) -> list[Judgement]:
+    """Compare accelerated detectors with the same ones run plain, where a run has both.
+
+    Args:
+        rows: Of one comparison.
+        device: ``'cpu'`` or ``'cuda'``.
+
+    Returns:
+        A judgement for inference, and one for training, of each accelerated detector.
+    """
+    pairs = [
+        (fast, plain)
+        for fast in rows
+        for plain in rows
+        if fast.entry.kind == 'detector'
+        and fast.entry.settings != PLAIN
+        and plain.entry == replace(fast.entry, settings=PLAIN)
+    ]
+    return [
+        _judge_speed_up(quantity, factor, fast, plain)
+        for fast, plain in pairs
+        for quantity, factor in _speed_ups(fast.entry.settings, device).items()
+    ]
+
+
+def _speed_ups(settings: Settings, device: str) -> dict[str, float]:
+    """List the wanted speed-ups by quantity."""
+    wanted = {}
+    if device == 'cpu' and settings.precision in CPU_SPEED_UP:
+        wanted['predict_seconds'] = CPU_SPEED_UP[settings.precision]
+    if device == 'cuda' and settings.precision != 'fp32':
+        wanted['predict_seconds'] = GPU_SPEED_UP
+    if settings.channels_last:
+        wanted['train_seconds'] = TRAINING_SPEED_UP
+    return wanted
+
+
+def _judge_speed_up(quantity: str, factor: float, fast: Row, plain: Row) -> Judgement:
+    bound = round(1 / factor, 3)
+    target = Target('', fast.entry.stem, plain.entry.stem, quantity, bound)
+    sentence = f'{QUANTITIES[quantity]} of {fast.title} at most {bound} of it plain ({factor}x)'
+    return _verdict(sentence, target, _ratio(quantity, fast, plain))
+
+
+def format_judgements(judgements: Sequence[Judgement]) -> str:
+    """Lay targets out as text.
+
+    Args:
+        judgements: Of all comparisons of a run.
+
+    Returns:
+        A table in Markdown.
+    """
+    lines = [
+        {
+            'target': judgement.sentence,
+            'measured': format_ratio(judgement.ratio) if judgement.ratio else '-',
+            'state': judgement.state,
+        }
+        for judgement in judgements
+    ]
+    return tabulate(lines, headers='keys', tablefmt='github', disable_numparse=True)
+
+
+def read_report(path: Path) -> dict:
+    """Read what an earlier run has written.
+
+    Args:
+        path: A JSON file of the benchmark.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ValueError: If it is no such file.
+    """
+    try:
+        report = json.loads(path.read_text())
+        report['results']
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{path} is no report of this benchmark: {error!r}.') from error
+    return report
+
+
+def judge_repeat(results: Mapping, earlier: Mapping) -> list[Judgement]:
+    """Compare the ratios of two runs.
+
+    Args:
+        results: ``'results'`` of this run's report: rows as dictionaries by comparison.
+        earlier: The same of the earlier run.
+
+    Returns:
+        A judgement for every ratio of times that both runs have, but the reference's own.
+    """
+    judgements = []
+    for name, rows in results.items():
+        before = {row['title']: row['ratios'] for row in earlier.get(name, [])}
+        for row in rows[:-1]:
+            for key in TIMED:
+                if key in row['ratios'] and key in before.get(row['title'], {}):
+                    now, then = row['ratios'][key]['median'], before[row['title']][key]['median']
+                    what = f'{name}: {QUANTITIES[key]} of {row["title"]}'
+                    judgements.append(_agreement(what, now, then))
+    return judgements
+
+
+def _agreement(what: str, now: float, then: float) -> Judgement:
+    change = now / then
+    state = 'met' if abs(change - 1) <= AGREEMENT else 'missed'
+    sentence = f'{what}: ratios of two runs agree within {AGREEMENT:.0%} ({then:.3f}, {now:.3f})'
+    return Judgement(sentence, state, AGREEMENT, Ratio(change, change, change))
+
+
+def main() -> None:
+    """Judge the report of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('report', type=Path, help='JSON file of a run')
+    parser.add_argument('--repeat-of', type=Path, help='JSON file of a run that shall agree')
+    args = parser.parse_args()
+    try:
+        report = read_report(args.report)
+        earlier = read_report(args.repeat_of)['results'] if args.repeat_of else {}
+    except ValueError as error:
+        parser.exit(1, f'{error}\n')
+    judgements = []
+    device = 'cpu' if 'cpu' in args.report.name else 'cuda'
+    for name, rows in report['results'].items():
+        rows = [Row.from_dict(row) for row in rows]
+        judgements += [*judge(name, rows), *judge_acceleration(rows, device)]
+    judgements += judge_repeat(report['results'], earlier)
+    print(format_judgements(judgements))
+    if any(judgement.state == 'missed' for judgement in judgements):
+        parser.exit(1)
+
+
+if __name__ == '__main__':
+    main()

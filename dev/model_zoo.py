@@ -1,0 +1,135 @@
+"""Write the README's table of all models from the metafiles that model-index.yml lists.
+
+    python dev/model_zoo.py
+
+A metric of a metafile is named after its task, with who published it in brackets:
+``box AP (paper, Table 1): 39.5``. Without brackets it is our own.
+"""
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmdet_detnet.analysis.benchmark.published import METRIC
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN = '<!-- The model zoo: `make zoo` writes it from the metafiles. -->'
+END = '<!-- End of the model zoo. -->'
+HEADINGS = ('config', 'data', 'epochs', 'paper, authors', 'MMDetection', 'ours', 'weights')
+# Whose results a column has, by the first word in the brackets of a metric.
+COLUMN_OF_SOURCE = {'paper': 0, "authors'": 0, 'MMDetection': 1, '': 2}
+
+
+def make_table(root: Path = ROOT) -> str:
+    """Make the table of all models.
+
+    Args:
+        root: Folder that holds model-index.yml.
+
+    Returns:
+        Lines of Markdown, folded in until the reader opens them.
+
+    Raises:
+        ValueError: If a metafile names a metric in another way than described above.
+    """
+    rows, num_models = [], 0
+    for metafile in read_metafiles(root):
+        for collection in metafile['Collections']:
+            models = [m for m in metafile['Models'] if m['In Collection'] == collection['Name']]
+            title = f'**[{collection["Name"]}]({collection["README"]})**'
+            rows += [_line([title, *[''] * (len(HEADINGS) - 1)]), *map(_row, models)]
+            num_models += len(models)
+    return '\n'.join(
+        [
+            f'<details><summary>{num_models} configs</summary>',
+            '',
+            _line(HEADINGS),
+            _line(['---'] * len(HEADINGS)),
+            *rows,
+            '',
+            '</details>',
+        ]
+    )
+
+
+def read_metafiles(root: Path) -> Iterator[dict[str, Any]]:
+    """Read the metafiles that model-index.yml lists.
+
+    Args:
+        root: Folder that holds model-index.yml.
+
+    Yields:
+        Their contents, in the order of the list.
+    """
+    for name in yaml.safe_load((root / 'model-index.yml').read_text())['Import']:
+        yield yaml.safe_load((root / name).read_text())
+
+
+def insert_table(readme: str, table: str) -> str:
+    """Put the table between its two comments.
+
+    Args:
+        readme: Text that has each of the comments ``BEGIN`` and ``END`` once.
+        table: The table.
+
+    Returns:
+        The text with this table in the place of the one it had.
+
+    Raises:
+        ValueError: If the comments are not there.
+    """
+    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.find(BEGIN) > readme.find(END):
+        raise ValueError(f'the README must have the lines {BEGIN!r} and {END!r}, once, in order.')
+    before, rest = readme.split(BEGIN)
+    after = rest.split(END)[1]
+    return f'{before}{BEGIN}\n\n{table}\n\n{END}{after}'
+
+
+def _row(model: dict[str, Any]) -> str:
+    metadata = model.get('Metadata', {})
+    weights = f'[model]({model["Weights"]})' if 'Weights' in model else 'not published'
+    config = f'[`{model["Name"]}`]({model["Config"]})'
+    cells = [config, metadata.get('Training Data', ''), str(metadata.get('Epochs', ''))]
+    return _line([*cells, *_results(model), weights])
+
+
+def _results(model: dict[str, Any]) -> list[str]:
+    """Sort the metrics of a model into the columns of those who published them."""
+    columns: list[list[str]] = [[] for _ in set(COLUMN_OF_SOURCE.values())]
+    for result in model.get('Results', []):
+        for metric, value in result['Metrics'].items():
+            match = METRIC.fullmatch(metric)
+            source = (match['source'] or '') if match else None
+            publisher = None if source is None else re.split(r'[ ,]', source)[0]
+            if publisher not in COLUMN_OF_SOURCE:
+                raise ValueError(
+                    f'{model["Name"]}: metric {metric!r} must be named as in "box AP (paper, Table '
+                    f'1)", with one of {[key for key in COLUMN_OF_SOURCE if key]} first in the '
+                    'brackets, or without brackets if the result is our own.'
+                )
+            note = f' ({source})' if source else ''
+            columns[COLUMN_OF_SOURCE[publisher]].append(f'{match["name"]} {value}{note}')
+    return ['; '.join(column) for column in columns]
+
+
+def _line(cells: tuple[str, ...] | list[str]) -> str:
+    return f'| {" | ".join(cells)} |'
+
+
+def main() -> None:
+    """Write the table into the README."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--readme', type=Path, default=ROOT / 'README.md', help='file to change')
+    args = parser.parse_args()
+    try:
+        args.readme.write_text(insert_table(args.readme.read_text(), make_table()))
+    except (FileNotFoundError, ValueError) as error:
+        parser.exit(1, f'{error}\n')
+
+
+if __name__ == '__main__':
+    main()

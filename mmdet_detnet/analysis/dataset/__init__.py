@@ -1,0 +1,17 @@
+"""Checking a data set before training on it, converting one to COCO format, drawing one."""
+
+from .check import check_dataset
+from .findings import Finding
+from .picture import draw_distributions
+from .report import Report
+from .shapes import generate_shapes
+from .voc_to_coco import convert_voc
+
+__all__ = [
+    'Finding',
+    'Report',
+    'check_dataset',
+    'convert_voc',
+    'draw_distributions',
+    'generate_shapes',
+]

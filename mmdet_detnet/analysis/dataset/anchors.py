@@ -1,0 +1,154 @@
+"""Compare the sizes of the boxes with those of the anchors, and suggest better anchors."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mmdet.registry import TASK_UTILS
+from mmengine.config import ConfigDict
+
+from .findings import Finding, find
+from .retained import Retained
+
+# Values to choose a scale from; 8 is Faster R-CNN's.
+SCALES = (0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+# Less than this share of the boxes inside the range of the anchors gives a suggestion.
+ENOUGH = 0.5
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Range of a detector's anchors, and the option that moves it.
+
+    Attributes:
+        smallest: Side of the smallest anchor as a square, in pixels of the resized image.
+        largest: The same of the largest.
+        head: Which head of the model has the anchors.
+        option: Option of the anchor generator that all sizes are proportional to, or empty.
+        values: The option's values.
+    """
+
+    smallest: float
+    largest: float
+    head: str
+    option: str
+    values: tuple[float, ...]
+
+
+# Faster R-CNN with FPN: base sizes 4 to 64, and one scale.
+STANDARD_ANCHORS = Anchors(smallest=32, largest=512, head='rpn_head', option='scales', values=(8,))
+
+
+def read_anchors(model: ConfigDict) -> Anchors | None:
+    """Find the anchors of a detector.
+
+    Args:
+        model: A model's config.
+
+    Returns:
+        Their sizes, None if neither ``rpn_head`` nor ``bbox_head`` has anchors.
+    """
+    for head in ('rpn_head', 'bbox_head'):
+        generator = (model.get(head) or {}).get('anchor_generator')
+        if generator is None:
+            continue
+        base_anchors = getattr(TASK_UTILS.build(generator), 'base_anchors', None)
+        # Detectors without anchors may have points in the same place.
+        if base_anchors is None:
+            continue
+        corners = torch.cat(base_anchors)
+        sides = (corners[:, 2:] - corners[:, :2]).prod(dim=1).sqrt()
+        option = next((key for key in ('scales', 'octave_base_scale') if generator.get(key)), '')
+        value = generator.get(option, STANDARD_ANCHORS.values)
+        # Rounded to hide the errors of 32-bit square roots.
+        return Anchors(
+            smallest=round(sides.min().item(), 2),
+            largest=round(sides.max().item(), 2),
+            head=head,
+            option=option,
+            values=tuple(value) if isinstance(value, Sequence) else (value,),
+        )
+    return None
+
+
+def share_inside(sizes: np.ndarray, anchors: Anchors, factor: float = 1) -> float:
+    """Count the boxes whose size is that of an anchor, or between two anchors.
+
+    Args:
+        sizes: Square roots of the boxes' areas, in pixels of the resized image.
+        anchors: Range of the anchors.
+        factor: What the range is multiplied by.
+
+    Returns:
+        Their share of all boxes; 1 if there is none.
+    """
+    if not len(sizes):
+        return 1.0
+    return float(_is_inside(sizes, anchors, factor).mean())
+
+
+def _is_inside(sizes: np.ndarray, anchors: Anchors, factor: float = 1) -> np.ndarray:
+    return (anchors.smallest * factor <= sizes) & (sizes <= anchors.largest * factor)
+
+
+def suggest_anchors(sizes: np.ndarray, anchors: Anchors) -> str:
+    """Say which scale of the anchors holds most boxes.
+
+    Args:
+        sizes: Square roots of the boxes' areas, in pixels of the resized image.
+        anchors: Range of the present anchors.
+
+    Returns:
+        Sentences with a line for the config; empty if the present anchors do.
+    """
+    if share_inside(sizes, anchors) >= ENOUGH:
+        return ''
+    present = anchors.values[0]
+
+    def quality(scale: float) -> tuple[float, float]:
+        """Prefer the scale with most boxes inside, of equal ones the nearest to the present."""
+        return share_inside(sizes, anchors, scale / present), -abs(math.log(scale / present))
+
+    scale = max(SCALES, key=quality)
+    factor = scale / present
+    share = quality(scale)[0]
+    if share <= share_inside(sizes, anchors):
+        return 'No other scale of the anchors holds more boxes: change the image scale instead.'
+    text = (
+        f'Anchors from {anchors.smallest * factor:g} to {anchors.largest * factor:g} pixels would '
+        f'hold {share:.0%} of the boxes'
+    )
+    if not anchors.option:
+        return f'{text}: multiply their sizes by {factor:g}.'
+    values = ', '.join(f'{value * factor:g}' for value in anchors.values)
+    value = f'[{values}]' if anchors.option == 'scales' else values
+    line = f'model = dict({anchors.head}=dict(anchor_generator=dict({anchors.option}={value})))'
+    return f'{text}: {line}.'
+
+
+def check_sizes(retained: Retained, sizes: np.ndarray, anchors: Anchors) -> list[Finding]:
+    """Warn if most boxes are smaller or larger than all anchors.
+
+    Args:
+        retained: What CocoDataset retains.
+        sizes: Square roots of the areas of its boxes, in pixels of the resized image.
+        anchors: Range of the anchors.
+
+    Returns:
+        What is found.
+    """
+    suggestion = suggest_anchors(sizes, anchors)
+    outside = [
+        f'{annotation["id"]} ({size:.0f} pixels)'
+        for (annotation, _), size in zip(retained.boxes, sizes, strict=True)
+        if not _is_inside(size, anchors)
+    ]
+    return find(
+        'anchor-sizes',
+        f'boxes smaller than {anchors.smallest:g} or larger than {anchors.largest:g} pixels, the '
+        f'range of the anchors. {suggestion}',
+        outside if suggestion else [],
+        is_problem=False,
+    )

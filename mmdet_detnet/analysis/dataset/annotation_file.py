@@ -1,0 +1,157 @@
+"""Read a COCO annotation file, and check that its records have the fields that mmdet reads."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .findings import Finding, find
+
+Record = dict[str, Any]
+LISTS = ('images', 'annotations', 'categories')
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """The three lists of a COCO annotation file.
+
+    Attributes:
+        images: Records with ``id``, ``file_name``, ``width`` and ``height``.
+        annotations: Records with ``id``, ``image_id``, ``category_id``, ``bbox`` (left, top,
+            width and height in pixels), ``area`` and ``iscrowd``.
+        categories: Records with ``id`` and ``name``.
+    """
+
+    images: list[Record]
+    annotations: list[Record]
+    categories: list[Record]
+
+
+def read_annotation_file(path: Path) -> AnnotationFile:
+    """Read the lists of a file; what is in their records is not looked at.
+
+    Args:
+        path: A JSON file.
+
+    Returns:
+        Its lists.
+
+    Raises:
+        ValueError: If the file is not JSON, or lacks one of the lists.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path} is not a valid JSON file: {error}.') from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f'{path} must hold an object with the lists {", ".join(LISTS)}, '
+            f'but it holds a {type(content).__name__}.'
+        )
+    for name in LISTS:
+        records = content.get(name)
+        if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
+            raise ValueError(f'{path} has no list of objects "{name}", which COCO format requires.')
+    return AnnotationFile(**{name: content[name] for name in LISTS})
+
+
+def is_id(value: object) -> bool:
+    """Tell whether a value can identify a record."""
+    return isinstance(value, str) or (is_number(value) and value == int(value))
+
+
+def is_text(value: object) -> bool:
+    """Tell whether a value is a text that is not empty."""
+    return isinstance(value, str) and value != ''
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value is a finite number."""
+    is_numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_numeric and math.isfinite(value)
+
+
+def is_length(value: object) -> bool:
+    """Tell whether a value can be the width or height of an image, in pixels."""
+    return is_number(value) and value >= 1
+
+
+def is_box(value: object) -> bool:
+    """Tell whether a value is four numbers."""
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
+
+
+def is_flag(value: object) -> bool:
+    """Tell whether a value is 0, 1, false or true."""
+    return isinstance(value, (int, float)) and value in (0, 1)
+
+
+FIELDS: dict[str, dict[str, Callable[[object], bool]]] = {
+    'images': {'id': is_id, 'file_name': is_text, 'width': is_length, 'height': is_length},
+    'annotations': {
+        'id': is_id,
+        'image_id': is_id,
+        'category_id': is_id,
+        'bbox': is_box,
+        'area': is_number,
+        'iscrowd': is_flag,
+    },
+    'categories': {'id': is_id, 'name': is_text},
+}
+CONSEQUENCES = {
+    'area': 'CocoDataset stops with a KeyError. Counted below as width times height.',
+    'iscrowd': "COCO's evaluation stops with a KeyError. Counted below as 0.",
+}
+OTHER_CONSEQUENCE = 'Training stops, or is wrong. Left out of all further checks.'
+
+
+def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Finding]]:
+    """Look for fields that are missing or hold something else than they should.
+
+    Args:
+        file: The lists as they are in the file.
+
+    Returns:
+        The records that the other checks can use, ``area`` and ``iscrowd`` filled in, and what is
+        found.
+    """
+    usable, found = {}, []
+    for name, fields in FIELDS.items():
+        records = getattr(file, name)
+        for field, is_valid in fields.items():
+            found += _check_field(name, records, field, is_valid)
+        usable[name] = [_fill_in(each) for each in records if _is_usable(each, fields)]
+    return AnnotationFile(**usable), found
+
+
+def _check_field(
+    name: str, records: list[Record], field: str, is_valid: Callable[[object], bool]
+) -> list[Finding]:
+    missing, bad = [], []
+    for index, record in enumerate(records):
+        culprit = record.get('file_name') or record.get('id', f'{name}[{index}]')
+        if field not in record:
+            missing.append(culprit)
+        elif not is_valid(record[field]):
+            bad.append(f'{culprit} ({record[field]!r})')
+    consequence = CONSEQUENCES.get(field, OTHER_CONSEQUENCE)
+    return [
+        *find(f'missing-{field}', f'{name} without "{field}". {consequence}', missing),
+        *find(f'bad-{field}', f'{name} with a wrong "{field}". {OTHER_CONSEQUENCE}', bad),
+    ]
+
+
+def _is_usable(record: Record, fields: dict[str, Callable[[object], bool]]) -> bool:
+    return all(
+        is_valid(record[field]) if field in record else field in CONSEQUENCES
+        for field, is_valid in fields.items()
+    )
+
+
+def _fill_in(record: Record) -> Record:
+    if 'bbox' not in record:
+        return record
+    _, _, width, height = record['bbox']
+    return {'area': width * height, 'iscrowd': 0, **record}

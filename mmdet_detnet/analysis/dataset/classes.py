@@ -1,0 +1,77 @@
+"""Check the names of the categories against the classes of the detector."""
+
+from collections import Counter
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from . import retained
+from .annotation_file import AnnotationFile
+from .findings import Finding, find
+
+
+def check_classes(
+    file: AnnotationFile, classes: Sequence[str], allow_subset: bool = False
+) -> list[Finding]:
+    """Compare names in both directions, and their order.
+
+    CocoDataset finds the categories by name, but numbers them in the order of the file. A class
+    that the file lacks, or another order, gives the labels other names than the config's.
+
+    Args:
+        file: Records that have all fields.
+        classes: Names of the classes, in the order of the config.
+        allow_subset: Whether categories with boxes may be left out of ``classes``.
+
+    Returns:
+        What is found.
+    """
+    names = [category['name'] for category in file.categories]
+    of_config = [name for name in classes if name in names]
+    of_file = list(dict.fromkeys(name for name in names if name in classes))
+    return [
+        *find(
+            'class-not-in-file',
+            'classes that are no category of the file. They get no boxes, and the labels of the '
+            'classes after them are shifted.',
+            [_with_similar_name(name, names) for name in classes if name not in names],
+        ),
+        *_check_left_out(file, classes, allow_subset),
+        *find(
+            'class-order',
+            'the config has the classes in another order than the file. Labels follow the file: '
+            'detections get the names of other classes.',
+            [f'config {of_config}, file {of_file}'] if of_config != of_file else [],
+        ),
+    ]
+
+
+def _check_left_out(
+    file: AnnotationFile, classes: Sequence[str], allow_subset: bool
+) -> list[Finding]:
+    num_boxes = Counter(annotation['category_id'] for annotation in file.annotations)
+    left_out = [category for category in file.categories if category['name'] not in classes]
+    return [
+        *find(
+            retained.NOT_TRAINED,
+            'categories that are no class of the config. CocoDataset drops their boxes.',
+            [
+                f'{each["name"]!r} ({num_boxes[each["id"]]} boxes)'
+                for each in left_out
+                if num_boxes[each['id']]
+            ],
+            is_problem=not allow_subset,
+        ),
+        *find(
+            'unused-category',
+            'categories without boxes that are no class of the config.',
+            [repr(each['name']) for each in left_out if not num_boxes[each['id']]],
+            is_problem=False,
+        ),
+    ]
+
+
+def _with_similar_name(name: str, names: Sequence[str]) -> str:
+    by_lower_case = {each.lower(): each for each in names}
+    similar = get_close_matches(name.lower(), by_lower_case, n=1)
+    hint = f' (the file has {by_lower_case[similar[0]]!r})' if similar else ''
+    return repr(name) + hint

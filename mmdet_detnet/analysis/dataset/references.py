@@ -1,0 +1,69 @@
+"""Check that ids are unique and that annotations point to images and categories of the file."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from .annotation_file import AnnotationFile, is_id
+from .findings import Finding, find
+
+
+def check_references(file: AnnotationFile, whole_file: AnnotationFile) -> list[Finding]:
+    """Look for ids that occur twice, and for annotations that point nowhere.
+
+    Args:
+        file: Records that have all fields.
+        whole_file: The same with the others; what points to one of them does not point nowhere.
+
+    Returns:
+        What is found.
+    """
+    found = _find_duplicates(file)
+    for kind, records in (('image', whole_file.images), ('category', whole_file.categories)):
+        known = {record['id'] for record in records if is_id(record.get('id'))}
+        lost = [each['id'] for each in file.annotations if each[f'{kind}_id'] not in known]
+        found += find(
+            f'unknown-{kind}',
+            f'annotations whose {kind}_id is not in the file. CocoDataset drops them.',
+            lost,
+        )
+    return found + find(
+        'annotation-id-0',
+        "an annotation has the id 0. COCO's evaluation counts its box as missed, always.",
+        [each['id'] for each in file.annotations if each['id'] == 0],
+        is_problem=False,
+    )
+
+
+def _find_duplicates(file: AnnotationFile) -> list[Finding]:
+    return [
+        *find(
+            'duplicate-image-id',
+            'ids of several images. Only the last of them is trained on, with the boxes of all.',
+            _duplicates(image['id'] for image in file.images),
+        ),
+        *find(
+            'duplicate-annotation-id',
+            'ids of several annotations. CocoDataset stops with an AssertionError.',
+            _duplicates(annotation['id'] for annotation in file.annotations),
+        ),
+        *find(
+            'duplicate-category-id',
+            'ids of several categories. Their boxes get one label.',
+            _duplicates(category['id'] for category in file.categories),
+        ),
+        *find(
+            'duplicate-category-name',
+            'names of several categories. CocoDataset makes more labels than there are classes.',
+            _duplicates(category['name'] for category in file.categories),
+        ),
+        *find(
+            'duplicate-file-name',
+            'image files that are listed several times.',
+            _duplicates(image['file_name'] for image in file.images),
+            is_problem=False,
+        ),
+    ]
+
+
+def _duplicates(values: Iterable[object]) -> list[object]:
+    return [value for value, count in Counter(values).items() if count > 1]

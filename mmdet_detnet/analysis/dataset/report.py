@@ -1,0 +1,115 @@
+"""Everything that is known of a data set after the checks, as text and for a JSON file."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from .anchors import Anchors, share_inside, suggest_anchors
+from .findings import Finding
+
+PERCENTILES = (5, 50, 95)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Result of the checks.
+
+    Attributes:
+        annotation_file: Path of the file.
+        findings: Problems and warnings.
+        num_images: How many images the file lists.
+        num_used_images: How many of them CocoDataset trains on.
+        rows: Numbers of boxes, one row for each class, by :func:`count_boxes`.
+        sizes: Square roots of the boxes' areas, in pixels.
+        scale: Which image those pixels are of, in words.
+        anchors: Range of the anchors; None if the detector has none.
+    """
+
+    annotation_file: str
+    findings: list[Finding]
+    num_images: int
+    num_used_images: int
+    rows: list[dict[str, str | int]]
+    sizes: np.ndarray
+    scale: str
+    anchors: Anchors | None
+
+    @property
+    def problems(self) -> list[Finding]:
+        """The findings that break or silently change training."""
+        return [finding for finding in self.findings if finding.is_problem]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        """The other findings."""
+        return [finding for finding in self.findings if not finding.is_problem]
+
+    @property
+    def num_retained(self) -> int:
+        """How many boxes CocoDataset trains on."""
+        return sum(row['retained'] for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Turn the report into what a JSON file can hold.
+
+        Returns:
+            ``problems``, ``warnings``, numbers of images and boxes, and ``anchors``.
+        """
+        return {
+            'annotation_file': self.annotation_file,
+            'problems': [asdict(finding) for finding in self.problems],
+            'warnings': [asdict(finding) for finding in self.warnings],
+            'images': self.num_images,
+            'used_images': self.num_used_images,
+            'retained_boxes': self.num_retained,
+            'classes': self.rows,
+            'size_percentiles': self._percentiles(),
+            'anchors': self._describe_anchors(),
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f'{self.annotation_file}: CocoDataset trains on {self.num_used_images} of '
+            f'{self.num_images} images, with {self.num_retained} boxes.',
+            '',
+            tabulate(self.rows, headers='keys', tablefmt='github'),
+            '',
+            *self._size_lines(),
+            *map(str, self.problems + self.warnings),
+            f'Problems: {len(self.problems)}, warnings: {len(self.warnings)}.',
+        ]
+        return '\n'.join(lines)
+
+    def _size_lines(self) -> list[str]:
+        if not len(self.sizes):
+            return []
+        low, middle, high = self._percentiles().values()
+        lines = [
+            f'Size of the boxes, sqrt(area) {self.scale}: median {middle:.0f} pixels, '
+            f'{PERCENTILES[0]} to {PERCENTILES[-1]} %: {low:.0f} to {high:.0f}.'
+        ]
+        if self.anchors is None:
+            return [*lines, 'The detector has no anchors.', '']
+        lines.append(
+            f'Anchors from {self.anchors.smallest:g} to {self.anchors.largest:g} pixels hold '
+            f'{share_inside(self.sizes, self.anchors):.0%} of them.'
+        )
+        return [*lines, '']
+
+    def _percentiles(self) -> dict[str, float]:
+        if not len(self.sizes):
+            return {}
+        values = np.percentile(self.sizes, PERCENTILES).round(1).tolist()
+        return dict(zip(map(str, PERCENTILES), values, strict=True))
+
+    def _describe_anchors(self) -> dict[str, Any] | None:
+        if self.anchors is None:
+            return None
+        return {
+            'smallest': self.anchors.smallest,
+            'largest': self.anchors.largest,
+            'share_inside': round(share_inside(self.sizes, self.anchors), 4),
+            'suggestion': suggest_anchors(self.sizes, self.anchors),
+        }

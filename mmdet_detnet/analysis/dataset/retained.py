@@ -1,0 +1,127 @@
+"""What mmdet's CocoDataset keeps of a file, and why it drops the rest."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from .annotation_file import AnnotationFile, Record
+from .findings import Finding, find
+
+IGNORED = 'ignored-annotation'
+NOT_TRAINED = 'category-not-in-classes'
+DEGENERATE = 'degenerate-box'
+NO_AREA = 'area-not-positive'
+OUTSIDE = 'box-outside-image'
+
+
+def drop_reason(annotation: Record, image: Record, category_ids: Collection) -> str:
+    """Say why CocoDataset drops an annotation (``CocoDataset.parse_data_info`` has the rules).
+
+    Args:
+        annotation: An annotation.
+        image: The image that it belongs to.
+        category_ids: Ids of the categories that are trained.
+
+    Returns:
+        The reason, empty if the annotation is retained.
+    """
+    left, top, width, height = annotation['bbox']
+    if annotation.get('ignore', False):
+        return IGNORED
+    if width < 1 or height < 1:
+        return DEGENERATE
+    if annotation['area'] <= 0:
+        return NO_AREA
+    if min(left + width, image['width']) <= max(left, 0):
+        return OUTSIDE
+    if min(top + height, image['height']) <= max(top, 0):
+        return OUTSIDE
+    return '' if annotation['category_id'] in category_ids else NOT_TRAINED
+
+
+@dataclass(frozen=True)
+class Retained:
+    """What CocoDataset trains on.
+
+    Attributes:
+        categories: The categories that get a label, in the order of the labels.
+        boxes: Each annotation with its image. Crowds are among them.
+        images: The images that it does not leave out.
+    """
+
+    categories: list[Record]
+    boxes: list[tuple[Record, Record]]
+    images: list[Record]
+
+
+def find_retained(
+    file: AnnotationFile, classes: Collection[str] | None, filter_cfg: dict[str, Any]
+) -> Retained:
+    """Pick what CocoDataset trains on.
+
+    Args:
+        file: Records that have all fields.
+        classes: Names of the classes; None means all categories.
+        filter_cfg: The data set's option: ``filter_empty_gt`` leaves images out that have no
+            annotation of these classes, ``min_size`` those with a shorter side, in pixels.
+
+    Returns:
+        Records of ``file``, in its order.
+    """
+    categories = [each for each in file.categories if classes is None or each['name'] in classes]
+    category_ids = {category['id'] for category in categories}
+    images = {image['id']: image for image in file.images}
+    pairs = [
+        (each, images[each['image_id']]) for each in file.annotations if each['image_id'] in images
+    ]
+    boxes = [pair for pair in pairs if not drop_reason(*pair, category_ids)]
+    # As in ``CocoDataset.filter_data``, annotations that are dropped count as well.
+    annotated = {
+        each['image_id'] for each in file.annotations if each['category_id'] in category_ids
+    }
+    empty_too = not filter_cfg.get('filter_empty_gt', False)
+    min_size = filter_cfg.get('min_size', 0)
+    used = [
+        image
+        for image in images.values()
+        if (empty_too or image['id'] in annotated)
+        and min(image['width'], image['height']) >= min_size
+    ]
+    return Retained(categories, boxes, used)
+
+
+def check_retained(file: AnnotationFile, retained: Retained) -> list[Finding]:
+    """Look for classes and images that are left without boxes.
+
+    Args:
+        file: Records that have all fields.
+        retained: What CocoDataset retains of them.
+
+    Returns:
+        What is found.
+    """
+    if not retained.boxes:
+        return find('no-boxes', 'CocoDataset keeps no box at all.', [f'{len(file.images)} images'])
+    classes_with_boxes = {annotation['category_id'] for annotation, _ in retained.boxes}
+    images_with_boxes = {image['id'] for _, image in retained.boxes}
+    used = {image['id'] for image in retained.images}
+    return [
+        *find(
+            'class-without-boxes',
+            'classes that no box is kept of.',
+            [each['name'] for each in retained.categories if each['id'] not in classes_with_boxes],
+            is_problem=False,
+        ),
+        *find(
+            'image-without-boxes',
+            'images that no box is kept of. They are trained on as background.',
+            [each['file_name'] for each in retained.images if each['id'] not in images_with_boxes],
+            is_problem=False,
+        ),
+        *find(
+            'image-left-out',
+            "images that the config's filter_cfg leaves out: without annotations, or too small.",
+            [each['file_name'] for each in file.images if each['id'] not in used],
+            is_problem=False,
+        ),
+    ]

@@ -1,0 +1,139 @@
+"""Detections in images, a folder of images or a glob, with any MMDetection model."""
+
+import glob
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mmcv
+from mmdet.apis import DetInferencer
+from mmdet.apis.det_inferencer import IMG_EXTENSIONS
+from mmengine.device import get_device
+from PIL import Image
+
+
+def detect_images(
+    config: str | Path,
+    checkpoint: str | Path,
+    images: Sequence[Path],
+    out_dir: str | Path,
+    score_thr: float = 0.3,
+    device: str | None = None,
+) -> list[Path]:
+    """Run a detector on images; write the pictures and ``predictions.json``.
+
+    Args:
+        config: Config file of the detector.
+        checkpoint: Checkpoint file of the detector.
+        images: Image files. The pictures keep their folders below the common one.
+        out_dir: Folder for the results; those of an earlier call are overwritten.
+        score_thr: Only detections with a higher score are drawn and written.
+        device: Where to run the detector; None takes a GPU if there is one.
+
+    Returns:
+        The images that are missing or damaged.
+
+    Raises:
+        FileNotFoundError: If the config or the checkpoint is missing.
+    """
+    for file in (config, checkpoint):
+        if not Path(file).is_file():
+            raise FileNotFoundError(f'No such file: {file}.')
+    inferencer = DetInferencer(
+        str(config), str(checkpoint), device or get_device(), show_progress=False
+    )
+    out_dir = Path(out_dir)
+    common_folder = os.path.commonpath([path.absolute().parent for path in images])
+    results, failed = [], []
+    for path in images:
+        problem = find_problem(path)
+        if problem:
+            print(f'{path}: {problem}', file=sys.stderr)
+            failed.append(path)
+            continue
+        picture = out_dir / 'vis' / path.absolute().relative_to(common_folder)
+        results.append(
+            {'path': str(path), 'detections': _detect(inferencer, path, picture, score_thr)}
+        )
+    out_dir.mkdir(parents=True, exist_ok=True)
+    content = {'score_thr': score_thr, 'failed': [str(path) for path in failed], 'images': results}
+    (out_dir / 'predictions.json').write_text(json.dumps(content, indent=1))
+    return failed
+
+
+def _detect(
+    inferencer: DetInferencer, path: Path, picture: Path, score_thr: float
+) -> list[dict[str, Any]]:
+    """Detect in one image, draw, and return what passes the score threshold.
+
+    The inferencer's own threshold is for drawing only, and it would draw images of one name in
+    two folders into the same file.
+    """
+    output = inferencer(str(path), return_vis=True, pred_score_thr=score_thr)
+    if picture.suffix.lower() not in IMG_EXTENSIONS:
+        picture = picture.with_name(f'{picture.name}.png')
+    mmcv.imwrite(output['visualization'][0][..., ::-1], str(picture))
+    prediction = output['predictions'][0]
+    classes = inferencer.model.dataset_meta['classes']
+    detections = []
+    for index, score in enumerate(prediction['scores']):
+        if score <= score_thr:
+            continue
+        detection = {
+            'label': classes[prediction['labels'][index]],
+            'score': score,
+            'bbox': prediction['bboxes'][index],
+        }
+        if 'masks' in prediction:
+            detection['mask'] = prediction['masks'][index]
+        detections.append(detection)
+    return detections
+
+
+def find_images(pattern: str) -> list[Path]:
+    """List the images that an argument of the command line means.
+
+    Args:
+        pattern: An image file, a folder (searched without its sub-folders), or a glob, in
+            which ``**`` means any depth.
+
+    Returns:
+        The files in sorted order. A plain file name is returned even if there is no such file.
+
+    Raises:
+        FileNotFoundError: If a folder or a glob holds no image.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        found = [file for file in path.iterdir() if file.suffix.lower() in IMG_EXTENSIONS]
+    elif glob.has_magic(pattern) and not path.exists():
+        found = [Path(name) for name in glob.glob(pattern, recursive=True)]
+        found = [file for file in found if file.is_file()]
+    else:
+        return [path]
+    if not found:
+        raise FileNotFoundError(f'No image found: {pattern}.')
+    return sorted(found)
+
+
+def find_problem(path: Path) -> str:
+    """Say what keeps an image from being read; mmdet itself would stop at the first one.
+
+    Args:
+        path: An image file.
+
+    Returns:
+        A sentence, or nothing if the image can be read to its end.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+        readable = mmcv.imread(path) is not None
+    except FileNotFoundError:
+        return 'no such file'
+    except (OSError, SyntaxError, ValueError) as error:
+        return f'cannot be read as an image ({error})'
+    return '' if readable else 'cannot be read as an image (OpenCV does not know its format)'

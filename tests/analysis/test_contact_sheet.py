@@ -1,0 +1,29 @@
+import cv2
+import pytest
+
+from mmdet_detnet.analysis.contact_sheet import make_contact_sheet
+
+
+def test_two_pairs_fill_one_row(tiny_detector, tmp_path):
+    out = make_contact_sheet(
+        *tiny_detector, tmp_path / 'sheets' / 'a.png', score_thr=0, device='cpu'
+    )
+    # The data set has two images, fewer than asked for: two pairs of 400-pixel tiles.
+    assert cv2.imread(str(out)).shape == (400, 1600, 3)
+
+
+def test_pairs_can_stand_below_each_other(tiny_detector, tmp_path):
+    out = make_contact_sheet(
+        *tiny_detector, tmp_path / 'a.png', num_images=2, pairs_per_row=1, device='cpu'
+    )
+    assert cv2.imread(str(out)).shape == (800, 800, 3)
+
+
+def test_missing_checkpoint_is_named(tiny_detector, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
+        make_contact_sheet(tiny_detector[0], 'absent.pth', tmp_path / 'a.png', device='cpu')
+
+
+def test_bad_number_of_images_is_named(tiny_detector, tmp_path):
+    with pytest.raises(ValueError, match='num_images=0'):
+        make_contact_sheet(*tiny_detector, tmp_path / 'a.png', num_images=0)

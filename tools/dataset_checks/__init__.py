@@ -1,1 +1,0 @@
-"""What ``tools/check_dataset.py`` is made of."""
