@@ -12,6 +12,7 @@ import os
 import pickle
 import re
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from .stand_ins import STAND_INS
 
 # From this version on torch takes stand-ins by name, and refuses tar files by itself.
 SAFE_TORCH = '2.6.0'
+# How torch names what it refuses, before and since 2.4.
+REFUSED = re.compile(r'(?:GLOBAL|Unsupported class) (\S+)')
 FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 FORCE_NOT = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
@@ -111,9 +114,8 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'{path} can not be found.')
-    if tarfile.is_tarfile(path):
-        raise ValueError(f'{path} is a tar file, a format of torch that cannot be read safely.')
     try:
+        _refuse_unsafe_archive(path)
         with _stand_ins():
             content = torch.load(path, map_location=map_location, weights_only=True)
         if not isinstance(content, dict):
@@ -123,6 +125,18 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[
     except Exception as error:
         raise ValueError(f'{path} is not loaded: {_reason(error)}') from error
     return content
+
+
+def _refuse_unsafe_archive(path: str | Path) -> None:
+    """Refuse what torch never writes today: tar files, and ZIP files larger inside than outside."""
+    if tarfile.is_tarfile(path):
+        raise ValueError('a tar file, a format of old versions of torch that cannot be read safely')
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        inside, outside = sum(e.file_size for e in archive.infolist()), os.path.getsize(path)
+    if inside > outside:
+        raise ValueError(f'a compressed file, of {outside} bytes that become {inside}')
 
 
 @contextlib.contextmanager
@@ -139,10 +153,10 @@ def _takes_stand_ins() -> bool:
 
 
 def _reason(error: Exception) -> str:
-    refused = re.search(r'GLOBAL (\S+)', str(error))
+    refused = REFUSED.search(str(error))
     if not refused or not isinstance(error, pickle.UnpicklingError):
-        lines = str(error).splitlines() or ['']
-        return f'the file is damaged, or no checkpoint ({type(error).__name__}: {lines[0]}).'
+        first_line = str(error).split('WeightsUnpickler error: ')[-1].strip().split('\n')[0]
+        return f'it is damaged, or no checkpoint ({type(error).__name__}: {first_line}).'
     if not _takes_stand_ins() and any(name == refused[1] for _, name in STAND_INS):
         return (
             f'it holds {refused[1]}, as checkpoints do that mmengine wrote without '

@@ -127,7 +127,7 @@ def scalar(dtype: DtypeStandIn, data: bytes) -> float | int | bool:
 def name_statistic(owner: type, name: str) -> str:
     """Give the name of a HistoryBuffer's statistic, in place of ``getattr``."""
     if owner is not HistoryBufferStandIn or name not in STATISTICS:
-        raise ValueError(f'the attribute {name!r} of {owner!r}')
+        raise ValueError(f'the attribute {name!r}, which is no statistic of a HistoryBuffer')
     return name
 
 

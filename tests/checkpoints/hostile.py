@@ -82,17 +82,18 @@ def save_with_gadget(checkpoint, gadget, marker, path):
     return path
 
 
-def rewrite(path, change):
+def rewrite(path, change=bytes, compression=zipfile.ZIP_STORED):
     """Change the pickle in a file of torch's.
 
     Args:
         path: The file.
         change: Makes the new bytes of the pickle from the old ones.
+        compression: Of the new file; torch's own have none.
     """
     path = Path(path)
     with zipfile.ZipFile(path) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, 'w') as archive:
+    with zipfile.ZipFile(path, 'w', compression) as archive:
         for name, data in contents.items():
             archive.writestr(name, change(data) if name.endswith('/data.pkl') else data)
 

@@ -6,7 +6,9 @@ import os
 import pickle
 import subprocess
 import sys
+import tarfile
 import threading
+import zipfile
 
 import hostile
 import numpy as np
@@ -187,12 +189,38 @@ def test_code_in_the_config_is_dropped(checkpoint, tmp_path):
     assert content['meta']['epoch'] == 1
 
 
+def test_older_torch_reads_plain_checkpoints_only(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.5.1')
+    path = save(checkpoint, tmp_path / 'epoch_1.pth')
+    message = r'epoch_1.pth is not loaded.*PlainCheckpointHook; reading these takes torch 2.6.0'
+    with pytest.raises(ValueError, match=message):
+        read_checkpoint(path)
+    make_plain(checkpoint)
+    check_history(read_checkpoint(save(checkpoint, path)))
+
+
 @pytest.mark.parametrize('content', [b'', b'text', b'PK\x03\x04'])
 def test_damaged_file_is_named(tmp_path, content):
     path = tmp_path / 'epoch_1.pth'
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r'epoch_1.pth is not loaded: the file is damaged'):
+    with pytest.raises(ValueError, match=r'epoch_1.pth is not loaded: it is damaged'):
         read_checkpoint(path)
+
+
+def test_file_that_swells_is_refused(checkpoint, tmp_path):
+    checkpoint['state_dict']['weight'] = torch.zeros(10_000)
+    path = save(checkpoint, tmp_path / 'small.pth')
+    hostile.rewrite(path, compression=zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(ValueError, match=r'small.pth is not loaded.*a compressed file'):
+        read_checkpoint(path)
+
+
+def test_tar_file_is_refused(checkpoint, tmp_path):
+    with tarfile.open(tmp_path / 'old.pth', 'w') as archive:
+        archive.add(save(checkpoint, tmp_path / 'epoch_1.pth'), 'pickle')
+    with pytest.raises(ValueError, match=r'old.pth is not loaded.*a tar file'):
+        read_checkpoint(tmp_path / 'old.pth')
 
 
 def test_file_without_names_is_refused(tmp_path):
