@@ -4,7 +4,6 @@ import re
 import warnings
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
 
@@ -37,8 +36,7 @@ def check_dependencies() -> None:
     onedl forks of the OpenMMLab libraries) is taken as it is.
 
     Raises:
-        ImportError: If a dependency is missing or older than its minimum, or if mmcv
-            was installed without its compiled operators.
+        ImportError: If a dependency is missing or older than its minimum.
     """
     for name, supported in SUPPORTED_VERSIONS.items():
         if find_spec(name) is None:
@@ -47,7 +45,6 @@ def check_dependencies() -> None:
                 f'tested with {name}=={supported.tested_maximum}.'
             )
         _check_version(name, supported)
-    _check_mmcv_operators()
 
 
 def _check_version(name: str, supported: SupportedVersions) -> None:
@@ -71,12 +68,3 @@ def _release(text: str) -> tuple[int, ...]:
     """Turn '2.13.0+cpu' into (2, 13, 0); pre-release and local parts do not count."""
     numbers = [int(number) for number in re.findall(r'\d+', re.split(r'[a-z+]', text)[0])]
     return tuple((numbers + [0, 0, 0])[:3])
-
-
-def _check_mmcv_operators() -> None:
-    folders = find_spec('mmcv').submodule_search_locations
-    if not any(any(Path(folder).glob('_ext.*')) for folder in folders):
-        raise ImportError(
-            'mmdet_detnet needs mmcv with its compiled operators, but the installed mmcv has no '
-            'mmcv._ext (mmcv-lite, or a build made without torch); `make setup` compiles it.'
-        )

@@ -1,0 +1,66 @@
+"""What answers ``import mmcv._ext`` where mmcv was installed without compiled operators."""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
+from types import ModuleType
+
+EXTENSION = 'mmcv._ext'
+
+
+class OperatorFinder(MetaPathFinder, Loader):
+    """Finds ``mmcv._ext`` when no other finder does, so that a compiled one always comes first."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """See :meth:`importlib.abc.MetaPathFinder.find_spec`."""
+        return ModuleSpec(fullname, self, origin=__package__) if fullname == EXTENSION else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Make the module; the operators are imported with it, not with this package."""
+        return OperatorModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put the operators into the module."""
+        from .functions import FUNCTIONS
+
+        vars(module).update(FUNCTIONS)
+
+
+class OperatorModule(ModuleType):
+    """Module in place of ``mmcv._ext``.
+
+    ``mmcv.ops`` asks at import for every function it might call. One that is not provided exists,
+    and raises NotImplementedError when it is called.
+    """
+
+    def __getattr__(self, name: str) -> Callable:
+        if name.startswith('__'):
+            raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
+
+        def missing(*args: object, **kwargs: object) -> None:
+            raise NotImplementedError(
+                f"mmdet_detnet does not provide mmcv's operator {name!r}; an mmcv with compiled "
+                'operators has it.'
+            )
+
+        return missing
+
+
+def provide_operators() -> None:
+    """Let ``import mmcv._ext`` give the operators of this package where mmcv has none."""
+    if not any(isinstance(finder, OperatorFinder) for finder in sys.meta_path):
+        sys.meta_path.append(OperatorFinder())
+
+
+def has_compiled_operators() -> bool:
+    """Tell whether the installed mmcv has a compiled ``_ext``, without importing mmcv."""
+    return PathFinder.find_spec(EXTENSION, find_spec('mmcv').submodule_search_locations) is not None
+
+
+def describe_operators() -> str:
+    """Name the operators that ``mmcv.ops`` uses in this environment."""
+    return 'compiled, of mmcv' if has_compiled_operators() else 'PyTorch, of mmdet_detnet'

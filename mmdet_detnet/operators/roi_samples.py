@@ -1,0 +1,170 @@
+"""Which pixels of a feature map the bins of RoIs are made of, and with what weights."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Lookups at once: bounds the memory to about 100 MB.
+CHUNK_SIZE = 2**21
+
+
+class RoIGrid(NamedTuple):
+    """Bins and samples of a RoI.
+
+    Attributes:
+        output_size: Number of bins, (h, w).
+        spatial_scale: Pixels of the map in a pixel of the image.
+        sampling_ratio: Samples along each side of a bin; 0 for one in each pixel of the map.
+        aligned: Whether half a pixel is taken off, for the centres of pixels.
+    """
+
+    output_size: tuple[int, int]
+    spatial_scale: float = 1.0
+    sampling_ratio: int = 0
+    aligned: bool = True
+
+    def scale(self, rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute first corners, sizes of a bin and numbers of samples, (x, y) each.
+
+        Args:
+            rois: ``(num_rois, 5)``.
+
+        Returns:
+            Three tensors ``(num_rois, 2)``; the numbers are 0 for RoIs without area or with NaNs.
+        """
+        corners = rois[:, 1:] * self.spatial_scale - (0.5 if self.aligned else 0.0)
+        starts, ends = corners.split(2, dim=1)
+        sizes = ends - starts
+        if not self.aligned:
+            sizes = sizes.clamp(min=1)
+        bins = sizes / sizes.new_tensor(self.output_size[::-1])
+        samples = torch.full_like(bins, self.sampling_ratio) if self.sampling_ratio else bins.ceil()
+        sampled = rois.isfinite().all(1) & (samples > 0).all(1)
+        return starts, bins, samples.where(sampled[:, None], samples.new_zeros(())).long()
+
+
+class Lookups(NamedTuple):
+    """Weighted pixels that make up the bins of some RoIs.
+
+    Attributes:
+        rois: Indices of the RoIs, ``(n,)``.
+        pixels: Indices in the flat map (N, H, W), ``(n * h * w, k)``.
+        weights: Their weights, ``(n * h * w, k)``.
+    """
+
+    rois: Tensor
+    pixels: Tensor
+    weights: Tensor
+
+
+def make_lookups(rois: Tensor, grid: RoIGrid, shape: torch.Size) -> Iterator[Lookups]:
+    """Compute for each bin the pixels whose weighted sum is the average of its samples.
+
+    Samples and bilinear interpolation are separable, so a bin has a line of pixels along each axis.
+    A pixel between several samples is looked up once. RoIs with lines of about the same length
+    are handled together.
+
+    Args:
+        rois: Index of the image and corners in pixels of the image, ``(num_rois, 5)``.
+        grid: How bins and samples are laid out.
+        shape: Shape (N, C, H, W) of the feature map.
+
+    Yields:
+        The lookups of some of the RoIs; those without area or with NaNs have none.
+    """
+    height, width = shape[2:]
+    starts, bins, samples = grid.scale(rois)
+    rows, columns = grid.output_size
+    for (length_x, length_y), group in _group_equal(_line_lengths(bins, samples)):
+        size = length_x * length_y * rows * columns
+        for members in group.split(max(1, CHUNK_SIZE // size)):
+            start, bin_size, number = starts[members], bins[members], samples[members]
+            x, weight_x = _line(start[:, 0], bin_size[:, 0], number[:, 0], columns, length_x, width)
+            y, weight_y = _line(start[:, 1], bin_size[:, 1], number[:, 1], rows, length_y, height)
+            y = y + rois[members, 0].long()[:, None, None] * height
+            pixels = y[:, :, None, :, None] * width + x[:, None, :, None, :]
+            weights = weight_y[:, :, None, :, None] * weight_x[:, None, :, None, :]
+            yield Lookups(
+                members, pixels.flatten(3).flatten(0, 2), weights.flatten(3).flatten(0, 2)
+            )
+
+
+def _line_lengths(bins: Tensor, samples: Tensor) -> Tensor:
+    """Bound the number of pixels along each axis of a bin, rounded up so that there are few.
+
+    Adjacent samples share pixels where they are less than two apart. The margin is for positions
+    that were rounded.
+    """
+    span = (samples - 1) * bins / samples.clamp(min=1)
+    length = torch.minimum(2 * samples, (span + 0.01).floor().long() + 3)
+    step = 2 ** (length.clamp(min=4).log2().floor().long() - 2)
+    length = (length + step - 1) // step * step
+    return length.masked_fill(samples == 0, 0)
+
+
+def _group_equal(lengths: Tensor) -> Iterator[tuple[list[int], Tensor]]:
+    """Group RoIs by the lengths along both axes; those of length 0 are in no group."""
+    values, groups = lengths.unique(dim=0, return_inverse=True)
+    for group, value in enumerate(values.tolist()):
+        if min(value) > 0:
+            yield value, (groups == group).nonzero().squeeze(1)
+
+
+def _line(
+    start: Tensor, bin_size: Tensor, samples: Tensor, num_bins: int, length: int, extent: int
+) -> tuple[Tensor, Tensor]:
+    """Interpolate the samples of bins along one axis: their pixels and weights.
+
+    Args:
+        start: First corner on the map, ``(num_rois,)``.
+        bin_size: Pixels in a bin, ``(num_rois,)``.
+        samples: Samples in a bin, ``(num_rois,)``.
+        num_bins: Bins along the axis.
+        length: Number of pixels in a line; those that a bin does not need have no weight.
+        extent: Pixels of the map along the axis.
+
+    Returns:
+        Pixels and weights, ``(num_rois, num_bins, length)`` each. A sample more than one pixel
+        outside the map weighs nothing.
+    """
+    position, valid = sample_positions(start, bin_size, samples, num_bins)
+    inside = (position >= -1) & (position <= extent) & valid
+    position = position.clamp(0, extent - 1)
+    low = position.floor()
+    fraction = position - low
+    share = inside / samples[:, None, None].to(position.dtype)
+    pixel = low.long()
+    # A sample starts at the pixel of the one before, at the next one, or at two new ones.
+    slot = pixel.diff(dim=2, prepend=pixel[..., :1]).clamp(0, 2).cumsum(2).clamp(max=length - 2)
+    pixels = pixel[..., -1:].repeat(1, 1, length)
+    pixels.scatter_(2, slot + 1, (pixel + 1).clamp(max=extent - 1)).scatter_(2, slot, pixel)
+    weights = position.new_zeros(pixels.shape)
+    weights.scatter_add_(2, slot, (1 - fraction) * share)
+    weights.scatter_add_(2, slot + 1, fraction * share)
+    return pixels, weights
+
+
+def sample_positions(
+    start: Tensor, bin_size: Tensor, samples: Tensor, num_bins: int
+) -> tuple[Tensor, Tensor]:
+    """Compute where along one axis the samples of bins are.
+
+    Args:
+        start: First corner on the map, ``(num_rois,)``.
+        bin_size: Pixels in a bin, ``(num_rois,)``.
+        samples: Samples in a bin, ``(num_rois,)``.
+        num_bins: Bins along the axis.
+
+    Returns:
+        Positions and whether there is such a sample, ``(num_rois, num_bins, most samples)``; a
+        RoI with fewer samples than the others repeats its last one.
+    """
+    start, bin_size, samples = (value[:, None, None] for value in (start, bin_size, samples))
+    bins = torch.arange(num_bins, device=start.device)[:, None]
+    sample = torch.arange(int(samples.max()), device=start.device)
+    valid = sample < samples
+    middle = torch.minimum(sample, samples - 1) + 0.5
+    # In mmcv's order of operations, since a position is rounded to 1e-5 pixels.
+    return start + bins * bin_size + middle * bin_size / samples, valid

@@ -1,0 +1,60 @@
+"""Focal loss on sigmoids (https://arxiv.org/abs/1708.02002)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def sigmoid_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+) -> None:
+    """Compute the loss of each logit.
+
+    Args:
+        input: Logits, ``(num_samples, num_classes)``.
+        target: Label of each sample, ``(num_samples,)``; any other number is background.
+        weight: Weight of the samples of each class, ``(num_classes,)``; 1 for all if empty, and for
+            the background.
+        output: Receives the losses, as ``input``.
+        gamma: Exponent of the modulating factor.
+        alpha: Weight of positive logits; negative ones have ``1 - alpha``.
+    """
+    logits = input.float() if output.dtype != torch.float64 else input
+    probability = logits.sigmoid()
+    positive = -alpha * (1 - probability) ** gamma * F.logsigmoid(logits)
+    negative = (alpha - 1) * probability**gamma * F.logsigmoid(-logits)
+    output.copy_(_weigh(torch.where(_is_label(input, target), positive, negative), target, weight))
+
+
+def sigmoid_focal_loss_backward(
+    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
+) -> None:
+    """Compute the derivative of each loss by its logit, into ``grad_input``.
+
+    Args:
+        input: As forward.
+        target: As forward.
+        weight: As forward.
+        grad_input: Receives the derivatives, as ``input``.
+        gamma: As forward.
+        alpha: As forward.
+    """
+    logits = input.float() if grad_input.dtype != torch.float64 else input
+    probability = logits.sigmoid()
+    rest = 1 - probability
+    positive = rest**gamma * (gamma * probability * F.logsigmoid(logits) - rest)
+    negative = probability**gamma * (probability - gamma * rest * F.logsigmoid(-logits))
+    gradient = torch.where(_is_label(input, target), alpha * positive, (1 - alpha) * negative)
+    grad_input.copy_(_weigh(gradient, target, weight))
+
+
+def _is_label(input: Tensor, target: Tensor) -> Tensor:
+    return target[:, None] == torch.arange(input.shape[1], device=input.device)
+
+
+def _weigh(values: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    if weight.numel() == 0:
+        return values
+    is_class = (target >= 0) & (target < len(weight))
+    of_sample = torch.where(is_class, weight[target.clamp(0, len(weight) - 1)], 1)
+    return values * of_sample[:, None]

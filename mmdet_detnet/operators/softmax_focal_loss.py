@@ -1,0 +1,65 @@
+"""Focal loss on a softmax (https://arxiv.org/abs/1708.02002)."""
+
+import torch
+from torch import Tensor
+
+
+def softmax_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+) -> None:
+    """Compute the loss of each sample.
+
+    Args:
+        input: Softmax of the logits, ``(num_samples, num_classes)``.
+        target: Label of each sample, ``(num_samples,)``; the loss of a negative one is 0.
+        weight: Weight of the samples of each class, ``(num_classes,)``; 1 for all if empty.
+        output: Receives the losses, ``(num_samples,)``.
+        gamma: Exponent of the modulating factor.
+        alpha: Weight of all losses.
+    """
+    probability = _of_label(input, target)
+    loss = -alpha * (1 - probability) ** gamma * _log(probability)
+    output.copy_(_weigh(loss, target, weight))
+
+
+def softmax_focal_loss_backward(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    buff: Tensor,
+    grad_input: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
+    """Compute the derivatives of each loss by the logits.
+
+    Args:
+        input: As forward.
+        target: As forward.
+        weight: As forward.
+        buff: Receives the derivative by the logit of the label, but for a factor,
+            ``(num_samples,)``.
+        grad_input: Receives the derivatives, as ``input``.
+        gamma: As forward.
+        alpha: As forward.
+    """
+    probability = _of_label(input, target)
+    rest = 1 - probability
+    slope = gamma * rest ** (gamma - 1) * probability * _log(probability) - rest**gamma
+    buff.copy_(_weigh(alpha * slope, target, weight))
+    is_label = target[:, None] == torch.arange(input.shape[1], device=input.device)
+    grad_input.copy_(buff[:, None] * (is_label.to(input.dtype) - input))
+
+
+def _of_label(softmax: Tensor, target: Tensor) -> Tensor:
+    return softmax.gather(1, target.clamp(min=0)[:, None]).squeeze(1)
+
+
+def _log(probability: Tensor) -> Tensor:
+    return probability.clamp(min=torch.finfo(torch.float32).tiny).log()
+
+
+def _weigh(values: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    if weight.numel():
+        values = values * weight[target.clamp(min=0)]
+    return values.masked_fill(target < 0, 0)

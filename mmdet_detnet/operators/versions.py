@@ -1,0 +1,11 @@
+"""What ``mmcv.ops.get_compiler_version`` and its like report."""
+
+
+def get_compiler_version() -> str:
+    """Say that no compiler made these operators."""
+    return 'not compiled (PyTorch, by mmdet_detnet)'
+
+
+def get_compiling_cuda_version() -> str:
+    """Say that no CUDA compiler made these operators; they run on GPUs as PyTorch does."""
+    return 'not compiled (PyTorch, by mmdet_detnet)'
