@@ -1,6 +1,7 @@
 """Which pixels of a feature map the bins of RoIs are made of, and with what weights."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 CHUNK_SIZE = 2**21
 
 
-class RoIGrid(NamedTuple):
+@dataclass(frozen=True)
+class RoIGrid:
     """Bins and samples of a RoI.
 
     Attributes:
