@@ -34,10 +34,12 @@ from mmdet_detnet.analysis.benchmark.report import (
 )
 from mmdet_detnet.analysis.benchmark.rows import Row
 from mmdet_detnet.analysis.benchmark.workload import Settings, Workload
+from mmdet_detnet.checkpoints import force_weights_only
 
 
 def main() -> None:
     """Run the command line."""
+    force_weights_only()
     args = parse_args()
     device = _check_device(args)
     comparisons = find_comparisons(args.what)

@@ -27,12 +27,14 @@ from mmdet_detnet.analysis.benchmark.scaling import (
     plot_scaling,
 )
 from mmdet_detnet.analysis.benchmark.workload import PLAIN, Entry
+from mmdet_detnet.checkpoints import force_weights_only
 
 GIGABIT = 1e9 / 8
 
 
 def main() -> None:
     """Run the command line."""
+    force_weights_only()
     args = parse_args()
     device = torch.device(args.device)
     if device.type == 'cuda' and not torch.cuda.is_available():

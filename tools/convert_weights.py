@@ -16,11 +16,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.weights import SOURCES, convert_file
 
 
 def main() -> None:
     """Run the command line."""
+    force_weights_only()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -16,10 +16,12 @@ import argparse
 import sys
 
 from mmdet_detnet.analysis.image_demo import detect_images, find_images
+from mmdet_detnet.checkpoints import force_weights_only
 
 
 def main() -> int:
     """Detect in the images that the command line names and return the exit status."""
+    force_weights_only()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -46,7 +46,7 @@ def detect_images(
         str(config), str(checkpoint), device or get_device(), show_progress=False
     )
     out_dir = Path(out_dir)
-    common_folder = os.path.commonpath([path.absolute().parent for path in images])
+    common_folder = os.path.commonpath([_without_dots(path).parent for path in images])
     results, failed = [], []
     for path in images:
         problem = find_problem(path)
@@ -54,7 +54,7 @@ def detect_images(
             print(f'{path}: {problem}', file=sys.stderr)
             failed.append(path)
             continue
-        picture = out_dir / 'vis' / path.absolute().relative_to(common_folder)
+        picture = out_dir / 'vis' / _without_dots(path).relative_to(common_folder)
         results.append(
             {'path': str(path), 'detections': _detect(inferencer, path, picture, score_thr)}
         )
@@ -62,6 +62,11 @@ def detect_images(
     content = {'score_thr': score_thr, 'failed': [str(path) for path in failed], 'images': results}
     (out_dir / 'predictions.json').write_text(json.dumps(content, indent=1))
     return failed
+
+
+def _without_dots(path: Path) -> Path:
+    """Make a path absolute and free of ``..``, which would lead out of the folder of results."""
+    return Path(os.path.abspath(path))
 
 
 def _detect(

@@ -1,11 +1,13 @@
-"""Converting a file of foreign weights, read ``weights_only``."""
+"""Converting a file of foreign weights, in which nothing is run."""
 
-import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
+
+from mmdet_detnet.checkpoints import read_checkpoint
 
 from .sources import convert_weights
 
@@ -16,7 +18,7 @@ def convert_file(
     """Convert one file.
 
     Args:
-        source: The published file; loaded ``weights_only``.
+        source: The published file, which holds nothing but tensors and plain values.
         target: Where to write the converted state dict, or None to write nothing.
         kind: What kind of file it is, one of ``SOURCES``; recognised by its keys if None.
         list_tensors: Whether to report every tensor, with both names and shapes.
@@ -25,7 +27,8 @@ def convert_file(
         What happened to the tensors, as text.
 
     Raises:
-        ValueError: If ``source`` is no file of a known kind.
+        FileNotFoundError: If there is no ``source``.
+        ValueError: If ``source`` is damaged or of no known kind.
         FileExistsError: If ``target`` exists.
     """
     if target is not None and target.exists():
@@ -39,17 +42,30 @@ def convert_file(
     return '\n'.join([*lines, str(conversion.report), f'  to be used with {conversion.usage}'])
 
 
-def _load(source: Path) -> Mapping:
-    if not source.is_file():
-        raise ValueError(f'{source} is not a file.')
-    try:
-        content = torch.load(source, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        refused = re.search(r'GLOBAL (\S+)', str(error))
-        reason = refused[1] if refused else str(error).splitlines()[0]
-        raise ValueError(
-            f'{source} holds more than tensors, or is no torch file: {reason}.'
-        ) from error
-    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        raise ValueError(f'{source} holds a {type(content).__name__}, not a state dict.')
+def _load(source: Path) -> dict[str, Any]:
+    content = read_checkpoint(source, map_location='cpu')
+    if not all(isinstance(key, str) for key in content):
+        raise ValueError(f'{source} holds a dictionary whose keys are not texts, no state dict.')
+    for state in (content, *content.values()):
+        if isinstance(state, Mapping):
+            _refuse_odd_tensors(state, source)
     return content
+
+
+def _refuse_odd_tensors(state: Mapping[str, Any], source: Path) -> None:
+    """Refuse tensors that have no values, or share them: written out, they could fill a disk."""
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    odd = [str(key) for key, value in tensors.items() if not _is_array(value)]
+    if odd:
+        raise ValueError(f'{source} has tensors that are sparse, quantised or empty: {odd[0]}.')
+    storages = {value.untyped_storage().data_ptr(): value for value in tensors.values()}
+    held = sum(value.untyped_storage().nbytes() for value in storages.values())
+    claimed = sum(value.nbytes for value in tensors.values())
+    if claimed > held:
+        raise ValueError(f'{source} has tensors of {claimed} bytes, but values for {held} only.')
+
+
+def _is_array(value: Tensor) -> bool:
+    if value.is_nested or value.is_meta or value.is_quantized:
+        return False
+    return value.layout is torch.strided

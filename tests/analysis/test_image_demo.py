@@ -77,6 +77,23 @@ def test_images_of_one_name_keep_their_folders(run_demo, photos, tmp_path):
     assert {str(path) for path in pictures} == {'out/vis/a/same.png', 'out/vis/b/same.png'}
 
 
+def test_nothing_is_written_outside_the_folder_of_results(run_demo, photos, tmp_path, monkeypatch):
+    work = tmp_path / 'a' / 'b'
+    work.mkdir(parents=True)
+    original = (photos / 'good.png').read_bytes()
+    for path in (work / 'x.png', tmp_path / 'y.png'):
+        path.write_bytes(original)
+    monkeypatch.chdir(work)
+    assert run_demo('x.png', '../../y.png', '--out-dir', 'outputs') == 0
+    assert (tmp_path / 'y.png').read_bytes() == original
+    written = {str(p.relative_to(work)) for p in (work / 'outputs').rglob('*') if p.is_file()}
+    assert written == {
+        'outputs/vis/a/b/x.png',
+        'outputs/vis/y.png',
+        'outputs/predictions.json',
+    }
+
+
 @pytest.mark.parametrize('pattern', ['', '*.jpg'])
 def test_no_image_is_an_error(run_demo, tmp_path, capsys, pattern):
     (tmp_path / 'notes.txt').touch()

@@ -75,8 +75,25 @@ def test_code_in_the_file_is_named_and_not_run(run, tmp_path):
     torch.save({'conv1.weight': torch.nn.Linear(1, 1)}, tmp_path / 'module.pth')
     status, message = run(tmp_path / 'module.pth', '--dry-run')
     assert status == 1
-    assert 'holds more than tensors' in message
-    assert 'torch.nn.modules.linear.Linear' in message
+    assert 'module.pth is not loaded: it holds torch.nn.modules.linear.Linear' in message
+
+
+def test_tensors_that_share_their_values_are_refused(run, resnet_file, tmp_path):
+    state = torch.load(resnet_file)
+    state['fc.weight'] = torch.zeros(1).expand(1000, 512)
+    torch.save(state, tmp_path / 'small.pth')
+    status, message = run(tmp_path / 'small.pth', tmp_path / 'large.pth')
+    assert status == 1
+    assert 'small.pth has tensors of' in message
+    assert not (tmp_path / 'large.pth').exists()
+
+
+@pytest.mark.parametrize('odd', [torch.eye(3).to_sparse(), torch.eye(3, device='meta')])
+def test_odd_tensors_are_refused(run, resnet_file, tmp_path, odd):
+    torch.save({**torch.load(resnet_file), 'fc.weight': odd}, tmp_path / 'odd.pth')
+    status, message = run(tmp_path / 'odd.pth', '--dry-run')
+    assert status == 1
+    assert 'odd.pth has tensors that are sparse, quantised or empty: fc.weight' in message
 
 
 def test_target_or_dry_run_has_to_be_given(run, resnet_file):

@@ -6,10 +6,12 @@ python tools/analysis_tools/contact_sheet.py CONFIG CHECKPOINT --out sheet.png
 import argparse
 
 from mmdet_detnet.analysis.contact_sheet import make_contact_sheet
+from mmdet_detnet.checkpoints import force_weights_only
 
 
 def main() -> None:
     """Draw the sheet that the command line asks for."""
+    force_weights_only()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -19,10 +19,12 @@ import json
 from mmengine.config import DictAction
 
 from mmdet_detnet.analysis.misalignment import detector_name, match_data_set, write_report
+from mmdet_detnet.checkpoints import force_weights_only
 
 
 def main() -> None:
     """Measure the detectors that the command line names."""
+    force_weights_only()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -13,10 +13,12 @@ import argparse
 from mmengine.config import DictAction
 
 from mmdet_detnet.analysis.exponent_sweep import EXPONENTS, format_table, sweep_conf_exponent
+from mmdet_detnet.checkpoints import force_weights_only
 
 
 def main() -> None:
     """Sweep over the exponents of the command line."""
+    force_weights_only()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
