@@ -3,11 +3,10 @@ _base_ = './safety_hooks.py'
 default_scope = 'mmpretrain'
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=100),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
     **_base_.safety_hooks,
 )
+default_hooks['checkpoint'].update(max_keep_ckpts=3)
 custom_hooks = [
-    dict(type='mmdet.CheckInvalidLossHook', interval=10),
     dict(type='mmdet.NumClassCheckHook'),
 ]
 env_cfg = dict(

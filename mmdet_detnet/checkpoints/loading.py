@@ -24,6 +24,7 @@ from mmengine.runner import CheckpointLoader
 from mmengine.utils import digit_version
 
 from .content import restore
+from .files import find_fault
 from .stand_ins import STAND_INS
 
 # From this version on torch takes stand-ins by name, and refuses tar files by itself.
@@ -114,6 +115,8 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'{path} can not be found.')
+    if fault := find_fault(Path(path)):
+        raise ValueError(f'{path} is not loaded: it {fault}.')
     try:
         _refuse_unsafe_archive(path)
         with _stand_ins():

@@ -1,5 +1,17 @@
 """What a runner needs beside models."""
 
-from .hooks import AccelerationHook, PlainCheckpointHook
+from .hooks import (
+    AccelerationHook,
+    DurableCheckpointHook,
+    FiniteCheckHook,
+    PlainCheckpointHook,
+    SeedHook,
+)
 
-__all__ = ['AccelerationHook', 'PlainCheckpointHook']
+__all__ = [
+    'AccelerationHook',
+    'DurableCheckpointHook',
+    'FiniteCheckHook',
+    'PlainCheckpointHook',
+    'SeedHook',
+]

@@ -203,7 +203,7 @@ def test_older_torch_reads_plain_checkpoints_only(checkpoint, tmp_path, monkeypa
 def test_damaged_file_is_named(tmp_path, content):
     path = tmp_path / 'epoch_1.pth'
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r'epoch_1.pth is not loaded: it is damaged'):
+    with pytest.raises(ValueError, match=r'epoch_1.pth is not loaded: '):
         read_checkpoint(path)
 
 

@@ -1,6 +1,15 @@
 """Hooks."""
 
 from .acceleration_hook import AccelerationHook
+from .durable_checkpoint_hook import DurableCheckpointHook
+from .finite_check_hook import FiniteCheckHook
 from .plain_checkpoint_hook import PlainCheckpointHook
+from .seed_hook import SeedHook
 
-__all__ = ['AccelerationHook', 'PlainCheckpointHook']
+__all__ = [
+    'AccelerationHook',
+    'DurableCheckpointHook',
+    'FiniteCheckHook',
+    'PlainCheckpointHook',
+    'SeedHook',
+]

@@ -1,0 +1,246 @@
+"""The hook that saves checkpoints which survive, and resumes from them."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from mmdet_detnet.checkpoints.files import BACKEND, CheckpointFiles, find_newest, write_file
+from mmdet_detnet.engine.remaining_batches import RemainingBatches
+from mmdet_detnet.engine.termination import (
+    EXIT_CODE,
+    TerminationRequest,
+    heed_parent_only,
+    stop_workers,
+)
+from mmdet_detnet.registry import HOOKS
+
+POINTER = 'last_checkpoint'
+EPOCH_LENGTH = 'epoch_length'
+
+
+@HOOKS.register_module()
+class DurableCheckpointHook(CheckpointHook):
+    """mmengine's hook, with files that are whole or not there.
+
+    * A checkpoint is written aside, flushed, and moved into place with its SHA-256 beside it; only
+      then older ones are removed. So a killed run and a full disk leave the last one.
+    * ``resume`` without a file takes the newest whole one of the run, says which it passed over,
+      and is an error where there is none. Paths inside a run are relative to its folder: a copy
+      goes on from its own files.
+    * On SIGTERM the training finishes its step, saves, and exits with 143. What was saved inside
+      an epoch is resumed there.
+
+    With ``backend_args`` or ``file_client_args`` of the user, files are written by those.
+
+    Args:
+        *args: As of the parent.
+        **kwargs: As of the parent.
+    """
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        if self.backend_args is None and self.file_client_args is None:
+            self.backend_args = dict(backend=BACKEND)
+        self._termination = TerminationRequest()
+        self._resumed_epoch_length: int | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Choose the file to resume from, where the config or command line names none.
+
+        Args:
+            runner: Is about to load it.
+
+        Raises:
+            FileNotFoundError: If there is no whole one.
+        """
+        # mmengine reads these after this call, and has no other way for a hook to choose a file.
+        if runner._resume and runner._load_from is None:
+            runner._load_from = self._find_newest(runner)
+
+    def _find_newest(self, runner: Runner) -> str:
+        """Let the main process look, so that all ranks resume from the same file."""
+        answer: list = [None, None]
+        if is_main_process():
+            answer = list(find_newest(self._folder(runner), self.filename_tmpl))
+        broadcast_object_list(answer)
+        newest, skipped = answer
+        for line in skipped:
+            runner.logger.warning(f'Not resumed from: {line}.')
+        if newest is None:
+            raise FileNotFoundError(
+                f'nothing to resume from: no whole {self.filename_tmpl.format("*")} in '
+                f'{self._folder(runner)}. {" ".join(line + "." for line in skipped)} '
+                'To start a training, leave out --resume.'
+            )
+        return str(newest)
+
+    def _folder(self, runner: Runner) -> Path:
+        """Name the folder as mmengine will, which does so in `before_train`."""
+        if self.out_dir is None:
+            return Path(runner.work_dir)
+        return Path(self.out_dir, os.path.basename(runner.work_dir.rstrip(os.sep)))
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepare to save, in this run's folder whatever folder a resumed run had.
+
+        Args:
+            runner: Has the folder and the data loader.
+        """
+        super().before_train(runner)
+        if self.save_best is not None:
+            self._move_best_here()
+        self._termination.listen()
+        loader = runner.train_dataloader
+        loader.worker_init_fn = partial(heed_parent_only, loader.worker_init_fn)
+        self._resume_inside_epoch(runner)
+
+    def _move_best_here(self) -> None:
+        def here(path: str | None) -> str | None:
+            return path and str(Path(self.out_dir, os.path.basename(path)))
+
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = here(self.best_ckpt_path)
+        else:
+            self.best_ckpt_path_dict = {k: here(v) for k, v in self.best_ckpt_path_dict.items()}
+
+    def _resume_inside_epoch(self, runner: Runner) -> None:
+        """Leave out the batches of an epoch that were trained on before a SIGTERM."""
+        length = len(runner.train_dataloader)
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop) or not self._resumed_epoch_length:
+            return
+        done = runner.iter - runner.epoch * self._resumed_epoch_length
+        if done == 0:
+            return
+        if length != self._resumed_epoch_length:
+            runner.logger.warning(
+                f'The epoch begins anew: it had {self._resumed_epoch_length} iterations when it '
+                f'was interrupted, and has {length} now.'
+            )
+            return
+        runner.logger.info(f'Passing over {done} batches of the epoch: they were trained on.')
+        runner.train_loop.dataloader = RemainingBatches(runner.train_dataloader, done)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save as mmengine does; the next epoch has all batches.
+
+        Args:
+            runner: Has the training loop.
+        """
+        super().after_train_epoch(runner)
+        if isinstance(runner.train_dataloader, RemainingBatches):
+            runner.train_loop.dataloader = runner.train_dataloader.loader
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Save if it is time to, and end if a SIGTERM has come.
+
+        Args:
+            runner: Knows the iteration.
+            batch_idx: Unused.
+            data_batch: Unused.
+            outputs: Unused.
+
+        Raises:
+            SystemExit: With 143, after a SIGTERM.
+        """
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if self._termination.is_agreed():
+            iteration = runner.iter + 1
+            step = f'{runner.epoch}_iter_{iteration}' if self.by_epoch else iteration
+            self._save_checkpoint_with_step(
+                runner, step, meta=dict(epoch=runner.epoch, iter=iteration)
+            )
+            self._end(runner)
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: list | None = None,
+    ) -> None:
+        """Save and end if a SIGTERM has come during a validation, which is not repeated.
+
+        Args:
+            runner: Has the logger.
+            batch_idx: Unused.
+            data_batch: Unused.
+            outputs: Unused.
+
+        Raises:
+            SystemExit: With 143, after a SIGTERM.
+        """
+        if self._termination.received:
+            step = runner.epoch if self.by_epoch else runner.iter
+            meta = dict(epoch=runner.epoch, iter=runner.iter)
+            self._save_checkpoint_with_step(runner, step, meta)
+            self._end(runner)
+
+    def _end(self, runner: Runner) -> None:
+        runner.logger.warning(f'SIGTERM: saved {self.last_ckpt}. Go on with --resume.')
+        stop_workers()
+        raise SystemExit(EXIT_CODE)
+
+    def after_train(self, runner: Runner) -> None:
+        """Publish as mmengine does, and leave SIGTERM alone.
+
+        Args:
+            runner: Has what to publish.
+        """
+        self._termination.stop_listening()
+        super().after_train(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Save the length of an epoch, by which a run knows where inside one it was.
+
+        Args:
+            runner: Has the data loader.
+            checkpoint: What is about to be written.
+        """
+        checkpoint['meta'][EPOCH_LENGTH] = self._epoch_length(runner)
+
+    @staticmethod
+    def _epoch_length(runner: Runner) -> int:
+        loader = runner.train_dataloader
+        return len(loader.loader if isinstance(loader, RemainingBatches) else loader)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Remember the length of an epoch of the interrupted run.
+
+        Args:
+            runner: Unused.
+            checkpoint: What was read.
+        """
+        self._resumed_epoch_length = checkpoint.get('meta', {}).get(EPOCH_LENGTH)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int | str, meta: dict) -> None:
+        super()._save_checkpoint_with_step(runner, step, meta)
+        if is_main_process() and isinstance(self.file_backend, CheckpointFiles):
+            self._write_pointer(Path(runner.work_dir))
+            self._remove_outdated()
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        super()._save_best_checkpoint(runner, metrics)
+        if is_main_process() and isinstance(self.file_backend, CheckpointFiles):
+            self._remove_outdated()
+
+    def _write_pointer(self, work_dir: Path) -> None:
+        """Replace the absolute path that mmengine wrote, if the file is inside the folder."""
+        path = Path(self.last_ckpt)
+        if path.is_relative_to(work_dir):
+            write_file(work_dir / POINTER, str(path.relative_to(work_dir)).encode())
+
+    def _remove_outdated(self) -> None:
+        best = getattr(self, 'best_ckpt_path_dict', {}).values()
+        current = [self.last_ckpt, getattr(self, 'best_ckpt_path', None), *best]
+        self.file_backend.remove_outdated({Path(path) for path in current if path})

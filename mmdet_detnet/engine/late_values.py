@@ -1,0 +1,60 @@
+"""Numbers of a device that are read without making the host wait for it."""
+
+from collections import deque
+from typing import Any, NamedTuple
+
+import torch
+
+
+class _Pending(NamedTuple):
+    values: torch.Tensor  # on the host, there once the event has happened
+    copied: torch.cuda.Event | None
+    note: Any
+
+
+class LateValues:
+    """A queue of small tensors on their way from a GPU; those of a CPU are there at once.
+
+    Args:
+        max_lag: How many later tensors may be under way before the oldest is waited for.
+    """
+
+    def __init__(self, max_lag: int) -> None:
+        self.max_lag = max_lag
+        self._pending: deque[_Pending] = deque()
+
+    def put(self, values: torch.Tensor, note: object = None) -> None:
+        """Start to copy a tensor to the host.
+
+        Args:
+            values: The tensor, of any device.
+            note: Comes back with it.
+        """
+        if not values.is_cuda:
+            self._pending.append(_Pending(values.detach().clone(), None, note))
+            return
+        host = torch.empty_like(values, device='cpu', pin_memory=True)
+        host.copy_(values.detach(), non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        self._pending.append(_Pending(host, copied, note))
+
+    def take(self, all: bool = False) -> list[tuple[torch.Tensor, Any]]:
+        """Take out, oldest first, what is more than ``max_lag`` tensors old, or on a CPU.
+
+        Args:
+            all: Wait for every tensor.
+
+        Returns:
+            Tensors on the host and their notes.
+        """
+        taken = []
+        while self._pending and (all or self._is_due()):
+            pending = self._pending.popleft()
+            if pending.copied is not None:
+                pending.copied.synchronize()
+            taken.append((pending.values, pending.note))
+        return taken
+
+    def _is_due(self) -> bool:
+        return self._pending[0].copied is None or len(self._pending) > self.max_lag

@@ -1,0 +1,117 @@
+"""Files that are whole or not there, and how it is told."""
+
+import errno
+import hashlib
+
+import pytest
+import torch
+
+from mmdet_detnet.checkpoints import files, read_checkpoint
+from mmdet_detnet.checkpoints.files import (
+    CheckpointFiles,
+    checksum_path,
+    find_fault,
+    find_newest,
+    write_checkpoint,
+)
+
+
+@pytest.fixture
+def content(tmp_path):
+    """Of a checkpoint, as `torch.save` writes it."""
+    torch.save({'state_dict': {'weight': torch.arange(1000.0)}}, tmp_path / 'content')
+    return (tmp_path / 'content').read_bytes()
+
+
+@pytest.fixture
+def path(tmp_path, content):
+    path = tmp_path / 'run' / 'epoch_1.pth'
+    write_checkpoint(path, content)
+    return path
+
+
+def flip_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_checksum_is_as_of_sha256sum(path, content):
+    expected = f'{hashlib.sha256(content).hexdigest()}  epoch_1.pth\n'
+    assert checksum_path(path).read_text() == expected
+    assert find_fault(path) is None
+    assert {file.name for file in path.parent.iterdir()} == {path.name, checksum_path(path).name}
+
+
+@pytest.mark.parametrize('with_checksum', [True, False])
+@pytest.mark.parametrize(
+    ('damage', 'words'),
+    [
+        (flip_bit, 'damaged'),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), 'damaged|not whole'),
+        (lambda path: path.write_bytes(b''), r'empty \(0 bytes\)'),
+        (lambda path: path.write_bytes(b'\x01' * 1000), 'damaged'),
+    ],
+)
+def test_damaged_file_is_told_and_not_loaded(damage, words, with_checksum, path):
+    if not with_checksum:
+        checksum_path(path).unlink()
+    assert find_fault(path) is None
+    damage(path)
+    with pytest.raises(ValueError, match=f'epoch_1.pth is not loaded: it .*({words})'):
+        read_checkpoint(path)
+
+
+def test_checksum_without_a_line_fits_nothing(path):
+    checksum_path(path).write_text('')
+    assert 'epoch_1.pth.sha256 has none' in find_fault(path)
+
+
+@pytest.mark.parametrize('function', ['replace', 'fsync'])
+@pytest.mark.parametrize('call', [0, 1, 2])
+def test_failed_write_leaves_the_old_file_whole(function, call, path, content, monkeypatch):
+    calls = iter(range(10))
+    original = getattr(files.os, function)
+
+    def fail(*args):
+        if next(calls) == call:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        return original(*args)
+
+    monkeypatch.setattr(files.os, function, fail)
+    torch.save({'state_dict': {}}, path.with_name('new'))
+    new = path.with_name('new').read_bytes()
+    with pytest.raises(OSError, match=r'epoch_1.pth could not be written .* No space left'):
+        write_checkpoint(path, new)
+    assert path.read_bytes() in (content, new)
+    assert find_fault(path) is None
+    assert not list(path.parent.glob('*.tmp'))
+
+
+def test_newest_whole_file_is_taken_and_what_is_passed_over_is_said(tmp_path, content):
+    for name in ('epoch_2', 'epoch_9', 'epoch_10', 'epoch_10_iter_57', 'best_mAP_epoch_11'):
+        write_checkpoint(tmp_path / f'{name}.pth', content)
+    assert find_newest(tmp_path, 'epoch_{}.pth') == (tmp_path / 'epoch_10_iter_57.pth', [])
+    flip_bit(tmp_path / 'epoch_10_iter_57.pth')
+    (tmp_path / 'epoch_10.pth').write_bytes(b'')
+    newest, skipped = find_newest(tmp_path, 'epoch_{}.pth')
+    assert newest == tmp_path / 'epoch_9.pth'
+    assert [line.split()[0] for line in skipped] == [
+        str(tmp_path / 'epoch_10_iter_57.pth'),
+        str(tmp_path / 'epoch_10.pth'),
+    ]
+
+
+def test_older_files_go_when_the_new_one_is_there(path, content):
+    store = CheckpointFiles()
+    store.remove(path)
+    assert path.exists()
+    store.remove_outdated(set())
+    assert not list(path.parent.iterdir())
+
+
+def test_file_that_was_written_anew_stays(path):
+    store = CheckpointFiles()
+    store.remove(path)
+    store.remove_outdated({path})
+    assert path.exists()

@@ -1,0 +1,218 @@
+"""Trainings of a tiny Faster R-CNN, in processes of their own, that are stopped at chosen points.
+
+The processes are forked from a server that has imported mmdet and computed nothing, so that each
+takes a few seconds.
+"""
+
+import builtins
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from torch import multiprocessing
+
+from mmdet_detnet import config_path
+from mmdet_detnet.checkpoints import files
+from mmdet_detnet.launch import run_mmdet_script
+
+STRIDES = [4, 8, 16, 32, 64]
+IMAGES, BATCH, EPOCHS = 8, 2, 3
+ITERATIONS = IMAGES // BATCH
+LAST = f'epoch_{EPOCHS}.pth'
+TIMEOUT = 120  # seconds
+IMPORTED_ONCE = [
+    *[f'mmdet.{part}' for part in 'datasets engine evaluation models visualization'.split()],
+    'mmdet_detnet.models',
+    'mmdet_detnet.engine',
+]
+
+
+def write_config(folder, data_root, **options):
+    """Write a config in which all is random that may be: order, flips, samples of boxes."""
+    config = Config.fromfile(config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py'))
+    for split in ('train', 'val', 'test'):
+        loader = config[f'{split}_dataloader']
+        loader.update(batch_size=BATCH)
+        loader.dataset.data_root = f'{data_root}/'
+        (resize,) = [step for step in loader.dataset.pipeline if step['type'] == 'Resize']
+        resize.scale = (64, 64)
+    for split in ('val', 'test'):
+        config[f'{split}_evaluator'].ann_file = f'{data_root}/annotations/val.json'
+    config.model.backbone = dict(type='ResNet', depth=18, base_channels=4)
+    config.model.rpn_head.anchor_generator.pop('base_sizes')
+    config.model.train_cfg.rpn_proposal.max_per_img = 32
+    config.model.test_cfg.rpn.max_per_img = 8
+    config.merge_from_dict(
+        {
+            'model.neck.in_channels': [4, 8, 16, 32],
+            'model.neck.out_channels': 8,
+            'model.rpn_head.in_channels': 8,
+            'model.rpn_head.feat_channels': 8,
+            'model.rpn_head.anchor_generator.strides': STRIDES,
+            'model.roi_head.bbox_roi_extractor.out_channels': 8,
+            'model.roi_head.bbox_roi_extractor.featmap_strides': STRIDES[:4],
+            'model.roi_head.bbox_head.in_channels': 8,
+            'model.roi_head.bbox_head.fc_out_channels': 16,
+            'model.train_cfg.rcnn.sampler.num': 8,
+            'train_cfg.max_epochs': EPOCHS,
+            'default_hooks.logger.interval': 1,
+            'default_hooks.faults': dict(type='Faults'),
+            'default_hooks.checkpoint.max_keep_ckpts': 1,
+            **options,
+        }
+    )
+    config.pop('randomness')  # the run chooses a seed, and has to keep it
+    folder.mkdir()
+    config.dump(folder / 'tiny.py')
+    return folder / 'tiny.py'
+
+
+@HOOKS.register_module()
+class Faults(Hook):
+    """Stop this process at a chosen point of the training.
+
+    Args:
+        iteration: Send ``signal_number`` to this process before an iteration, from 0.
+        signal_number: Of the signal.
+        operation: Kill this process at an operation of checkpoints on the disk (write, flush, move,
+            remove), from 1: before it, or, if it is a write, ...
+        written: ... when this part of the file is written, from 0 to 1.
+        limit: Largest file in bytes that can be written from the second save on.
+    """
+
+    priority = 'VERY_HIGH'
+    saves = operations = 0
+    workers = ()
+
+    def __init__(
+        self,
+        iteration=None,
+        signal_number=int(signal.SIGKILL),
+        operation=None,
+        written=0.5,
+        limit=None,
+    ):
+        self.iteration, self.signal_number = iteration, signal_number
+        self.operation, self.written, self.limit = operation, written, limit
+
+    def before_run(self, runner):
+        for module, name in [(os, 'fsync'), (os, 'replace'), (os, 'unlink')]:
+            setattr(module, name, self._count(getattr(module, name)))
+        files.open = self._open
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        Faults.workers = multiprocessing.active_children()
+        if runner.iter == self.iteration:
+            os.killpg(0, self.signal_number)  # as Slurm does: the data loaders' workers get it too
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        Faults.saves += 1
+        if self.saves == 2 and self.limit:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.limit, self.limit))
+
+    def _is_last(self):
+        Faults.operations += self.saves > 0
+        return self.operations == self.operation
+
+    def _count(self, function):
+        def counted(*args, **kwargs):
+            if self._is_last():
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return counted
+
+    def _open(self, path, mode='r'):
+        file = builtins.open(path, mode)
+        if 'w' not in mode:
+            return file
+        write = file.write
+
+        def write_part(content):
+            if self._is_last():
+                write(content[: int(self.written * len(content))])
+                file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+            write(content)
+
+        return _Writer(file, write_part)
+
+
+class _Writer:
+    """A file whose `write` is another."""
+
+    def __init__(self, file, write):
+        self.file, self.write = file, write
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.file.close()
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def _train(config_file, work_dir, resume, options, faults):
+    torch.set_num_threads(1)
+    os.setsid()
+    log = os.open(f'{work_dir}.log', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    options = {**options, **{f'default_hooks.faults.{key}': v for key, v in faults.items()}}
+    sys.argv = ['train.py', str(config_file), '--work-dir', str(work_dir)]
+    sys.argv += ['--resume'] if resume else []
+    if options:
+        sys.argv += ['--cfg-options', *[f'{key}={value}' for key, value in options.items()]]
+    try:
+        run_mmdet_script('train.py')
+    finally:
+        print('operations on the disk:', Faults.operations)
+        print('workers alive:', sum(w.is_alive() for w in Faults.workers), flush=True)
+
+
+def start(config_file, work_dir, resume=False, options=None, **faults):
+    """Start a training; the process."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(IMPORTED_ONCE)
+    arguments = (config_file, work_dir, resume, options or {}, faults)
+    process = context.Process(target=_train, args=arguments)
+    process.start()
+    return process
+
+
+def train(config_file, work_dir, resume=False, options=None, **faults):
+    """Train to the end or the fault; exit code and output."""
+    process = start(config_file, work_dir, resume, options, **faults)
+    process.join(TIMEOUT)
+    if process.exitcode is None:
+        process.kill()
+        raise TimeoutError(f'{work_dir} took more than {TIMEOUT} s')
+    return process.exitcode, Path(f'{work_dir}.log').read_text()
+
+
+def count_epochs(output):
+    """Count the iterations in the log of a training, as epochs."""
+    return output.count('Epoch(train)') / ITERATIONS
+
+
+def assert_equal_bits(expected_file, actual_file):
+    """Weights, optimizer and schedule of two checkpoints are the same bit for bit."""
+    expected = torch.load(expected_file, weights_only=True)
+    actual = torch.load(actual_file, weights_only=True)
+    assert actual['meta']['iter'] == expected['meta']['iter']
+    for key, value in expected['state_dict'].items():
+        assert torch.equal(actual['state_dict'][key], value), key
+    states = expected['optimizer']['state']
+    assert states
+    for number, state in states.items():
+        for key, value in state.items():
+            assert torch.equal(actual['optimizer']['state'][number][key], value), (number, key)
+    assert actual['param_schedulers'] == expected['param_schedulers']

@@ -1,0 +1,139 @@
+"""A training that is stopped, however and wherever, goes on as if nothing had happened.
+
+``DETNET_KILLS=50`` stops it at fifty points of a save instead of few, and at twenty others; that
+made the figures of docs/reliability.md.
+"""
+
+import os
+import random
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from demo.shapes_dataset import generate_shapes
+from interruptions import (
+    BATCH,
+    EPOCHS,
+    IMAGES,
+    ITERATIONS,
+    LAST,
+    assert_equal_bits,
+    count_epochs,
+    train,
+    write_config,
+)
+
+KILLS_IN_SAVES = int(os.environ.get('DETNET_KILLS', 2))
+KILLS_ELSEWHERE = int(os.environ.get('DETNET_KILLS', 0)) * 2 // 5
+FULL_DISKS = max(1, KILLS_IN_SAVES // 10)
+# From this operation on there is a checkpoint: its checksum and itself are written and moved.
+FIRST_SAVE = 8
+# A resumed run is given no seed: it has to take that of the file.
+SEED = {'randomness.seed': 0}
+
+
+@pytest.fixture(scope='module')
+def config_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('interruptions')
+    data = generate_shapes(folder / 'shapes', num_train=IMAGES, num_val=BATCH)
+    return write_config(folder / 'config', data)
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(config_file, tmp_path_factory):
+    """The folder of a training that nothing happened to."""
+    folder = tmp_path_factory.mktemp('uninterrupted') / 'run'
+    code, output = train(config_file, folder, options=SEED)
+    assert code == 0, output
+    return folder
+
+
+@pytest.fixture(scope='module')
+def num_operations(uninterrupted):
+    """How often that training wrote, flushed, moved or removed a file of a checkpoint."""
+    output = Path(f'{uninterrupted}.log').read_text()
+    return int(re.search(r'operations on the disk: (\d+)', output)[1])
+
+
+def resume_and_compare(config_file, folder, uninterrupted, output):
+    """Resume; the result is an uninterrupted training's, and one epoch at most was repeated."""
+    code, resumed_output = train(config_file, folder, resume=True)
+    assert code == 0, resumed_output
+    assert_equal_bits(uninterrupted / LAST, folder / LAST)
+    assert count_epochs(output) + count_epochs(resumed_output) <= EPOCHS + 1
+    return resumed_output
+
+
+def test_a_run_leaves_its_last_and_best_checkpoint_and_a_relative_pointer(uninterrupted):
+    (best,) = uninterrupted.glob('best_*.pth')
+    files = {path.name for path in uninterrupted.glob('*.pth*')}
+    assert files == {LAST, f'{LAST}.sha256', best.name, f'{best.name}.sha256'}
+    assert (uninterrupted / 'last_checkpoint').read_text() == LAST
+
+
+@pytest.mark.parametrize('seed', range(KILLS_IN_SAVES))
+def test_killed_while_it_saves(seed, config_file, uninterrupted, num_operations, tmp_path):
+    choice = random.Random(seed)
+    moment = dict(operation=choice.randint(FIRST_SAVE, num_operations), written=choice.random())
+    code, output = train(config_file, tmp_path / 'run', options=SEED, **moment)
+    assert code == -signal.SIGKILL, output
+    resume_and_compare(config_file, tmp_path / 'run', uninterrupted, output)
+
+
+@pytest.mark.parametrize('seed', range(KILLS_ELSEWHERE))
+def test_killed_elsewhere(seed, config_file, uninterrupted, tmp_path):
+    iteration = random.Random(seed).randrange(ITERATIONS, EPOCHS * ITERATIONS)
+    code, output = train(config_file, tmp_path / 'run', options=SEED, iteration=iteration)
+    assert code == -signal.SIGKILL, output
+    resume_and_compare(config_file, tmp_path / 'run', uninterrupted, output)
+
+
+def test_copy_of_a_killed_run_goes_on_from_its_own_files(config_file, uninterrupted, tmp_path):
+    code, output = train(config_file, tmp_path / 'run', options=SEED, iteration=ITERATIONS + 1)
+    assert code == -signal.SIGKILL, output
+    shutil.copytree(tmp_path / 'run', tmp_path / 'copy')
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'run').iterdir()}
+    resume_and_compare(config_file, tmp_path / 'copy', uninterrupted, output)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / 'run').iterdir()} == before
+
+
+@pytest.mark.parametrize('seed', range(FULL_DISKS))
+def test_full_disk(seed, config_file, uninterrupted, tmp_path):
+    size = (uninterrupted / LAST).stat().st_size
+    limit = random.Random(seed).randrange(size // 2, size)
+    code, output = train(config_file, tmp_path / 'run', options=SEED, limit=limit)
+    assert code == 1
+    assert 'epoch_1.pth could not be written' in output  # again, to note the best one in it
+    assert (tmp_path / 'run' / 'epoch_1.pth').stat().st_size > limit
+    resume_and_compare(config_file, tmp_path / 'run', uninterrupted, output)
+
+
+def test_sigterm_saves_inside_the_epoch_and_leaves_no_process(config_file, uninterrupted, tmp_path):
+    iteration = ITERATIONS + 1
+    code, output = train(
+        config_file,
+        tmp_path / 'run',
+        options=SEED,
+        iteration=iteration,
+        signal_number=int(signal.SIGTERM),
+    )
+    assert code == 143, output
+    assert 'workers alive: 0' in output
+    assert (tmp_path / 'run' / f'epoch_1_iter_{iteration + 1}.pth').exists()
+    resumed_output = resume_and_compare(config_file, tmp_path / 'run', uninterrupted, output)
+    assert count_epochs(resumed_output) * ITERATIONS == EPOCHS * ITERATIONS - iteration - 1
+
+
+def test_training_that_diverges_ends_and_saves_nothing_that_is_not_finite(config_file, tmp_path):
+    rate = {'optim_wrapper.optimizer.lr': 1e6, 'param_scheduler': '[]'}
+    code, output = train(config_file, tmp_path / 'run', options={**SEED, **rate})
+    assert code == 1
+    error = output[output.index('FloatingPointError') :]
+    for part in ('loss', 'iteration', 'learning rate 1e+06', 'gradient norm', 'train/00'):
+        assert part in error, error
+    for file in (tmp_path / 'run').glob('*.pth'):
+        for key, value in torch.load(file, weights_only=True)['state_dict'].items():
+            assert value.isfinite().all(), (file, key)
