@@ -1,26 +1,58 @@
 """All functions that stand in for those of ``mmcv._ext``, by name."""
 
-from .nms import nms
-from .nms_match import nms_match
-from .roi_align import roi_align_backward, roi_align_forward
-from .sigmoid_focal_loss import sigmoid_focal_loss_backward, sigmoid_focal_loss_forward
-from .soft_nms import softnms
-from .softmax_focal_loss import softmax_focal_loss_backward, softmax_focal_loss_forward
-from .versions import get_compiler_version, get_compiling_cuda_version
+from . import (
+    carafe,
+    deform_conv,
+    deform_roi_pool,
+    masked_conv,
+    modulated_deform_conv,
+    ms_deform_attn,
+    nms,
+    nms_match,
+    roi_align,
+    roi_pool,
+    sigmoid_focal_loss,
+    soft_nms,
+    softmax_focal_loss,
+    sync_bn,
+    versions,
+)
 
 FUNCTIONS = {
     function.__name__: function
     for function in (
-        get_compiler_version,
-        get_compiling_cuda_version,
-        nms,
-        nms_match,
-        roi_align_backward,
-        roi_align_forward,
-        sigmoid_focal_loss_backward,
-        sigmoid_focal_loss_forward,
-        softmax_focal_loss_backward,
-        softmax_focal_loss_forward,
-        softnms,
+        carafe.carafe_backward,
+        carafe.carafe_forward,
+        carafe.carafe_naive_backward,
+        carafe.carafe_naive_forward,
+        deform_conv.deform_conv_backward_input,
+        deform_conv.deform_conv_backward_parameters,
+        deform_conv.deform_conv_forward,
+        deform_roi_pool.deform_roi_pool_backward,
+        deform_roi_pool.deform_roi_pool_forward,
+        masked_conv.masked_col2im_forward,
+        masked_conv.masked_im2col_forward,
+        modulated_deform_conv.modulated_deform_conv_backward,
+        modulated_deform_conv.modulated_deform_conv_forward,
+        ms_deform_attn.ms_deform_attn_backward,
+        ms_deform_attn.ms_deform_attn_forward,
+        nms.nms,
+        nms_match.nms_match,
+        roi_align.roi_align_backward,
+        roi_align.roi_align_forward,
+        roi_pool.roi_pool_backward,
+        roi_pool.roi_pool_forward,
+        sigmoid_focal_loss.sigmoid_focal_loss_backward,
+        sigmoid_focal_loss.sigmoid_focal_loss_forward,
+        soft_nms.softnms,
+        softmax_focal_loss.softmax_focal_loss_backward,
+        softmax_focal_loss.softmax_focal_loss_forward,
+        sync_bn.sync_bn_backward_data,
+        sync_bn.sync_bn_backward_param,
+        sync_bn.sync_bn_forward_mean,
+        sync_bn.sync_bn_forward_output,
+        sync_bn.sync_bn_forward_var,
+        versions.get_compiler_version,
+        versions.get_compiling_cuda_version,
     )
 }

@@ -79,7 +79,7 @@ def make_lookups(rois: Tensor, grid: RoIGrid, shape: torch.Size) -> Iterator[Loo
     height, width = shape[2:]
     starts, bins, samples = grid.scale(rois)
     rows, columns = grid.output_size
-    for (length_x, length_y), group in _group_equal(_line_lengths(bins, samples)):
+    for (length_x, length_y), group in group_equal(_line_lengths(bins, samples)):
         size = length_x * length_y * rows * columns
         for members in group.split(max(1, CHUNK_SIZE // size)):
             start, bin_size, number = starts[members], bins[members], samples[members]
@@ -94,20 +94,31 @@ def make_lookups(rois: Tensor, grid: RoIGrid, shape: torch.Size) -> Iterator[Loo
 
 
 def _line_lengths(bins: Tensor, samples: Tensor) -> Tensor:
-    """Bound the number of pixels along each axis of a bin, rounded up so that there are few.
+    """Bound the number of pixels along each axis of a bin, rounded up.
 
     Adjacent samples share pixels where they are less than two apart. The margin is for positions
     that were rounded.
     """
     span = (samples - 1) * bins / samples.clamp(min=1)
     length = torch.minimum(2 * samples, (span + 0.01).floor().long() + 3)
-    step = 2 ** (length.clamp(min=4).log2().floor().long() - 2)
-    length = (length + step - 1) // step * step
-    return length.masked_fill(samples == 0, 0)
+    return round_up(length).masked_fill(samples == 0, 0)
 
 
-def _group_equal(lengths: Tensor) -> Iterator[tuple[list[int], Tensor]]:
-    """Group RoIs by the lengths along both axes; those of length 0 are in no group."""
+def round_up(lengths: Tensor) -> Tensor:
+    """Round lengths up by at most a quarter, so that there are few different ones."""
+    step = 2 ** (lengths.clamp(min=4).log2().floor().long() - 2)
+    return (lengths + step - 1) // step * step
+
+
+def group_equal(lengths: Tensor) -> Iterator[tuple[list[int], Tensor]]:
+    """Group RoIs by the lengths along both axes.
+
+    Args:
+        lengths: Lengths along x and y, ``(num_rois, 2)``; a RoI with a length of 0 is in no group.
+
+    Yields:
+        Both lengths, and the indices of the RoIs that have them.
+    """
     values, groups = lengths.unique(dim=0, return_inverse=True)
     for group, value in enumerate(values.tolist()):
         if min(value) > 0:

@@ -1,0 +1,122 @@
+"""CARAFE, upsampling with predicted kernels (https://arxiv.org/abs/1905.02188)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def carafe_naive_forward(
+    features: Tensor,
+    masks: Tensor,
+    output: Tensor,
+    kernel_size: int,
+    group_size: int,
+    scale_factor: int,
+) -> None:
+    """Upsample: each output pixel is a weighted sum of the pixels around its source.
+
+    Args:
+        features: ``(N, C, H, W)``.
+        masks: Weights, ``(N, group_size * kernel_size ** 2, H * scale, W * scale)``.
+        output: Receives the result, ``(N, C, H * scale, W * scale)``.
+        kernel_size: Side of the window of each source pixel; odd.
+        group_size: Number of groups of channels with weights of their own.
+        scale_factor: Output pixels along each side of an input pixel.
+    """
+    for index in range(len(features)):
+        output[index] = _upsample(
+            features[index], masks[index], kernel_size, group_size, scale_factor
+        )
+
+
+def carafe_naive_backward(
+    top_grad: Tensor,
+    features: Tensor,
+    masks: Tensor,
+    bottom_grad: Tensor,
+    mask_grad: Tensor,
+    kernel_size: int,
+    group_size: int,
+    scale_factor: int,
+) -> None:
+    """Compute the derivatives.
+
+    Args:
+        top_grad: Derivative by the output.
+        features: As forward.
+        masks: As forward.
+        bottom_grad: Receives the derivative by ``features``.
+        mask_grad: Receives the derivative by ``masks``.
+        kernel_size: As forward.
+        group_size: As forward.
+        scale_factor: As forward.
+    """
+    for index in range(len(features)):
+        inputs = [tensor[index].detach().requires_grad_() for tensor in (features, masks)]
+        with torch.enable_grad():
+            output = _upsample(*inputs, kernel_size, group_size, scale_factor)
+            gradients = torch.autograd.grad(output, inputs, top_grad[index])
+        bottom_grad[index], mask_grad[index] = gradients
+
+
+def carafe_forward(
+    features: Tensor,
+    masks: Tensor,
+    rfeatures: Tensor,
+    routput: Tensor,
+    rmasks: Tensor,
+    output: Tensor,
+    **settings: int,
+) -> None:
+    """Upsample, as :func:`carafe_naive_forward`.
+
+    Args:
+        features: As there.
+        masks: As there.
+        rfeatures: Receives the features, for the backward pass.
+        routput: Not used.
+        rmasks: Not used.
+        output: As there.
+        settings: ``kernel_size``, ``group_size`` and ``scale_factor``.
+    """
+    rfeatures.copy_(features)
+    carafe_naive_forward(features, masks, output, **settings)
+
+
+def carafe_backward(
+    top_grad: Tensor,
+    rfeatures: Tensor,
+    masks: Tensor,
+    rtop_grad: Tensor,
+    rbottom_grad_hs: Tensor,
+    rbottom_grad: Tensor,
+    rmask_grad: Tensor,
+    bottom_grad: Tensor,
+    mask_grad: Tensor,
+    **settings: int,
+) -> None:
+    """Compute the derivatives, as :func:`carafe_naive_backward`.
+
+    Args:
+        top_grad: As there.
+        rfeatures: The features, as forward left them.
+        masks: As there.
+        rtop_grad: Not used.
+        rbottom_grad_hs: Not used.
+        rbottom_grad: Not used.
+        rmask_grad: Not used.
+        bottom_grad: As there.
+        mask_grad: As there.
+        settings: As forward.
+    """
+    carafe_naive_backward(top_grad, rfeatures, masks, bottom_grad, mask_grad, **settings)
+
+
+def _upsample(image: Tensor, mask: Tensor, kernel_size: int, groups: int, scale: int) -> Tensor:
+    channels, height, width = image.shape
+    windows = F.unfold(image[None], kernel_size, padding=kernel_size // 2)
+    windows = windows.view(groups, channels // groups, kernel_size**2, height, width)
+    mask = mask.view(groups, kernel_size**2, height, scale, width, scale)
+    return torch.einsum('gckyx,gkyixj->gcyixj', windows, mask).reshape(
+        channels, height * scale, width * scale
+    )

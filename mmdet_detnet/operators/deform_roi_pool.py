@@ -1,0 +1,128 @@
+"""Deformable RoI pooling (https://arxiv.org/abs/1703.06211): RoIAlign with moved bins."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .bilinear import interpolate
+from .roi_samples import CHUNK_SIZE, RoIGrid, group_equal, sample_positions
+
+
+def deform_roi_pool_forward(
+    input: Tensor,
+    rois: Tensor,
+    offset: Tensor,
+    output: Tensor,
+    pooled_height: int,
+    pooled_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    gamma: float,
+) -> None:
+    """Pool RoIs.
+
+    Args:
+        input: Feature map, ``(N, C, H, W)``.
+        rois: Index of the image and corners (x1, y1, x2, y2) in pixels of the image,
+            ``(num_rois, 5)``.
+        offset: How far each bin is moved, (x, y) in parts of the RoI, ``(num_rois, 2, h, w)``; not
+            at all if empty.
+        output: Receives the features, ``(num_rois, C, h, w)``; 0 for RoIs without area.
+        pooled_height: Number h of bins.
+        pooled_width: Number w of bins.
+        spatial_scale: Pixels of the map in a pixel of the image.
+        sampling_ratio: Samples along each side of a bin; 0 for one in each pixel of the map.
+        gamma: Factor of the offsets.
+    """
+    grid = RoIGrid((pooled_height, pooled_width), spatial_scale, sampling_ratio)
+    output.copy_(_pool(input, rois, offset, grid, gamma))
+
+
+def deform_roi_pool_backward(
+    grad_output: Tensor,
+    input: Tensor,
+    rois: Tensor,
+    offset: Tensor,
+    grad_input: Tensor,
+    grad_offset: Tensor,
+    pooled_height: int,
+    pooled_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    gamma: float,
+) -> None:
+    """Compute the derivatives by the feature map and by the offsets.
+
+    Args:
+        grad_output: Derivative by the features, ``(num_rois, C, h, w)``.
+        input: As forward.
+        rois: As forward.
+        offset: As forward.
+        grad_input: Receives the derivative by ``input``.
+        grad_offset: Receives the derivative by ``offset``.
+        pooled_height: As forward.
+        pooled_width: As forward.
+        spatial_scale: As forward.
+        sampling_ratio: As forward.
+        gamma: As forward.
+    """
+    grid = RoIGrid((pooled_height, pooled_width), spatial_scale, sampling_ratio)
+    input, offset = (tensor.detach().requires_grad_() for tensor in (input, offset))
+    with torch.enable_grad():
+        pooled = _pool(input, rois, offset, grid, gamma)
+        gradients = torch.autograd.grad(
+            pooled, (input, offset), grad_output.to(pooled.dtype), allow_unused=True
+        )
+    for result, gradient in zip((grad_input, grad_offset), gradients, strict=True):
+        if gradient is not None:
+            result.copy_(gradient)
+
+
+def _pool(input: Tensor, rois: Tensor, offset: Tensor, grid: RoIGrid, gamma: float) -> Tensor:
+    """Pool as forward does; differentiable by the map and the offsets."""
+    dtype = torch.promote_types(input.dtype, torch.float32)
+    input, rois, offset = (tensor.to(dtype) for tensor in (input, rois, offset))
+    rows = input.permute(0, 2, 3, 1).flatten(0, 2)
+    samples = grid.scale(rois)[2]
+    indices, parts = [], [rows.new_zeros(0, *grid.output_size, rows.shape[1])]
+    for number, group in group_equal(samples):
+        size = grid.output_size[0] * grid.output_size[1] * number[0] * number[1] * 4
+        for members in group.split(max(1, CHUNK_SIZE // size)):
+            of_members = offset[members] if offset.numel() else None
+            indices.append(members)
+            parts.append(_pool_equal(input.shape, rows, rois[members], of_members, grid, gamma))
+    empty = (samples == 0).any(1).nonzero().squeeze(1)
+    parts.append(rows.new_zeros(len(empty), *grid.output_size, rows.shape[1]))
+    order = torch.cat([*indices, empty]).argsort()
+    return torch.cat(parts)[order].permute(0, 3, 1, 2)
+
+
+def _pool_equal(
+    shape: torch.Size,
+    rows: Tensor,
+    rois: Tensor,
+    offset: Tensor | None,
+    grid: RoIGrid,
+    gamma: float,
+) -> Tensor:
+    """Pool RoIs that have the same number of samples, to ``(num_rois, h, w, C)``."""
+    height, width = shape[2:]
+    starts, bins, samples = grid.scale(rois)
+    x, y = (
+        sample_positions(starts[:, axis], bins[:, axis], samples[:, axis], num_bins)[0]
+        for axis, num_bins in enumerate(grid.output_size[::-1])
+    )
+    y, x = torch.broadcast_tensors(y[:, :, None, :, None], x[:, None, :, None, :])
+    if offset is not None:
+        moved = gamma * offset * (bins * bins.new_tensor(grid.output_size[::-1]))[:, :, None, None]
+        x, y = (at + moved[:, axis, :, :, None, None] for axis, at in enumerate((x, y)))
+    pixels, weights = interpolate(y, x, height, width)
+    pixels = pixels + (rois[:, 0].long() * height * width).view(-1, 1, 1, 1, 1, 1)
+    count = y.shape[3] * y.shape[4]
+    pooled = F.embedding_bag(
+        pixels.reshape(-1, 4 * count),
+        rows,
+        mode='sum',
+        per_sample_weights=weights.reshape(-1, 4 * count) / count,
+    )
+    return pooled.view(len(rois), *grid.output_size, -1)

@@ -1,0 +1,88 @@
+"""The samples that a deformable convolution multiplies with its weights."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DeformConv:
+    """Geometry of a deformable convolution; all pairs are (vertical, horizontal).
+
+    Attributes:
+        kernel: Size of the kernel.
+        stride: Pixels between outputs.
+        padding: Zeros around the map.
+        dilation: Pixels between the taps of the kernel.
+        groups: Groups of channels that are convolved apart.
+        deform_groups: Groups of input channels that have offsets of their own.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+    deform_groups: int
+
+    @property
+    def taps(self) -> int:
+        """Number of weights of the kernel."""
+        return self.kernel[0] * self.kernel[1]
+
+    def sample(self, image: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """Interpolate an image where the taps of the kernel are moved to.
+
+        Args:
+            image: ``(C, H, W)``; zero outside.
+            offset: Pixels by which each tap is moved, as (y, x) of tap after tap,
+                ``(deform_groups * taps * 2, h, w)``.
+
+        Returns:
+            Samples, ``(deform_groups, C / deform_groups, taps * h, w)``, and the grid they were
+            taken at, ``(deform_groups, taps * h, w, 2)``, as ``F.grid_sample`` defines it.
+        """
+        images = image.reshape(self.deform_groups, -1, *image.shape[1:])
+        grid = self._grid(offset, image.shape[1:])
+        return F.grid_sample(images, grid, align_corners=False), grid
+
+    def sample_backward(
+        self, gradient: Tensor, image: Tensor, grid: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the derivatives of :meth:`sample` by the image and by the offsets.
+
+        Args:
+            gradient: Derivative by the samples, of their shape.
+            image: As in :meth:`sample`.
+            grid: As :meth:`sample` returned it.
+
+        Returns:
+            ``(C, H, W)`` and ``(deform_groups * taps * 2, h, w)``.
+        """
+        height, width = image.shape[1:]
+        images = image.reshape(self.deform_groups, -1, height, width)
+        bilinear, zeros = 0, 0
+        grad_image, grad_grid = torch.ops.aten.grid_sampler_2d_backward(
+            gradient, images, grid, bilinear, zeros, False, [True, True]
+        )
+        grad_offset = grad_grid.flip(-1) * grid.new_tensor([2 / height, 2 / width])
+        grad_offset = grad_offset.unflatten(1, (self.taps, -1)).movedim(-1, 2)
+        return grad_image.reshape(image.shape), grad_offset.flatten(0, 2)
+
+    def _grid(self, offset: Tensor, size: torch.Size) -> Tensor:
+        offset = offset.reshape(self.deform_groups, self.taps, 2, *offset.shape[1:])
+        y = offset[:, :, 0] + self._undeformed(0, offset)
+        x = offset[:, :, 1] + self._undeformed(1, offset)
+        grid = torch.stack([(2 * x + 1) / size[1] - 1, (2 * y + 1) / size[0] - 1], dim=-1)
+        return grid.flatten(1, 2)
+
+    def _undeformed(self, axis: int, offset: Tensor) -> Tensor:
+        """Positions along an axis without offsets, ``(taps, h, 1)`` or ``(taps, 1, w)``."""
+        outputs = torch.arange(offset.shape[3 + axis], device=offset.device, dtype=offset.dtype)
+        taps = torch.arange(self.taps, device=offset.device)
+        taps = taps // self.kernel[1] if axis == 0 else taps % self.kernel[1]
+        starts = outputs * self.stride[axis] - self.padding[axis]
+        positions = taps[:, None] * self.dilation[axis] + starts
+        return positions[:, :, None] if axis == 0 else positions[:, None]

@@ -1,0 +1,54 @@
+"""Convolution at chosen places only: the gathering and the scattering of mmcv's MaskedConv2d."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def masked_im2col_forward(
+    im: Tensor,
+    mask_h_idx: Tensor,
+    mask_w_idx: Tensor,
+    col: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    pad_h: int,
+    pad_w: int,
+) -> None:
+    """Gather the windows around the chosen places.
+
+    Args:
+        im: ``(1, C, H, W)``.
+        mask_h_idx: Rows of the places, ``(num_places,)``.
+        mask_w_idx: Columns of the places, ``(num_places,)``.
+        col: Receives the windows, ``(C * kernel_h * kernel_w, num_places)``.
+        kernel_h: Rows of a window.
+        kernel_w: Columns of a window.
+        pad_h: Rows of zeros above and below.
+        pad_w: Columns of zeros on the left and on the right.
+    """
+    padded = F.pad(im[0], (pad_w, pad_w, pad_h, pad_h))
+    windows = padded.unfold(1, kernel_h, 1).unfold(2, kernel_w, 1)
+    col.copy_(windows[:, mask_h_idx, mask_w_idx].movedim(1, -1).flatten(0, 2))
+
+
+def masked_col2im_forward(
+    col: Tensor,
+    mask_h_idx: Tensor,
+    mask_w_idx: Tensor,
+    im: Tensor,
+    height: int,
+    width: int,
+    channels: int,
+) -> None:
+    """Scatter results to the chosen places.
+
+    Args:
+        col: ``(channels, num_places)``.
+        mask_h_idx: Rows of the places, ``(num_places,)``.
+        mask_w_idx: Columns of the places, ``(num_places,)``.
+        im: Receives them, ``(1, channels, height, width)``; elsewhere it stays.
+        height: Rows of ``im``.
+        width: Columns of ``im``.
+        channels: Channels of ``im``.
+    """
+    im[0, :, mask_h_idx, mask_w_idx] = col

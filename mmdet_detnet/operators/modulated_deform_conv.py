@@ -1,0 +1,111 @@
+"""Modulated deformable convolution, "DCNv2" (https://arxiv.org/abs/1811.11168)."""
+
+import torch
+from torch import Tensor
+
+from .deform_conv_image import convolve, convolve_backward
+from .deform_sampling import DeformConv
+
+
+def modulated_deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    with_bias: bool,
+    **geometry: int,
+) -> None:
+    """Convolve a batch.
+
+    Args:
+        input: ``(N, C, H, W)``.
+        weight: ``(out_channels, C / group, kernel_h, kernel_w)``.
+        bias: ``(out_channels,)``.
+        ones: Not used.
+        offset: Pixels by which each tap is moved, as (y, x) of tap after tap,
+            ``(N, deformable_group * kernel_h * kernel_w * 2, h, w)``.
+        mask: Factor of each tap, ``(N, deformable_group * kernel_h * kernel_w, h, w)``.
+        output: Receives the result, ``(N, out_channels, h, w)``.
+        columns: Not used.
+        with_bias: Whether ``bias`` is added.
+        geometry: ``kernel_h``, ``kernel_w``, ``stride_h``, ``stride_w``, ``pad_h``, ``pad_w``,
+            ``dilation_h``, ``dilation_w``, ``group`` and ``deformable_group``.
+    """
+    conv = _read(geometry)
+    dtype = torch.promote_types(output.dtype, torch.float32)
+    input, weight, offset, mask = (tensor.to(dtype) for tensor in (input, weight, offset, mask))
+    for index, image in enumerate(input):
+        result = convolve(conv, image, offset[index], mask[index], weight)
+        output[index] = result + bias[:, None, None] if with_bias else result
+
+
+def modulated_deform_conv_backward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    columns: Tensor,
+    grad_input: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    grad_offset: Tensor,
+    grad_mask: Tensor,
+    grad_output: Tensor,
+    with_bias: bool,
+    **geometry: int,
+) -> None:
+    """Compute the derivatives by all inputs.
+
+    Args:
+        input: As forward.
+        weight: As forward.
+        bias: As forward.
+        ones: Not used.
+        offset: As forward.
+        mask: As forward.
+        columns: Not used.
+        grad_input: Receives the derivative by ``input``.
+        grad_weight: The derivative by ``weight`` is added to it.
+        grad_bias: The derivative by ``bias`` is added to it.
+        grad_offset: Receives the derivative by ``offset``.
+        grad_mask: Receives the derivative by ``mask``.
+        grad_output: Derivative by the output, ``(N, out_channels, h, w)``.
+        with_bias: As forward.
+        geometry: As forward.
+    """
+    conv = _read(geometry)
+    dtype = torch.promote_types(grad_input.dtype, torch.float32)
+    input, weight, offset, mask, gradient = (
+        tensor.to(dtype) for tensor in (input, weight, offset, mask, grad_output)
+    )
+    total = torch.zeros_like(weight)
+    for index, image in enumerate(input):
+        gradients = convolve_backward(
+            conv, image, offset[index], mask[index], weight, gradient[index]
+        )
+        grad_input[index], grad_offset[index] = gradients.image, gradients.offset
+        grad_mask[index] = gradients.mask
+        total += gradients.weight
+    grad_weight += total
+    if with_bias:
+        grad_bias += gradient.sum((0, 2, 3))
+
+
+def _read(geometry: dict[str, int]) -> DeformConv:
+    def pair(name: str) -> tuple[int, int]:
+        return geometry[f'{name}_h'], geometry[f'{name}_w']
+
+    return DeformConv(
+        kernel=pair('kernel'),
+        stride=pair('stride'),
+        padding=pair('pad'),
+        dilation=pair('dilation'),
+        groups=geometry['group'],
+        deform_groups=geometry['deformable_group'],
+    )

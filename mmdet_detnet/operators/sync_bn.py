@@ -1,0 +1,107 @@
+"""The steps of mmcv's MMSyncBN between which processes exchange statistics."""
+
+import torch
+from torch import Tensor
+
+
+def sync_bn_forward_mean(input: Tensor, mean: Tensor) -> None:
+    """Compute the mean of each channel.
+
+    Args:
+        input: ``(N, C, L)``.
+        mean: Receives the means, ``(C,)``.
+    """
+    mean.copy_(input.float().mean((0, 2)))
+
+
+def sync_bn_forward_var(input: Tensor, mean: Tensor, var: Tensor) -> None:
+    """Compute the variance of each channel about a mean.
+
+    Args:
+        input: ``(N, C, L)``.
+        mean: ``(C,)``.
+        var: Receives the biased variances, ``(C,)``.
+    """
+    var.copy_((input.float() - mean[:, None]).square().mean((0, 2)))
+
+
+def sync_bn_forward_output(
+    input: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    norm: Tensor,
+    std: Tensor,
+    output: Tensor,
+    eps: float,
+    momentum: float,
+    group_size: int,
+) -> None:
+    """Normalise, and update the running statistics.
+
+    Args:
+        input: ``(N, C, L)``.
+        mean: Mean of all processes, ``(C,)``.
+        var: Biased variance of all processes, ``(C,)``.
+        weight: ``(C,)``; 1 if empty.
+        bias: ``(C,)``; 0 if empty.
+        running_mean: Is moved towards the mean; stays if empty.
+        running_var: Is moved towards the unbiased variance; stays if empty.
+        norm: Receives the normalised input, ``(N, C, L)``.
+        std: Receives the standard deviations, ``(C,)``.
+        output: Receives the result, ``(N, C, L)``.
+        eps: Added to the variance.
+        momentum: How far the running statistics are moved.
+        group_size: Number of processes.
+    """
+    std.copy_((var + eps).sqrt())
+    norm.copy_((input.float() - mean[:, None]) / std[:, None])
+    output.copy_(norm * weight[:, None] + bias[:, None] if weight.numel() else norm)
+    if running_mean.numel():
+        count = input.shape[0] * input.shape[2] * group_size
+        running_mean.lerp_(mean, torch.as_tensor(momentum).to(mean))
+        unbiased = var * (count / max(count - 1, 1))
+        running_var.lerp_(unbiased, torch.as_tensor(momentum).to(var))
+
+
+def sync_bn_backward_param(
+    grad_output: Tensor, norm: Tensor, grad_weight: Tensor, grad_bias: Tensor
+) -> None:
+    """Compute the derivatives by weight and bias.
+
+    Args:
+        grad_output: Derivative by the output, ``(N, C, L)``.
+        norm: As forward left it.
+        grad_weight: Receives the derivative by the weight, ``(C,)``.
+        grad_bias: Receives the derivative by the bias, ``(C,)``.
+    """
+    grad_weight.copy_((grad_output.float() * norm).sum((0, 2)))
+    grad_bias.copy_(grad_output.float().sum((0, 2)))
+
+
+def sync_bn_backward_data(
+    grad_output: Tensor,
+    weight: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    norm: Tensor,
+    std: Tensor,
+    grad_input: Tensor,
+) -> None:
+    """Compute the derivative by the input.
+
+    Args:
+        grad_output: Derivative by the output, ``(N, C, L)``.
+        weight: As forward.
+        grad_weight: Mean over the processes of what :func:`sync_bn_backward_param` gave.
+        grad_bias: Likewise.
+        norm: As forward left it.
+        std: As forward left it.
+        grad_input: Receives the derivative, ``(N, C, L)``.
+    """
+    count = norm.shape[0] * norm.shape[2]
+    common = (grad_weight[:, None] * norm + grad_bias[:, None]) / count
+    grad_input.copy_((weight / std)[:, None] * (grad_output.float() - common))
