@@ -1,5 +1,6 @@
 """Fixtures that every test shares."""
 
+import functools
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet.utils import register_all_modules
+from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,6 +22,20 @@ torch.set_num_threads(1)
 def mmdet_scope():
     """Register mmdet's modules, and build unprefixed types from them, as its scripts do."""
     register_all_modules(init_default_scope=True)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def remembered_bases():
+    """Look each `mmdet::` base up once: mmengine reads all of mmdet's metafiles for it, 0.2 s."""
+    look_up = Config._get_cfg_path
+    remember = functools.cache(lambda base: look_up(base, ''))
+
+    def find(base, file):
+        return remember(base) if base.startswith('mmdet::') else look_up(base, file)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Config, '_get_cfg_path', staticmethod(find))
+        yield
 
 
 @pytest.fixture(autouse=True)

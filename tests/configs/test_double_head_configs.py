@@ -35,21 +35,8 @@ def test_voc07_trains_on_2007_alone(prefix):
     assert config.model.roi_head.bbox_head.num_classes == 20
 
 
-def test_ext_fuses_and_plain_does_not():
-    heads = [
-        load(f'{name}_r50_fpn_1x_coco').model.roi_head.bbox_head
-        for name in ('double-head', 'double-head-ext')
-    ]
-    assert [head.get('fusion', 'none') for head in heads] == ['none', 'complementary']
-
-
 @pytest.mark.parametrize('name', ['cascade-rcnn', 'cascade-mask-rcnn'])
 def test_cascade_stages_keep_mmdets_box_coders(name):
     ours = load(f'double-head-{name}_r50_fpn_1x_coco').model.roi_head.bbox_head
     stds = [head.bbox_coder.target_stds for head in ours]
     assert stds == [[0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067]]
-
-
-def test_detnet_keeps_its_strides():
-    roi_head = load('double-head-ext_detnet59_fpn_1x_coco').model.roi_head
-    assert roi_head.bbox_roi_extractor.featmap_strides == [4, 8, 16, 16, 16]

@@ -19,7 +19,11 @@ from torch import nn
 
 from mmdet_detnet import config_path
 
-CONFIGS = ['pretrain/detnet59_8xb32_in1k.py', 'pretrain/detnet110_8xb32_in1k.py']
+CONFIGS = [
+    'pretrain/detnet59_8xb32_in1k.py',
+    'pretrain/detnet59-noproj_8xb32_in1k.py',
+    'pretrain/detnet110_8xb32_in1k.py',
+]
 TRAIN = Path(__file__).resolve().parents[2] / 'tools' / 'train.py'
 GPUS = 8
 # A sixteenth of the width: the tests are about what is wired to what.

@@ -3,5 +3,5 @@ model = dict(
     backbone=_base_.detnet59,
     neck=dict(in_channels=_base_.detnet_channels),
     rpn_head=dict(anchor_generator=_base_.detnet_anchors),
-    roi_head=dict(bbox_roi_extractor=dict(featmap_strides=_base_.detnet_strides)),
+    roi_head=dict(bbox_roi_extractor=dict(featmap_strides=_base_.detnet_roi_strides)),
 )

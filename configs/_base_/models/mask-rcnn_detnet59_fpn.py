@@ -4,7 +4,7 @@ model = dict(
     neck=dict(in_channels=_base_.detnet_channels),
     rpn_head=dict(anchor_generator=_base_.detnet_anchors),
     roi_head=dict(
-        bbox_roi_extractor=dict(featmap_strides=_base_.detnet_strides),
-        mask_roi_extractor=dict(featmap_strides=_base_.detnet_strides),
+        bbox_roi_extractor=dict(featmap_strides=_base_.detnet_roi_strides),
+        mask_roi_extractor=dict(featmap_strides=_base_.detnet_roi_strides),
     ),
 )
