@@ -1,6 +1,6 @@
 """The hook that stops a training whose numbers are no longer finite."""
 
-from math import isfinite
+import math
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ class FiniteCheckHook(Hook):
             raise ValueError(f'max_lag must be 0 or more, got {max_lag}')
         self._late = LateValues(max_lag)
         self._norms: list[torch.Tensor] = []
-        self._earlier_norm = float('nan')
+        self._earlier_norm = math.nan
 
     def before_train(self, runner: Runner) -> None:
         """Look at the gradient from now on, whenever an optimizer uses it.
@@ -97,11 +97,14 @@ class FiniteCheckHook(Hook):
     def _check(self, all: bool = False) -> None:
         for values, (names, situation) in self._late.take(all):
             terms = dict(zip(names, values.tolist(), strict=True))
-            wrong = [f'{name} is {value}' for name, value in terms.items() if not isfinite(value)]
+            wrong = [
+                f'{name} is {value}' for name, value in terms.items() if not math.isfinite(value)
+            ]
             if wrong:
                 raise FloatingPointError(
-                    f'{", ".join(wrong)} {situation}; gradient norm of the iteration before: '
-                    f'{self._earlier_norm:.4g}. Checkpoints written so far are finite.'
+                    f'{", ".join(wrong)} {situation}; gradient norm '
+                    f'{terms.get(GRADIENT_NORM, math.nan):.4g}, {self._earlier_norm:.4g} in the '
+                    'iteration before. Checkpoints written so far are finite.'
                 )
             self._earlier_norm = terms.get(GRADIENT_NORM, self._earlier_norm)
 
