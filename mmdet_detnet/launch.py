@@ -1,8 +1,14 @@
 """Start MMDetection's own scripts with this package imported."""
 
+import contextlib
+import re
 import runpy
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+
+from mmengine.dist import get_rank, get_world_size, is_distributed
 
 from .checkpoints import force_weights_only
 
@@ -30,4 +36,19 @@ def run_mmdet_script(name: str) -> None:
             f'{" and ".join(str(path) for path in candidates)}.'
         )
     force_weights_only()
-    runpy.run_path(str(script), run_name='__main__')
+    with explain_lost_rank():
+        runpy.run_path(str(script), run_name='__main__')
+
+
+@contextlib.contextmanager
+def explain_lost_rank() -> Iterator[None]:
+    """Say, before an error of a connection between ranks, that the cause is in another one."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_distributed() and re.search('gloo|nccl|TCPStore', str(error), re.IGNORECASE):
+            sys.stderr.write(
+                f'rank {get_rank()} of {get_world_size()} lost another rank, which has ended or '
+                'hangs; the output of that rank says why. train.py goes on with --resume.\n'
+            )
+        raise

@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
-from torch import multiprocessing
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import HOOKS, MODEL_WRAPPERS
+from torch import distributed, multiprocessing
 
 from mmdet_detnet import config_path
 from mmdet_detnet.checkpoints import files
@@ -23,6 +24,7 @@ from mmdet_detnet.launch import run_mmdet_script
 
 STRIDES = [4, 8, 16, 32, 64]
 IMAGES, BATCH, EPOCHS = 8, 2, 3
+NUM_RANKS = 2
 ITERATIONS = IMAGES // BATCH
 LAST = f'epoch_{EPOCHS}.pth'
 TIMEOUT = 120  # seconds
@@ -160,15 +162,33 @@ class _Writer:
         return getattr(self.file, name)
 
 
-def _train(config_file, work_dir, resume, options, faults):
+@MODEL_WRAPPERS.register_module()
+class CpuDistributed(MMDistributedDataParallel):
+    """mmengine's, which wants a GPU for each rank."""
+
+    def __init__(self, module, device_ids):
+        super().__init__(module)
+
+
+def _join_ranks(work_dir, rank):
+    os.environ['LOCAL_RANK'] = str(rank)
+    store = distributed.FileStore(f'{work_dir}.store', NUM_RANKS)
+    distributed.init_process_group('gloo', store=store, rank=rank, world_size=NUM_RANKS)
+
+
+def _train(config_file, work_dir, resume, options, rank, faults):
     torch.set_num_threads(1)
     os.setsid()
-    log = os.open(f'{work_dir}.log', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    log = os.open(log_file(work_dir, rank), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    if rank is not None:
+        _join_ranks(work_dir, rank)
+        options = {**options, 'model_wrapper_cfg.type': 'CpuDistributed'}
     options = {**options, **{f'default_hooks.faults.{key}': v for key, v in faults.items()}}
     sys.argv = ['train.py', str(config_file), '--work-dir', str(work_dir)]
     sys.argv += ['--resume'] if resume else []
+    sys.argv += ['--launcher', 'pytorch'] if rank is not None else []
     if options:
         sys.argv += ['--cfg-options', *[f'{key}={value}' for key, value in options.items()]]
     try:
@@ -178,11 +198,16 @@ def _train(config_file, work_dir, resume, options, faults):
         print('workers alive:', sum(w.is_alive() for w in Faults.workers), flush=True)
 
 
-def start(config_file, work_dir, resume=False, options=None, **faults):
-    """Start a training; the process."""
+def log_file(work_dir, rank=None):
+    """Name the file with what a training, or a rank of it, prints."""
+    return Path(f'{work_dir}.log' if rank is None else f'{work_dir}.{rank}.log')
+
+
+def start(config_file, work_dir, resume=False, options=None, rank=None, **faults):
+    """Start a training, or one of its ranks; the process."""
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(IMPORTED_ONCE)
-    arguments = (config_file, work_dir, resume, options or {}, faults)
+    arguments = (config_file, work_dir, resume, options or {}, rank, faults)
     process = context.Process(target=_train, args=arguments)
     process.start()
     return process
@@ -190,12 +215,17 @@ def start(config_file, work_dir, resume=False, options=None, **faults):
 
 def train(config_file, work_dir, resume=False, options=None, **faults):
     """Train to the end or the fault; exit code and output."""
-    process = start(config_file, work_dir, resume, options, **faults)
-    process.join(TIMEOUT)
+    code = wait(start(config_file, work_dir, resume, options, **faults))
+    return code, log_file(work_dir).read_text()
+
+
+def wait(process, timeout=TIMEOUT):
+    """Wait for a training; its exit code. One that hangs is ended, and an error."""
+    process.join(timeout)
     if process.exitcode is None:
         process.kill()
-        raise TimeoutError(f'{work_dir} took more than {TIMEOUT} s')
-    return process.exitcode, Path(f'{work_dir}.log').read_text()
+        raise TimeoutError(f'it took more than {timeout} s')
+    return process.exitcode
 
 
 def count_epochs(output):

@@ -9,7 +9,6 @@ import random
 import re
 import shutil
 import signal
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +21,10 @@ from interruptions import (
     LAST,
     assert_equal_bits,
     count_epochs,
+    log_file,
+    start,
     train,
+    wait,
     write_config,
 )
 
@@ -54,7 +56,7 @@ def uninterrupted(config_file, tmp_path_factory):
 @pytest.fixture(scope='module')
 def num_operations(uninterrupted):
     """How often that training wrote, flushed, moved or removed a file of a checkpoint."""
-    output = Path(f'{uninterrupted}.log').read_text()
+    output = log_file(uninterrupted).read_text()
     return int(re.search(r'operations on the disk: (\d+)', output)[1])
 
 
@@ -137,3 +139,36 @@ def test_training_that_diverges_ends_and_saves_nothing_that_is_not_finite(config
     for file in (tmp_path / 'run').glob('*.pth'):
         for key, value in torch.load(file, weights_only=True)['state_dict'].items():
             assert value.isfinite().all(), (file, key)
+
+
+def train_ranks(config_file, work_dir, options=None, **faults_of_second):
+    """Train on two ranks, the second with faults; exit codes and outputs."""
+    options = {**SEED, 'train_dataloader.batch_size': 1, **(options or {})}
+    faults = [{}, faults_of_second]
+    ranks = [
+        start(config_file, work_dir, options=options, rank=rank, **fault)
+        for rank, fault in enumerate(faults)
+    ]
+    second = wait(ranks[1])
+    first = wait(ranks[0], timeout=60)
+    return [first, second], [log_file(work_dir, rank).read_text() for rank in range(2)]
+
+
+def test_rank_whose_peer_dies_ends_and_says_why(config_file, tmp_path):
+    codes, outputs = train_ranks(config_file, tmp_path / 'run', iteration=1)
+    assert codes == [1, -signal.SIGKILL], outputs
+    assert 'rank 0 of 2 lost another rank' in outputs[0], outputs[0]
+
+
+def test_all_ranks_end_on_sigterm_to_one(config_file, tmp_path):
+    codes, outputs = train_ranks(
+        config_file, tmp_path / 'run', iteration=1, signal_number=int(signal.SIGTERM)
+    )
+    assert codes == [143, 143], outputs
+    assert (tmp_path / 'run' / 'epoch_0_iter_2.pth').exists()
+
+
+def test_all_ranks_end_when_one_diverges(config_file, tmp_path):
+    rate = {'optim_wrapper.optimizer.lr': 1e6, 'param_scheduler': '[]'}
+    codes, outputs = train_ranks(config_file, tmp_path / 'run', options=rate)
+    assert codes == [1, 1], outputs
