@@ -7,30 +7,19 @@ of two runs agree.
 """
 
 import argparse
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tabulate import tabulate
 
-from mmdet_detnet.analysis.benchmark.report import format_ratio
-from mmdet_detnet.analysis.benchmark.roofline import flop_rates
-from mmdet_detnet.analysis.benchmark.rows import Row
-from mmdet_detnet.analysis.benchmark.timing import Ratio, ratio
-from mmdet_detnet.analysis.benchmark.workload import PLAIN, Settings
+from mmdet_detnet.analysis.benchmark import Ratio, Row, Settings, read_report
+from mmdet_detnet.analysis.benchmark.rows import QUANTITIES, ratio
 
 DETNET, CONFIDENCE = 'faster-rcnn_detnet59_fpn_1x_coco', 'retinanet-conf_r50_fpn_1x_coco'
 IPGNET, DOUBLE_HEAD = 'faster-rcnn_ipgnet50_fpn_8xb4-1x_coco', 'double-head_r50_fpn_1x_coco'
 R50, R101 = 'faster-rcnn_r50_fpn_1x_coco', 'faster-rcnn_r101_fpn_1x_coco'
 RETINANET, MMDET_DOUBLE_HEAD = 'retinanet_r50_fpn_1x_coco', 'dh-faster-rcnn_r50_fpn_1x_coco'
-QUANTITIES = {
-    'flop_rate': 'operations per second',
-    'predict_seconds': 'inference time',
-    'train_seconds': 'time of a training step',
-    'predict_mib': 'inference memory',
-    'train_mib': 'training memory',
-}
 
 
 @dataclass(frozen=True)
@@ -41,7 +30,7 @@ class Target:
         comparison: Its name.
         config: File name of our config, without ``.py``.
         against: The same of the one that it is divided by.
-        quantity: One of :data:`QUANTITIES`.
+        quantity: One of :data:`QUANTITIES`, or 'flop_rate', operations per second.
         bound: Of the median ratio.
         at_least: Whether the bound is a lower one.
     """
@@ -115,13 +104,13 @@ def judge(name: str, rows: Sequence[Row], targets: Sequence[Target] = TARGETS) -
 
 def _judge(target: Target, rows: Sequence[Row]) -> list[Judgement]:
     sentence = (
-        f'{target.comparison}: {QUANTITIES[target.quantity]} of {target.config} at '
+        f'{target.comparison}: {_words(target.quantity)} of {target.config} at '
         f'{"least" if target.at_least else "most"} {target.bound} of {target.against}'
     )
     judgements = []
     for ours, stock in _pairs(target, rows):
         settings = ours.entry.settings
-        words = sentence if settings == PLAIN else f'{sentence}, both {settings.name}'
+        words = sentence if settings == Settings() else f'{sentence}, both {settings.name}'
         judgements.append(_verdict(words, target, _ratio(target.quantity, ours, stock)))
     return judgements or [Judgement(sentence, 'not measured', target.bound)]
 
@@ -139,14 +128,18 @@ def _pairs(target: Target, rows: Sequence[Row]) -> list[tuple[Row, Row]]:
 
 def _ratio(quantity: str, ours: Row, stock: Row) -> Ratio | None:
     if quantity == 'flop_rate':
-        first, second = flop_rates(ours), flop_rates(stock)
-    else:
-        first, second = getattr(ours, quantity), getattr(stock, quantity)
-    if not first or not second:
-        return None
-    if isinstance(first, list):
-        return ratio(first, second)
-    return ratio([first], [second])
+        return ratio(flop_rates(ours), flop_rates(stock))
+    return ratio(getattr(ours, quantity), getattr(stock, quantity))
+
+
+def flop_rates(row: Row) -> list[float]:
+    """Divide the operations of the forward pass by the time of each round, per second."""
+    operations = 2e9 * sum(row.gmacs.values()) * row.workload.batch
+    return [operations / seconds for seconds in row.predict_seconds] if operations else []
+
+
+def _words(quantity: str) -> str:
+    return QUANTITIES[quantity][0] if quantity in QUANTITIES else 'operations per second'
 
 
 def _verdict(sentence: str, target: Target, measured: Ratio | None) -> Judgement:
@@ -172,8 +165,8 @@ def judge_acceleration(rows: Sequence[Row], device: str) -> list[Judgement]:
         for fast in rows
         for plain in rows
         if fast.entry.kind == 'detector'
-        and fast.entry.settings != PLAIN
-        and plain.entry == replace(fast.entry, settings=PLAIN)
+        and fast.entry.settings != Settings()
+        and plain.entry == replace(fast.entry, settings=Settings())
     ]
     return [
         _judge_speed_up(quantity, factor, fast, plain)
@@ -197,7 +190,7 @@ def _speed_ups(settings: Settings, device: str) -> dict[str, float]:
 def _judge_speed_up(quantity: str, factor: float, fast: Row, plain: Row) -> Judgement:
     bound = round(1 / factor, 3)
     target = Target('', fast.entry.stem, plain.entry.stem, quantity, bound)
-    sentence = f'{QUANTITIES[quantity]} of {fast.title} at most {bound} of it plain ({factor}x)'
+    sentence = f'{_words(quantity)} of {fast.entry.title} at most {bound} of it plain ({factor}x)'
     return _verdict(sentence, target, _ratio(quantity, fast, plain))
 
 
@@ -213,7 +206,7 @@ def format_judgements(judgements: Sequence[Judgement]) -> str:
     lines = [
         {
             'target': judgement.sentence,
-            'measured': format_ratio(judgement.ratio) if judgement.ratio else '-',
+            'measured': str(judgement.ratio) if judgement.ratio else '-',
             'state': judgement.state,
         }
         for judgement in judgements
@@ -221,46 +214,28 @@ def format_judgements(judgements: Sequence[Judgement]) -> str:
     return tabulate(lines, headers='keys', tablefmt='github', disable_numparse=True)
 
 
-def read_report(path: Path) -> dict:
-    """Read what an earlier run has written.
+def judge_repeat(name: str, rows: Sequence[Row], earlier: Sequence[Row]) -> list[Judgement]:
+    """Compare the ratios of two runs of one comparison.
 
     Args:
-        path: A JSON file of the benchmark.
-
-    Returns:
-        Its content.
-
-    Raises:
-        ValueError: If it is no such file.
-    """
-    try:
-        report = json.loads(path.read_text())
-        report['results']
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} is no report of this benchmark: {error!r}.') from error
-    return report
-
-
-def judge_repeat(results: Mapping, earlier: Mapping) -> list[Judgement]:
-    """Compare the ratios of two runs.
-
-    Args:
-        results: ``'results'`` of this run's report: rows as dictionaries by comparison.
-        earlier: The same of the earlier run.
+        name: Of the comparison.
+        rows: Rows of this run.
+        earlier: Rows of the earlier run.
 
     Returns:
         A judgement for every ratio of times that both runs have, but the reference's own.
     """
-    judgements = []
-    for name, rows in results.items():
-        before = {row['title']: row['ratios'] for row in earlier.get(name, [])}
-        for row in rows[:-1]:
-            for key in TIMED:
-                if key in row['ratios'] and key in before.get(row['title'], {}):
-                    now, then = row['ratios'][key]['median'], before[row['title']][key]['median']
-                    what = f'{name}: {QUANTITIES[key]} of {row["title"]}'
-                    judgements.append(_agreement(what, now, then))
-    return judgements
+    before = {row.entry: row.ratios for row in earlier}
+    return [
+        _agreement(
+            f'{name}: {_words(key)} of {row.entry.title}',
+            row.ratios[key].median,
+            before[row.entry][key].median,
+        )
+        for row in rows[:-1]
+        for key in TIMED
+        if key in row.ratios and key in before.get(row.entry, {})
+    ]
 
 
 def _agreement(what: str, now: float, then: float) -> Judgement:
@@ -278,15 +253,12 @@ def main() -> None:
     args = parser.parse_args()
     try:
         report = read_report(args.report)
-        earlier = read_report(args.repeat_of)['results'] if args.repeat_of else {}
+        earlier = read_report(args.repeat_of)['rows'] if args.repeat_of else []
     except ValueError as error:
         parser.exit(1, f'{error}\n')
-    judgements = []
-    device = 'cpu' if 'cpu' in args.report.name else 'cuda'
-    for name, rows in report['results'].items():
-        rows = [Row.from_dict(row) for row in rows]
-        judgements += [*judge(name, rows), *judge_acceleration(rows, device)]
-    judgements += judge_repeat(report['results'], earlier)
+    rows = report['rows']
+    judgements = judge(report['name'], rows) + judge_acceleration(rows, report['device_type'])
+    judgements += judge_repeat(report['name'], rows, earlier)
     print(format_judgements(judgements))
     if any(judgement.state == 'missed' for judgement in judgements):
         parser.exit(1)

@@ -14,14 +14,14 @@ from typing import Any
 
 import yaml
 
-from mmdet_detnet.analysis.benchmark.published import METRIC
-
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN = '<!-- The model zoo: `make zoo` writes it from the metafiles. -->'
 END = '<!-- End of the model zoo. -->'
 HEADINGS = ('config', 'data', 'epochs', 'paper, authors', 'MMDetection', 'ours', 'weights')
 # Whose results a column has, by the first word in the brackets of a metric.
 COLUMN_OF_SOURCE = {'paper': 0, "authors'": 0, 'MMDetection': 1, '': 2}
+# A metric's name, and in brackets who published it if that is not the metafile's owner.
+METRIC = re.compile(r'(?P<name>[^()]+?)(?: \((?P<source>[^()]+)\))?')
 
 
 def make_table(root: Path = ROOT) -> str:

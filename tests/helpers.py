@@ -1,10 +1,13 @@
 """What tests of several folders share."""
 
-from mmdet_detnet.analysis.benchmark.rows import Row
-from mmdet_detnet.analysis.benchmark.workload import PLAIN, Entry
+from mmdet_detnet.analysis.benchmark import Entry, Row, Settings
 
 
-def make_row(config, seconds=(), settings=PLAIN, kind='detector', **values):
+def count_parameters(module):
+    """Count the parameters of a network."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def make_row(config, seconds=(), settings=Settings(), kind='detector', **values):  # noqa: B008
     """Make a row of a comparison by hand."""
-    entry = Entry(config, kind, settings)
-    return Row(entry.title, entry, predict_seconds=list(seconds), **values)
+    return Row(Entry(config, kind, settings), predict_seconds=list(seconds), **values)

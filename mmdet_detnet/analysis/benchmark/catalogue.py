@@ -1,13 +1,11 @@
 """The comparisons that the benchmark knows by name, and those a user names by configs."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .workload import PLAIN, Entry, Settings
 
-MATRIX_PRODUCT = Entry('matrix product', kind='matmul')
 FASTER_RCNN_R50 = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 DOUBLE_HEAD = 'double_head/double-head_r50_fpn_1x_coco.py'
 MMDET_DOUBLE_HEAD = 'mmdet::double_heads/dh-faster-rcnn_r50_fpn_1x_coco.py'
@@ -74,13 +72,10 @@ ROI_SURVIVORS = (50, 100, 200, 1000)
 
 
 def find_comparisons(what: Sequence[str]) -> dict[str, Comparison]:
-    """Turn the arguments of the command line into comparisons.
+    """Turn names of known comparisons, or configs, into comparisons by name.
 
-    Args:
-        what: Names of known comparisons, or configs.
-
-    Returns:
-        Comparisons by name.
+    Raises:
+        ValueError: If they are neither.
     """
     if all(name in COMPARISONS for name in what):
         return {
@@ -89,9 +84,9 @@ def find_comparisons(what: Sequence[str]) -> dict[str, Comparison]:
             for key, comparison in _expand(name, COMPARISONS[name]).items()
         }
     if len(what) < 2 or any(name in COMPARISONS for name in what):
-        sys.exit(
-            f'benchmark: give comparisons of {sorted(COMPARISONS)}, or at least two configs of '
-            f'which the last is the reference; got {list(what)}.'
+        raise ValueError(
+            f'give comparisons of {sorted(COMPARISONS)}, or at least two configs of which the last '
+            f'is the reference; got {list(what)}.'
         )
     return {Path(what[0]).stem: Comparison(tuple(what))}
 
@@ -104,8 +99,8 @@ def _expand(name: str, comparison: Comparison) -> dict[str, Comparison]:
 
 def make_entries(
     comparison: Comparison,
-    settings: Settings,
-    accelerate: str,
+    settings: Settings = PLAIN,
+    accelerate: str = 'all',
     checkpoints: Sequence[str] = (),
 ) -> list[Entry]:
     """List what a comparison measures, the reference last.
@@ -118,8 +113,16 @@ def make_entries(
         checkpoints: One for each config, or none.
 
     Returns:
-        The entries. Backbones get a matrix product to compare their speed with.
+        The entries.
+
+    Raises:
+        ValueError: If there are checkpoints, but not one for each config.
     """
+    if checkpoints and len(checkpoints) != len(comparison.configs):
+        raise ValueError(
+            f'checkpoints must be one file for each of {list(comparison.configs)}, got '
+            f'{list(checkpoints)}.'
+        )
     paths = list(checkpoints) or [None] * len(comparison.configs)
     plain = [
         Entry(config, comparison.kind, checkpoint=path)
@@ -128,10 +131,5 @@ def make_entries(
     fast = [replace(entry, settings=settings) for entry in plain]
     if accelerate == 'added' and settings != PLAIN:
         # The plain reference stays last: everything is compared with MMDetection as it is.
-        entries = [entry for pair in zip(fast, plain, strict=True) for entry in pair]
-    else:
-        entries = fast[:-1] + (plain[-1:] if accelerate == 'ours' else fast[-1:])
-    if comparison.kind == 'backbone':
-        product = replace(MATRIX_PRODUCT, settings=Settings(settings.precision))
-        entries.insert(0, product)
-    return entries
+        return [entry for pair in zip(fast, plain, strict=True) for entry in pair]
+    return fast[:-1] + (plain[-1:] if accelerate == 'ours' else fast[-1:])

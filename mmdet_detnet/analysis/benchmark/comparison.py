@@ -1,170 +1,138 @@
 """One comparison: several entries under one workload, the last of them the reference."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 import torch
+from tqdm import tqdm
 
+from .building import load_config
 from .counts import build_without_weights, count_gmacs, count_parameters
-from .detectors import load_config
-from .failures import noting_failure
 from .memory import PeakMemory, run_alone
-from .roi_heads import RoIHeadSubject
-from .rows import Row, compare_rows
-from .subjects import BackboneSubject, DetectorSubject, MatrixProduct, Subject, matrix_size
+from .rows import Row
+from .subjects import SUBJECTS, Subject
 from .timing import time_in_turn
-from .workload import Entry, Workload
+from .workload import Entry, Rounds, Workload
 
-SUBJECTS = {
-    'backbone': BackboneSubject,
-    'detector': DetectorSubject,
-    'matmul': MatrixProduct,
-    'roi_head': RoIHeadSubject,
-}
-
-
-@dataclass
-class Rounds:
-    """How often things are done.
-
-    Attributes:
-        timed: How often each action is timed.
-        warm_up: How often it runs before.
-        training: Whether training steps are measured too.
-        progress: Called after every action.
-    """
-
-    timed: int = 10
-    warm_up: int = 2
-    training: bool = True
-    progress: Callable[[], None] = lambda: None
-
-    def steps(self, entries: Sequence[Entry]) -> int:
-        """Count the calls of ``progress`` in a comparison without failures.
-
-        Args:
-            entries: What is compared.
-
-        Returns:
-            Their number.
-        """
-        actions = [action for entry in entries for action in self.actions(entry.kind)]
-        return sum(self.timed + self.before(action) for action in actions)
-
-    def actions(self, kind: str) -> list[str]:
-        """List what is done with a subject.
-
-        Args:
-            kind: Of its entry.
-
-        Returns:
-            Names of its methods.
-        """
-        actions = SUBJECTS[kind].actions
-        return [action for action in actions if self.training or action != 'train']
-
-    def before(self, action: str) -> int:
-        """Say how often an action runs untimed.
-
-        Args:
-            action: Its name.
-
-        Returns:
-            The number; the split of inference follows inference, and needs no warm-up.
-        """
-        return 0 if action == 'parts' else self.warm_up
+SMALLER = 'take a smaller batch, height or width'
 
 
 def compare(
-    entries: Sequence[Entry], workload: Workload, device: torch.device, rounds: Rounds
+    configs: Sequence[str | Entry],
+    workload: Workload = Workload(),  # noqa: B008
+    rounds: Rounds = Rounds(),  # noqa: B008
+    device: str | torch.device | None = None,
 ) -> list[Row]:
-    """Measure the entries in turn. One that fails leaves the others alone.
+    """Measure detectors in turn. One that fails leaves the others alone.
 
     Args:
-        entries: The last is the reference.
+        configs: Paths of configs, ``package::folder/file.py``, paths among this package's, or
+            entries; the last is the reference.
         workload: Images, numbers of candidates and survivors.
-        device: Where they run.
         rounds: How often each action runs.
+        device: Where they run; a GPU if there is one, by default.
 
     Returns:
-        A row for each entry, in the order given.
+        A row for each, in the order given.
+
+    Example:
+        >>> rows = compare(
+        ...     ['detnet/faster-rcnn_detnet59_fpn_1x_coco.py',
+        ...      'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'],
+        ...     Workload(height=320, width=480),
+        ...     Rounds(timed=3, training=False),
+        ... )
+        >>> print(format_rows(rows))
     """
+    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     # Random weights make numbers so small that a CPU handles them a hundred times slower.
     torch.set_flush_denormal(True)
-    rows = [_start_row(entry, workload) for entry in entries]
+    entries = [Entry(each) if isinstance(each, str) else each for each in configs]
+    rows = [Row(entry, workload) for entry in entries]
     for row in rows:
         with noting_failure(row):
-            _count(row, workload, device)
-            _measure_memory_alone(row, workload, device, rounds)
-    subjects = _build(rows, workload, device)
-    for action in ('predict', 'parts', 'train'):
-        _time(action, rows, subjects, device, rounds)
+            _count(row)
+            row.predict_mib, row.train_mib = run_alone(
+                measure_memory, row.entry, workload, device, rounds.training
+            )
+    subjects = _build(rows, device)
+    steps = {
+        'predict': rounds.warm_up + rounds.timed,
+        'parts': rounds.timed,  # they follow inference, and need no warm-up
+        'train': (rounds.warm_up + rounds.timed) * rounds.training,
+    }
+    total = sum(steps[action] for subject in subjects.values() for action in subject.actions)
+    with tqdm(total=total, desc=str(workload)) as bar:
+        for action, number in steps.items():
+            if number:
+                _time(action, rows, subjects, rounds.timed, number - rounds.timed, device, bar)
     for row in rows:
-        row.ratios = compare_rows(row, rows[-1])
+        row.compare_with(rows[-1])
     return rows
-
-
-def _start_row(entry: Entry, workload: Workload) -> Row:
-    return Row(entry.title, entry, images=1 if entry.kind == 'matmul' else workload.batch)
-
-
-def _count(row: Row, workload: Workload, device: torch.device) -> None:
-    kind = row.entry.kind
-    if kind == 'matmul':
-        row.gmacs = {'matrix product': matrix_size(device) ** 3 / 1e9}
-        return
-    detector = build_without_weights(load_config(row.entry.config))
-    network = detector if kind == 'detector' else getattr(detector, kind)
-    row.parameters = count_parameters(network)
-    row.trained_parameters = count_parameters(network, trained_only=True)
-    row.gmacs = count_gmacs(detector, workload.height, workload.width, kind)
-
-
-def _measure_memory_alone(
-    row: Row, workload: Workload, device: torch.device, rounds: Rounds
-) -> None:
-    if row.entry.kind == 'matmul':
-        return
-    train = 'train' in rounds.actions(row.entry.kind)
-    peaks = run_alone(measure_memory, row.entry, workload, device, train)
-    row.predict_mib, row.train_mib = peaks
 
 
 def measure_memory(
     entry: Entry, workload: Workload, device: torch.device, train: bool
-) -> tuple[float, float | None]:
-    """Measure the peak memory of inference, and of a training step after it.
-
-    Args:
-        entry: What to measure.
-        workload: Its input.
-        device: Where it runs.
-        train: Whether it is trained.
-
-    Returns:
-        Both peaks, in MiB; none for what is not trained.
-    """
+) -> tuple[list[float], list[float]]:
+    """Measure the peak memory of inference, and of a training step after it, both in MiB."""
     peak = PeakMemory(device)
     subject = SUBJECTS[entry.kind](entry, workload, device)
-    subject.prepare(None)
     subject.predict()
     predicting = peak.mebibytes()
-    if not train:
-        return predicting, None
+    if not train or 'train' not in subject.actions:
+        return [predicting], []
     subject.train()
-    return predicting, peak.mebibytes()
+    return [predicting], [peak.mebibytes()]
 
 
-def _build(rows: list[Row], workload: Workload, device: torch.device) -> list[Subject | None]:
+@contextmanager
+def noting_failure(row: Row) -> Iterator[None]:
+    """Keep an error from ending the run: note it in the row instead."""
+    try:
+        yield
+    except Exception as error:
+        row.failure = explain(error)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def explain(error: Exception) -> str:
+    """Say in a sentence what an error means to the user of the benchmark."""
+    # str() of a KeyError puts its message in quotes.
+    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    text = next(iter(message.strip().splitlines()), type(error).__name__).rstrip('.')
+    out_of_memory = isinstance(error, torch.cuda.OutOfMemoryError | MemoryError)
+    if out_of_memory or "can't allocate memory" in message:
+        return f'out of memory: {SMALLER}.'
+    if isinstance(error, BrokenProcessPool):
+        return f'the process that measures its memory was killed, out of memory perhaps: {SMALLER}.'
+    if isinstance(error, FileNotFoundError):
+        return f'missing file: {text}.'
+    if isinstance(error, KeyError) and 'registry' in text:
+        return f'unknown module: {text}.'
+    return f'{type(error).__name__}: {text}.'
+
+
+def _count(row: Row) -> None:
+    kind = row.entry.kind
+    detector = build_without_weights(load_config(row.entry.config))
+    row.parameters = count_parameters(detector if kind == 'detector' else getattr(detector, kind))
+    row.gmacs = count_gmacs(detector, row.workload.height, row.workload.width, kind)
+
+
+def _build(rows: list[Row], device: torch.device) -> dict[int, Subject]:
     """Build what has not failed; the reference first, since the others take its weights."""
-    subjects: list[Subject | None] = [None] * len(rows)
+    subjects: dict[int, Subject] = {}
+    last = len(rows) - 1
     for index in reversed(range(len(rows))):
         row = rows[index]
         if row.failure:
             continue
         with noting_failure(row):
-            subject = SUBJECTS[row.entry.kind](row.entry, workload, device)
-            subject.prepare(subjects[-1])
+            subject = SUBJECTS[row.entry.kind](
+                row.entry, row.workload, device, reference=subjects.get(last)
+            )
             row.proposals, row.survivors = subject.proposals, subject.survivors
             subjects[index] = subject
     return subjects
@@ -173,22 +141,25 @@ def _build(rows: list[Row], workload: Workload, device: torch.device) -> list[Su
 def _time(
     action: str,
     rows: list[Row],
-    subjects: list[Subject | None],
+    subjects: dict[int, Subject],
+    timed: int,
+    warm_up: int,
     device: torch.device,
-    rounds: Rounds,
+    bar: tqdm,
 ) -> None:
-    timed = [
-        (row, subject)
-        for row, subject in zip(rows, subjects, strict=True)
-        if not row.failure and action in rounds.actions(row.entry.kind)
+    """Time one action of all subjects that have it, and note it in their rows."""
+    chosen = [
+        (rows[index], subject)
+        for index, subject in sorted(subjects.items())
+        if not rows[index].failure and action in subject.actions
     ]
-    splits: list[list[dict[str, float]]] = [[] for _ in timed]
+    splits: list[list[dict[str, float]]] = [[] for _ in chosen]
     actions = [
         _guarded(row, getattr(subject, action), split)
-        for (row, subject), split in zip(timed, splits, strict=True)
+        for (row, subject), split in zip(chosen, splits, strict=True)
     ]
-    seconds = time_in_turn(actions, rounds.timed, rounds.before(action), device, rounds.progress)
-    for (row, _), series, split in zip(timed, seconds, splits, strict=True):
+    seconds = time_in_turn(actions, timed, warm_up, device, bar.update)
+    for (row, _), series, split in zip(chosen, seconds, splits, strict=True):
         if row.failure:
             continue
         if action == 'parts':

@@ -8,8 +8,8 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .detectors import build_detector, dense_heads, module_list
-from .proposals import NUM_PROPOSALS
+from .building import build_detector, dense_heads, module_list
+from .realism import NUM_PROPOSALS
 from .split import BACKBONE, DENSE_HEAD, ROI_HEAD
 from .workload import Workload
 
@@ -19,29 +19,14 @@ META = torch.device('meta')
 
 
 def build_without_weights(config: Config) -> nn.Module:
-    """Build the detector of a config with tensors that have shapes and no memory.
-
-    Args:
-        config: A config with a ``model``.
-
-    Returns:
-        The detector on the device ``meta``, in evaluation mode.
-    """
+    """Build the detector of a config with tensors that have shapes and no memory."""
     with META:
         return build_detector(config, Workload(), META)
 
 
-def count_parameters(module: nn.Module, trained_only: bool = False) -> int:
-    """Count parameters.
-
-    Args:
-        module: Any.
-        trained_only: Leave frozen ones out.
-
-    Returns:
-        Their number.
-    """
-    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained_only)
+def count_parameters(module: nn.Module) -> int:
+    """Count the parameters of a module, frozen ones too."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def count_gmacs(
@@ -63,9 +48,11 @@ def count_gmacs(
     """
     if kind == 'roi_head':
         return {ROI_HEAD: count_roi_gmacs(detector.roi_head)}
-    image, features = _image(height, width), []
+    padded = [-(-size // DIVISOR) * DIVISOR for size in (height, width)]
+    image = torch.empty(1, 3, *padded, device=META)
     if kind == 'backbone':
         return {'backbone': _count(lambda: detector.backbone(image))}
+    features: list[torch.Tensor] = []
     gmacs = {BACKBONE: _count(lambda: features.extend(detector.extract_feat(image)))}
     for head in dense_heads(detector):
         gmacs[DENSE_HEAD] = _count(lambda head=head: head(tuple(features)))
@@ -75,14 +62,7 @@ def count_gmacs(
 
 
 def count_roi_gmacs(roi_head: nn.Module) -> float:
-    """Count box heads for 1000 RoIs and mask heads for 100.
-
-    Args:
-        roi_head: On the device ``meta``; of a cascade all stages count.
-
-    Returns:
-        Multiply-adds in units of 1e9.
-    """
+    """Count box heads for 1000 RoIs and mask heads for 100; of a cascade all stages."""
     total = 0.0
     for name, number in (('bbox', NUM_PROPOSALS), ('mask', NUM_MASKS)):
         heads = module_list(getattr(roi_head, f'{name}_head', None))
@@ -92,11 +72,6 @@ def count_roi_gmacs(roi_head: nn.Module) -> float:
             regions = torch.empty(number, extractor.out_channels, *size, device=META)
             total += _count(lambda head=head, regions=regions: head(*_inputs(head, regions)))
     return total
-
-
-def _image(height: int, width: int) -> torch.Tensor:
-    padded = [-(-size // DIVISOR) * DIVISOR for size in (height, width)]
-    return torch.empty(1, 3, *padded, device=META)
 
 
 def _inputs(head: nn.Module, regions: torch.Tensor) -> list[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Peak memory of one detector, in a process of its own."""
+"""Peak memory of one entry, in a process of its own."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -13,18 +13,7 @@ KIBIBYTE, MEBIBYTE = 2**10, 2**20
 
 
 def run_alone(function: Callable[..., Result], *arguments: object) -> Result:
-    """Call a function in a fresh process, so that no memory of others counts.
-
-    Args:
-        function: A function of a module.
-        *arguments: Its arguments, which can be pickled.
-
-    Returns:
-        What it returns.
-
-    Raises:
-        BrokenProcessPool: If the process is killed.
-    """
+    """Call a function of a module in a fresh process, so that no memory of others counts."""
     context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         return pool.submit(function, *arguments).result()
@@ -45,11 +34,7 @@ class PeakMemory:
         self.start = 0 if device.type == 'cuda' else _status('VmRSS')
 
     def mebibytes(self) -> float:
-        """Read the peak.
-
-        Returns:
-            Its size in MiB.
-        """
+        """Read the peak, in MiB."""
         if self.device.type == 'cuda':
             return torch.cuda.max_memory_allocated(self.device) / MEBIBYTE
         return (_status('VmHWM') - self.start) / MEBIBYTE

@@ -1,9 +1,8 @@
-"""The run as text and as a file."""
+"""A comparison as text, as a JSON file and as a picture."""
 
 import json
 import os
 import platform
-import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,31 +14,91 @@ import mmdet
 import torch
 from tabulate import tabulate
 
-import mmdet_detnet
+from mmdet_detnet.version import __version__
 
-from .roofline import roofline
-from .rows import Row
-from .timing import Ratio
-from .workload import Settings, Workload
+from .plots import plot_rows
+from .rows import QUANTITIES, Row
 
-TIMES = {'predict_seconds': 'inference', 'train_seconds': 'training step'}
-MEMORY = {'predict_mib': 'inference memory', 'train_mib': 'training memory'}
 MISSING = '-'
 
 
-def format_comparison(rows: Sequence[Row]) -> str:
-    """Lay a comparison out as text.
+def format_rows(rows: Sequence[Row]) -> str:
+    """Lay rows out as text.
 
     Args:
-        rows: Its rows, the reference last.
+        rows: Of one comparison, the reference last.
 
     Returns:
-        Tables in Markdown: costs, the split of inference, the roofline; then the failures.
+        Tables in Markdown, of the costs and of the split of inference; then the failures.
     """
     tables = [[_costs(row) for row in rows], [_split(row) for row in rows if row.parts]]
-    tables.append(roofline(rows))
-    failures = [f'FAILED {row.title}: {row.failure}' for row in rows if row.failure]
+    failures = [f'FAILED {row.entry.title}: {row.failure}' for row in rows if row.failure]
     return '\n\n'.join([*map(_table, filter(None, tables)), *failures])
+
+
+def write_report(
+    rows: Sequence[Row],
+    out_dir: str | Path = 'work_dirs/benchmark',
+    name: str = 'comparison',
+    device: str | torch.device | None = None,
+) -> Path:
+    """Write everything that was measured as JSON, with a picture; never over an earlier run.
+
+    Args:
+        rows: Of one comparison, the reference last.
+        out_dir: Folder for both.
+        name: Of the comparison; with the device, torch and settings it makes the file's name.
+        device: Where the rows were measured; a GPU if there is one, by default.
+
+    Returns:
+        The JSON file. The picture, if there is a ratio to draw, has the same name and ``.png``.
+    """
+    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    gpu = torch.cuda.get_device_name(device) if device.type == 'cuda' else ''
+    settings = rows[0].entry.settings.name
+    place = gpu.lower().replace(' ', '-') or device.type
+    stem = f'benchmark_{name}_{place}_torch{torch.__version__}_{settings}'
+    report = {
+        'name': name,
+        'date': date.today().isoformat(),
+        'command': ' '.join(['python', *sys.argv]),
+        'device': f'{gpu or platform.machine()}, {os.cpu_count()} CPU cores, '
+        f'{torch.get_num_threads()} threads',
+        'device_type': device.type,
+        'python': platform.python_version(),
+        'torch': torch.__version__,
+        'mmcv': mmcv.__version__,
+        'mmdet': mmdet.__version__,
+        'mmdet_detnet': __version__,
+        'rows': [asdict(row) for row in rows],
+    }
+    path = _free_path(Path(out_dir), stem)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1))
+    plot_rows(rows, path.with_suffix('.png'), f'{name}: {report["device"]}')
+    return path
+
+
+def read_report(path: str | Path) -> dict:
+    """Read what :func:`write_report` has written, the rows as :class:`Row`.
+
+    Raises:
+        ValueError: If the file is no report.
+    """
+    try:
+        report = json.loads(Path(path).read_text())
+        report['rows'] = [Row.from_dict(row) for row in report['rows']]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{path} is no report of this benchmark: {error!r}.') from error
+    return report
+
+
+def _free_path(folder: Path, stem: str) -> Path:
+    path, number = folder / f'{stem}.json', 1
+    while path.exists():
+        number += 1
+        path = folder / f'{stem}_{number}.json'
+    return path
 
 
 def _table(lines: list[dict[str, str]]) -> str:
@@ -48,115 +107,29 @@ def _table(lines: list[dict[str, str]]) -> str:
 
 def _costs(row: Row) -> dict[str, str]:
     line = {
-        'subject': row.title,
+        'subject': row.entry.title,
         'parameters': f'{row.parameters:,}' if row.parameters else MISSING,
         'GMACs': f'{sum(row.gmacs.values()):.1f}' if row.gmacs else MISSING,
     }
-    for key, title in TIMES.items():
-        seconds = getattr(row, key)
-        line[title] = MISSING
-        if seconds:
-            line[title] = f'{statistics.median(seconds):.3f} s'
-        elif row.failure:
+    for key, (title, template) in QUANTITIES.items():
+        median = row.median(key)
+        line[title] = template.format(median) if median is not None else MISSING
+        if median is None and row.failure and key.endswith('seconds'):
             line[title] = 'failed'
         if key in row.ratios:
-            line[title] += f': {format_ratio(row.ratios[key])}'
-    for key, title in MEMORY.items():
-        mebibytes = getattr(row, key)
-        line[title] = MISSING if mebibytes is None else f'{mebibytes:.0f} MiB'
-        if key in row.ratios:
-            line[title] += f': {row.ratios[key].median:.3f}'
+            single = len(getattr(row, key)) == 1
+            ratio = row.ratios[key]
+            line[title] += f': {ratio.median:.3f}' if single else f': {ratio}'
     return line
-
-
-def format_ratio(ratio: Ratio) -> str:
-    """Write a ratio with its quartiles.
-
-    Args:
-        ratio: Of two rows.
-
-    Returns:
-        Such as ``'1.030 (1.020 to 1.050)'``.
-    """
-    return f'{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})'
 
 
 def _split(row: Row) -> dict[str, str]:
-    line = {'inference of': row.title}
+    line = {'inference of': row.entry.title}
     for part, seconds in row.parts.items():
-        line[part] = f'{statistics.median(seconds):.3f} s' if any(seconds) else MISSING
-    line['sum'] = f'{statistics.median(map(sum, zip(*row.parts.values(), strict=True))):.3f} s'
+        median = sorted(seconds)[len(seconds) // 2]
+        line[part] = f'{median:.3f} s' if any(seconds) else MISSING
+    totals = sorted(map(sum, zip(*row.parts.values(), strict=True)))
+    line['sum'] = f'{totals[len(totals) // 2]:.3f} s'
     if row.proposals:
         line['survivors'] = f'{row.survivors} of {row.proposals}'
     return line
-
-
-def write_report(
-    folder: Path,
-    names: Sequence[str],
-    settings: Settings,
-    device: torch.device,
-    report: dict,
-) -> Path:
-    """Write everything that was measured as JSON, and never over an earlier run.
-
-    Args:
-        folder: Where the file goes.
-        names: Of the comparisons.
-        settings: How accelerated entries ran.
-        device: Where they ran.
-        report: What to write.
-
-    Returns:
-        The file; its name carries the comparisons, device, torch, precision, layout, and whether
-        the detectors were compiled.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = '_'.join(
-        ['+'.join(names), device_name(device), f'torch{torch.__version__}', settings.name]
-    )
-    path, number = folder / f'benchmark_{stem}.json', 1
-    while path.exists():
-        number += 1
-        path = folder / f'benchmark_{stem}_{number}.json'
-    path.write_text(json.dumps(report, indent=1, default=asdict))
-    return path
-
-
-def device_name(device: torch.device) -> str:
-    """Name a device in one word.
-
-    Args:
-        device: Any.
-
-    Returns:
-        ``'cpu'``, or the name of a GPU such as ``'nvidia-h200'``.
-    """
-    if device.type != 'cuda':
-        return device.type
-    return torch.cuda.get_device_name(device).lower().replace(' ', '-')
-
-
-def describe_run(device: torch.device, workload: Workload) -> dict[str, object]:
-    """Say where, when and how the figures were taken.
-
-    Args:
-        device: Where the subjects ran.
-        workload: What they were given.
-
-    Returns:
-        Names and versions.
-    """
-    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.machine()
-    return {
-        'date': date.today().isoformat(),
-        'command': ' '.join(['python', *sys.argv]),
-        'device': f'{name}, {os.cpu_count()} CPU cores, {torch.get_num_threads()} threads',
-        'tf32_convolutions': torch.backends.cudnn.allow_tf32,
-        'python': platform.python_version(),
-        'torch': torch.__version__,
-        'mmcv': mmcv.__version__,
-        'mmdet': mmdet.__version__,
-        'mmdet_detnet': mmdet_detnet.__version__,
-        'workload': asdict(workload),
-    }

@@ -1,11 +1,48 @@
-"""What one line of a comparison has measured."""
+"""What one line of a comparison has measured, and how two lines compare."""
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from .timing import Ratio, ratio
-from .workload import Entry, Settings
+from .workload import Entry, Settings, Workload
 
-MEASURES = ('predict_seconds', 'train_seconds', 'predict_mib', 'train_mib')
+# Every measured quantity: its name in tables, and how one of its values is written.
+QUANTITIES = {
+    'predict_seconds': ('inference', '{:.3f} s'),
+    'train_seconds': ('training step', '{:.3f} s'),
+    'predict_mib': ('inference memory', '{:.0f} MiB'),
+    'train_mib': ('training memory', '{:.0f} MiB'),
+}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Ratios of the rounds of two rows.
+
+    Attributes:
+        median: Their median.
+        low: Their lower quartile.
+        high: Their upper quartile.
+    """
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f'{self.median:.3f} ({self.low:.3f} to {self.high:.3f})'
+
+
+def ratio(values: Sequence[float], reference: Sequence[float]) -> Ratio | None:
+    """Divide two rows round by round; None if one of them has no values."""
+    if not values or not reference:
+        return None
+    ratios = [ours / stock for ours, stock in zip(values, reference, strict=True)]
+    if len(ratios) == 1:
+        return Ratio(ratios[0], ratios[0], ratios[0])
+    low, median, high = statistics.quantiles(ratios, n=4, method='inclusive')
+    return Ratio(median, low, high)
 
 
 @dataclass
@@ -13,71 +50,54 @@ class Row:
     """What one entry costs, and its ratios to the reference. What was not measured is empty.
 
     Attributes:
-        title: Name in tables.
         entry: What was measured.
-        images: Number of images in a batch.
-        parameters: Number of trained and frozen parameters.
-        trained_parameters: Number of those that have gradients.
-        gmacs: Multiply-adds of convolutions and matrix products of one image's forward pass by
-            part, in units of 1e9; a RoI head's for 1000 proposals.
+        workload: What it was given.
+        parameters: Number of parameters.
+        gmacs: Multiply-adds of one image's forward pass by part, in units of 1e9.
         predict_seconds: Time of each round of inference.
         train_seconds: Time of each round of a training step.
         parts: Times of inference by part, in rounds of their own.
-        predict_mib: Peak memory of inference, in MiB.
-        train_mib: Peak memory of a training step, in MiB.
+        predict_mib: Peak memory of inference, in MiB; one value.
+        train_mib: Peak memory of a training step, in MiB; one value.
         proposals: Number of proposals of a two-stage detector with random weights.
         survivors: How many of them have a class whose score exceeds the threshold.
         failure: Why something is missing, in a sentence.
-        ratios: For each measured quantity, how it compares with the reference.
+        ratios: For each of :data:`QUANTITIES` that both have, how it compares with the reference.
     """
 
-    title: str
     entry: Entry
-    images: int = 1
+    workload: Workload = Workload()
     parameters: int | None = None
-    trained_parameters: int | None = None
     gmacs: dict[str, float] = field(default_factory=dict)
     predict_seconds: list[float] = field(default_factory=list)
     train_seconds: list[float] = field(default_factory=list)
     parts: dict[str, list[float]] = field(default_factory=dict)
-    predict_mib: float | None = None
-    train_mib: float | None = None
+    predict_mib: list[float] = field(default_factory=list)
+    train_mib: list[float] = field(default_factory=list)
     proposals: int | None = None
     survivors: int | None = None
     failure: str | None = None
     ratios: dict[str, Ratio] = field(default_factory=dict)
 
     @classmethod
-    def from_dict(cls, values: dict) -> 'Row':
-        """Read a row of a report.
+    def from_dict(cls, values: dict[str, Any]) -> 'Row':
+        """Read a row out of what a report's JSON file holds."""
+        settings = Settings(**values['entry']['settings'])
+        return cls(
+            **{
+                **values,
+                'entry': Entry(**{**values['entry'], 'settings': settings}),
+                'workload': Workload(**values['workload']),
+                'ratios': {key: Ratio(**each) for key, each in values['ratios'].items()},
+            }
+        )
 
-        Args:
-            values: What the report's JSON file holds of it.
+    def median(self, quantity: str) -> float | None:
+        """Give the median of a quantity's rounds; None if it was not measured."""
+        values = getattr(self, quantity)
+        return statistics.median(values) if values else None
 
-        Returns:
-            The row.
-        """
-        entry = Entry(**{**values['entry'], 'settings': Settings(**values['entry']['settings'])})
-        ratios = {key: Ratio(**ratio) for key, ratio in values['ratios'].items()}
-        return cls(**{**values, 'entry': entry, 'ratios': ratios})
-
-
-def compare_rows(row: Row, reference: Row) -> dict[str, Ratio]:
-    """Divide what both rows have.
-
-    Args:
-        row: Any.
-        reference: Of the same comparison.
-
-    Returns:
-        Ratios of times round by round, and of memory; none of a matrix product to a network.
-    """
-    ratios = {}
-    if row.entry.kind != reference.entry.kind:
-        return ratios
-    for key in MEASURES:
-        ours, stock = getattr(row, key), getattr(reference, key)
-        if ours and stock:
-            many = isinstance(ours, list)
-            ratios[key] = ratio(ours, stock) if many else ratio([ours], [stock])
-    return ratios
+    def compare_with(self, reference: 'Row') -> None:
+        """Note the ratios to a reference."""
+        pairs = {key: ratio(getattr(self, key), getattr(reference, key)) for key in QUANTITIES}
+        self.ratios = {key: value for key, value in pairs.items() if value is not None}

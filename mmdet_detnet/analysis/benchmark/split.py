@@ -15,7 +15,8 @@ from functools import wraps
 import torch
 from torch import nn
 
-from .detectors import dense_heads, module_list
+from .building import dense_heads, module_list
+from .timing import wait_for
 
 BACKBONE, DENSE_HEAD, ROI_HEAD, DECODE = 'backbone + neck', 'dense head', 'RoI head', 'decode + NMS'
 # Building the result objects, and whatever a detector does outside the four.
@@ -49,11 +50,7 @@ class PartClock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Run for another part, then for the former one again.
-
-        Args:
-            name: One of :data:`PARTS`.
-        """
+        """Run for another of :data:`PARTS`, then for the former one again."""
         self.stop()
         self._running.append(name)
         try:
@@ -63,24 +60,14 @@ class PartClock:
             self._running.pop()
 
     def _time(self) -> float:
-        if self.device.type == 'cuda':
-            torch.cuda.synchronize(self.device)
+        wait_for(self.device)
         return self.now()
 
 
 def time_parts(
     network: nn.Module, action: Callable[[], object], device: torch.device
 ) -> dict[str, float]:
-    """Run an action and split its time.
-
-    Args:
-        network: A detector, or a RoI head.
-        action: Its inference.
-        device: Where it runs.
-
-    Returns:
-        Seconds of each of :data:`PARTS`.
-    """
+    """Run the inference of a detector or a RoI head; return the seconds of :data:`PARTS`."""
     clock = PartClock(device)
     with ExitStack() as stack:
         for owner, method, part in _boundaries(network):

@@ -1,4 +1,4 @@
-"""What is timed: a detector, its backbone alone, or a product of matrices to compare them with.
+"""What is timed: a detector, or its backbone or RoI head alone, each with its input.
 
 Every subject has the same methods, and says by ``actions`` which of them make sense.
 """
@@ -6,29 +6,22 @@ Every subject has the same methods, and says by ``actions`` which of them make s
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmdet_detnet.acceleration import accelerate
 
-from .detectors import (
-    build_detector,
-    load_config,
-    make_batch,
-    predict,
-    raise_scores,
-    share_weights,
-    train_step,
-)
-from .proposals import fix_proposals
+from .building import build_detector, load_config, make_batch, share_weights
+from .realism import NUM_PROPOSALS, fix_proposals, make_proposals, raise_scores, set_survivors
 from .split import time_parts
-from .survivors import set_survivors
 from .workload import PLAIN, Entry, Workload
 
 # Too small to change a weight: the steps are timed, not their effect.
 LEARNING_RATE = 1e-8
-DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
-MATRIX_SIZE = {'cpu': 2048, 'cuda': 8192}
+DTYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
 class Subject:
@@ -38,6 +31,7 @@ class Subject:
         entry: What to build and how it runs.
         workload: Its input.
         device: Where it runs.
+        reference: Shares its weights wherever names and shapes agree; None if this is it.
 
     Attributes:
         actions: Which of ``predict``, ``parts`` and ``train`` can be timed.
@@ -46,58 +40,27 @@ class Subject:
         survivors: How many of them exceed the score threshold.
     """
 
-    actions = ('predict', 'parts', 'train')
+    actions: tuple[str, ...] = ('predict', 'parts', 'train')
 
-    def __init__(self, entry: Entry, workload: Workload, device: torch.device) -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        workload: Workload,
+        device: torch.device,
+        reference: 'Subject | None' = None,
+    ) -> None:
         self.entry, self.workload, self.device = entry, workload, device
-        self.proposals = self.survivors = None
+        self.proposals: int | None = None
+        self.survivors: int | None = None
         self.network = self.build()
+        self._load_weights(reference)
+        self._accelerate()
+        if not entry.checkpoint:
+            self._set_survivors()
 
     def build(self) -> nn.Module:
-        """Make the network and its input.
-
-        Returns:
-            The network.
-        """
+        """Make the network and its input; return the network."""
         raise NotImplementedError
-
-    def prepare(self, reference: 'Subject | None') -> None:
-        """Give the network the reference's weights, or its checkpoint's, and its settings.
-
-        Args:
-            reference: Shares its weights wherever names and shapes agree; none if this is it.
-        """
-        if self.entry.checkpoint:
-            load_checkpoint(self.network, self.entry.checkpoint, map_location='cpu')
-        elif reference is not None:
-            share_weights(self.network, reference.network)
-        if not self.entry.checkpoint:
-            self.raise_scores()
-        settings = self.entry.settings
-        if settings != PLAIN:
-            accelerate(
-                self.network,
-                channels_last=settings.channels_last,
-                compile=settings.compile,
-                dtype=None if settings.precision == 'fp32' else settings.precision,
-            )
-        if not self.entry.checkpoint:
-            self.set_survivors()
-
-    def raise_scores(self) -> None:
-        """Let a one-stage detector find something."""
-
-    @property
-    def roi_head(self) -> nn.Module | None:
-        """The RoI head, if there is one."""
-        return getattr(self.network, 'roi_head', None)
-
-    def set_survivors(self) -> None:
-        """Let the wanted number of a RoI head's proposals survive."""
-        if self.roi_head is not None:
-            wanted = self.workload.survivors * self.workload.batch
-            counted = set_survivors(self.roi_head, self.predict, wanted)
-            self.proposals, self.survivors = counted or (None, None)
 
     def predict(self) -> None:
         """Run inference, from the network's input to boxes where it has any."""
@@ -108,50 +71,68 @@ class Subject:
         raise NotImplementedError
 
     def parts(self) -> dict[str, float]:
-        """Run inference and split its time.
-
-        Returns:
-            Seconds of each part.
-        """
+        """Run inference and return the seconds of each part."""
         return time_parts(self.network, self.predict, self.device)
 
-    def autocast(self) -> AbstractContextManager:
-        """Cast the operations inside to the entry's precision, as MMEngine does in training.
+    def raise_scores(self) -> None:
+        """Let a one-stage detector find something."""
 
-        Returns:
-            A context.
-        """
+    @property
+    def roi_head(self) -> nn.Module | None:
+        """The RoI head, if there is one."""
+        return getattr(self.network, 'roi_head', None)
+
+    def autocast(self) -> AbstractContextManager:
+        """Cast the operations inside to the entry's precision, as MMEngine does in training."""
         precision = self.entry.settings.precision
         if precision == 'fp32':
             return nullcontext()
         return torch.autocast(self.device.type, DTYPES[precision])
+
+    def _load_weights(self, reference: 'Subject | None') -> None:
+        if self.entry.checkpoint:
+            load_checkpoint(self.network, self.entry.checkpoint, map_location='cpu')
+            return
+        if reference is not None:
+            share_weights(self.network, reference.network)
+        self.raise_scores()
+
+    def _accelerate(self) -> None:
+        settings = self.entry.settings
+        if settings != PLAIN:
+            dtype = None if settings.precision == 'fp32' else settings.precision
+            options = dict(channels_last=settings.channels_last, compile=settings.compile)
+            accelerate(self.network, dtype=dtype, **options)
+
+    def _set_survivors(self) -> None:
+        if self.roi_head is not None:
+            wanted = self.workload.survivors * self.workload.batch
+            counted = set_survivors(self.roi_head, self.predict, wanted)
+            self.proposals, self.survivors = counted or (None, None)
 
 
 class DetectorSubject(Subject):
     """A whole detector: from preprocessed images to boxes, or to a step of the optimiser."""
 
     def build(self) -> nn.Module:
-        """Make the detector and a batch of images with boxes.
-
-        Returns:
-            The detector.
-        """
+        """Make the detector and a batch of images with boxes."""
         detector = build_detector(load_config(self.entry.config), self.workload, self.device)
         self.batch = make_batch(detector, self.workload, self.device)
         if not self.entry.checkpoint:
             fix_proposals(detector, self.workload, self.device)
-        self.optimizer = None
+        self.optimizer: torch.optim.Optimizer | None = None
         return detector
 
     def raise_scores(self) -> None:
         """Spread the scores of a one-stage detector as in a trained one."""
         raise_scores(self.network, self.batch, self.workload.candidates)
 
+    @torch.no_grad()
     def predict(self) -> None:
         """Run the network and the post-processing."""
         if self.network.training:
             self.network.eval()
-        predict(self.network, self.batch)
+        self.network(**self.batch, mode='predict')
 
     def train(self) -> None:
         """Run loss, backward pass and the optimiser's step."""
@@ -160,7 +141,11 @@ class DetectorSubject(Subject):
         if self.optimizer is None:
             trained = [p for p in self.network.parameters() if p.requires_grad]
             self.optimizer = torch.optim.SGD(trained, lr=LEARNING_RATE, momentum=0.9)
-        train_step(self.network, self.optimizer, self.batch, self.autocast())
+        with self.autocast():
+            loss, _ = self.network.parse_losses(self.network(**self.batch, mode='loss'))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
 
 
 class BackboneSubject(Subject):
@@ -169,11 +154,7 @@ class BackboneSubject(Subject):
     actions = ('predict', 'train')
 
     def build(self) -> nn.Module:
-        """Make the detector, a batch of images, and drop what is not the backbone.
-
-        Returns:
-            The backbone in a container, under the name it has in the detector.
-        """
+        """Make the detector and a batch of images; keep the backbone under the name it has."""
         detector = build_detector(load_config(self.entry.config), self.workload, self.device)
         self.inputs = make_batch(detector, self.workload, self.device)['inputs']
         return nn.ModuleDict({'backbone': detector.backbone})
@@ -192,45 +173,57 @@ class BackboneSubject(Subject):
         self.network.zero_grad()
         with self.autocast():
             maps = self.network['backbone'](self.inputs)
-        sum(level.float().sum() for level in maps).backward()
+        torch.stack([level.float().sum() for level in maps]).sum().backward()
 
 
-class MatrixProduct(Subject):
-    """The fastest that a device multiplies and adds in practice."""
+class RoIHeadSubject(Subject):
+    """The RoI head of a detector: from random feature maps and 1000 proposals to boxes."""
 
-    actions = ('predict',)
+    actions = ('predict', 'parts')
 
     def build(self) -> nn.Module:
-        """Make two square matrices.
+        """Make the RoI head, feature maps and proposals."""
+        config = load_config(self.entry.config)
+        model = config.model
+        if 'roi_head' not in model:
+            raise ValueError(f'the detector {model.type} has no RoI head')
+        init_default_scope(config.get('default_scope', 'mmdet'))
+        torch.manual_seed(self.workload.seed)
+        settings = dict(train_cfg=model.train_cfg.rcnn, test_cfg=model.test_cfg.rcnn)
+        roi_head = MODELS.build({**model.roi_head, **settings}).to(self.device).eval()
+        self.features = self._make_features(roi_head.bbox_roi_extractor)
+        self.boxes = make_proposals(NUM_PROPOSALS, self.workload, self.device)
+        shape = (3, self.workload.height, self.workload.width)
+        images = demo_mm_inputs(self.workload.batch, shape, device=str(self.device))
+        self.samples = images['data_samples']
+        return roi_head
 
-        Returns:
-            A module without weights.
-        """
-        dtype = DTYPES[self.entry.settings.precision]
-        shape = (2, matrix_size(self.device), matrix_size(self.device))
-        self.left, self.right = torch.rand(shape, dtype=dtype, device=self.device)
-        return nn.Identity()
+    @property
+    def roi_head(self) -> nn.Module:
+        """The network itself."""
+        return self.network
 
-    def prepare(self, reference: Subject | None) -> None:
-        """Do nothing: there are no weights."""
-
+    @torch.no_grad()
     def predict(self) -> None:
-        """Multiply them, in TensorFloat-32 where torch lets convolutions use it."""
-        tf32 = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
-        try:
-            torch.mm(self.left, self.right)
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = tf32
+        """Pool, classify, regress, decode, and suppress overlaps."""
+        self.network.predict(self.features, self.boxes, self.samples, rescale=True)
+
+    def _make_features(self, extractor: nn.Module) -> tuple[torch.Tensor, ...]:
+        size = self.workload
+        shapes = [
+            (
+                size.batch,
+                extractor.out_channels,
+                -(-size.height // stride),
+                -(-size.width // stride),
+            )
+            for stride in extractor.featmap_strides
+        ]
+        return tuple(torch.randn(shape, device=self.device) for shape in shapes)
 
 
-def matrix_size(device: torch.device) -> int:
-    """Choose matrices that keep a device busy for a moment.
-
-    Args:
-        device: Where they are multiplied.
-
-    Returns:
-        Number of rows and of columns.
-    """
-    return MATRIX_SIZE.get(device.type, MATRIX_SIZE['cpu'])
+SUBJECTS = {
+    'backbone': BackboneSubject,
+    'detector': DetectorSubject,
+    'roi_head': RoIHeadSubject,
+}

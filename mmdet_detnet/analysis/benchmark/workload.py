@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
-@dataclass
+@dataclass(frozen=True)
 class Workload:
-    """What every subject of a comparison is given.
+    """What every entry of a comparison is given.
 
     Attributes:
         height: Height of the images, in pixels.
@@ -26,10 +26,28 @@ class Workload:
     survivors: int = 100
     seed: int = 0
 
+    def __str__(self) -> str:
+        return f'{self.batch} x {self.height} x {self.width}'
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How often each action runs.
+
+    Attributes:
+        timed: How often it is timed.
+        warm_up: How often it runs before.
+        training: Whether training steps are measured too.
+    """
+
+    timed: int = 10
+    warm_up: int = 2
+    training: bool = True
+
 
 @dataclass(frozen=True)
 class Settings:
-    """How a subject runs.
+    """How an entry runs.
 
     Attributes:
         precision: ``'fp32'``, or the type that most operations are cast to: ``'fp16'``, ``'bf16'``.
@@ -57,8 +75,7 @@ class Entry:
 
     Attributes:
         config: Path of a config, ``package::folder/file.py``, or a path among this package's.
-        kind: ``'detector'``, or its ``'backbone'`` or ``'roi_head'`` alone; ``'matmul'`` is a
-            product of two square matrices and has no config.
+        kind: ``'detector'``, or its ``'backbone'`` or ``'roi_head'`` alone.
         settings: How it runs.
         checkpoint: Its weights; without it they are random and shared with the reference.
     """

@@ -6,25 +6,22 @@ import sys
 import benchmark
 import pytest
 import torch
+from helpers import make_row
 
 from mmdet_detnet.analysis.benchmark import comparison, subjects
+from mmdet_detnet.analysis.benchmark.building import build_detector, load_config, make_batch
 from mmdet_detnet.analysis.benchmark.catalogue import (
     COMPARISONS,
     Comparison,
     find_comparisons,
     make_entries,
 )
-from mmdet_detnet.analysis.benchmark.comparison import Rounds, compare
-from mmdet_detnet.analysis.benchmark.detectors import (
-    build_detector,
-    load_config,
-    make_batch,
-    predict,
-    raise_scores,
-)
+from mmdet_detnet.analysis.benchmark.comparison import compare
 from mmdet_detnet.analysis.benchmark.memory import PeakMemory, run_alone
-from mmdet_detnet.analysis.benchmark.timing import ratio, time_in_turn
-from mmdet_detnet.analysis.benchmark.workload import PLAIN, Entry, Settings, Workload
+from mmdet_detnet.analysis.benchmark.realism import raise_scores
+from mmdet_detnet.analysis.benchmark.rows import ratio
+from mmdet_detnet.analysis.benchmark.timing import time_in_turn
+from mmdet_detnet.analysis.benchmark.workload import PLAIN, Entry, Rounds, Settings, Workload
 
 CPU = torch.device('cpu')
 SMALL = Workload(height=64, width=96, batch=1, candidates=50, survivors=20)
@@ -56,7 +53,6 @@ def test_wanted_number_of_scores_exceeds_the_threshold():
     scores = torch.cat([level.flatten() for level in levels]).sigmoid()
     # The last of them lies on the threshold, on either side of it.
     assert (scores > 0.05).sum().item() in (SMALL.candidates - 1, SMALL.candidates)
-    predict(detector, batch)
 
 
 def allocate(mebibytes):
@@ -75,7 +71,7 @@ def test_any_configs_are_a_comparison_and_the_name_is_the_firsts():
 
 
 def test_a_single_config_has_nothing_to_be_compared_with():
-    with pytest.raises(SystemExit, match='at least two configs'):
+    with pytest.raises(ValueError, match='at least two configs'):
         find_comparisons(['ours.py'])
 
 
@@ -101,17 +97,12 @@ def test_which_rows_are_accelerated(accelerate, expected):
     assert [(entry.config, entry.settings) for entry in entries] == expected
 
 
-def test_backbones_are_measured_with_a_matrix_product_of_the_same_precision():
-    entries = make_entries(Comparison(('a', 'b'), kind='backbone'), FAST, 'all')
-    assert entries[0] == Entry('matrix product', 'matmul', Settings('bf16'))
-
-
 def test_accelerated_row_says_so_in_its_title():
     assert Entry('x/a.py').title == 'a'
     assert Entry('mmdet::x/a.py', settings=FAST).title == 'a [bf16_nhwc_compiled]'
 
 
-class Failing(comparison.DetectorSubject):
+class Failing(subjects.DetectorSubject):
     def train(self):
         raise torch.cuda.OutOfMemoryError('CUDA out of memory')
 
@@ -119,16 +110,16 @@ class Failing(comparison.DetectorSubject):
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Spare the start of a process for every row, where memory is not what is tested."""
-    monkeypatch.setattr(comparison, 'run_alone', lambda function, *arguments: (1.0, 2.0))
+    monkeypatch.setattr(comparison, 'run_alone', lambda function, *arguments: ([1.0], [2.0]))
 
 
 @pytest.mark.usefixtures('in_this_process')
 def test_row_that_runs_out_of_memory_keeps_what_it_has_and_others_go_on(monkeypatch):
     monkeypatch.setitem(comparison.SUBJECTS, 'failing', Failing)
-    monkeypatch.setattr(comparison, '_count', lambda *arguments: None)
+    monkeypatch.setattr(comparison, '_count', lambda row: None)
     entries = [Entry(SLIM, 'failing'), Entry(SLIM)]
-    failed, reference = compare(entries, SMALL, CPU, Rounds(timed=1, warm_up=0))
-    assert failed.failure.startswith('out of memory: take a smaller --batch')
+    failed, reference = compare(entries, SMALL, Rounds(timed=1, warm_up=0), CPU)
+    assert failed.failure.startswith('out of memory: take a smaller batch')
     assert len(failed.predict_seconds) == 1
     assert failed.train_seconds == []
     assert reference.failure is None
@@ -138,25 +129,30 @@ def test_row_that_runs_out_of_memory_keeps_what_it_has_and_others_go_on(monkeypa
 @pytest.mark.usefixtures('in_this_process')
 def test_without_a_reference_the_others_are_measured_and_have_no_ratios():
     entries = [Entry(SLIM), Entry('nowhere.py')]
-    row, reference = compare(entries, SMALL, CPU, Rounds(timed=1, warm_up=0))
+    row, reference = compare(entries, SMALL, Rounds(timed=1, warm_up=0), CPU)
     assert 'nowhere.py' in reference.failure
     assert len(row.predict_seconds) == 1
     assert row.ratios == {}
 
 
 @pytest.mark.usefixtures('in_this_process')
-def test_progress_bar_is_full_at_the_end():
-    calls = []
-    entries = [Entry('matrix product', 'matmul'), Entry(SLIM)]
-    rounds = Rounds(timed=2, warm_up=1, progress=lambda: calls.append(1))
-    compare(entries, SMALL, CPU, rounds)
-    # Three times the product, inference and the training step, and twice the split, which is warm.
-    assert len(calls) == rounds.steps(entries) == 11
+def test_progress_bar_is_full_at_the_end(monkeypatch):
+    bars = []
+    original = comparison.tqdm
+
+    def tqdm(**options):
+        bars.append(original(**options))
+        return bars[-1]
+
+    monkeypatch.setattr(comparison, 'tqdm', tqdm)
+    compare([Entry(SLIM, 'backbone'), Entry(SLIM)], SMALL, Rounds(timed=2, warm_up=1), CPU)
+    # Three times inference and the training step of both, and twice the split, which is warm.
+    assert bars[0].n == bars[0].total == 14
 
 
 @pytest.mark.usefixtures('in_this_process')
 def test_training_is_left_out_on_demand():
-    (row,) = compare([Entry(SLIM)], SMALL, CPU, Rounds(timed=1, warm_up=0, training=False))
+    (row,) = compare([SLIM], SMALL, Rounds(timed=1, warm_up=0, training=False), CPU)
     assert len(row.predict_seconds) == 1
     assert row.train_seconds == []
 
@@ -166,7 +162,7 @@ def test_only_accelerated_rows_are_accelerated(monkeypatch):
     calls = []
     monkeypatch.setattr(subjects, 'accelerate', lambda network, **options: calls.append(options))
     entries = [Entry(SLIM, settings=FAST), Entry(SLIM)]
-    compare(entries, SMALL, CPU, Rounds(timed=1, warm_up=0, training=False))
+    compare(entries, SMALL, Rounds(timed=1, warm_up=0, training=False), CPU)
     assert calls == [dict(channels_last=True, compile=True, dtype='bf16')]
 
 
@@ -181,8 +177,7 @@ def test_only_accelerated_rows_are_accelerated(monkeypatch):
 )
 def test_low_precision_runs(kind, actions):
     entry = Entry(SLIM, kind, Settings('bf16', channels_last=True))
-    subject = comparison.SUBJECTS[kind](entry, SMALL, CPU)
-    subject.prepare(None)
+    subject = subjects.SUBJECTS[kind](entry, SMALL, CPU)
     for action in actions:
         getattr(subject, action)()
 
@@ -192,9 +187,9 @@ def test_low_precision_runs(kind, actions):
 def test_every_kind_runs_on_a_gpu(settings):
     for kind in ('backbone', 'detector', 'roi_head'):
         entries = [Entry(SLIM, kind, settings), Entry(SLIM, kind)]
-        rows = compare(entries, SMALL, torch.device('cuda'), Rounds(timed=1, warm_up=1))
+        rows = compare(entries, SMALL, Rounds(timed=1, warm_up=1), 'cuda')
         assert [row.failure for row in rows] == [None, None]
-        assert rows[0].predict_mib > 0
+        assert rows[0].predict_mib[0] > 0
 
 
 def run(monkeypatch, *arguments):
@@ -221,26 +216,26 @@ def test_command_line_reports_every_round_and_what_failed(monkeypatch, tmp_path,
     assert '20 of 100' in printed
     name = f'benchmark_unknown_cpu_torch{torch.__version__}_fp32_nchw_eager.json'
     report = json.loads((tmp_path / name).read_text())
-    failed, reference = report['results']['unknown']
+    failed, reference = report['rows']
     assert failed['failure'] in printed
     assert len(reference['train_seconds']) == len(reference['predict_seconds']) == 2
-    assert reference['train_mib'] > 0
-    assert report['workload']['height'] == 64
+    assert reference['train_mib'][0] > 0
+    assert reference['workload']['height'] == 64
 
 
 @pytest.mark.parametrize(('options', 'training'), [([], True), (['--amp', 'bf16'], False)])
 def test_low_precision_on_the_cpu_leaves_training_out(monkeypatch, tmp_path, options, training):
     seen = []
 
-    def run_comparison(name, comparison, settings, workload, device, args):
-        seen.append(not args.no_training)
-        return []
+    def compare(entries, workload, rounds, device):
+        seen.append(rounds.training)
+        return [make_row(SLIM)]
 
-    monkeypatch.setattr(benchmark, 'run_comparison', run_comparison)
+    monkeypatch.setattr(benchmark, 'compare', compare)
     run(monkeypatch, SLIM, SLIM, '--device', 'cpu', '--out-dir', str(tmp_path), *options)
     assert seen == [training]
 
 
 def test_checkpoint_count_must_match(monkeypatch):
-    with pytest.raises(SystemExit, match='--checkpoints needs one file for each'):
+    with pytest.raises(SystemExit, match='checkpoints must be one file for each'):
         run(monkeypatch, SLIM, SLIM, '--device', 'cpu', '--checkpoints', 'one.pth')

@@ -3,14 +3,8 @@
 import pytest
 import torch
 
-from mmdet_detnet.analysis.benchmark.detectors import (
-    build_detector,
-    load_config,
-    make_batch,
-    predict,
-)
-from mmdet_detnet.analysis.benchmark.proposals import fix_proposals
-from mmdet_detnet.analysis.benchmark.roi_heads import RoIHeadSubject
+from mmdet_detnet.analysis.benchmark.building import build_detector, load_config, make_batch
+from mmdet_detnet.analysis.benchmark.realism import fix_proposals, set_survivors
 from mmdet_detnet.analysis.benchmark.split import (
     BACKBONE,
     DECODE,
@@ -21,7 +15,7 @@ from mmdet_detnet.analysis.benchmark.split import (
     PartClock,
     time_parts,
 )
-from mmdet_detnet.analysis.benchmark.survivors import set_survivors
+from mmdet_detnet.analysis.benchmark.subjects import RoIHeadSubject
 from mmdet_detnet.analysis.benchmark.workload import Entry, Workload
 
 CPU = torch.device('cpu')
@@ -38,6 +32,11 @@ def test_clock_runs_for_one_part_at_a_time():
     clock.stop()
     # Rest from 0 to 1 and 10 to 15, the head from 1 to 3 and 6 to 10, decoding from 3 to 6.
     assert clock.seconds == {BACKBONE: 0, DENSE_HEAD: 6, ROI_HEAD: 0, DECODE: 3, REST: 6}
+
+
+@torch.no_grad()
+def predict(detector, batch):
+    detector(**batch, mode='predict')
 
 
 @pytest.fixture(scope='module')
@@ -132,7 +131,6 @@ def test_head_without_a_classifier_is_left_alone():
 def test_roi_head_alone_gets_1000_proposals_of_which_the_wanted_number_survives():
     workload = Workload(height=64, width=96, survivors=50)
     subject = RoIHeadSubject(Entry(SLIM, kind='roi_head'), workload, CPU)
-    subject.prepare(None)
     assert (subject.proposals, subject.survivors) == (1000, 50)
     assert count_survivors(subject.network, subject.predict) == (1000, 50)
     parts = subject.parts()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import count_parameters
 from mmdet.models import ResNet
 from mmdet.registry import MODELS
 from torch import nn
@@ -11,10 +12,6 @@ from mmdet_detnet.models import DetNet
 # Sizes at which neither side is a multiple of 16.
 ODD_HEIGHT, ODD_WIDTH = 203, 331
 SLIM = dict(depth=59, base_channels=8)
-
-
-def count_parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def count_macs(net, height, width):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import count_parameters
 from mmdet.models import ResNet, ResNeXt
 from mmdet.registry import MODELS
 from torch import nn
@@ -12,10 +13,6 @@ from mmdet_detnet.models import DetNet, IPGDetNet, IPGNet, IPGResNeXt
 SLIM = dict(depth=50, base_channels=8)
 FUSIONS = ('add', 'sum', 'product', 'concat')
 RESNET50_PARAMETERS = 23_508_032
-
-
-def count_parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def count_macs(net, images):

@@ -1,13 +1,10 @@
 """The non-local block against the authors' formula, written out position by position."""
 
 import torch
+from helpers import count_parameters
 from torch import nn
 
 from mmdet_detnet.models.layers import GroupedNonLocal
-
-
-def count_parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def test_parameter_count_at_the_papers_width():

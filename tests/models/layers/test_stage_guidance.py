@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import count_parameters
 from torch.nn import functional as F
 
 from mmdet_detnet.models.layers import (
@@ -16,10 +17,6 @@ from mmdet_detnet.models.layers import (
 
 CHANNELS = 8
 BATCH_NORM_EPS = LAYER_NORM_EPS = 1e-5
-
-
-def count_parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def randomised(module):

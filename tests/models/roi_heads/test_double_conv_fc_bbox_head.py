@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import count_parameters
 from mmdet.models.roi_heads.bbox_heads import DoubleConvFCBBoxHead as MMDetHead
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from mmdet.registry import MODELS, TASK_UTILS
@@ -14,10 +15,6 @@ from mmdet_detnet.models import DoubleConvFCBBoxHead
 
 FULL = dict(num_convs=4, num_fcs=2)
 EXT = dict(lambda_fc=0.7, lambda_conv=0.8)
-
-
-def count_parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 @pytest.mark.parametrize(

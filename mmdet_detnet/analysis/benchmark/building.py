@@ -1,0 +1,81 @@
+"""Detectors of configs, and images for them."""
+
+from pathlib import Path
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from mmdet_detnet.paths import config_path
+
+from .workload import Workload
+
+# A typical COCO image holds about seven objects.
+NUM_BOXES = 7
+# Enough for labels of any detector with two classes and more.
+NUM_CLASSES = 2
+
+
+def load_config(name: str) -> Config:
+    """Find a config by its path, as ``package::folder/file.py``, or among this package's."""
+    if '::' in name:
+        return get_config(name)
+    return Config.fromfile(name if Path(name).is_file() else config_path(name))
+
+
+def build_detector(config: Config, workload: Workload, device: torch.device) -> nn.Module:
+    """Build the detector of a config with random weights, in evaluation mode."""
+    init_default_scope(config.get('default_scope', 'mmdet'))
+    torch.manual_seed(workload.seed)
+    return revert_sync_batchnorm(MODELS.build(config.model)).to(device).eval()
+
+
+def module_list(modules: nn.Module | None) -> list[nn.Module]:
+    """List the modules of an attribute that a cascade has as a list."""
+    if modules is None:
+        return []
+    return list(modules) if isinstance(modules, nn.ModuleList) else [modules]
+
+
+def dense_heads(detector: nn.Module) -> list[nn.Module]:
+    """List the heads that see whole feature maps: RPN, or a one-stage detector's box head."""
+    heads = (getattr(detector, name, None) for name in ('rpn_head', 'bbox_head'))
+    return [head for head in heads if isinstance(head, nn.Module)]
+
+
+def share_weights(network: nn.Module, reference: nn.Module) -> None:
+    """Give a network the weights of another wherever names and shapes agree."""
+    own = network.state_dict()
+    shared = {
+        key: value
+        for key, value in reference.state_dict().items()
+        if key in own and own[key].shape == value.shape
+    }
+    network.load_state_dict(shared, strict=False)
+
+
+def make_batch(detector: nn.Module, workload: Workload, device: torch.device) -> dict:
+    """Make preprocessed images with boxes and labels, and masks where the detector wants them.
+
+    Args:
+        detector: Its data preprocessor pads and normalises.
+        workload: Size and number of the images.
+        device: Where the batch goes.
+
+    Returns:
+        ``inputs`` of shape (batch, 3, H, W) and ``data_samples``.
+    """
+    images = demo_mm_inputs(
+        workload.batch,
+        (3, workload.height, workload.width),
+        num_items=[NUM_BOXES] * workload.batch,
+        num_classes=NUM_CLASSES,
+        with_mask=getattr(detector, 'with_mask', False),
+        device=str(device),
+    )
+    return detector.data_preprocessor(images, training=True)

@@ -1,0 +1,162 @@
+"""Random weights, realistic workload: proposals and scores as a trained detector has them."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+
+import torch
+from mmdet.models.dense_heads import RetinaHead
+from mmengine.structures import InstanceData
+from torch import nn
+
+from .workload import Workload
+
+# As many as MMDetection's Faster R-CNN has at test time.
+NUM_PROPOSALS = 1000
+# Side lengths in pixels: from small objects to most of an image, log-uniform.
+SHORTEST, LONGEST = 16, 512
+# Of all pairs of anchor and class in an image, measured on the slim RetinaNet of docs/bccd.md.
+LOGIT_STD = 4.9
+
+
+def make_proposals(number: int, workload: Workload, device: torch.device) -> list[InstanceData]:
+    """Draw boxes as a region proposal network gives them out, the same for every detector.
+
+    Args:
+        number: For each image.
+        workload: Size and number of images, and the seed.
+        device: Where they go.
+
+    Returns:
+        For each image, ``bboxes`` of shape (number, 4) as (x1, y1, x2, y2) in pixels, ``scores``
+        and ``labels``.
+    """
+    random = torch.Generator().manual_seed(workload.seed)
+    limits = torch.tensor([workload.width, workload.height])
+    shape = (workload.batch, number, 2)
+    longest = limits.clamp(max=LONGEST)
+    sides = SHORTEST * (longest / SHORTEST) ** torch.rand(shape, generator=random)
+    corners = torch.rand(shape, generator=random) * (limits - sides)
+    return [
+        InstanceData(
+            bboxes=boxes,
+            scores=torch.ones(number, device=device),
+            labels=torch.zeros(number, dtype=torch.long, device=device),
+        )
+        for boxes in torch.cat([corners, corners + sides], dim=2).to(device)
+    ]
+
+
+def fix_proposals(detector: nn.Module, workload: Workload, device: torch.device) -> None:
+    """Let the RPN of a detector do its work, and then give out fixed proposals.
+
+    Those of random weights differ from detector to detector, in sizes and even in number.
+    """
+    rpn_head = getattr(detector, 'rpn_head', None)
+    if rpn_head is not None:
+        proposals = make_proposals(detector.test_cfg.rpn.max_per_img, workload, device)
+        rpn_head.predict = _replace_result(rpn_head.predict, proposals)
+        rpn_head.loss_and_predict = _replace_result(rpn_head.loss_and_predict, proposals)
+
+
+def _replace_result(method: Callable, proposals: Sequence[InstanceData]) -> Callable:
+    @wraps(method)
+    def with_fixed_proposals(*args: object, **kwargs: object) -> object:
+        result = method(*args, **kwargs)
+        # The RoI head takes the boxes out of what it is given.
+        fixed = [one_image.clone() for one_image in proposals]
+        return (result[0], fixed) if isinstance(result, tuple) else fixed
+
+    return with_fixed_proposals
+
+
+@torch.no_grad()
+def raise_scores(detector: nn.Module, batch: dict, candidates: int) -> None:
+    """Spread the class scores of a RetinaHead's detector as in a trained one.
+
+    The logits get a trained detector's standard deviation, and a mean at which ``candidates``
+    pairs of anchor and class exceed the threshold: what post-processing costs depends on both.
+    """
+    head = getattr(detector, 'bbox_head', None)
+    if not isinstance(head, RetinaHead):
+        return
+    head.retina_cls.weight *= LOGIT_STD / _class_logits(detector, batch).std()
+    logits = _class_logits(detector, batch)
+    lowest = logits.topk(min(candidates, logits.shape[1]), dim=1).values[:, -1].min()
+    head.retina_cls.bias += torch.tensor(head.test_cfg.score_thr).logit().to(lowest) - lowest
+
+
+def _class_logits(detector: nn.Module, batch: dict) -> torch.Tensor:
+    levels = detector(**batch, mode='tensor')[0]
+    return torch.cat([level.flatten(1) for level in levels], dim=1)  # (N, num_pairs)
+
+
+@torch.no_grad()
+def set_survivors(
+    roi_head: nn.Module, predict: Callable[[], object], survivors: int
+) -> tuple[int, int] | None:
+    """Change the classifier so that a number of proposals have a class worth detecting.
+
+    The logits of every class get zero mean and a trained detector's spread over the proposals.
+    Then the bias of the background decides: for each proposal there is a bias at which its best
+    foreground score equals the threshold, and the bias that is set lies half-way between those of
+    the last survivor and of the next proposal.
+
+    Args:
+        roi_head: A RoI head with one box head that ends in a linear layer ``fc_cls`` with softmax;
+            any other, such as a cascade's, is left alone.
+        predict: Runs the RoI head.
+        survivors: Wanted number, of all proposals of the batch.
+
+    Returns:
+        The number of proposals, and of those whose best foreground score exceeds ``score_thr``; or
+        none if the head was left alone.
+    """
+    classifier = getattr(getattr(roi_head, 'bbox_head', None), 'fc_cls', None)
+    if not isinstance(classifier, nn.Linear):
+        return None
+    features = _recorded_input(classifier, predict)
+    logits = _logits(classifier, features)
+    scale = LOGIT_STD / logits.std(dim=0, correction=0).clamp(min=torch.finfo(logits.dtype).eps)
+    classifier.weight *= scale[:, None].to(classifier.weight)
+    classifier.bias.copy_((classifier.bias.float() - logits.mean(dim=0)) * scale)
+    threshold = roi_head.test_cfg.score_thr
+    biases = _critical_biases(_logits(classifier, features), threshold)
+    classifier.bias[-1] += _between(biases, survivors).to(classifier.bias)
+    best = _logits(classifier, features).softmax(dim=1)[:, :-1].amax(dim=1)
+    return len(best), int((best > threshold).sum())
+
+
+def _recorded_input(module: nn.Module, action: Callable[[], object]) -> torch.Tensor:
+    inputs: list[torch.Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+    try:
+        action()
+    finally:
+        handle.remove()
+    return torch.cat(inputs)
+
+
+def _logits(classifier: nn.Linear, features: torch.Tensor) -> torch.Tensor:
+    """Compute them in float32, whatever the detector runs in: (R, num_classes + 1)."""
+    weight, bias = classifier.weight.float(), classifier.bias.float()
+    return nn.functional.linear(features.float(), weight, bias)
+
+
+def _critical_biases(logits: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Find what to add to the background's logit, so that the best class gets the threshold.
+
+    From exp(best) / (sum of foreground exp + exp(background + bias)) = threshold. A proposal whose
+    foreground classes are so even that none reaches it gets minus infinity.
+    """
+    foreground, background = logits[:, :-1].double(), logits[:, -1].double()
+    others = (foreground - foreground.amax(dim=1, keepdim=True)).exp().sum(dim=1)
+    room = (1 / threshold - others).clamp(min=0)
+    return room.log() + foreground.amax(dim=1) - background
+
+
+def _between(biases: torch.Tensor, survivors: int) -> torch.Tensor:
+    """Find a bias that lies below the ``survivors`` highest ones and above all others."""
+    biases = biases[biases.isfinite()].sort(descending=True).values
+    if not 0 < survivors < len(biases):
+        return biases[0] + 1 if survivors <= 0 else biases[-1] - 1
+    return biases[survivors - 1 : survivors + 1].mean()
