@@ -10,8 +10,8 @@ import mmdet_detnet
 PACKAGE = Path(mmdet_detnet.__file__).parent
 # Folders of the package, the lowest first: each imports those before its own line only.
 LEVELS = (
-    {'checkpoints', 'environment', 'operators'},
-    {'models'},
+    {'checkpoints', 'operators'},
+    {'environment', 'models'},
     {'acceleration', 'weights'},
     {'analysis', 'engine', 'export'},
 )
