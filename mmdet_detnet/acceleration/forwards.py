@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import MethodType
+from typing import Any
 
 import torch
 from mmengine.utils import apply_to
@@ -74,7 +75,7 @@ class PartForward(ReplacedForward):
         self.low_outputs = low_outputs
         self.compiled = None
 
-    def __call__(self, *args: object, **kwargs: object) -> object:
+    def __call__(self, *args: Any, **kwargs: Any) -> object:
         """Run the part; the arguments and the result are those of its own forward."""
         if self.channels_last:
             args = apply_to(args, _is_map, _to_channels_last)
@@ -108,7 +109,7 @@ class ContiguousForward(ReplacedForward):
     have no kernels for bfloat16 either.
     """
 
-    def __call__(self, *args: object) -> object:
+    def __call__(self, *args: Any) -> object:
         """Run the operator on contiguous tensors, those in low precision in float32."""
         args = apply_to(args, _is_low, Tensor.float)
         args = apply_to(args, _is_tensor, Tensor.contiguous)

@@ -6,6 +6,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 EXTENSION = 'mmcv._ext'
 
@@ -41,7 +42,7 @@ class OperatorModule(ModuleType):
         if name.startswith('__'):
             raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
 
-        def missing(*args: object, **kwargs: object) -> None:
+        def missing(*args: Any, **kwargs: Any) -> None:
             raise NotImplementedError(
                 f"mmdet_detnet does not provide mmcv's operator {name!r}; an mmcv with compiled "
                 'operators has it.'

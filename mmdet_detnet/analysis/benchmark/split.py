@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
+from typing import Any
 
 import torch
 from torch import nn
@@ -104,7 +105,7 @@ def _wrapped(owner: nn.Module, method: str, clock: PartClock, part: str) -> Iter
     original, had_own = getattr(owner, method), method in vars(owner)
 
     @wraps(original)
-    def on_the_clock(*args: object, **kwargs: object) -> object:
+    def on_the_clock(*args: Any, **kwargs: Any) -> object:
         with clock.part(part):
             return original(*args, **kwargs)
 

@@ -42,7 +42,7 @@ class DurableCheckpointHook(CheckpointHook):
         **kwargs: As of the parent.
     """
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=BACKEND)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor
@@ -56,7 +57,7 @@ class ImagePyramidGuided(ResNetExtension):
         interpolation: str = 'bilinear',
         zero_init_guidance: bool = False,
         in_channels: int = 3,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         check_indices(self, 'fused_stages', fused_stages, GUIDED_STAGES)
         check_choice(self, 'fusion', fusion, FUSION_NAMES)

@@ -6,6 +6,7 @@ first author's public experiment log (ziming-liu/ObjectDet) or ResNet, as the ar
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmdet.models.backbones import ResNet, ResNeXt
 from mmdet.utils import OptMultiConfig
@@ -95,7 +96,7 @@ class IPGNet(ImagePyramidGuided, ResNet):
         stage_with_dcn: Sequence[bool] = (False,) * NUM_RESNET_STAGES,
         plugins: list[dict] | None = None,
         init_cfg: OptMultiConfig = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         check_choice(self, 'depth', depth, self.depths)
         check_choice(self, 'num_stages', num_stages, range(NUM_RESNET_STAGES, MAX_STAGES + 1))
@@ -158,7 +159,7 @@ class IPGResNeXt(IPGNet, ResNeXt):
         ValueError: If an argument is outside what is listed there.
     """
 
-    def __init__(self, groups: int = 1, base_width: int = 4, **kwargs: object) -> None:
+    def __init__(self, groups: int = 1, base_width: int = 4, **kwargs: Any) -> None:
         super().__init__(groups=groups, base_width=base_width, **kwargs)
 
 

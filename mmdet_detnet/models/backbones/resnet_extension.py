@@ -1,5 +1,8 @@
 """What backbones that add stages or modules to mmdet's ResNet have in common."""
 
+from typing import Any
+
+from mmdet.models.backbones import ResNet
 from mmdet.models.layers import ResLayer
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import nn
@@ -7,7 +10,7 @@ from torch import nn
 from .pretrained import load_pretrained_backbone, split_pretrained
 
 
-class ResNetExtension:
+class ResNetExtension(ResNet):
     """Mixin for mmdet's ResNet and its subclasses: further stages and a warm start.
 
     It stands before ResNet among the bases.
@@ -35,7 +38,7 @@ class ResNetExtension:
         norm_cfg: ConfigType = dict(type='BN', requires_grad=True),  # noqa: B006
         zero_init_residual: bool = True,
         init_cfg: OptMultiConfig = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         others, pretrained_cfg = split_pretrained(init_cfg)
         super().__init__(

@@ -6,6 +6,8 @@ The authors' code is an edit of MMDetection 2.4.0, https://github.com/chenzuge1/
 paper's abstract leave a choice, this head follows the code, unless it says otherwise.
 """
 
+from typing import Any
+
 import torch
 from mmdet.models.dense_heads import RetinaHead
 from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
@@ -71,7 +73,7 @@ class ConfidenceRetinaHead(RetinaHead):
         loss_conf: ConfigType = dict(  # noqa: B006
             type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0
         ),
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         check_choice(self, 'select_by', select_by, SELECTION_SCORES)
         check_choice(self, 'feature_source', feature_source, FEATURE_SOURCES)
@@ -125,8 +127,8 @@ class ConfidenceRetinaHead(RetinaHead):
         cls_scores: list[Tensor],
         bbox_preds: list[Tensor],
         conf_preds: list[Tensor],
-        *args: object,
-        **kwargs: object,
+        *args: Any,
+        **kwargs: Any,
     ) -> dict[str, list[Tensor]]:
         """Compute the losses of a batch.
 
@@ -210,7 +212,7 @@ class ConfidenceRetinaHead(RetinaHead):
         score_factors: list[Tensor],
         batch_img_metas: list[dict] | None = None,
         cfg: OptConfigType = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> InstanceList:
         """Turn the outputs of the head into detections, in float32 whatever the outputs are.
 
@@ -241,7 +243,7 @@ class ConfidenceRetinaHead(RetinaHead):
             cls_scores, bbox_preds, confs, batch_img_metas, cfg, **kwargs
         )
 
-    def _bbox_post_process(self, results: InstanceData, **kwargs: object) -> InstanceData:
+    def _bbox_post_process(self, results: InstanceData, **kwargs: Any) -> InstanceData:
         if 'score_factors' in results:  # the parent multiplies the two
             results.scores = results.scores ** (1 - self.conf_exponent)
             results.score_factors = results.score_factors**self.conf_exponent

@@ -6,6 +6,8 @@ here a convolution without bias and a normalisation layer. The paper also adjust
 here F is built as wide as R, so that is the identity.
 """
 
+from typing import Any
+
 import torch
 from mmcv.cnn import ConvModule
 from mmdet.utils import ConfigType, OptConfigType
@@ -75,7 +77,7 @@ class SumFusion(WeightedFusion):
     The arguments are those of :class:`WeightedFusion`.
     """
 
-    def __init__(self, channels: int, kernel_size: int = 3, **kwargs: object) -> None:
+    def __init__(self, channels: int, kernel_size: int = 3, **kwargs: Any) -> None:
         super().__init__(channels, kernel_size, **kwargs)
         self.out_transform = self._make_transform(channels, channels, kernel_size)
 
@@ -92,7 +94,7 @@ class ProductFusion(WeightedFusion):
     those of :class:`WeightedFusion`.
     """
 
-    def __init__(self, channels: int, kernel_size: int = 3, **kwargs: object) -> None:
+    def __init__(self, channels: int, kernel_size: int = 3, **kwargs: Any) -> None:
         super().__init__(channels, kernel_size, **kwargs)
         self.layer_norm = nn.LayerNorm(channels)
 
@@ -109,7 +111,7 @@ class ConcatFusion(WeightedFusion):
     The arguments are those of :class:`WeightedFusion`.
     """
 
-    def __init__(self, channels: int, kernel_size: int = 3, **kwargs: object) -> None:
+    def __init__(self, channels: int, kernel_size: int = 3, **kwargs: Any) -> None:
         super().__init__(channels, kernel_size, **kwargs)
         self.out_transform = self._make_transform(2 * channels, channels, kernel_size=1)
 

@@ -4,6 +4,8 @@ Papers: https://arxiv.org/abs/1712.00726 and https://arxiv.org/abs/1904.06493, n
 describes the combination.
 """
 
+from typing import Any
+
 from mmdet.models.roi_heads import CascadeRoIHead
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.structures.bbox import bbox2roi
@@ -37,7 +39,7 @@ class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
     """
 
     def __init__(
-        self, reg_roi_scale_factor: float, regress_survivors_only: bool = True, **kwargs: object
+        self, reg_roi_scale_factor: float, regress_survivors_only: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         for bbox_head in self.bbox_head:

@@ -6,6 +6,7 @@ paper, but in the authors' code and in MMDetection.
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from mmdet.models.roi_heads import DoubleHeadRoIHead as PlainDoubleHeadRoIHead
@@ -64,7 +65,7 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
         regress_survivors_only: bool = True,
         regress_positives_only: bool | str = 'auto',
         gate_score_thr: float | None = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         super().__init__(reg_roi_scale_factor=reg_roi_scale_factor, **kwargs)
         check_double_head(self, self.bbox_head, reg_roi_scale_factor)

@@ -1,6 +1,7 @@
 """What RoI heads with Double-Head have in common: two heads on two sizes of each RoI."""
 
 from collections.abc import Callable
+from typing import Any
 
 from mmdet.models.roi_heads.roi_extractors import BaseRoIExtractor
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class TwoSizeRoIHead:
         **kwargs: The arguments of the RoI head.
     """
 
-    def __init__(self, **kwargs: object) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         for name in EXTRACTORS:
             if name in kwargs:
                 kwargs[name] = precise_extractors(kwargs[name])
@@ -69,7 +70,7 @@ class TwoSizeRoIHead:
             bbox_feats=cls_feats,
         )
 
-    def run_heads_on_all(self, *args: object, **kwargs: object) -> dict:
+    def run_heads_on_all(self, *args: Any, **kwargs: Any) -> dict:
         """Do what :meth:`run_heads` does, with deltas of zero for the RoIs that are not chosen."""
         results = self.run_heads(*args, **kwargs)
         chosen, bbox_pred = results.pop('chosen'), results['bbox_pred']

@@ -5,6 +5,8 @@ https://arxiv.org/abs/1904.06493. The authors' code is a fork of maskrcnn-benchm
 https://github.com/wuyuebupt/doubleheadsrcnn (commit a744b41).
 """
 
+from typing import Any
+
 import torch
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.models.roi_heads.bbox_heads import DoubleConvFCBBoxHead as PlainDoubleConvFCBBoxHead
@@ -52,7 +54,7 @@ class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
         num_nonlocal: int = 0,
         conv_cfg: OptConfigType = None,
         norm_cfg: ConfigType = dict(type='BN'),  # noqa: B006
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         _check_counts(self, num_convs, num_fcs, num_nonlocal)
         _check_nothing_left_out(self, kwargs)
@@ -74,7 +76,7 @@ class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
         predictors = self.make_predictors(self.conv_out_channels, with_cls=False, **losses)
         self.fc_reg = predictors.fc_reg
 
-    def make_predictors(self, in_channels: int, **kwargs: object) -> BBoxHead:
+    def make_predictors(self, in_channels: int, **kwargs: Any) -> BBoxHead:
         """Make linear predictors with their losses, as this head was asked to have them.
 
         Args:

@@ -5,6 +5,8 @@ https://arxiv.org/abs/1904.06493. MMDetection has the plain Double-Head; Ext, in
 better of the two, adds unfocused task supervision and fused class scores.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmdet.models.task_modules.samplers import SamplingResult
@@ -92,7 +94,7 @@ class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
         ),
         unfocused_loss_cls: OptConfigType = None,
         unfocused_loss_bbox: OptConfigType = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         _check_share(self, 'lambda_fc', lambda_fc, unfocused_loss_bbox)
         _check_share(self, 'lambda_conv', lambda_conv, unfocused_loss_cls)
