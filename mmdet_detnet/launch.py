@@ -7,10 +7,12 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mmengine.dist import get_rank, get_world_size, is_distributed
 
 from .checkpoints import force_weights_only
+from .preflight import prepare_arguments
 
 
 def run_mmdet_script(name: str) -> None:
@@ -18,7 +20,8 @@ def run_mmdet_script(name: str) -> None:
 
     The import of this package comes first and makes its entry in mmengine before the script
     reads its config. Checkpoints are loaded as data only
-    (:func:`mmdet_detnet.checkpoints.force_weights_only`).
+    (:func:`mmdet_detnet.checkpoints.force_weights_only`). What is wrong with the config or the
+    options ends the process with status 2, one line for each fault.
 
     Args:
         name: Path of the script below mmdet's ``tools/``, such as ``'train.py'``.
@@ -36,8 +39,15 @@ def run_mmdet_script(name: str) -> None:
             f'{" and ".join(str(path) for path in candidates)}.'
         )
     force_weights_only()
-    with explain_lost_rank():
-        runpy.run_path(str(script), run_name='__main__')
+    parse_args = runpy.run_path(str(script))['parse_args']
+    with TemporaryDirectory() as folder:
+        try:
+            sys.argv = prepare_arguments(parse_args, name == 'train.py', folder)
+        except (FileNotFoundError, ValueError) as error:
+            print(f'{name}: {error}', file=sys.stderr)
+            sys.exit(2)
+        with explain_lost_rank():
+            runpy.run_path(str(script), run_name='__main__')
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ PACKAGE = Path(mmdet_detnet.__file__).parent
 LEVELS = (
     {'checkpoints', 'operators'},
     {'environment', 'models'},
-    {'acceleration', 'weights'},
+    {'acceleration', 'checks', 'weights'},
     {'analysis', 'engine', 'export'},
 )
 ROOMS = sorted(

@@ -2,6 +2,10 @@
 
 Usage:
     python tools/test.py CONFIG CHECKPOINT [--out FILE.pkl] [--show-dir DIR] [--cfg-options ...]
+        [--allow-mismatch]
+
+A checkpoint with other weights than the config's detector has, such as those of another depth or
+number of classes, is refused, unless --allow-mismatch is given.
 """
 
 from mmdet_detnet.launch import run_mmdet_script

@@ -2,6 +2,10 @@
 
 Usage:
     python tools/train.py CONFIG [--work-dir DIR] [--resume] [--amp] [--cfg-options ...]
+
+The config is checked first: each fault is one line, and the exit status 2. A key of --cfg-options
+that would change nothing is a fault; data_root, class_names and max_epochs of a template are set as
+if the line in the file had been changed.
 """
 
 from mmdet_detnet.launch import run_mmdet_script

@@ -9,5 +9,6 @@ safety_hooks = dict(
     plain_checkpoint=dict(type='mmdet_detnet.PlainCheckpointHook'),
     sampler_seed=dict(type='mmdet_detnet.SeedHook'),
     finite_check=dict(type='mmdet_detnet.FiniteCheckHook'),
+    config_check=dict(type='mmdet_detnet.ConfigCheckHook'),
 )
 custom_imports = dict(imports=['mmdet_detnet.checkpoints'], allow_failed_imports=False)

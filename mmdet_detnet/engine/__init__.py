@@ -2,6 +2,7 @@
 
 from .hooks import (
     AccelerationHook,
+    ConfigCheckHook,
     DurableCheckpointHook,
     FiniteCheckHook,
     PlainCheckpointHook,
@@ -10,6 +11,7 @@ from .hooks import (
 
 __all__ = [
     'AccelerationHook',
+    'ConfigCheckHook',
     'DurableCheckpointHook',
     'FiniteCheckHook',
     'PlainCheckpointHook',

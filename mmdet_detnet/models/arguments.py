@@ -3,6 +3,7 @@
 ``owner`` is the object whose constructor it is, or its name; it begins the message.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
@@ -26,14 +27,28 @@ def reject(owner: object, name: str, value: object, allowed: str) -> NoReturn:
 def check_choice(owner: object, name: str, value: object, allowed: Iterable) -> None:
     """Raise ValueError unless the value is one of the allowed ones."""
     choices = list(allowed)
-    if value not in choices:
+    # True equals 1, but nobody means a number by it.
+    is_flag = isinstance(value, bool) and not any(isinstance(each, bool) for each in choices)
+    if value not in choices or is_flag:
         reject(owner, name, value, f'one of {choices}')
 
 
 def check_positive_integer(owner: object, name: str, value: object) -> None:
     """Raise ValueError unless the value is an integer of at least 1."""
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         reject(owner, name, value, 'a positive integer')
+
+
+def check_flags(owner: object, **flags: object) -> None:
+    """Raise ValueError unless each value is True or False; the text 'False' would count as true."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            reject(owner, name, value, 'True or False')
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_indices(owner: object, name: str, values: object, allowed: Sequence[int]) -> None:
@@ -50,11 +65,31 @@ def check_outputs(owner: object, out_indices: Sequence[int], num_stages: int) ->
 
 
 def check_stage_flags(
-    owner: object, stage_with_dcn: Sequence[bool], plugins: list[dict] | None, num_stages: int
+    owner: object,
+    stage_with_dcn: Sequence[bool],
+    plugins: list[dict] | None,
+    num_stages: int,
+    dcn: dict | None = None,
 ) -> None:
-    """Raise ValueError unless each optional layer of a backbone has one flag a stage."""
-    if len(stage_with_dcn) != num_stages:
+    """Raise ValueError unless each optional layer of a backbone has one flag a stage, and effect.
+
+    Args:
+        owner: The backbone.
+        stage_with_dcn: Which stages have deformable convolutions.
+        plugins: Plugin layers, maybe with flags in ``stages``.
+        num_stages: Number of stages that may have them.
+        dcn: Config of the deformable convolutions.
+
+    Raises:
+        ValueError: If there are not as many flags as stages, or one has no effect.
+    """
+    is_list = isinstance(stage_with_dcn, (list, tuple))
+    if not is_list or [isinstance(flag, bool) for flag in stage_with_dcn] != [True] * num_stages:
         reject(owner, 'stage_with_dcn', stage_with_dcn, f'{num_stages} flags')
+    if dcn and not any(stage_with_dcn):
+        reject(owner, 'stage_with_dcn', stage_with_dcn, 'True for at least one stage with dcn')
+    if any(stage_with_dcn) and not dcn:
+        reject(owner, 'dcn', dcn, 'given with stage_with_dcn')
     for plugin in plugins or []:
         if len(plugin.get('stages', range(num_stages))) != num_stages:
             reject(owner, "plugins' stages", plugin['stages'], f'{num_stages} flags')

@@ -13,6 +13,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 
 from mmdet_detnet import config_path
+from mmdet_detnet.checks import FeatureMapCheck, find_config_faults, find_module_faults
 
 ROOT = Path(config_path())
 CONFIGS = sorted(
@@ -107,6 +108,8 @@ def test_runtime_settings(name, load_config):
     types = {hook['type'] for hook in config.default_hooks.values()}
     assert types >= {f'mmdet_detnet.{name}Hook' for name in SAFETY_HOOKS}
     assert config.auto_scale_lr.base_batch_size > 0
+    assert find_config_faults(config) == []
+    assert config.default_hooks.config_check == dict(type='mmdet_detnet.ConfigCheckHook')
     assert config.default_scope == ('mmdet' if name in DETECTORS else 'mmpretrain')
 
 
@@ -119,6 +122,8 @@ def test_detector_learns_and_predicts(name, load_config):
 def try_out(model):
     """Train on images with and without boxes, and predict; once for all configs of one model."""
     detector = revert_sync_batchnorm(MODELS.build(ConfigDict(ast.literal_eval(model))))
+    assert find_module_faults(detector) == []
+    FeatureMapCheck(detector)
     detector.train()
     total, mixed_names = total_loss(detector, [2, 0])
     assert torch.isfinite(total)

@@ -1,6 +1,7 @@
 """Hooks."""
 
 from .acceleration_hook import AccelerationHook
+from .config_check_hook import ConfigCheckHook
 from .durable_checkpoint_hook import DurableCheckpointHook
 from .finite_check_hook import FiniteCheckHook
 from .plain_checkpoint_hook import PlainCheckpointHook
@@ -8,6 +9,7 @@ from .seed_hook import SeedHook
 
 __all__ = [
     'AccelerationHook',
+    'ConfigCheckHook',
     'DurableCheckpointHook',
     'FiniteCheckHook',
     'PlainCheckpointHook',

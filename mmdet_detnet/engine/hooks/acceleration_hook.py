@@ -32,10 +32,10 @@ class AccelerationHook(Hook):
         Args:
             runner: Has the model.
         """
-        accelerate(_unwrap(runner.model), **self.options)
+        accelerate(unwrap_model(runner.model), **self.options)
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
+def unwrap_model(model: nn.Module) -> nn.Module:
     """Reach through distributed wrappers and test-time augmentation, which have a ``module``."""
     while hasattr(model, 'module'):
         model = model.module

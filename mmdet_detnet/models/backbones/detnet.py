@@ -119,7 +119,7 @@ class DetNet(ResNetExtension, ResNet):
         check_choice(self, 'frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
         check_positive_integer(self, 'base_channels', base_channels)
         check_outputs(self, out_indices, NUM_STAGES)
-        check_stage_flags(self, stage_with_dcn, plugins, NUM_STAGES)
+        check_stage_flags(self, stage_with_dcn, plugins, NUM_STAGES, dcn)
         super().__init__(
             depth=depth,
             in_channels=in_channels,

@@ -7,7 +7,13 @@ from typing import Any
 from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor
 
-from mmdet_detnet.models.arguments import check_choice, check_indices, reject
+from mmdet_detnet.models.arguments import (
+    check_choice,
+    check_flags,
+    check_indices,
+    check_positive_integer,
+    reject,
+)
 from mmdet_detnet.models.layers.guidance_fusion import FUSION_NAMES, WEIGHTED_FUSIONS, AddFusion
 from mmdet_detnet.models.layers.stage_guidance import (
     ImagePyramidTransformation,
@@ -63,9 +69,18 @@ class ImagePyramidGuided(ResNetExtension):
         check_choice(self, 'fusion', fusion, FUSION_NAMES)
         check_choice(self, 'fusion_kernel', fusion_kernel, (1, 3))
         check_choice(self, 'interpolation', interpolation, ('bilinear', 'nearest'))
+        check_flags(
+            self,
+            share_stem=share_stem,
+            fusion_relu=fusion_relu,
+            zero_init_guidance=zero_init_guidance,
+        )
+        check_positive_integer(self, 'in_channels', in_channels)
         self._check_stem(share_stem, guidance_stem_channels)
         if zero_init_guidance and fusion != 'add':
             reject(self, 'zero_init_guidance', zero_init_guidance, f'False with {fusion=}')
+        if fusion_relu and fusion == 'add':
+            reject(self, 'fusion_relu', fusion_relu, "False with fusion='add', which has no layers")
         super().__init__(in_channels=in_channels, **kwargs)
         self.fused_stages = tuple(fused_stages)
         self.share_stem = share_stem
@@ -85,8 +100,7 @@ class ImagePyramidGuided(ResNetExtension):
             return
         if share_stem:
             reject(self, 'guidance_stem_channels', channels, "None with share_stem, the trunk's")
-        if not isinstance(channels, int) or channels < 1:
-            reject(self, 'guidance_stem_channels', channels, 'a positive integer or None')
+        check_positive_integer(self, 'guidance_stem_channels', channels)
 
     def _add_guidance(self, stage_index: int) -> None:
         """Build the guidance of one stage, as wide as it and with the network's layer configs."""

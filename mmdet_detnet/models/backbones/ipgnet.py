@@ -13,6 +13,7 @@ from mmdet.utils import OptMultiConfig
 
 from mmdet_detnet.models.arguments import (
     check_choice,
+    check_flags,
     check_outputs,
     check_positive_integer,
     check_stage_flags,
@@ -104,7 +105,8 @@ class IPGNet(ImagePyramidGuided, ResNet):
         check_choice(self, 'frozen_stages', frozen_stages, range(-1, num_stages + 1))
         check_positive_integer(self, 'base_channels', base_channels)
         check_outputs(self, out_indices, num_stages)
-        check_stage_flags(self, stage_with_dcn, plugins, NUM_RESNET_STAGES)
+        check_stage_flags(self, stage_with_dcn, plugins, NUM_RESNET_STAGES, kwargs.get('dcn'))
+        check_flags(self, keep_stride=keep_stride)
         self._check_extra_stages(num_stages, keep_stride, out_indices)
         super().__init__(
             depth=depth,

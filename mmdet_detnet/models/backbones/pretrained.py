@@ -37,7 +37,7 @@ def split_pretrained(init_cfg: dict | list[dict] | None) -> tuple[dict | list | 
         arguments of the ``Pretrained`` one without its type (None if there is none).
 
     Raises:
-        ValueError: If there are several ``Pretrained`` initialisers.
+        ValueError: If there are several ``Pretrained`` initialisers, or one without a checkpoint.
     """
     initialisers = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
     pretrained = [c for c in initialisers if c['type'] in ('Pretrained', PretrainedInit)]
@@ -47,6 +47,12 @@ def split_pretrained(init_cfg: dict | list[dict] | None) -> tuple[dict | list | 
     if not pretrained:
         return init_cfg, None
     arguments = {key: value for key, value in pretrained[0].items() if key != 'type'}
+    checkpoint = arguments.get('checkpoint')
+    if not isinstance(checkpoint, str) or not checkpoint:
+        raise ValueError(
+            "init_cfg of type 'Pretrained' must have a checkpoint, a path or URL, got "
+            f'{checkpoint!r}.'
+        )
     return others or None, arguments
 
 

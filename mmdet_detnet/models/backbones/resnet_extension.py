@@ -7,7 +7,12 @@ from mmdet.models.layers import ResLayer
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import nn
 
+from mmdet_detnet.models.arguments import check_flags
+
 from .pretrained import load_pretrained_backbone, split_pretrained
+
+# Arguments of ResNet that are True or False.
+FLAGS = ('avg_down', 'deep_stem', 'norm_eval', 'with_cp')
 
 
 class ResNetExtension(ResNet):
@@ -40,6 +45,8 @@ class ResNetExtension(ResNet):
         init_cfg: OptMultiConfig = None,
         **kwargs: Any,
     ) -> None:
+        flags = {name: kwargs[name] for name in FLAGS if name in kwargs}
+        check_flags(self, zero_init_residual=zero_init_residual, **flags)
         others, pretrained_cfg = split_pretrained(init_cfg)
         super().__init__(
             norm_cfg=norm_cfg,

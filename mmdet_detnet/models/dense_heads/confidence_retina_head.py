@@ -15,7 +15,13 @@ from mmdet.utils import ConfigType, InstanceList, OptConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmdet_detnet.models.arguments import check_choice, reject
+from mmdet_detnet.models.arguments import (
+    check_choice,
+    check_flags,
+    check_positive_integer,
+    is_number,
+    reject,
+)
 from mmdet_detnet.registry import MODELS
 
 FEATURE_SOURCES = ('cls', 'reg')
@@ -77,6 +83,9 @@ class ConfidenceRetinaHead(RetinaHead):
     ) -> None:
         check_choice(self, 'select_by', select_by, SELECTION_SCORES)
         check_choice(self, 'feature_source', feature_source, FEATURE_SOURCES)
+        check_flags(self, detach_iou_target=detach_iou_target)
+        check_positive_integer(self, 'num_classes', num_classes)
+        check_positive_integer(self, 'in_channels', in_channels)
         super().__init__(num_classes, in_channels, **kwargs)
         self.conf_exponent = conf_exponent
         self.select_by = select_by
@@ -94,7 +103,7 @@ class ConfidenceRetinaHead(RetinaHead):
 
     @conf_exponent.setter
     def conf_exponent(self, value: float) -> None:
-        if not isinstance(value, (int, float)) or not 0 <= value < 1:
+        if not is_number(value) or not 0 <= value < 1:
             reject(self, 'conf_exponent', value, 'a number in [0, 1)')
         self._conf_exponent = value
 

@@ -12,7 +12,7 @@ from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList
 from torch import Tensor
 
-from mmdet_detnet.models.arguments import reject
+from mmdet_detnet.models.arguments import check_flags, reject
 from mmdet_detnet.registry import MODELS
 
 from .two_size_roi_head import TwoSizeRoIHead, check_double_head, find_survivors
@@ -41,6 +41,8 @@ class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
     def __init__(
         self, reg_roi_scale_factor: float, regress_survivors_only: bool = True, **kwargs: Any
     ) -> None:
+        _check_stages(self, **kwargs)
+        check_flags(self, regress_survivors_only=regress_survivors_only)
         super().__init__(**kwargs)
         for bbox_head in self.bbox_head:
             check_double_head(self, bbox_head, reg_roi_scale_factor)
@@ -145,3 +147,11 @@ class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
             unfocused=results['unfocused'],
         )
         return {**results, 'rois': rois, **losses}
+
+
+def _check_stages(owner: CascadeDoubleHeadRoIHead, num_stages: int, **options: object) -> None:
+    """Raise ValueError unless each option that is a list has one entry a stage."""
+    for name in ('stage_loss_weights', 'bbox_head', 'bbox_roi_extractor', 'train_cfg'):
+        value = options.get(name)
+        if isinstance(value, (list, tuple)) and len(value) != num_stages:
+            reject(owner, f'the length of {name}', len(value), f'num_stages = {num_stages}')

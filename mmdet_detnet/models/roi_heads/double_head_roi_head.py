@@ -15,7 +15,7 @@ from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList
 from torch import Tensor, nn
 
-from mmdet_detnet.models.arguments import check_choice, reject
+from mmdet_detnet.models.arguments import check_choice, check_flags, is_number, reject
 from mmdet_detnet.registry import MODELS
 
 from .positives import find_positives, is_synchronised_norm, mixes_rois
@@ -67,12 +67,15 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
         gate_score_thr: float | None = None,
         **kwargs: Any,
     ) -> None:
+        check_flags(self, regress_survivors_only=regress_survivors_only)
         super().__init__(reg_roi_scale_factor=reg_roi_scale_factor, **kwargs)
         check_double_head(self, self.bbox_head, reg_roi_scale_factor)
         check_choice(self, 'regress_positives_only', regress_positives_only, (True, False, 'auto'))
         if regress_positives_only is True:
             self._check_positives_suffice()
-        if gate_score_thr is not None and not 0 <= gate_score_thr <= 1:
+        if gate_score_thr is not None and not (
+            is_number(gate_score_thr) and 0 <= gate_score_thr <= 1
+        ):
             reject(self, 'gate_score_thr', gate_score_thr, 'in 0 to 1, or None')
         self.regress_survivors_only = regress_survivors_only
         self.regress_positives_only = regress_positives_only

@@ -6,7 +6,7 @@ from typing import Any
 from mmdet.models.roi_heads.roi_extractors import BaseRoIExtractor
 from torch import Tensor, nn
 
-from mmdet_detnet.models.arguments import reject
+from mmdet_detnet.models.arguments import is_number, reject
 
 from .bbox_heads import DoubleConvFCBBoxHead
 from .precise_roi_extractor import precise_extractors
@@ -113,5 +113,5 @@ def check_double_head(
     """
     if not isinstance(bbox_head, DoubleConvFCBBoxHead):
         reject(roi_head, 'bbox_head', type(bbox_head), 'a mmdet_detnet.DoubleConvFCBBoxHead')
-    if not reg_roi_scale_factor > 0:
-        reject(roi_head, 'reg_roi_scale_factor', reg_roi_scale_factor, 'positive')
+    if not is_number(reg_roi_scale_factor) or reg_roi_scale_factor <= 0:
+        reject(roi_head, 'reg_roi_scale_factor', reg_roi_scale_factor, 'a positive number')

@@ -15,7 +15,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmdet_detnet.models.arguments import reject
+from mmdet_detnet.models.arguments import is_number, reject
 from mmdet_detnet.registry import MODELS
 
 from .base_double_head import BaseDoubleHead
@@ -260,7 +260,7 @@ def _scaled(loss: ConfigType, share: float, weighted: ConfigType) -> ConfigType:
 
 
 def _check_share(owner: nn.Module, name: str, value: float, own_loss: OptConfigType) -> None:
-    if not 0 < value <= 1:
+    if not is_number(value) or not 0 < value <= 1:
         reject(owner, name, value, 'above 0 and at most 1')
     if value < 1 and own_loss is not None:
         reject(owner, name, value, '1 where the unfocused loss is given itself')

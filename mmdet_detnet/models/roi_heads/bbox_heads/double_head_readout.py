@@ -33,6 +33,8 @@ class DoubleHeadReadout:
             reject(self, 'fusion', value, allowed)
         if value != 'none' and self.custom_cls_channels:
             reject(self, 'fusion', value, f"'none' with {type(self.loss_cls).__name__}")
+        if value != 'none' and getattr(self.loss_cls, 'use_sigmoid', False):
+            reject(self, 'fusion', value, "'none' with a loss_cls that has use_sigmoid=True")
         self._fusion = value
 
     @property

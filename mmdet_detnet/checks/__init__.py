@@ -1,0 +1,23 @@
+"""What is wrong with a config, a built model or a checkpoint, in one sentence a fault.
+
+Each function returns the faults it finds; :class:`mmdet_detnet.engine.ConfigCheckHook` and the
+launching scripts turn them into one ``ValueError``.
+"""
+
+from .config import find_config_faults
+from .faults import raise_faults
+from .feature_maps import FeatureMapCheck
+from .frozen_norms import find_frozen_norm_faults
+from .modules import find_module_faults
+from .pretraining import find_random_frozen_stages
+from .weights import find_weight_faults
+
+__all__ = [
+    'FeatureMapCheck',
+    'find_config_faults',
+    'find_frozen_norm_faults',
+    'find_module_faults',
+    'find_random_frozen_stages',
+    'find_weight_faults',
+    'raise_faults',
+]

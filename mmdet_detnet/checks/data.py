@@ -1,0 +1,64 @@
+"""Classes that the data sets of a config do not agree on."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from .faults import fault
+from .walk import part
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def find_data_faults(config: Mapping) -> list[str]:
+    """Check the names of the classes in each data set, and that all have the same.
+
+    Args:
+        config: A config of MMDetection.
+
+    Returns:
+        Faults, one sentence each.
+    """
+    classes = {
+        f'{loader}.dataset.metainfo.classes': names
+        for loader in LOADERS
+        if (names := _read_classes(part(config, loader, 'dataset'))) is not None
+    }
+    faults = [
+        fault(place, names, "names of classes without repetition, ('name', ...)")
+        for place, names in classes.items()
+        if not _are_names(names)
+    ]
+    return faults or _compare(classes)
+
+
+def innermost_dataset(dataset: Mapping) -> Mapping:
+    """Unwrap data sets that repeat, join or mix others; of several, the first counts.
+
+    Args:
+        dataset: Config of a data set.
+
+    Returns:
+        Config of the data set that reads the annotations.
+    """
+    while dataset.get('dataset') or dataset.get('datasets'):
+        dataset = dataset.get('dataset') or dataset['datasets'][0]
+    return dataset
+
+
+def _read_classes(dataset: Mapping) -> object:
+    return part(innermost_dataset(dataset), 'metainfo').get('classes')
+
+
+def _are_names(names: object) -> bool:
+    if not isinstance(names, Sequence) or isinstance(names, str) or not names:
+        return False
+    return all(isinstance(name, str) for name in names) and max(Counter(names).values()) == 1
+
+
+def _compare(classes: Mapping[str, Sequence[str]]) -> list[str]:
+    (first_place, first), *others = [*classes.items()] or [('', ())]
+    return [
+        fault(place, list(names), f'those of {first_place}, {list(first)}')
+        for place, names in others
+        if list(names) != list(first)
+    ]

@@ -1,0 +1,92 @@
+"""Keys of ``--cfg-options`` that would change nothing."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from .walk import MAPPINGS
+
+# What mmengine and MMDetection's scripts read besides the arguments of the Runner.
+RUN_KEYS = {
+    *inspect.signature(Runner.__init__).parameters,
+    'activation_checkpointing',
+    'auto_scale_lr',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+    'tta_model',
+    'tta_pipeline',
+}
+LOADER_KEYS = {*inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_epoch'}
+# Parts that take whatever is written there.
+FREE_PARTS = ('env_cfg', 'metainfo', 'init_kwargs', 'default_hooks', 'randomness', 'dist_cfg')
+
+
+def find_override_faults(config: Mapping, options: Mapping[str, object]) -> list[str]:
+    """Look for keys that the config does not have, and that nothing would read.
+
+    A key that is new is sound where a class is built from its dictionary, which checks it.
+
+    Args:
+        config: The config, before the options are merged.
+        options: The options, by dotted keys.
+
+    Returns:
+        Faults, one sentence each.
+    """
+    return [fault for key in options if (fault := _check_key(config, key.split('.'), key))]
+
+
+def _check_key(config: Mapping, names: list[str], key: str) -> str:
+    if names[0] in config and names[0] not in RUN_KEYS:
+        return (
+            f'--cfg-options {key}: {names[0]} is a variable of the config file, and what was '
+            'computed from it would not change; set the options where it is used, or write a '
+            'config.'
+        )
+    node: object = config
+    for depth, name in enumerate(names):
+        known = _known_names(node, names[:depth])
+        if known is not None and name not in known:
+            return _describe(key, '.'.join(names[: depth + 1]), known)
+        if known is None and name not in (node or {}):
+            return ''
+        node = _descend(node, name)
+    return ''
+
+
+def _known_names(node: object, path: list[str]) -> Iterable[str] | None:
+    """List the names that may follow; None if any may."""
+    if node is None:
+        return None
+    if isinstance(node, (list, tuple)):
+        return [str(index) for index in range(len(node))]
+    if not isinstance(node, MAPPINGS):
+        return []
+    if not path:
+        return {*node, *RUN_KEYS}
+    if 'type' in node or path[-1] in FREE_PARTS:
+        return None
+    if len(path) == 1 and path[0].endswith('_dataloader'):
+        return {*node, *LOADER_KEYS}
+    return [*node]
+
+
+def _descend(node: object, name: str) -> object:
+    if isinstance(node, (list, tuple)):
+        return node[int(name)]
+    return node.get(name)
+
+
+def _describe(key: str, missing: str, known: Iterable[str]) -> str:
+    *parent, name = missing.split('.')
+    similar = get_close_matches(name, known, n=1)
+    hint = f'did you mean {".".join([*parent, *similar])}?' if similar else 'nothing would read it.'
+    return f'--cfg-options {key}: the config has no {missing}; {hint}'

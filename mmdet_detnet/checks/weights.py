@@ -1,0 +1,45 @@
+"""A checkpoint that is not one of the detector that it is loaded into."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+NUM_EXAMPLES = 3
+# What a network has besides what it learns; older files lack some of it.
+NOT_LEARNT = ('num_batches_tracked', 'mean', 'std')
+
+
+def find_weight_faults(model: nn.Module, state: Mapping[str, Tensor], source: str) -> list[str]:
+    """Compare a model's weights with a checkpoint's, by name and shape.
+
+    Args:
+        model: The model, not wrapped.
+        state: The checkpoint's weights.
+        source: What the checkpoint is called.
+
+    Returns:
+        At most three sentences: on other shapes, on what the file lacks and on what it has besides.
+    """
+    own = {key: value.shape for key, value in model.state_dict().items()}
+    loaded = {key.removeprefix('module.'): value.shape for key, value in state.items()}
+    other = [
+        f'{key} {tuple(loaded[key])} instead of {tuple(shape)}'
+        for key, shape in own.items()
+        if key in loaded and loaded[key] != shape
+    ]
+    return [
+        *_describe(f'{source} has other shapes than the config', other),
+        *_describe(f'{source} lacks weights of the config', _learnt(own.keys() - loaded.keys())),
+        *_describe(f'{source} has weights besides', _learnt(loaded.keys() - own.keys())),
+    ]
+
+
+def _learnt(keys: set[str]) -> list[str]:
+    return sorted(key for key in keys if key.rpartition('.')[2] not in NOT_LEARNT)
+
+
+def _describe(what: str, keys: Sequence[str]) -> list[str]:
+    if not keys:
+        return []
+    more = f' and {len(keys) - NUM_EXAMPLES} more' if len(keys) > NUM_EXAMPLES else ''
+    return [f'{what}: {", ".join(keys[:NUM_EXAMPLES])}{more}.']

@@ -1,0 +1,115 @@
+"""The hook that stops a run whose config, model, data and weights do not fit each other."""
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
+
+from mmdet_detnet.checks import (
+    FeatureMapCheck,
+    find_config_faults,
+    find_frozen_norm_faults,
+    find_module_faults,
+    find_random_frozen_stages,
+    find_weight_faults,
+    raise_faults,
+)
+from mmdet_detnet.registry import HOOKS
+
+from .acceleration_hook import unwrap_model
+
+MISMATCH = 'The checkpoint is not one of this config'
+
+
+@HOOKS.register_module()
+class ConfigCheckHook(Hook):
+    """Raise before the first iteration what would train to nonsense, or stop without words.
+
+    It checks the config and the built model before the weights are loaded, batch norm after that,
+    and, while the first batch goes through, strides and channels against the feature maps.
+
+    Args:
+        allow_mismatch: Whether a test or a resumed training may take a checkpoint with other
+            weights than the model has. A training may always start from one (``load_from``).
+
+    Raises:
+        ValueError: With one line for each fault: the option or module, its value and what is
+            allowed.
+    """
+
+    def __init__(self, allow_mismatch: bool = False) -> None:
+        self.allow_mismatch = allow_mismatch
+        self.map_checks: list[FeatureMapCheck] = []
+        self.weight_faults: list[str] = []
+
+    def before_run(self, runner: Runner) -> None:
+        """Check the config and the model.
+
+        Args:
+            runner: Has both.
+        """
+        raise_faults(find_config_faults(runner.cfg) + find_module_faults(runner.model))
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare the weights with the model's; what may be done about it is decided later.
+
+        Args:
+            runner: Has the model.
+            checkpoint: The file's content.
+        """
+        state = checkpoint.get('state_dict', checkpoint)
+        self.weight_faults = find_weight_faults(unwrap_model(runner.model), state, MISMATCH)
+
+    def before_train(self, runner: Runner) -> None:
+        """Check what is frozen, and begin to watch the first batch.
+
+        Args:
+            runner: Has the config, and the model with its weights.
+        """
+        faults = find_random_frozen_stages(runner.cfg) + find_frozen_norm_faults(runner.model)
+        raise_faults(faults + (self._mismatch() if runner.cfg.get('resume') else []))
+        self._watch(runner.model)
+
+    def before_test(self, runner: Runner) -> None:
+        """Check the weights, and begin to watch the first batch.
+
+        Args:
+            runner: Has the model with its weights.
+        """
+        raise_faults(self._mismatch())
+        self._watch(runner.model)
+
+    def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
+        """Stop watching.
+
+        Args:
+            runner: Not used.
+            *args: Not used.
+            **kwargs: Not used.
+        """
+        self._unwatch()
+
+    def after_test_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
+        """Stop watching.
+
+        Args:
+            runner: Not used.
+            *args: Not used.
+            **kwargs: Not used.
+        """
+        self._unwatch()
+
+    def _mismatch(self) -> list[str]:
+        return [] if self.allow_mismatch else self.weight_faults
+
+    def _watch(self, model: nn.Module) -> None:
+        self._unwatch()
+        self.map_checks = [
+            FeatureMapCheck(module, f'{name}.' if name else '')
+            for name, module in unwrap_model(model).named_modules()
+            if isinstance(getattr(module, 'backbone', None), nn.Module)
+        ]
+
+    def _unwatch(self) -> None:
+        for check in self.map_checks:
+            check.remove()
+        self.map_checks = []

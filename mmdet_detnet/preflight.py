@@ -1,0 +1,84 @@
+"""What our launching scripts do with a command line before MMDetection's script gets it."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from .checks import find_config_faults, find_random_frozen_stages, raise_faults
+from .checks.overrides import find_override_faults
+from .template_variables import parse_names, set_template_variables
+
+ALLOW_MISMATCH = '--allow-mismatch'
+OUR_OPTIONS = (ALLOW_MISMATCH,)
+HOOK = 'mmdet_detnet.ConfigCheckHook'
+
+
+def prepare_arguments(
+    parse_args: Callable[[], Namespace], is_training: bool, folder: str
+) -> list[str]:
+    """Check config and options, and make the arguments that MMDetection's script takes.
+
+    ``--allow-mismatch`` is ours, and so is what makes the first lines of a template work as
+    ``--cfg-options``. Where they, or the checks of the run itself, are not in the config, the
+    script gets a copy of it under the same name.
+
+    Args:
+        parse_args: The parser of MMDetection's script, which reads ``sys.argv``.
+        is_training: Whether the script trains.
+        folder: Where a copy may be written.
+
+    Returns:
+        The arguments, the script's name first.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+        ValueError: With one line for each fault of the config or the options.
+    """
+    allow_mismatch = ALLOW_MISMATCH in sys.argv
+    sys.argv = [each for each in sys.argv if each not in OUR_OPTIONS]
+    args = parse_args()
+    config = Config.fromfile(args.config, format_python_code=False)
+    options = _read_options(args, sys.argv)
+    is_changed = bool(set_template_variables(config, options))
+    raise_faults(find_override_faults(config, options))
+    config.merge_from_dict(options)
+    is_changed |= _switch_checks_on(config, allow_mismatch)
+    raise_faults(_find_faults(config, args, is_training))
+    if not is_changed:
+        return sys.argv
+    copy = str(Path(folder, Path(args.config).name))
+    config.dump(copy)
+    return [copy if each == args.config else each for each in sys.argv]
+
+
+def _read_options(args: Namespace, arguments: Sequence[str]) -> dict[str, object]:
+    """Read ``--cfg-options``; mmengine takes the spaces out of lists, so classes are read here."""
+    options = dict(args.cfg_options or {})
+    for argument in arguments:
+        key, _, text = argument.partition('=')
+        if key == 'class_names' and key in options:
+            options[key] = parse_names(text)
+    return options
+
+
+def _switch_checks_on(config: Config, allow_mismatch: bool) -> bool:
+    """Add our hook where the config has none; say whether anything changed."""
+    hooks = config.get('default_hooks') or {}
+    known = [*hooks.values(), *(config.get('custom_hooks') or [])]
+    found = [hook for hook in known if hook and hook.get('type') in (HOOK, HOOK.split('.')[-1])]
+    for hook in found:
+        hook.allow_mismatch = allow_mismatch
+    if not found:
+        check = dict(type=HOOK, allow_mismatch=allow_mismatch)
+        config.default_hooks = dict(**hooks, config_check=check)
+    return allow_mismatch or not found
+
+
+def _find_faults(config: Config, args: Namespace, is_training: bool) -> list[str]:
+    faults = find_config_faults(config)
+    if is_training and not args.resume:
+        faults += find_random_frozen_stages(config)
+    return faults

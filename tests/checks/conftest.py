@@ -1,0 +1,32 @@
+"""A sound config to make wrong."""
+
+import copy
+
+import pytest
+from mmengine.config import Config
+
+from mmdet_detnet import config_path
+
+BASES = {
+    'template': 'custom/faster-rcnn_detnet59-slim_fpn_custom.py',
+    'cascade': 'detnet/cascade-rcnn_detnet59_fpn_1x_coco.py',
+    'coco': 'ipgnet/faster-rcnn_ipgnet50_fpn_8xb4-1x_coco.py',
+}
+
+
+@pytest.fixture(scope='session')
+def sound_configs():
+    return {name: Config.fromfile(config_path(path)) for name, path in BASES.items()}
+
+
+@pytest.fixture
+def make_config(sound_configs):
+    """Copy one of the sound configs, and set an option of it."""
+
+    def make(base, key=None, value=None):
+        config = copy.deepcopy(sound_configs[base])
+        if key is not None:
+            config.merge_from_dict({key: value})
+        return config
+
+    return make

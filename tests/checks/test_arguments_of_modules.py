@@ -1,0 +1,149 @@
+"""Wrong arguments of our modules: a ValueError that names argument, value and what is allowed."""
+
+import pytest
+from mmdet.registry import MODELS
+
+NAN = float('nan')
+DETNET = dict(type='mmdet_detnet.DetNet', depth=59)
+IPGNET = dict(type='mmdet_detnet.IPGNet', depth=50)
+IPGDETNET = dict(type='mmdet_detnet.IPGDetNet', depth=59)
+CONF = dict(type='mmdet_detnet.ConfidenceRetinaHead', num_classes=3, in_channels=16)
+BOX_HEAD = dict(
+    type='mmdet_detnet.DoubleConvFCBBoxHead',
+    num_convs=1,
+    num_fcs=1,
+    in_channels=8,
+    conv_out_channels=8,
+    fc_out_channels=8,
+    num_classes=3,
+)
+EXTRACTOR = dict(
+    type='SingleRoIExtractor',
+    roi_layer=dict(type='RoIAlign', output_size=7),
+    out_channels=8,
+    featmap_strides=[4, 8],
+)
+ROI_HEAD = dict(
+    type='mmdet_detnet.DoubleHeadRoIHead',
+    reg_roi_scale_factor=1.3,
+    bbox_roi_extractor=EXTRACTOR,
+    bbox_head=BOX_HEAD,
+)
+CASCADE = dict(
+    type='mmdet_detnet.CascadeDoubleHeadRoIHead',
+    num_stages=2,
+    stage_loss_weights=[1, 0.5],
+    reg_roi_scale_factor=1.3,
+    bbox_roi_extractor=EXTRACTOR,
+    bbox_head=[BOX_HEAD, BOX_HEAD],
+)
+SIGMOID = dict(type='CrossEntropyLoss', use_sigmoid=True)
+DCN = dict(type='DCN', deform_groups=1)
+BOOL = 'must be True or False'
+
+WRONG = [
+    (DETNET, dict(depth=50), 'depth must be one of'),
+    (DETNET, dict(depth='59'), 'depth must be one of'),
+    (DETNET, dict(depth=True), 'depth must be one of'),
+    (DETNET, dict(style='tensorflow'), 'style must be one of'),
+    (DETNET, dict(projection='stage6'), 'projection must be one of'),
+    (DETNET, dict(projection=True), 'projection must be one of'),
+    (DETNET, dict(frozen_stages=6), 'frozen_stages must be one of'),
+    (DETNET, dict(frozen_stages=True), 'frozen_stages must be one of'),
+    (DETNET, dict(frozen_stages='0'), 'frozen_stages must be one of'),
+    (DETNET, dict(base_channels=0), 'base_channels must be a positive integer'),
+    (DETNET, dict(base_channels=NAN), 'base_channels must be a positive integer'),
+    (DETNET, dict(base_channels=True), 'base_channels must be a positive integer'),
+    (DETNET, dict(out_indices=(4, 3)), 'out_indices must be increasing'),
+    (DETNET, dict(out_indices=(5,)), 'out_indices must be increasing'),
+    (DETNET, dict(out_indices=()), 'out_indices must be at least one'),
+    (DETNET, dict(norm_eval='False'), f'norm_eval {BOOL}'),
+    (DETNET, dict(norm_eval=0), f'norm_eval {BOOL}'),
+    (DETNET, dict(with_cp='yes'), f'with_cp {BOOL}'),
+    (DETNET, dict(deep_stem='no'), f'deep_stem {BOOL}'),
+    (DETNET, dict(avg_down=1), f'avg_down {BOOL}'),
+    (DETNET, dict(zero_init_residual='False'), f'zero_init_residual {BOOL}'),
+    (DETNET, dict(dcn=DCN), 'stage_with_dcn must be True for at least one stage with dcn'),
+    (DETNET, dict(stage_with_dcn=(True,) * 5), 'dcn must be given with stage_with_dcn'),
+    (DETNET, dict(dcn=DCN, stage_with_dcn=(True,) * 4), 'stage_with_dcn must be 5 flags'),
+    (DETNET, dict(dcn=DCN, stage_with_dcn=('False',) * 5), 'stage_with_dcn must be 5 flags'),
+    (DETNET, dict(dcn=DCN, stage_with_dcn=True), 'stage_with_dcn must be 5 flags'),
+    (DETNET, dict(init_cfg=dict(type='Pretrained')), 'must have a checkpoint'),
+    (DETNET, dict(init_cfg=dict(type='Pretrained', checkpoint=None)), 'must have a checkpoint'),
+    (DETNET, dict(init_cfg=dict(type='Pretrained', checkpoint='')), 'must have a checkpoint'),
+    (IPGNET, dict(depth=18), 'depth must be one of'),
+    (IPGNET, dict(num_stages=8), 'num_stages must be one of'),
+    (IPGNET, dict(fused_stages=(1, 5)), 'fused_stages must be increasing'),
+    (IPGNET, dict(fused_stages='234'), 'fused_stages must be increasing'),
+    (IPGNET, dict(fusion='addition'), 'fusion must be one of'),
+    (IPGNET, dict(fusion=None), 'fusion must be one of'),
+    (IPGNET, dict(fusion_kernel=5), 'fusion_kernel must be one of'),
+    (IPGNET, dict(fusion_relu=True), "fusion_relu must be False with fusion='add'"),
+    (IPGNET, dict(fusion='sum', fusion_relu='False'), f'fusion_relu {BOOL}'),
+    (IPGNET, dict(interpolation='area'), 'interpolation must be one of'),
+    (IPGNET, dict(share_stem='False'), f'share_stem {BOOL}'),
+    (IPGNET, dict(zero_init_guidance='False'), f'zero_init_guidance {BOOL}'),
+    (IPGNET, dict(fusion='sum', zero_init_guidance=True), 'zero_init_guidance must be False'),
+    (IPGNET, dict(guidance_stem_channels=0), 'guidance_stem_channels must be a positive'),
+    (IPGNET, dict(share_stem=True, guidance_stem_channels=8), 'must be None with share_stem'),
+    (IPGNET, dict(keep_stride=True), 'keep_stride must be False with num_stages=4'),
+    (IPGNET, dict(num_stages=5, keep_stride='False'), f'keep_stride {BOOL}'),
+    (IPGNET, dict(num_stages=5), 'out_indices must be up to 4'),
+    (IPGNET, dict(in_channels='3'), 'in_channels must be a positive integer'),
+    (IPGNET, dict(norm_eval='False'), f'norm_eval {BOOL}'),
+    (IPGNET, dict(dcn=DCN), 'stage_with_dcn must be True for at least one stage'),
+    (IPGDETNET, dict(fusion_relu=True), "fusion_relu must be False with fusion='add'"),
+    (IPGDETNET, dict(norm_eval='True'), f'norm_eval {BOOL}'),
+    (CONF, dict(conf_exponent=1), 'conf_exponent must be a number in [0, 1)'),
+    (CONF, dict(conf_exponent=-0.1), 'conf_exponent must be a number in [0, 1)'),
+    (CONF, dict(conf_exponent=NAN), 'conf_exponent must be a number in [0, 1)'),
+    (CONF, dict(conf_exponent='0.4'), 'conf_exponent must be a number in [0, 1)'),
+    (CONF, dict(conf_exponent=False), 'conf_exponent must be a number in [0, 1)'),
+    (CONF, dict(select_by='class'), 'select_by must be one of'),
+    (CONF, dict(feature_source='both'), 'feature_source must be one of'),
+    (CONF, dict(detach_iou_target='False'), f'detach_iou_target {BOOL}'),
+    (CONF, dict(num_classes='3'), 'num_classes must be a positive integer'),
+    (CONF, dict(num_classes=0), 'num_classes must be a positive integer'),
+    (CONF, dict(in_channels=-16), 'in_channels must be a positive integer'),
+    (CONF, dict(loss_conf=dict(type='CrossEntropyLoss')), 'a loss with use_sigmoid=True'),
+    (CONF, dict(loss_cls=dict(type='CrossEntropyLoss')), 'a loss with use_sigmoid=True'),
+    (BOX_HEAD, dict(num_convs=0), 'num_convs must be a positive integer'),
+    (BOX_HEAD, dict(num_convs=1.5), 'num_convs must be a positive integer'),
+    (BOX_HEAD, dict(num_fcs=True), 'num_fcs must be a positive integer'),
+    (BOX_HEAD, dict(num_nonlocal=2), 'num_nonlocal must be in 0 to num_convs = 1'),
+    (BOX_HEAD, dict(lambda_fc=0), 'lambda_fc must be above 0 and at most 1'),
+    (BOX_HEAD, dict(lambda_conv=1.1), 'lambda_conv must be above 0 and at most 1'),
+    (BOX_HEAD, dict(lambda_conv=NAN), 'lambda_conv must be above 0 and at most 1'),
+    (BOX_HEAD, dict(lambda_fc='0.7'), 'lambda_fc must be above 0 and at most 1'),
+    (BOX_HEAD, dict(fusion='max'), "fusion must be 'none' unless the conv-head classifies"),
+    (BOX_HEAD, dict(lambda_conv=0.8, fusion='sum'), 'fusion must be one of'),
+    (
+        BOX_HEAD,
+        dict(lambda_conv=0.8, fusion='complementary', loss_cls=SIGMOID),
+        "fusion must be 'none' with a loss_cls that has use_sigmoid=True",
+    ),
+    (BOX_HEAD, dict(readout='conv'), 'readout must be another unless the conv-head classifies'),
+    (BOX_HEAD, dict(readout='fc'), 'readout must be another unless the fc-head regresses'),
+    (BOX_HEAD, dict(readout='both'), 'readout must be one of'),
+    (BOX_HEAD, dict(with_reg=False), 'with_reg must be True'),
+    (ROI_HEAD, dict(reg_roi_scale_factor=0), 'reg_roi_scale_factor must be a positive number'),
+    (ROI_HEAD, dict(reg_roi_scale_factor=-1.3), 'reg_roi_scale_factor must be a positive'),
+    (ROI_HEAD, dict(reg_roi_scale_factor=NAN), 'reg_roi_scale_factor must be a positive'),
+    (ROI_HEAD, dict(reg_roi_scale_factor='1.3'), 'reg_roi_scale_factor must be a positive'),
+    (ROI_HEAD, dict(reg_roi_scale_factor=float('inf')), 'must be a positive number'),
+    (ROI_HEAD, dict(regress_survivors_only='False'), f'regress_survivors_only {BOOL}'),
+    (ROI_HEAD, dict(regress_positives_only='False'), 'regress_positives_only must be one of'),
+    (CASCADE, dict(bbox_head=[BOX_HEAD]), 'the length of bbox_head must be num_stages = 2, got 1'),
+    (CASCADE, dict(stage_loss_weights=[1]), 'the length of stage_loss_weights must be num_stages'),
+    (CASCADE, dict(stage_loss_weights=[1, 1, 1]), 'must be num_stages = 2, got 3'),
+    (CASCADE, dict(bbox_roi_extractor=[EXTRACTOR] * 3), 'the length of bbox_roi_extractor must'),
+    (CASCADE, dict(num_stages=3), 'the length of stage_loss_weights must be num_stages = 3'),
+]
+
+
+@pytest.mark.parametrize(('module', 'options', 'words'), WRONG)
+def test_wrong_argument_is_named(module, options, words):
+    with pytest.raises(ValueError) as error:
+        MODELS.build({**module, **options})
+    assert words in str(error.value)
+    assert ', got ' in str(error.value)
