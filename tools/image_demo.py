@@ -35,7 +35,7 @@ def main() -> int:
     try:
         args.images = [image for pattern in args.images for image in find_images(pattern)]
         failed = detect_images(**vars(args))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f'{error}\n')
     found = len(args.images) - len(failed)
     print(f'{found} images detected, {len(failed)} failed: {args.out_dir}')

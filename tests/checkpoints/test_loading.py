@@ -1,13 +1,10 @@
 """What a checkpoint may hold, and that nothing in it runs."""
 
-import functools
-import http.server
 import os
 import pickle
 import subprocess
 import sys
 import tarfile
-import threading
 import zipfile
 
 import hostile
@@ -135,19 +132,6 @@ def test_gadgets_work_where_they_are_trusted(checkpoint, tmp_path, gadget):
     opcodes = made if isinstance(made, bytes) else pickle.dumps(made, 2)[2:-1]
     pickle.loads(pickle.PROTO + b'\x02' + opcodes + pickle.STOP)
     assert marker.exists()
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    """Serve the files of a folder by HTTP, with an empty cache on the side of the reader."""
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f'http://127.0.0.1:{server.server_port}'
-        server.shutdown()
-        thread.join()
 
 
 def test_nothing_behind_a_url_is_run(checkpoint, tmp_path, serve, unsafe_torch):

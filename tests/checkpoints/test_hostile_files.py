@@ -1,0 +1,201 @@
+"""Hostile and damaged checkpoints, through every tool that takes one.
+
+The tools run in this process, as their command lines start them.
+"""
+
+import functools
+import importlib
+import itertools
+import os
+import random
+import sys
+
+import convert_weights
+import hostile
+import image_demo
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.registry import init_default_scope
+
+from mmdet_detnet.checkpoints import read_checkpoint
+from mmdet_detnet.launch import run_mmdet_script
+from mmdet_detnet.models import DetNet
+from mmdet_detnet.weights import convert_file
+
+FUZZED_FILES = 200
+REFUSED = 'hostile.pth is not loaded'
+
+
+@pytest.fixture(scope='module')
+def config(tiny_detector, tmp_path_factory):
+    """Write the tiny detector's config with one epoch, which a file of epoch 1 has behind it."""
+    config = Config.fromfile(tiny_detector[0])
+    config.train_cfg.max_epochs = 1
+    config.work_dir = str(tmp_path_factory.mktemp('work_dir'))
+    config.default_hooks.logger = None
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    file = tiny_detector[0].with_name('short.py')
+    config.dump(file)
+    return file
+
+
+@pytest.fixture(scope='module')
+def valid(tiny_detector):
+    """Make what mmengine's Runner saves after the last epoch."""
+    hub = MessageHub('hostile')
+    hub.update_scalar('train/loss', 1.0)
+    content = torch.load(tiny_detector[1])
+    meta = dict(epoch=1, iter=1, seed=0, dataset_meta=content['meta']['dataset_meta'])
+    return dict(meta=meta, state_dict=content['state_dict'], message_hub=hub.state_dict())
+
+
+@pytest.fixture(autouse=True)
+def unsafe_torch(monkeypatch):
+    """Have torch unpickle everything unless a tool tells it not to."""
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    yield
+    init_default_scope('mmdet')
+
+
+@pytest.fixture(autouse=True)
+def unformatted_configs(monkeypatch):
+    """Keep mmengine from formatting the config five times a run, nine tenths of the time here."""
+    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda code, **style: (code, True))
+
+
+@pytest.fixture
+def run(config, shapes_root, tmp_path, monkeypatch, capsys):
+    """Have a tool read a file; return the error it ended with, or nothing."""
+
+    def command(main, *arguments):
+        monkeypatch.setattr(sys, 'argv', ['tool', *map(str, arguments)])
+        return main()
+
+    def read(tool, file):
+        image = shapes_root / 'val/000000.png'
+        script = functools.partial(run_mmdet_script, f'{tool}.py')
+        start = {
+            'test': lambda: command(script, config, file),
+            'train': lambda: command(script, config, '--resume', file),
+            'image_demo': lambda: command(
+                image_demo.main, config, file, image, '--out-dir', tmp_path, '--device', 'cpu'
+            ),
+            'convert_weights': lambda: command(convert_weights.main, file, '--dry-run'),
+            'init_cfg': lambda: warm_start(file),
+        }[tool]
+        monkeypatch.chdir(tmp_path)
+        try:
+            start()
+        except (Exception, SystemExit) as error:
+            return f'{error!r} {capsys.readouterr().err}'
+        return ''
+
+    return read
+
+
+def warm_start(file):
+    init_cfg = dict(type='Pretrained', checkpoint=str(file))
+    DetNet(depth=59, base_channels=4, init_cfg=init_cfg).init_weights()
+
+
+TOOLS = ('test', 'train', 'image_demo', 'convert_weights', 'init_cfg')
+# The converter knows no such detector, valid or not.
+LOADING_TOOLS = ('test', 'train', 'image_demo', 'init_cfg')
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+@pytest.mark.parametrize('gadget', [hostile.eval_gadget, hostile.setstate_gadget])
+def test_gadget_is_refused(run, valid, tmp_path, tool, gadget):
+    marker = tmp_path / 'it ran'
+    file = hostile.save_with_gadget(valid, gadget, marker, tmp_path / 'hostile.pth')
+    assert REFUSED in run(tool, file)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize('tool', LOADING_TOOLS)
+def test_harmless_part_is_read_and_the_rest_left(run, valid, tmp_path, tool):
+    """Code in ``meta.config``, and another meaning of `mean`, in a file that is valid otherwise."""
+    marker = tmp_path / 'it ran'
+    code = f'open({str(marker)!r}, "w")'
+    mean = HistoryBuffer._statistics_methods['mean']
+    checkpoint = {**valid, 'meta': {**valid['meta'], 'config': code}}
+    file = hostile.save_with_gadget(
+        checkpoint, hostile.statistics_gadget, marker, tmp_path / 'hostile.pth'
+    )
+    assert run(tool, file) == ''
+    assert not marker.exists()
+    assert HistoryBuffer._statistics_methods['mean'] is mean
+
+
+@pytest.mark.parametrize('tool', ['test', 'train', 'init_cfg'])
+def test_url_is_no_way_around(run, valid, tmp_path, serve, tool):
+    marker = tmp_path / 'it ran'
+    hostile.save_with_gadget(valid, hostile.plain_eval_gadget, marker, tmp_path / 'hostile.pth')
+    assert REFUSED in run(tool, f'{serve}/hostile.pth')
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_truncated_file_is_named(run, valid, tmp_path, tool):
+    torch.save(valid, tmp_path / 'hostile.pth')
+    content = (tmp_path / 'hostile.pth').read_bytes()
+    (tmp_path / 'hostile.pth').write_bytes(content[: len(content) // 2])
+    assert REFUSED in run(tool, tmp_path / 'hostile.pth')
+
+
+def fuzzed(valid, folder):
+    """Make files of both formats, with bytes changed and ends cut off."""
+    small = {**valid, 'state_dict': torch.nn.Linear(2, 2).state_dict()}
+    originals = []
+    for is_zip in (True, False):
+        torch.save(small, folder / 'whole.pth', _use_new_zipfile_serialization=is_zip)
+        originals.append((folder / 'whole.pth').read_bytes())
+    numbers = random.Random(0)
+    for original in itertools.islice(itertools.cycle(originals), FUZZED_FILES):
+        content = bytearray(original)
+        for _ in range(numbers.choice([1, 1, 3, 20])):
+            content[numbers.randrange(len(content))] = numbers.randrange(256)
+        if numbers.random() < 0.15:
+            content = content[: numbers.randrange(len(content))]
+        (folder / 'hostile.pth').write_bytes(content)
+        yield folder / 'hostile.pth'
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_fuzzed_file_is_read_or_named(valid, tmp_path):
+    refused = 0
+    for file in fuzzed(valid, tmp_path):
+        try:
+            assert isinstance(read_checkpoint(file), dict)
+        except ValueError as error:
+            assert REFUSED in str(error)
+            refused += 1
+        # Whatever can be read is no file of a kind that the converter knows.
+        with pytest.raises(ValueError):
+            convert_file(file, None)
+    assert FUZZED_FILES / 2 < refused < FUZZED_FILES
+
+
+SCRIPTS = ('image_demo', 'convert_weights', 'benchmark', 'benchmark_scaling')
+ANALYSIS_SCRIPTS = ('contact_sheet', 'misalignment', 'sweep_conf_exponent')
+
+
+@pytest.mark.parametrize('tool', [*SCRIPTS, *(f'analysis_tools.{s}' for s in ANALYSIS_SCRIPTS)])
+def test_entry_point_forces_weights_only(monkeypatch, tool):
+    monkeypatch.setattr(sys, 'argv', [tool, '--help'])
+    with pytest.raises(SystemExit):
+        importlib.import_module(tool).main()
+    assert os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] == '1'
+    assert 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' not in os.environ
+
+
+@pytest.mark.parametrize('script', ['train.py', 'test.py'])
+def test_script_of_mmdet_forces_weights_only(monkeypatch, script):
+    monkeypatch.setattr(sys, 'argv', [script, '--help'])
+    with pytest.raises(SystemExit):
+        run_mmdet_script(script)
+    assert os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] == '1'
