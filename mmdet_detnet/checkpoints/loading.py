@@ -115,10 +115,9 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'{path} can not be found.')
-    if fault := find_fault(Path(path)):
+    if fault := _find_danger(path) or find_fault(Path(path)):
         raise ValueError(f'{path} is not loaded: it {fault}.')
     try:
-        _refuse_unsafe_archive(path)
         with _stand_ins():
             content = torch.load(path, map_location=map_location, weights_only=True)
         if not isinstance(content, dict):
@@ -130,16 +129,18 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[
     return content
 
 
-def _refuse_unsafe_archive(path: str | Path) -> None:
-    """Refuse what torch never writes today: tar files, and ZIP files larger inside than outside."""
+def _find_danger(path: str | Path) -> str | None:
+    """Find what torch never writes today: tar files, and ZIP files larger inside than outside."""
     if tarfile.is_tarfile(path):
-        raise ValueError('a tar file, a format of old versions of torch that cannot be read safely')
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        inside, outside = sum(e.file_size for e in archive.infolist()), os.path.getsize(path)
-    if inside > outside:
-        raise ValueError(f'a compressed file, of {outside} bytes that become {inside}')
+        return 'is a tar file, a format of old versions of torch that cannot be read safely'
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = sum(entry.file_size for entry in archive.infolist())
+    # Damage of any kind; find_fault has the words for it.
+    except Exception:
+        return None
+    outside = os.path.getsize(path)
+    return f'is compressed: {outside} bytes become {inside}' if inside > outside else None
 
 
 @contextlib.contextmanager
