@@ -12,6 +12,7 @@ import os
 import pickle
 import re
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,8 +28,10 @@ from .content import restore
 from .files import find_fault
 from .stand_ins import STAND_INS
 
-# From this version on torch takes stand-ins by name, and refuses tar files by itself.
-SAFE_TORCH = '2.6.0'
+# From this version on torch takes stand-ins by name.
+STAND_IN_TORCH = '2.6.0'
+# Below, torch.load(weights_only=True) has holes that are known: CVE-2026-24747, CVE-2025-32434.
+SAFE_TORCH = '2.10.0'
 # How torch names what it refuses, before and since 2.4.
 REFUSED = re.compile(r'(?:GLOBAL|Unsupported class) (\S+)')
 FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
@@ -115,6 +118,7 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'{path} can not be found.')
+    _warn_of_old_torch()
     if fault := _find_danger(path) or find_fault(Path(path)):
         raise ValueError(f'{path} is not loaded: it {fault}.')
     try:
@@ -127,6 +131,15 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[
     except Exception as error:
         raise ValueError(f'{path} is not loaded: {_reason(error)}') from error
     return content
+
+
+def _warn_of_old_torch() -> None:
+    if not _torch_is_at_least(SAFE_TORCH):
+        warnings.warn(
+            f'torch {torch.__version__} reads checkpoints with holes that are mended in '
+            f'{SAFE_TORCH}; load no file from a stranger.',
+            stacklevel=3,
+        )
 
 
 def _find_danger(path: str | Path) -> str | None:
@@ -145,15 +158,15 @@ def _find_danger(path: str | Path) -> str | None:
 
 @contextlib.contextmanager
 def _stand_ins() -> Iterator[None]:
-    if not _takes_stand_ins():
+    if not _torch_is_at_least(STAND_IN_TORCH):
         yield
         return
     with torch.serialization.safe_globals(STAND_INS):
         yield
 
 
-def _takes_stand_ins() -> bool:
-    return digit_version(torch.__version__) >= digit_version(SAFE_TORCH)
+def _torch_is_at_least(version: str) -> bool:
+    return digit_version(torch.__version__) >= digit_version(version)
 
 
 def _reason(error: Exception) -> str:
@@ -161,10 +174,10 @@ def _reason(error: Exception) -> str:
     if not refused or not isinstance(error, pickle.UnpicklingError):
         first_line = str(error).split('WeightsUnpickler error: ')[-1].strip().split('\n')[0]
         return f'it is damaged, or no checkpoint ({type(error).__name__}: {first_line}).'
-    if not _takes_stand_ins() and any(name == refused[1] for _, name in STAND_INS):
+    if not _torch_is_at_least(STAND_IN_TORCH) and any(name == refused[1] for _, name in STAND_INS):
         return (
-            f'it holds {refused[1]}, as checkpoints do that mmengine wrote without '
-            f'mmdet_detnet.PlainCheckpointHook; reading these takes torch {SAFE_TORCH} or newer.'
+            f'it holds {refused[1]}, as checkpoints do that mmengine wrote without our '
+            f'PlainCheckpointHook; reading these takes torch {STAND_IN_TORCH} or newer.'
         )
     return (
         f'it holds {refused[1]}, and only tensors and plain values are read from a checkpoint, '
