@@ -1,5 +1,6 @@
 """What our launching scripts do with a command line before MMDetection's script gets it."""
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -7,12 +8,15 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from .analysis.dataset.training_data import check_training_data, find_stopping_problems
 from .checks import find_config_faults, find_random_frozen_stages, raise_faults
 from .checks.overrides import find_override_faults
 from .template_variables import parse_names, set_template_variables
 
-ALLOW_MISMATCH = '--allow-mismatch'
-OUR_OPTIONS = (ALLOW_MISMATCH,)
+ALLOW_MISMATCH, SKIP_DATA_CHECK = '--allow-mismatch', '--skip-data-check'
+OUR_OPTIONS = (ALLOW_MISMATCH, SKIP_DATA_CHECK)
+# Where launchers write the number of a process; the first one checks the data for all.
+RANK_VARIABLES = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 HOOK = 'mmdet_detnet.ConfigCheckHook'
 
 
@@ -21,9 +25,9 @@ def prepare_arguments(
 ) -> list[str]:
     """Check config and options, and make the arguments that MMDetection's script takes.
 
-    ``--allow-mismatch`` is ours, and so is what makes the first lines of a template work as
-    ``--cfg-options``. Where they, or the checks of the run itself, are not in the config, the
-    script gets a copy of it under the same name.
+    ``--allow-mismatch`` and ``--skip-data-check`` are ours, and so is what makes the first lines of
+    a template work as ``--cfg-options``. Where they, or the checks of the run itself, are not in
+    the config, the script gets a copy of it under the same name.
 
     Args:
         parse_args: The parser of MMDetection's script, which reads ``sys.argv``.
@@ -35,9 +39,10 @@ def prepare_arguments(
 
     Raises:
         FileNotFoundError: If there is no such config.
-        ValueError: With one line for each fault of the config or the options.
+        ValueError: With one line for each fault of the config, the options or the data.
     """
     allow_mismatch = ALLOW_MISMATCH in sys.argv
+    with_data = is_training and SKIP_DATA_CHECK not in sys.argv
     sys.argv = [each for each in sys.argv if each not in OUR_OPTIONS]
     args = parse_args()
     config = Config.fromfile(args.config, format_python_code=False)
@@ -47,6 +52,8 @@ def prepare_arguments(
     config.merge_from_dict(options)
     is_changed |= _switch_checks_on(config, allow_mismatch)
     raise_faults(_find_faults(config, args, is_training))
+    if with_data and not any(int(os.environ.get(name, 0)) for name in RANK_VARIABLES):
+        raise_faults(_find_data_faults(config))
     if not is_changed:
         return sys.argv
     copy = str(Path(folder, Path(args.config).name))
@@ -81,4 +88,17 @@ def _find_faults(config: Config, args: Namespace, is_training: bool) -> list[str
     faults = find_config_faults(config)
     if is_training and not args.resume:
         faults += find_random_frozen_stages(config)
+    return faults
+
+
+def _find_data_faults(config: Config) -> list[str]:
+    """Check the annotations; print what is only worth knowing."""
+    faults = []
+    for report in check_training_data(config):
+        problems = find_stopping_problems(report)
+        others = [finding for finding in report.findings if finding not in problems]
+        print(report.headline, *others, sep='\n', flush=True)
+        faults += [f'{report.annotation_file}: {problem}' for problem in problems]
+    if faults:
+        faults.append(f'{SKIP_DATA_CHECK} trains all the same.')
     return faults

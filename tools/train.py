@@ -2,10 +2,12 @@
 
 Usage:
     python tools/train.py CONFIG [--work-dir DIR] [--resume] [--amp] [--cfg-options ...]
+        [--skip-data-check]
 
 The config is checked first: each fault is one line, and the exit status 2. A key of --cfg-options
 that would change nothing is a fault; data_root, class_names and max_epochs of a template are set as
-if the line in the file had been changed.
+if the line in the file had been changed. Then the annotation files are checked, and the headers of
+the images (docs/own_data.md), unless --skip-data-check is given.
 """
 
 from mmdet_detnet.launch import run_mmdet_script

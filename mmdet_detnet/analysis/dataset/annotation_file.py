@@ -1,7 +1,8 @@
 """Read a COCO annotation file, and check that its records have the fields that mmdet reads."""
 
 import json
-import math
+import reprlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from .findings import Finding, find
 
 Record = dict[str, Any]
 LISTS = ('images', 'annotations', 'categories')
+# OpenCV reads no longer side and no larger image.
+MAX_SIDE, MAX_PIXELS = 2**20, 2**30
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def read_annotation_file(path: Path) -> AnnotationFile:
     """
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} is not a valid JSON file: {error}.') from error
     if not isinstance(content, dict):
         raise ValueError(
@@ -69,18 +72,20 @@ def is_text(value: object) -> bool:
 
 def is_number(value: object) -> bool:
     """Tell whether a value is a finite number."""
-    is_numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_numeric and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= sys.float_info.max
 
 
 def is_length(value: object) -> bool:
     """Tell whether a value can be the width or height of an image, in pixels."""
-    return is_number(value) and value >= 1
+    return is_number(value) and 1 <= value <= MAX_SIDE
 
 
 def is_box(value: object) -> bool:
-    """Tell whether a value is four numbers."""
-    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
+    """Tell whether a value is four numbers that can be pixels."""
+    is_four = isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
+    return is_four and max(map(abs, value)) <= MAX_SIDE
 
 
 def is_flag(value: object) -> bool:
@@ -123,6 +128,13 @@ def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Finding]]:
         for field, is_valid in fields.items():
             found += _check_field(name, records, field, is_valid)
         usable[name] = [_fill_in(each) for each in records if _is_usable(each, fields)]
+    large = [each for each in usable['images'] if each['width'] * each['height'] > MAX_PIXELS]
+    usable['images'] = [each for each in usable['images'] if each not in large]
+    found += find(
+        'bad-size',
+        f'images of more than {MAX_PIXELS} pixels, which OpenCV does not read. {OTHER_CONSEQUENCE}',
+        [f'{each["file_name"]} ({each["width"]} x {each["height"]})' for each in large],
+    )
     return AnnotationFile(**usable), found
 
 
@@ -132,10 +144,11 @@ def _check_field(
     missing, bad = [], []
     for index, record in enumerate(records):
         culprit = record.get('file_name') or record.get('id', f'{name}[{index}]')
+        culprit = culprit if isinstance(culprit, str) else reprlib.repr(culprit)
         if field not in record:
             missing.append(culprit)
         elif not is_valid(record[field]):
-            bad.append(f'{culprit} ({record[field]!r})')
+            bad.append(f'{culprit} ({reprlib.repr(record[field])})')
     consequence = CONSEQUENCES.get(field, OTHER_CONSEQUENCE)
     return [
         *find(f'missing-{field}', f'{name} without "{field}". {consequence}', missing),

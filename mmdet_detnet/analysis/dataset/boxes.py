@@ -8,6 +8,8 @@ from .findings import Finding, find
 
 # How far a box may reach over the edge of its image by rounding, in pixels.
 EDGE_TOLERANCE = 0.5
+# From these shares on, the last two numbers of the boxes are taken for a corner.
+OVER_EDGE_SHARE, CORNER_SHARE = 0.2, 0.95
 
 
 def check_boxes(file: AnnotationFile) -> list[Finding]:
@@ -22,7 +24,7 @@ def check_boxes(file: AnnotationFile) -> list[Finding]:
     images = {image['id']: image for image in file.images}
     every_category = {annotation['category_id'] for annotation in file.annotations}
     dropped = defaultdict(list)
-    over_edge = []
+    over_edge, corners = [], []
     for annotation in file.annotations:
         image = images.get(annotation['image_id'])
         if image is None:
@@ -32,7 +34,10 @@ def check_boxes(file: AnnotationFile) -> list[Finding]:
             dropped[reason].append(annotation['id'])
         elif _reaches_over_edge(annotation, image):
             over_edge.append(annotation['id'])
+        if _could_be_corners(annotation, image):
+            corners.append(annotation['id'])
     return [
+        *_find_corners(over_edge, corners, len(file.annotations)),
         *find(
             retained.DEGENERATE,
             'boxes narrower or lower than 1 pixel. CocoDataset drops them.',
@@ -67,3 +72,21 @@ def _reaches_over_edge(annotation: Record, image: Record) -> bool:
     left, top, width, height = annotation['bbox']
     overhang = max(-left, -top, left + width - image['width'], top + height - image['height'])
     return overhang > EDGE_TOLERANCE
+
+
+def _could_be_corners(annotation: Record, image: Record) -> bool:
+    """Tell whether the last two numbers may be the right and the lower edge."""
+    left, top, right, bottom = annotation['bbox']
+    across = left < right <= image['width'] + EDGE_TOLERANCE
+    return across and top < bottom <= image['height'] + EDGE_TOLERANCE
+
+
+def _find_corners(over_edge: list, corners: list, num_boxes: int) -> list[Finding]:
+    if len(over_edge) < OVER_EDGE_SHARE * num_boxes or len(corners) < CORNER_SHARE * num_boxes:
+        return []
+    return find(
+        'corners-as-size',
+        'boxes reach over the edge of their image, and nearly all would fit as corners: COCO has '
+        '[left, top, width, height], not [left, top, right, bottom].',
+        over_edge,
+    )

@@ -27,7 +27,8 @@ def draw_distributions(report: Report, out: Path) -> None:
     height = max(HEIGHT_INCHES, 1 + INCHES_PER_CLASS * len(report.rows))
     figure = Figure((WIDTH_INCHES, height), DPI, layout='constrained')
     figure.suptitle(
-        f'{report.annotation_file}: {report.num_retained} boxes in {report.num_used_images} images'
+        f'{report.annotation_file}: {report.num_retained} boxes in {report.num_used_images} images',
+        parse_math=False,
     )
     size_axes, class_axes = figure.subplots(1, 2)
     _draw_sizes(size_axes, report)
@@ -58,7 +59,7 @@ def _draw_classes(axes: Axes, report: Report) -> None:
         counts = np.array([row[size] for row in report.rows])
         axes.barh(range(len(names)), counts, left=start, label=size)
         start += counts
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.invert_yaxis()
     axes.set(xlabel='boxes', title="Classes, by COCO's sizes in the original image")
     axes.legend()

@@ -51,6 +51,14 @@ class Report:
         """How many boxes CocoDataset trains on."""
         return sum(row['retained'] for row in self.rows)
 
+    @property
+    def headline(self) -> str:
+        """What training sees, in one sentence."""
+        return (
+            f'{self.annotation_file}: CocoDataset trains on {self.num_used_images} of '
+            f'{self.num_images} images, with {self.num_retained} boxes.'
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Turn the report into what a JSON file can hold.
 
@@ -71,8 +79,7 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f'{self.annotation_file}: CocoDataset trains on {self.num_used_images} of '
-            f'{self.num_images} images, with {self.num_retained} boxes.',
+            self.headline,
             '',
             tabulate(self.rows, headers='keys', tablefmt='github'),
             '',

@@ -102,6 +102,9 @@ def check_retained(file: AnnotationFile, retained: Retained) -> list[Finding]:
     """
     if not retained.boxes:
         return find('no-boxes', 'CocoDataset keeps no box at all.', [f'{len(file.images)} images'])
+    if all(annotation['iscrowd'] for annotation, _ in retained.boxes):
+        crowds = [f'{len(retained.boxes)} boxes']
+        return find('only-crowds', 'all boxes are crowds, which no detector is trained on.', crowds)
     classes_with_boxes = {annotation['category_id'] for annotation, _ in retained.boxes}
     images_with_boxes = {image['id'] for _, image in retained.boxes}
     used = {image['id'] for image in retained.images}

@@ -52,23 +52,23 @@ class TrainingConfig:
     anchors: Anchors | None = STANDARD_ANCHORS
 
 
-def read_training_config(path: Path) -> TrainingConfig:
+def read_training_config(source: Path | Config) -> TrainingConfig:
     """Read a config of MMDetection.
 
     Args:
-        path: A config file.
+        source: A config, or the file that has it.
 
     Returns:
         What the checks need of it.
 
     Raises:
-        ValueError: If it has no data set to train or to test on, or if the classes are missing
-            or a single text.
+        ValueError: If it has no data set to train on, or if the classes are missing or a single
+            text.
     """
-    cfg = Config.fromfile(path)
-    for name in ('train_dataloader', 'test_dataloader'):
-        if not cfg.get(name):
-            raise ValueError(f'{path} has no {name}.')
+    cfg = source if isinstance(source, Config) else Config.fromfile(source)
+    path = cfg.filename
+    if not cfg.get('train_dataloader'):
+        raise ValueError(f'{path} has no train_dataloader.')
     register_all_modules(init_default_scope=False)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     dataset = DATASETS.build(
@@ -80,7 +80,8 @@ def read_training_config(path: Path) -> TrainingConfig:
             f"{path}: metainfo of the training data must have classes=('name', ...), a tuple "
             f'even of one name, but they are {classes!r}.'
         )
-    rescale = _find_rescaling(_innermost(cfg.test_dataloader.dataset).pipeline)
+    resized = cfg.get('test_dataloader') or cfg.train_dataloader
+    rescale = _find_rescaling(_innermost(resized.dataset).pipeline)
     return TrainingConfig(
         classes=list(classes),
         filter_cfg=dataset.filter_cfg or {},

@@ -9,6 +9,7 @@
 mmdet's own converter is for VOC 2007 and 2012 only: their classes, folders and whole numbers.
 """
 
+import math
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ import mmcv
 from PIL import Image
 from tqdm import tqdm
 
+# How tools write that an object is difficult.
+FLAGS = {'0': False, '1': True, 'false': False, 'true': True, 'no': False, 'yes': True}
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 NUM_EXAMPLES = 5
 
@@ -154,11 +157,26 @@ def _read_objects(root: ET.Element, file: Path) -> Iterator[VocObject]:
         try:
             yield VocObject(
                 name=_text(element, 'name'),
-                corners=tuple(float(_text(element, f'bndbox/{corner}')) for corner in CORNERS),
-                is_difficult=element.findtext('difficult', '0').strip() == '1',
+                corners=tuple(_number(element, f'bndbox/{corner}') for corner in CORNERS),
+                is_difficult=_flag(element, 'difficult'),
             )
         except ValueError as error:
             raise ValueError(f'{file}: {error}') from error
+
+
+def _number(element: ET.Element, path: str) -> float:
+    text = _text(element, path)
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f'<{path}> must be a finite number, got {text!r}.')
+    return value
+
+
+def _flag(element: ET.Element, path: str) -> bool:
+    text = element.findtext(path, '').strip().lower() or '0'
+    if text not in FLAGS:
+        raise ValueError(f'<{path}> must be one of {list(FLAGS)}, got {text!r}.')
+    return FLAGS[text]
 
 
 def _text(element: ET.Element, path: str) -> str:

@@ -81,7 +81,7 @@ def test_image_left_out_by_the_filter_is_a_warning(content, check, write_config)
     ('line', 'complaint'),
     [
         ("train_dataloader = dict(dataset=dict(metainfo=dict(classes=('cat'))))", "they are 'cat'"),
-        ('test_dataloader = None', 'has no test_dataloader'),
+        ('train_dataloader = None', 'has no train_dataloader'),
     ],
 )
 def test_unusable_config_gives_one_sentence(content, check, write_config, capsys, line, complaint):

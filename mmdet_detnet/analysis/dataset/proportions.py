@@ -1,0 +1,45 @@
+"""Check that images are not so long and narrow that resizing leaves nothing of them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import cv2
+
+from .annotation_file import AnnotationFile, Record
+from .findings import Finding, find
+
+Rescale = Callable[[int, int], tuple[float, float]]
+# MMDetection's usual longer side.
+USUAL_SIDE = 1333
+
+
+def check_proportions(
+    file: AnnotationFile, rescale: Rescale
+) -> tuple[AnnotationFile, list[Finding]]:
+    """Look for images whose shorter side has no pixel after resizing.
+
+    Args:
+        file: Records that have all fields.
+        rescale: Gives the factors that width and height are resized by.
+
+    Returns:
+        The records without these images, and what is found.
+    """
+    vanishing = [image for image in file.images if _vanishes(image, rescale)]
+    found = find(
+        'extreme-proportions',
+        'images of which resizing leaves no pixel. Training stops. Left out of all further checks.',
+        [f'{each["file_name"]} ({each["width"]} x {each["height"]})' for each in vanishing],
+    )
+    return replace(file, images=[each for each in file.images if each not in vanishing]), found
+
+
+def _vanishes(image: Record, rescale: Rescale) -> bool:
+    short, long = sorted((int(image['width']), int(image['height'])))
+    if long > 2 * USUAL_SIDE * short:
+        return True
+    try:
+        rescale(int(image['width']), int(image['height']))
+    except cv2.error:
+        return True
+    return False

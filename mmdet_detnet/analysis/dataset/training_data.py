@@ -1,0 +1,86 @@
+"""The checks that precede training: the annotation files of a config, and headers of images."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config, ConfigDict
+
+from . import retained
+from .check import check_annotations
+from .findings import Finding
+from .images import check_headers
+from .report import Report
+from .training_config import read_training_config
+
+LOADERS = ('train_dataloader', 'val_dataloader')
+# COCO itself has a few of these; more than this share of the boxes is a mistake.
+DROPPED = (retained.DEGENERATE, retained.NO_AREA, retained.OUTSIDE)
+DROPPED_SHARE = 0.01
+
+
+def check_training_data(config: Config) -> list[Report]:
+    """Check the annotations that a config trains and validates on, without decoding images.
+
+    Data sets in other formats than COCO's, and files that are not on this machine, are left out.
+
+    Args:
+        config: A config of MMDetection.
+
+    Returns:
+        A report for each annotation file.
+
+    Raises:
+        ValueError: If an annotation file cannot be used at all, or is missing.
+    """
+    register_all_modules(init_default_scope=False)
+    datasets = [each for name in LOADERS for each in _find_coco_datasets(config.get(name))]
+    if not datasets:
+        return []
+    training = read_training_config(config)
+    reports = []
+    for dataset in datasets:
+        if not Path(dataset.ann_file).is_file():
+            raise ValueError(f'the annotation file {dataset.ann_file} does not exist.')
+        images = Path(dataset.data_prefix.get('img', ''))
+        read_images = partial(check_headers, folder=images)
+        reports.append(check_annotations(dataset.ann_file, training, read_images))
+    return reports
+
+
+def find_stopping_problems(report: Report) -> list[Finding]:
+    """Pick the problems for which training is not worth its time.
+
+    Args:
+        report: Result of the checks.
+
+    Returns:
+        All problems, but for single boxes that are dropped.
+    """
+    num_boxes = sum(row['in file'] for row in report.rows)
+    return [
+        finding
+        for finding in report.problems
+        if finding.check not in DROPPED or finding.count > DROPPED_SHARE * num_boxes
+    ]
+
+
+def _find_coco_datasets(loader: ConfigDict | None) -> Iterator[CocoDataset]:
+    for options in _leaves((loader or {}).get('dataset') or {}):
+        kind = options.get('type')
+        kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+        if kind is CocoDataset and '://' not in str(options.get('data_root', '')):
+            yield DATASETS.build({**options, 'lazy_init': True, 'pipeline': []})
+
+
+def _leaves(dataset: ConfigDict) -> Iterator[ConfigDict]:
+    """Unwrap data sets that repeat, join or mix others."""
+    inner = dataset.get('datasets') or [dataset.get('dataset')]
+    if inner == [None]:
+        yield dataset
+        return
+    for each in inner:
+        yield from _leaves(each)
