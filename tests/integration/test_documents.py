@@ -2,8 +2,7 @@
 
 A block whose first line is a file's name is that file, a config of another project: its model is
 built. All other blocks of a document are run together, from top to bottom, in a folder that holds
-the drawn images, the named files and, for a training's result, an empty checkpoint `epoch_12.pth`. No block
-is left out.
+the drawn images, the named files and an empty checkpoint `epoch_12.pth`. No block is left out.
 """
 
 import re

@@ -5,7 +5,6 @@ import torch
 from helpers import count_parameters
 from mmdet.models import ResNet
 from mmdet.registry import MODELS
-from mmengine.config import Config
 from mmengine.hub import get_config
 from torch import nn
 
@@ -250,11 +249,9 @@ def test_autocast_on_cuda_gives_half_precision_features():
 
 
 def test_merged_into_a_config_of_a_resnet_it_ignores_the_stages_of_that():
-    cfg = Config(
-        dict(backbone=get_config('mmdet::_base_/models/faster-rcnn_r50_fpn.py').model.backbone)
-    )
-    cfg.merge_from_dict({'backbone.type': 'mmdet_detnet.DetNet', 'backbone.depth': 59})
-    net = MODELS.build(dict(cfg.backbone, base_channels=4, strides=[1, 2, 2, 2]))
+    model = get_config('mmdet::_base_/models/faster-rcnn_r50_fpn.py').model
+    slim_net = dict(type='mmdet_detnet.DetNet', depth=59, base_channels=4, strides=[1, 2, 2, 2])
+    net = MODELS.build({**model.backbone, **slim_net, 'init_cfg': None})
     assert net.out_indices == (0, 1, 2, 3)
     assert len(net.res_layers) == 5
 
