@@ -113,6 +113,19 @@ def test_runtime_settings(name, load_config):
     assert config.default_scope == ('mmdet' if name in DETECTORS else 'mmpretrain')
 
 
+def test_safety_hooks_stay_where_a_config_lists_hooks_of_its_own(tmp_path):
+    base = config_path('custom/retinanet-conf_r50-slim_fpn_custom.py')
+    file = tmp_path / 'own_hooks.py'
+    file.write_text(
+        f"_base_ = {base!r}\ncustom_hooks = [dict(type='EMAHook')]\n"
+        'default_hooks = dict(checkpoint=dict(interval=5), logger=dict(interval=7))\n'
+    )
+    hooks = Config.fromfile(file).default_hooks
+    types = {hook['type'] for hook in hooks.values()}
+    assert types >= {f'mmdet_detnet.{name}Hook' for name in SAFETY_HOOKS}
+    assert hooks.checkpoint.interval == 5
+
+
 @pytest.mark.parametrize('name', DETECTORS)
 def test_detector_learns_and_predicts(name, load_config):
     try_out(repr(narrowed(load_config(name)).to_dict()))
