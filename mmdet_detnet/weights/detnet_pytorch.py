@@ -1,8 +1,10 @@
-"""The ImageNet weights of guoruoqian/DetNet_pytorch, ``detnet59.pth``.
+"""The weights of guoruoqian/DetNet_pytorch: ``detnet59.pth``, and its detectors.
 
-That file is a bare state dict, written by a torch older than 0.4, of a network whose layers are
+The first is a bare state dict, written by a torch older than 0.4, of a network whose layers are
 ours but for two names: the projection shortcuts of the new stages are called ``extra_conv``, and a
-classifier ``fc`` follows the backbone.
+classifier ``fc`` follows the backbone. The detectors have the backbone cut into ``RCNN_layer0`` to
+``RCNN_layer5``. Their FPN smooths other levels than MMDetection's, and resizes otherwise, so that
+only the backbone is converted.
 """
 
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ from mmdet_detnet.models.backbones.pretrained import DETNET_PYTORCH_SHORTCUT
 
 from .conversion import Counterpart, Layout, WeightSource, shapes_of
 
+DETECTOR_LAYER = 'RCNN_layer'
 OWN_SHORTCUT = '.downsample.'
 PROJECTED_BLOCKS = ('layer4.0', 'layer5.0')
 CLASSIFIER = {
@@ -50,16 +53,61 @@ def make_layout(state: Mapping[str, Tensor]) -> Layout:
     }
 
 
+def is_detector(state: Mapping[str, Tensor]) -> bool:
+    """Tell whether a state dict has that repository's names of a detector's backbone.
+
+    Args:
+        state: A state dict.
+
+    Returns:
+        True if it has.
+    """
+    return any(key.startswith(DETECTOR_LAYER) for key in state)
+
+
+def make_detector_layout(state: Mapping[str, Tensor]) -> Layout:
+    """List the tensors of a detector; all but the backbone's are not used.
+
+    Args:
+        state: The state dict.
+
+    Returns:
+        What becomes of each, for :class:`mmdet_detnet.models.DetNet` of depth 59.
+    """
+    layout = {key: Counterpart(None, None) for key in state if not key.startswith(DETECTOR_LAYER)}
+    for key, shape in shapes_of(lambda: DetNet(depth=59)).items():
+        layout[_detector_name(_foreign_name(key))] = Counterpart(key, shape)
+    return layout
+
+
+def _detector_name(key: str) -> str:
+    """Name a tensor of ``detnet59.pth`` as the detectors do: Sequentials around every layer."""
+    layer, rest = key.split('.', 1)
+    if layer.startswith('layer'):
+        return f'RCNN_{layer}.0.{rest}'
+    return f'{DETECTOR_LAYER}0.{("conv1", "bn1").index(layer)}.{rest}'
+
+
 def _foreign_name(key: str) -> str:
     if key.startswith(PROJECTED_BLOCKS):
         return key.replace(OWN_SHORTCUT, DETNET_PYTORCH_SHORTCUT)
     return key
 
 
+USAGE = (
+    "backbone dict(type='mmdet_detnet.DetNet', depth=59, style='pytorch'), RGB images "
+    "normalised by ImageNet's mean and deviation"
+)
 DETNET_PYTORCH = WeightSource(
     title='the detnet59.pth of guoruoqian/DetNet_pytorch (a state dict of the ImageNet classifier)',
-    usage="backbone dict(type='mmdet_detnet.DetNet', depth=59, style='pytorch'), RGB images "
-    "normalised by ImageNet's mean and deviation",
+    usage=USAGE,
     recognises=is_detnet_pytorch,
     make_layout=make_layout,
+)
+DETNET_PYTORCH_DETECTOR = WeightSource(
+    title='a detector of guoruoqian/DetNet_pytorch',
+    usage=f'{USAGE}; neck and heads have to be trained',
+    recognises=is_detector,
+    make_layout=make_detector_layout,
+    container='model',
 )

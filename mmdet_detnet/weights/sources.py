@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from .conversion import KEYS_SHOWN, Conversion, convert_state
-from .detnet_pytorch import DETNET_PYTORCH
+from .detnet_pytorch import DETNET_PYTORCH, DETNET_PYTORCH_DETECTOR
 from .doubleheadsrcnn import DOUBLEHEADSRCNN
 from .mmdet_double_head import MMDET_DOUBLE_HEAD
 from .resnets import MMPRETRAIN, TIMM, TORCHVISION
 
 # In the order in which they are tried: torchvision's names are the least distinctive.
 SOURCES = {
+    'detnet_pytorch_detector': DETNET_PYTORCH_DETECTOR,
     'detnet_pytorch': DETNET_PYTORCH,
     'doubleheadsrcnn': DOUBLEHEADSRCNN,
     'mmdet_double_head': MMDET_DOUBLE_HEAD,

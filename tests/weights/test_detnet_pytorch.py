@@ -167,9 +167,37 @@ def test_any_other_layout_is_refused(tmp_path, published_state, change, message)
     assert not (tmp_path / 'converted.pth').exists()
 
 
-def test_detector_file_is_refused(tmp_path, published_state):
-    torch.save({'session': 1, 'epoch': 12, 'model': published_state}, tmp_path / 'fpn.pth')
-    with pytest.raises(ValueError, match='unknown: session, epoch, model'):
+def detector_names(state):
+    """Name the tensors as the repository's detectors do, with a neck and a head beside them."""
+    stem = {'conv1': 'RCNN_layer0.0', 'bn1': 'RCNN_layer0.1'}
+    names = {}
+    for key, value in state.items():
+        layer, rest = key.split('.', 1)
+        if layer != 'fc':
+            names[f'{stem.get(layer, f"RCNN_{layer}.0")}.{rest}'] = value
+    return {**names, 'RCNN_toplayer.weight': torch.zeros(1), 'RCNN_cls_score.bias': torch.zeros(2)}
+
+
+def test_backbone_of_a_detector_is_converted(tmp_path, published_file, published_state):
+    model = detector_names(published_state)
+    torch.save({'session': 1, 'epoch': 12, 'model': model}, tmp_path / 'fpn.pth')
+    report = convert_file(tmp_path / 'fpn.pth', tmp_path / 'from_detector.pth')
+    convert_file(published_file, tmp_path / 'converted.pth')
+    ours, expected = (
+        torch.load(tmp_path / name, weights_only=True)
+        for name in ('from_detector.pth', 'converted.pth')
+    )
+    ours, expected = (state.get('state_dict', state) for state in (ours, expected))
+    assert ours.keys() == expected.keys()
+    assert all(ours[key].equal(expected[key]) for key in expected)
+    assert 'RCNN_toplayer (1), RCNN_cls_score (1)' in report
+
+
+def test_detector_of_another_shape_is_refused(tmp_path, published_state):
+    model = detector_names(published_state)
+    del model['RCNN_layer5.0.2.bn3.weight']
+    torch.save({'model': model}, tmp_path / 'fpn.pth')
+    with pytest.raises(ValueError, match=r'missing: RCNN_layer5.0.2.bn3.weight'):
         convert_file(tmp_path / 'fpn.pth', None)
 
 

@@ -20,6 +20,8 @@ BACKBONE_PREFIX = 'backbone.'
 CLASSIFIER_PREFIXES = ('fc.', 'head.')
 TORCHVISION_SCHEME = 'torchvision://'
 # How guoruoqian/DetNet_pytorch calls the projection shortcuts; such a file has to be converted.
+# Of networks that were saved from inside a distributed wrapper.
+WRAPPER_PREFIX = 'module.'
 DETNET_PYTORCH_SHORTCUT = '.extra_conv.'
 
 
@@ -112,7 +114,7 @@ def load_pretrained_backbone(
 
 
 def _read_state_dict(checkpoint: str, map_location: str, name: str) -> Mapping[str, Tensor]:
-    if '://' not in checkpoint and not Path(checkpoint).is_file():
+    if '://' not in checkpoint and not Path(checkpoint).expanduser().is_file():
         raise FileNotFoundError(
             f'{name}: the checkpoint {checkpoint!r} of init_cfg does not exist. To start from a '
             "ResNet instead, set it to 'torchvision://resnet50' (or resnet101); the README in the "
@@ -122,7 +124,8 @@ def _read_state_dict(checkpoint: str, map_location: str, name: str) -> Mapping[s
         content = CheckpointLoader.load_checkpoint(
             _without_torchvision(checkpoint), map_location, logger='current'
         )
-    return content.get('state_dict', content)
+    state = content.get('state_dict', content)
+    return {key.removeprefix(WRAPPER_PREFIX): value for key, value in state.items()}
 
 
 def _without_torchvision(checkpoint: str) -> str:

@@ -58,12 +58,35 @@ def mmpretrain_names(state):
     return dict(state_dict={**{f'backbone.{key}': value for key, value in state.items()}, **head})
 
 
-@pytest.mark.parametrize('names', [torchvision_names, mmdet_names, mmpretrain_names])
+def distributed_names(state):
+    return dict(state_dict={f'module.backbone.{key}': value for key, value in state.items()})
+
+
+@pytest.mark.parametrize(
+    'names', [torchvision_names, mmdet_names, mmpretrain_names, distributed_names]
+)
 def test_resnet_fills_the_first_stages_only(tmp_path, resnet_state, names):
     net = warm_start(tmp_path, names(resnet_state))
     for key, value in net.state_dict().items():
         loaded = bool((value == 7).all())
         assert loaded != key.startswith(NEW_LAYERS), key
+
+
+def test_home_folder_is_resolved(tmp_path, resnet_state, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    torch.save(resnet_state, tmp_path / 'resnet.pth')
+    init_cfg = dict(type='Pretrained', checkpoint='~/resnet.pth')
+    net = DetNet(depth=59, base_channels=WIDTH, init_cfg=init_cfg)
+    net.init_weights()
+    assert net.conv1.weight.eq(7).all()
+
+
+def test_second_initialisation_loads_nothing(tmp_path, resnet_state):
+    net = warm_start(tmp_path, resnet_state)
+    torch.nn.init.constant_(net.conv1.weight, 3)
+    (tmp_path / 'checkpoint.pth').unlink()
+    net.init_weights()
+    assert net.conv1.weight.eq(3).all()
 
 
 def test_new_stages_keep_the_default_initialisation(tmp_path, resnet_state):
