@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+# First, since it provides mmcv's operators where mmcv has none.
+import mmdet_detnet  # noqa: F401
+
+# isort: split
 import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS
