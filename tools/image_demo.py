@@ -4,12 +4,13 @@
 
 writes annotated pictures to ``outputs/vis`` and all detections to ``outputs/predictions.json``:
 
-    {"score_thr": 0.3, "failed": ["photos/broken.jpg"], "images": [{"path": "photos/a.jpg",
-     "detections": [{"label": "cat", "score": 0.9, "bbox": [x1, y1, x2, y2]}]}]}
+    {"score_thr": 0.3, "images": [{"path": "photos/a.jpg", "detections": [
+     {"label": "cat", "score": 0.9, "bbox": [x1, y1, x2, y2]}]}], "failed": ["photos/broken.jpg"]}
 
 Boxes are corners in pixels of the image; models with masks add ``mask``, a COCO run-length
-encoding. An image that is missing or damaged is named on stderr, the others go on, and the
-exit status is 1.
+encoding. An image that is missing, damaged or too odd for the detector is named on stderr, the
+others go on, and the exit status is 1. The file is whole after each image. A checkpoint of another
+detector, such as one of other classes, is refused.
 """
 
 import argparse
@@ -31,6 +32,9 @@ def main() -> int:
     parser.add_argument('--out-dir', default='outputs', help='folder for the results')
     parser.add_argument('--score-thr', type=float, default=0.3, help='least score to report')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU if there is one')
+    parser.add_argument(
+        '--allow-mismatch', action='store_true', help='take a checkpoint of another detector'
+    )
     args = parser.parse_args()
     try:
         args.images = [image for pattern in args.images for image in find_images(pattern)]

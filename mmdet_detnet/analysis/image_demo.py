@@ -1,18 +1,23 @@
 """Detections in images, a folder of images or a glob, with any MMDetection model."""
 
 import glob
-import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import mmcv
 from mmdet.apis import DetInferencer
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.device import get_device
+from mmengine.runner import CheckpointLoader
 from PIL import Image
+
+from mmdet_detnet.checks import find_weight_faults, raise_faults
+
+from .prediction_file import PredictionFile
 
 
 def detect_images(
@@ -22,8 +27,9 @@ def detect_images(
     out_dir: str | Path,
     score_thr: float = 0.3,
     device: str | None = None,
+    allow_mismatch: bool = False,
 ) -> list[Path]:
-    """Run a detector on images; write the pictures and ``predictions.json``.
+    """Run a detector on images; write the pictures and ``predictions.json`` as they come.
 
     Args:
         config: Config file of the detector.
@@ -32,12 +38,14 @@ def detect_images(
         out_dir: Folder for the results; those of an earlier call are overwritten.
         score_thr: Only detections with a higher score are drawn and written.
         device: Where to run the detector; None takes a GPU if there is one.
+        allow_mismatch: Whether the checkpoint may have other weights than the config's detector.
 
     Returns:
-        The images that are missing or damaged.
+        The images that are missing or damaged, or that the detector cannot process.
 
     Raises:
         FileNotFoundError: If the config or the checkpoint is missing.
+        ValueError: If the checkpoint is of another detector, such as one of other classes.
     """
     for file in (config, checkpoint):
         if not Path(file).is_file():
@@ -45,23 +53,37 @@ def detect_images(
     inferencer = DetInferencer(
         str(config), str(checkpoint), device or get_device(), show_progress=False
     )
+    if not allow_mismatch:
+        content = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
+        state = content.get('state_dict', content)
+        raise_faults(find_weight_faults(inferencer.model, state, str(checkpoint)))
     out_dir = Path(out_dir)
     common_folder = os.path.commonpath([_without_dots(path).parent for path in images])
-    results, failed = [], []
-    for path in images:
-        problem = find_problem(path)
-        if problem:
-            print(f'{path}: {problem}', file=sys.stderr)
-            failed.append(path)
-            continue
-        picture = out_dir / 'vis' / _without_dots(path).relative_to(common_folder)
-        results.append(
-            {'path': str(path), 'detections': _detect(inferencer, path, picture, score_thr)}
-        )
-    out_dir.mkdir(parents=True, exist_ok=True)
-    content = {'score_thr': score_thr, 'failed': [str(path) for path in failed], 'images': results}
-    (out_dir / 'predictions.json').write_text(json.dumps(content, indent=1))
+    failed = []
+    with PredictionFile(out_dir / 'predictions.json', score_thr) as predictions:
+        for path in images:
+            picture = out_dir / 'vis' / _without_dots(path).relative_to(common_folder)
+            detections, problem = _try_to_detect(inferencer, path, picture, score_thr)
+            if problem:
+                print(f'{path}: {problem}', file=sys.stderr)
+                failed.append(path)
+                predictions.add_failure(path)
+            else:
+                predictions.add(path, detections)
     return failed
+
+
+def _try_to_detect(
+    inferencer: DetInferencer, path: Path, picture: Path, score_thr: float
+) -> tuple[list[dict[str, Any]], str]:
+    """Detect in one image; its detections, or what kept them from being found."""
+    problem = find_problem(path)
+    if problem:
+        return [], problem
+    try:
+        return _detect(inferencer, path, picture, score_thr), ''
+    except (cv2.error, MemoryError, OSError, RuntimeError, ValueError) as error:
+        return [], f'cannot be processed ({" ".join(str(error).split())})'
 
 
 def _without_dots(path: Path) -> Path:
@@ -139,6 +161,6 @@ def find_problem(path: Path) -> str:
         readable = mmcv.imread(path) is not None
     except FileNotFoundError:
         return 'no such file'
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f'cannot be read as an image ({error})'
     return '' if readable else 'cannot be read as an image (OpenCV does not know its format)'

@@ -4,7 +4,11 @@ import sys
 
 import cv2
 import image_demo
+import numpy as np
 import pytest
+import torch
+
+from mmdet_detnet.analysis.prediction_file import PredictionFile
 
 
 @pytest.fixture(scope='module')
@@ -106,3 +110,43 @@ def test_no_image_is_an_error(run_demo, tmp_path, capsys, pattern):
 def test_missing_checkpoint_is_named(tiny_detector, photos):
     with pytest.raises(FileNotFoundError, match=r'No such file: absent\.pth'):
         image_demo.detect_images(tiny_detector[0], 'absent.pth', [photos / 'good.png'], 'out')
+
+
+def test_image_that_the_detector_cannot_process_costs_that_image(
+    run_demo, photos, tmp_path, capsys
+):
+    cv2.imwrite(str(photos / 'line.png'), np.zeros((1, 20000, 3), np.uint8))
+    assert run_demo(photos, '--out-dir', tmp_path / 'out') == 1
+    assert f'{photos / "line.png"}: cannot be processed (' in capsys.readouterr().err
+    predictions = read_predictions(tmp_path / 'out')
+    assert predictions['failed'] == [str(photos / 'line.png')]
+    assert [image['path'] for image in predictions['images']] == [str(photos / 'good.png')]
+
+
+def test_checkpoint_of_another_detector_is_refused(tiny_detector, photos, tmp_path, monkeypatch):
+    config, checkpoint = tiny_detector
+    state = torch.load(checkpoint, weights_only=True)
+    state = state.get('state_dict', state)
+    key = 'roi_head.bbox_head.fc_cls.bias'
+    torch.save({'state_dict': {**state, key: torch.zeros(99)}}, tmp_path / 'other.pth')
+    arguments = [config, tmp_path / 'other.pth', photos, '--device', 'cpu', '--out-dir', tmp_path]
+    monkeypatch.setattr(sys, 'argv', ['image_demo.py', *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        image_demo.main()
+    assert stop.value.code == 2
+    monkeypatch.setattr(sys, 'argv', [*sys.argv, '--allow-mismatch'])
+    assert image_demo.main() == 0
+
+
+def test_file_of_predictions_is_whole_after_each_image(tmp_path):
+    path = tmp_path / 'out' / 'predictions.json'
+    expected = {'score_thr': 0.3, 'images': [], 'failed': []}
+    with PredictionFile(path, 0.3) as predictions:
+        assert json.loads(path.read_text()) == expected
+        for name in ('a' * 200, 'b', 'c'):
+            predictions.add(name, [{'label': name, 'score': 0.5}])
+            expected['images'].append({'path': name, 'detections': [{'label': name, 'score': 0.5}]})
+            assert json.loads(path.read_text()) == expected
+            predictions.add_failure(f'not {name}')
+            expected['failed'].append(f'not {name}')
+            assert json.loads(path.read_text()) == expected

@@ -188,3 +188,27 @@ def test_boxes_begin_where_mmdets_reader_has_them(write, tmp_path):
         assert annotation['bbox'][:2] == instance['bbox'][:2]
         # mmdet's reader takes the last pixel's near edge for the end of the box.
         assert annotation['bbox'][2] == instance['bbox'][2] - instance['bbox'][0] + 1
+
+
+@pytest.mark.parametrize('value', ['nan', 'inf', '-inf', 'NaN', '1e400'])
+def test_corner_that_is_no_number_is_refused(write, run, value):
+    write('a', SIZE, make_object('cat', (1, 1, value, 20)))
+    status, content, said = run()
+    assert (status, content) == (1, None)
+    assert f"<bndbox/xmax> must be a finite number, got '{value}'." in said.err
+
+
+@pytest.mark.parametrize(
+    ('text', 'is_crowd'), [('1', 1), ('true', 1), (' True ', 1), ('0', 0), ('false', 0), ('', 0)]
+)
+def test_difficult_objects_become_crowds_however_they_are_marked(write, run, text, is_crowd):
+    write('a', SIZE, make_object('cat', (1, 1, 9, 9), extra=f'<difficult>{text}</difficult>'))
+    _, content, _ = run()
+    assert content['annotations'][0]['iscrowd'] == is_crowd
+
+
+def test_unknown_mark_is_refused(write, run):
+    write('a', SIZE, make_object('cat', (1, 1, 9, 9), extra='<difficult>maybe</difficult>'))
+    status, _, said = run()
+    assert status == 1
+    assert "<difficult> must be one of ['0', '1', 'false', 'true', 'no', 'yes'], got" in said.err
