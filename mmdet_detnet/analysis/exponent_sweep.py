@@ -1,7 +1,9 @@
 """Average precision of a ConfidenceRetinaHead for a list of exponents of the joint score.
 
-The network runs once over the validation set, and its outputs are turned into detections once for
-each exponent.
+The network runs once over the validation set, and its outputs are turned into detections twice for
+each exponent: the joint score decides on what passes ``score_thr`` and is among the ``nms_pre``
+best of a level, or the class score does. At one threshold, the joint score lets more boxes pass the
+higher the exponent is, so that only the second compares exponents on the same candidates.
 """
 
 import contextlib
@@ -10,7 +12,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
@@ -24,12 +26,28 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mmdet_detnet.models import ConfidenceRetinaHead
+from mmdet_detnet.models.dense_heads.confidence_retina_head import SELECTION_SCORES
 
 EXPONENTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 DPI = 120
 
-# The metrics of each exponent, by the names that the evaluator gives them.
-Results = dict[float, dict[str, float]]
+LINE_STYLES = dict(zip(SELECTION_SCORES, ('-', '--'), strict=True))
+
+
+class Scoring(NamedTuple):
+    """How a ConfidenceRetinaHead scores.
+
+    Attributes:
+        select_by: Which score decides on what reaches the NMS, 'joint' or 'cls'.
+        conf_exponent: Exponent of the confidence in the joint score.
+    """
+
+    select_by: str
+    conf_exponent: float
+
+
+# The metrics of each scoring, by the names that the evaluator gives them.
+Results = dict[Scoring, dict[str, float]]
 
 
 def sweep_conf_exponent(
@@ -40,7 +58,7 @@ def sweep_conf_exponent(
     cfg_options: dict[str, Any] | None = None,
     device: str | None = None,
 ) -> Results:
-    """Evaluate a detector on its validation set for each exponent.
+    """Evaluate a detector on its validation set for each exponent and both ways to select.
 
     Args:
         config: Config file of a detector with a ConfidenceRetinaHead; its ``val_dataloader``
@@ -52,7 +70,7 @@ def sweep_conf_exponent(
         device: Where to run the detector; None takes a GPU if there is one.
 
     Returns:
-        The metrics of each exponent, without those that are not defined: all of them if there is
+        The metrics of each scoring, without those that are not defined: all of them if there is
         no detection, and those of a size that no object has.
 
     Raises:
@@ -71,7 +89,8 @@ def sweep_conf_exponent(
     for exponent in exponents:
         head.conf_exponent = exponent  # refuses a wrong one before anything runs
     loader = Runner.build_dataloader(cfg.val_dataloader)
-    evaluators = {exponent: Evaluator(cfg.val_evaluator) for exponent in exponents}
+    scorings = [Scoring(select_by, e) for select_by in SELECTION_SCORES for e in exponents]
+    evaluators = {scoring: Evaluator(cfg.val_evaluator) for scoring in scorings}
     for evaluator in evaluators.values():
         evaluator.dataset_meta = loader.dataset.metainfo
     _process(model, loader, evaluators)
@@ -84,15 +103,15 @@ def sweep_conf_exponent(
 
 
 @torch.no_grad()
-def _process(model: nn.Module, loader: DataLoader, evaluators: dict[float, Evaluator]) -> None:
-    """Run the network once, and show each evaluator the detections of its exponent."""
+def _process(model: nn.Module, loader: DataLoader, evaluators: dict[Scoring, Evaluator]) -> None:
+    """Run the network once, and show each evaluator the detections of its scoring."""
     for batch in tqdm(loader):
         data = model.data_preprocessor(batch, False)
         outputs = model(**data, mode='tensor')
         samples = data['data_samples']
         metas = [sample.metainfo for sample in samples]
-        for exponent, evaluator in evaluators.items():
-            model.bbox_head.conf_exponent = exponent
+        for scoring, evaluator in evaluators.items():
+            model.bbox_head.select_by, model.bbox_head.conf_exponent = scoring
             detections = model.bbox_head.predict_by_feat(
                 *outputs, batch_img_metas=metas, rescale=True
             )
@@ -100,21 +119,21 @@ def _process(model: nn.Module, loader: DataLoader, evaluators: dict[float, Evalu
             evaluator.process(model.add_pred_to_datasample(samples, detections), batch)
 
 
-def _evaluate(evaluators: dict[float, Evaluator], num_images: int) -> Results:
+def _evaluate(evaluators: dict[Scoring, Evaluator], num_images: int) -> Results:
     results = {}
-    for exponent, evaluator in evaluators.items():
+    for scoring, evaluator in evaluators.items():
         with contextlib.redirect_stdout(io.StringIO()):  # COCO's long table
             metrics = evaluator.evaluate(num_images)
         # COCO gives -1 where there is no object, such as none that is small.
-        results[exponent] = {name: value for name, value in metrics.items() if value >= 0}
+        results[scoring] = {name: value for name, value in metrics.items() if value >= 0}
     return results
 
 
 def metric_names(results: Results) -> list[str]:
-    """List all metrics in order; those that are not defined for an exponent are missing there.
+    """List all metrics in order; those that are not defined for a scoring are missing there.
 
     Args:
-        results: The metrics of each exponent.
+        results: The metrics of each scoring.
 
     Returns:
         Their names; the first is the one to compare by.
@@ -123,16 +142,22 @@ def metric_names(results: Results) -> list[str]:
 
 
 def _write(results: Results, file: Path) -> None:
-    rows = [{'conf_exponent': exponent, **metrics} for exponent, metrics in results.items()]
+    rows = [{**scoring._asdict(), **metrics} for scoring, metrics in results.items()]
     file.write_text(json.dumps(rows, indent=1))
 
 
 def _plot(results: Results, file: Path) -> None:
     figure = Figure(figsize=(7, 5), dpi=DPI, layout='constrained')
     axes = figure.subplots()
-    for name in metric_names(results):
-        values = [metrics.get(name, math.nan) for metrics in results.values()]
-        axes.plot(list(results), values, marker='o', label=name.split('/')[-1])
+    for index, name in enumerate(metric_names(results)):
+        for select_by, style in LINE_STYLES.items():
+            chosen = [scoring for scoring in results if scoring.select_by == select_by]
+            axes.plot(
+                [scoring.conf_exponent for scoring in chosen],
+                [results[scoring].get(name, math.nan) for scoring in chosen],
+                f'C{index}o{style}',
+                label=f'{name.split("/")[-1]}, {select_by}',
+            )
     axes.set(xlabel='conf_exponent', ylabel='average precision', ylim=(0, None))
     axes.grid(alpha=0.3)
     if axes.lines:
@@ -144,20 +169,20 @@ def format_table(results: Results) -> str:
     """Lay the metrics out as a table for the terminal.
 
     Args:
-        results: The metrics of each exponent.
+        results: The metrics of each scoring.
 
     Returns:
-        One line for the names, and one for each exponent.
+        One line for the names, and one for each scoring.
     """
     names = metric_names(results)
     titles = [name.split('/')[-1] for name in names]
-    lines = [_line('exponent', titles, titles)]
-    for exponent, metrics in results.items():
+    titles = ['select_by', 'exponent', *titles]
+    lines = [_line(titles, titles)]
+    for (select_by, exponent), metrics in results.items():
         values = [f'{metrics[name]:.3f}' if name in metrics else '-' for name in names]
-        lines.append(_line(f'{exponent:g}', values, titles))
+        lines.append(_line([select_by, f'{exponent:g}', *values], titles))
     return '\n'.join(lines)
 
 
-def _line(first: str, cells: Iterable[str], titles: Iterable[str]) -> str:
-    padded = [cell.rjust(len(title)) for cell, title in zip(cells, titles, strict=True)]
-    return '  '.join([first.rjust(len('exponent')), *padded])
+def _line(cells: Iterable[str], titles: Iterable[str]) -> str:
+    return '  '.join(cell.rjust(len(title)) for cell, title in zip(cells, titles, strict=True))

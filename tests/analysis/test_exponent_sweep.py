@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import save_checkpoint
 
 from mmdet_detnet import config_path
-from mmdet_detnet.analysis.exponent_sweep import format_table, sweep_conf_exponent
+from mmdet_detnet.analysis.exponent_sweep import Scoring, format_table, sweep_conf_exponent
 
 EXPONENT = 0.4
 NUM_OBJECTS = 12
@@ -79,13 +79,19 @@ def test_each_exponent_is_evaluated(tiny_retinanet, tmp_path):
     results = sweep_conf_exponent(
         *tiny_retinanet, tmp_path / 'new', exponents=[0, EXPONENT, 0.7], device='cpu'
     )
-    box_ap = {exponent: metrics['coco/bbox_mAP'] for exponent, metrics in results.items()}
-    assert box_ap[EXPONENT] == 1
-    assert 0 < box_ap[0] < 1
-    assert 0 < box_ap[0.7] < 1
-    assert 'coco/bbox_mAP_l' not in results[0]  # no image is large enough for such an object
+    box_ap = {scoring: metrics['coco/bbox_mAP'] for scoring, metrics in results.items()}
+    assert box_ap['joint', EXPONENT] == 1
+    assert 0 < box_ap['joint', 0] < 1
+    assert 0 < box_ap['joint', 0.7] < 1
+    # Without the confidence, both ways select by the class score.
+    assert box_ap['cls', 0] == box_ap['joint', 0]
+    assert box_ap['cls', EXPONENT] != box_ap['cls', 0]
+    # No image is large enough for such an object.
+    assert 'coco/bbox_mAP_l' not in results['joint', 0]
     rows = json.loads((tmp_path / 'new/sweep.json').read_text())
-    assert [(row['conf_exponent'], row['coco/bbox_mAP']) for row in rows] == list(box_ap.items())
+    assert [
+        ((row['select_by'], row['conf_exponent']), row['coco/bbox_mAP']) for row in rows
+    ] == list(box_ap.items())
     assert cv2.imread(str(tmp_path / 'new/sweep.png')).shape == (600, 840, 3)
 
 
@@ -97,16 +103,19 @@ def test_no_detection_at_all_is_shown_as_such(tiny_retinanet, tmp_path):
         cfg_options={'model.test_cfg.score_thr': 1.0},
         device='cpu',
     )
-    assert results == {EXPONENT: {}}
+    assert results == {('joint', EXPONENT): {}, ('cls', EXPONENT): {}}
     assert cv2.imread(str(tmp_path / 'sweep.png')) is not None
 
 
 def test_table_has_a_line_for_each_exponent():
-    results = {0.0: {'coco/bbox_mAP': 0.25, 'coco/bbox_mAP_50': 0.5}, 0.5: {}}
+    results = {
+        Scoring('joint', 0.0): {'coco/bbox_mAP': 0.25, 'coco/bbox_mAP_50': 0.5},
+        Scoring('cls', 0.5): {},
+    }
     assert format_table(results).splitlines() == [
-        'exponent  bbox_mAP  bbox_mAP_50',
-        '       0     0.250        0.500',
-        '     0.5         -            -',
+        'select_by  exponent  bbox_mAP  bbox_mAP_50',
+        '    joint         0     0.250        0.500',
+        '      cls       0.5         -            -',
     ]
 
 

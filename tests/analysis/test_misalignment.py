@@ -57,6 +57,12 @@ def test_true_object_in_a_crowd_counts():
     assert matched.ious.tolist() == [pytest.approx(0.9)]
 
 
+@pytest.mark.parametrize(('left', 'counted'), [(290, False), (289, True)])
+def test_detection_counts_unless_more_than_half_of_it_lies_in_a_crowd(left, counted):
+    rows = [([left, 310, left + 21, 330], 0, 0.8, None)]  # 11 or 10 of its 21 columns
+    assert len(match_image(prediction(rows), INSTANCES, score_thr=0.05).scores) == counted
+
+
 def test_image_without_objects_or_detections():
     matched = match_image(prediction(DETECTIONS[:1]), [], score_thr=0.05)
     assert (matched.ious.tolist(), matched.areas.tolist()) == ([0], [400])

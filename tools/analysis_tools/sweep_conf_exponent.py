@@ -2,10 +2,11 @@
 
     python tools/analysis_tools/sweep_conf_exponent.py CONFIG CHECKPOINT --out-dir sweep
 
-The network runs once over the validation set, and its outputs are turned into detections once
-for each exponent. Prints a table, and writes it to ``sweep.json`` and ``sweep.png``. To
-use the best exponent, give ``--cfg-options model.bbox_head.conf_exponent=...`` to
-``tools/test.py``, or write it into the config.
+The network runs once over the validation set, and its outputs are turned into detections for each
+exponent, with ``select_by='joint'`` as the authors have it and with ``'cls'``, where every exponent
+gets the same candidates. Prints a table, and writes it to ``sweep.json`` and ``sweep.png``. To use
+the best exponent, give ``--cfg-options model.bbox_head.conf_exponent=...`` to ``tools/test.py``, or
+write it into the config.
 """
 
 import argparse

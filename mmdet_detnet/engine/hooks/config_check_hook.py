@@ -4,7 +4,6 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from mmdet_detnet.acceleration import unwrap_model
 from mmdet_detnet.checks import (
     FeatureMapCheck,
     find_config_faults,
@@ -15,6 +14,8 @@ from mmdet_detnet.checks import (
     raise_faults,
 )
 from mmdet_detnet.registry import HOOKS
+
+from .acceleration_hook import unwrap_model
 
 MISMATCH = 'The checkpoint is not one of this config'
 

@@ -5,7 +5,6 @@ import torch
 from helpers import count_parameters
 from mmdet.models import ResNet
 from mmdet.registry import MODELS
-from mmengine.hub import get_config
 from torch import nn
 
 from mmdet_detnet.models import DetNet
@@ -47,6 +46,16 @@ def test_parameter_count_is_the_papers_design():
 )
 def test_parameter_count_without_projections(projection, parameters):
     assert count_parameters(DetNet(depth=59, projection=projection)) == parameters
+
+
+@pytest.mark.parametrize(
+    ('projection', 'projected'),
+    [('both', [True, True]), ('stage5', [True, False]), ('none', [False, False])],
+)
+def test_new_stages_open_with_a_projection_where_wanted(projection, projected):
+    net = DetNet(**SLIM, projection=projection)
+    opening = (net.layer4[0], net.layer5[0])
+    assert [block.downsample is not None for block in opening] == projected
 
 
 @pytest.mark.parametrize(
@@ -246,24 +255,3 @@ def test_autocast_on_cuda_gives_half_precision_features():
     with torch.autocast('cuda', dtype=torch.float16):
         outputs = net(torch.rand(2, 3, 64, 64, device='cuda'))
     assert all(torch.isfinite(output).all() for output in outputs)
-
-
-def test_merged_into_a_config_of_a_resnet_it_ignores_the_stages_of_that():
-    model = get_config('mmdet::_base_/models/faster-rcnn_r50_fpn.py').model
-    slim_net = dict(type='mmdet_detnet.DetNet', depth=59, base_channels=4, strides=[1, 2, 2, 2])
-    net = MODELS.build({**model.backbone, **slim_net, 'init_cfg': None})
-    assert net.out_indices == (0, 1, 2, 3)
-    assert len(net.res_layers) == 5
-
-
-@pytest.mark.parametrize(
-    ('argument', 'error', 'message'),
-    [
-        (dict(num_stages=3), ValueError, 'num_stages must be left out, or 4 .*_delete_=True'),
-        (dict(strides=(1, 2, 2, 1)), ValueError, 'strides must be left out'),
-        (dict(groups=32), TypeError, "unexpected keyword argument 'groups'"),
-    ],
-)
-def test_other_arguments_of_a_resnet_are_refused(argument, error, message):
-    with pytest.raises(error, match=message):
-        DetNet(59, **argument)

@@ -281,6 +281,16 @@ def test_recomputing_activations_changes_nothing(settings):
         torch.testing.assert_close(recomputed, plain)
 
 
+@pytest.mark.parametrize(('with_cp', 'runs'), [(False, 1), (True, 2)])
+def test_activations_of_the_guidance_are_recomputed_on_demand(with_cp, runs):
+    net = IPGNet(**SLIM, with_cp=with_cp).train()
+    calls = []
+    for guidance in net.guidance.values():
+        guidance.transformation.register_forward_pre_hook(lambda *call: calls.append(call))
+    sum(output.mean() for output in net(torch.rand(1, 3, 64, 64))).backward()
+    assert len(calls) == runs * len(net.guidance)
+
+
 @pytest.mark.parametrize(
     'settings',
     [{}, dict(fusion='product', zero_init_guidance=False), dict(zero_init_guidance=True)],

@@ -113,6 +113,14 @@ def test_detnet_checkpoint_is_loaded_whole(tmp_path, detnet_state):
         assert (value == 7).all(), key
 
 
+def test_checkpoint_is_loaded_once(tmp_path, detnet_state):
+    net = warm_start(tmp_path, detnet_state)
+    trained = {key: torch.full_like(value, 8) for key, value in net.state_dict().items()}
+    net.load_state_dict(trained)
+    net.init_weights()
+    assert all((value == 8).all() for value in net.state_dict().values())
+
+
 def test_missing_and_unknown_weights_are_a_warning(tmp_path, detnet_state, log):
     state = {key: value for key, value in detnet_state.items() if key != 'layer2.1.conv2.weight'}
     warm_start(tmp_path, {**state, 'layer2.9.conv2.weight': torch.zeros(1)})

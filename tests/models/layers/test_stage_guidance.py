@@ -179,3 +179,15 @@ def test_group_norm_reaches_transformation_and_fusion():
     guidance = StageGuidance(2, transformation, SumFusion(CHANNELS, norm_cfg=norm_cfg))
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in guidance.modules())
     assert guidance(torch.rand(1, 3, 9, 9), torch.rand(1, CHANNELS, 2, 2)).shape[2:] == (2, 2)
+
+
+def test_image_features_come_first_in_the_fusion():
+    transformation = randomised(ImagePyramidTransformation(planes=2, stem_channels=4))
+    fusion = randomised(ProductFusion(CHANNELS))
+    image, features = (
+        torch.randn(1, n, *size).double() for n, size in ((3, (64, 64)), (8, (8, 8)))
+    )
+    level = shrink_image(image, 2)
+    actual = StageGuidance(2, transformation, fusion)(image, features)
+    assert torch.equal(actual, fusion(transformation(level), features))
+    assert not torch.allclose(actual, fusion(features, transformation(level)))

@@ -39,6 +39,17 @@ def test_parameter_counts_of_the_parts():
     assert count_parameters(head.fc_branch) == 13_895_680
 
 
+def test_predictors_of_both_heads_start_alike():
+    head = DoubleConvFCBBoxHead(num_convs=1, num_fcs=1, **EXT)
+    head.init_weights()
+    for fc_cls in (head.fc_cls, head.unfocused_cls.fc_cls):
+        assert fc_cls.weight.std().item() == pytest.approx(0.01, rel=0.05)
+        assert (fc_cls.bias == 0).all()
+    for fc_reg in (head.fc_reg, head.unfocused_reg.fc_reg):
+        assert fc_reg.weight.std().item() == pytest.approx(0.001, rel=0.05)
+        assert (fc_reg.bias == 0).all()
+
+
 def test_keys_are_those_of_mmdet():
     with torch.device('meta'):
         ours, mmdets = DoubleConvFCBBoxHead(**FULL), MMDetHead(**FULL)

@@ -246,6 +246,19 @@ def test_bfloat16_autocast_keeps_boxes_and_scores_in_float32(
         assert len(detections) > 10
 
 
+def test_outputs_under_bfloat16_autocast_are_float32(make_head):
+    x = torch.randn(3, CHANNELS, 7, 7)
+    with torch.autocast('cpu', torch.bfloat16):
+        outputs = make_head(**EXT)(x, x)
+    assert [output.dtype for output in outputs] == [torch.float32] * 4
+
+
+def test_probabilities_of_low_precision_logits_are_float32(make_head):
+    logits = torch.randn(5, NUM_CLASSES + 1).bfloat16()
+    expected = logits.float().softmax(1)
+    assert torch.equal(make_head(**EXT).class_probabilities(logits), expected)
+
+
 @torch.no_grad()
 def test_float16_weights_keep_boxes_and_scores_in_float32(
     make_ext, feats, make_proposals, make_metas

@@ -125,6 +125,14 @@ def test_all_rois_are_regressed_in_training_mode(make_roi_head, feats, make_prop
 
 
 @torch.no_grad()
+def test_all_rois_are_read_out_in_onnx_export(make_roi_head, feats, make_proposals, monkeypatch):
+    monkeypatch.setattr('torch.onnx.is_in_onnx_export', lambda: True)
+    proposals = bbox2roi([results.bboxes for results in make_proposals(50, 40)])
+    rois, scores, deltas = make_roi_head()._read_out(feats, proposals, at_threshold(0.6))
+    assert len(rois) == len(scores) == len(deltas) == 90
+
+
+@torch.no_grad()
 def test_ext_without_fusion_leaves_out_rois_too(make_roi_head, feats, make_proposals, make_metas):
     roi_head = make_roi_head(head={**EXT, 'fusion': 'none'})
     counts = count_convolved(roi_head)
