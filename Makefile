@@ -24,7 +24,7 @@ notebook: setup # runs docs/tutorial.ipynb from top to bottom; the result is in 
 	mkdir -p work_dirs
 	.venv/bin/jupyter-execute --output='$(CURDIR)/work_dirs/{notebook_name}' docs/tutorial.ipynb
 
-zoo: setup # writes the README's table of models
+zoo: setup # writes docs/model_zoo.md
 	$(VENV_PYTHON) dev/model_zoo.py
 
 conformance: setup # tests/conformance with every config and family of mmdet; minutes

@@ -1,4 +1,4 @@
-"""Write the README's table of all models from the metafiles that model-index.yml lists.
+"""Write docs/model_zoo.md, the table of all models, from the metafiles that model-index.yml lists.
 
     python dev/model_zoo.py
 
@@ -17,7 +17,16 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN = '<!-- The model zoo: `make zoo` writes it from the metafiles. -->'
 END = '<!-- End of the model zoo. -->'
-HEADINGS = ('config', 'data', 'epochs', 'paper, authors', 'MMDetection', 'ours', 'weights')
+HEADINGS = (
+    'config',
+    'method',
+    'data',
+    'epochs',
+    'paper, authors',
+    'MMDetection',
+    'ours',
+    'weights',
+)
 # Whose results a column has, by the first word in the brackets of a metric.
 COLUMN_OF_SOURCE = {'paper': 0, "authors'": 0, 'MMDetection': 1, '': 2}
 # A metric's name, and in brackets who published it if that is not the metafile's owner.
@@ -25,35 +34,27 @@ METRIC = re.compile(r'(?P<name>[^()]+?)(?: \((?P<source>[^()]+)\))?')
 
 
 def make_table(root: Path = ROOT) -> str:
-    """Make the table of all models.
+    """Make the table of all models, those with results first.
 
     Args:
         root: Folder that holds model-index.yml.
 
     Returns:
-        Lines of Markdown, folded in until the reader opens them.
+        Lines of Markdown, with links as from ``docs/``.
 
     Raises:
         ValueError: If a metafile names a metric in another way than described above.
     """
-    rows, num_models = [], 0
-    for metafile in read_metafiles(root):
-        for collection in metafile['Collections']:
-            models = [m for m in metafile['Models'] if m['In Collection'] == collection['Name']]
-            title = f'**[{collection["Name"]}]({collection["README"]})**'
-            rows += [_line([title, *[''] * (len(HEADINGS) - 1)]), *map(_row, models)]
-            num_models += len(models)
-    return '\n'.join(
-        [
-            f'<details><summary>{num_models} configs</summary>',
-            '',
-            _line(HEADINGS),
-            _line(['---'] * len(HEADINGS)),
-            *rows,
-            '',
-            '</details>',
-        ]
-    )
+    models = [
+        (model, collection)
+        for metafile in read_metafiles(root)
+        for collection in metafile['Collections']
+        for model in metafile['Models']
+        if model['In Collection'] == collection['Name']
+    ]
+    models.sort(key=lambda pair: not pair[0].get('Results'))
+    rows = [_row(model, collection) for model, collection in models]
+    return '\n'.join([_line(HEADINGS), _line(['---'] * len(HEADINGS)), *rows])
 
 
 def read_metafiles(root: Path) -> Iterator[dict[str, Any]]:
@@ -69,11 +70,11 @@ def read_metafiles(root: Path) -> Iterator[dict[str, Any]]:
         yield yaml.safe_load((root / name).read_text())
 
 
-def insert_table(readme: str, table: str) -> str:
+def insert_table(page: str, table: str) -> str:
     """Put the table between its two comments.
 
     Args:
-        readme: Text that has each of the comments ``BEGIN`` and ``END`` once.
+        page: Text that has each of the comments ``BEGIN`` and ``END`` once.
         table: The table.
 
     Returns:
@@ -82,18 +83,20 @@ def insert_table(readme: str, table: str) -> str:
     Raises:
         ValueError: If the comments are not there.
     """
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.find(BEGIN) > readme.find(END):
-        raise ValueError(f'the README must have the lines {BEGIN!r} and {END!r}, once, in order.')
-    before, rest = readme.split(BEGIN)
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.find(BEGIN) > page.find(END):
+        raise ValueError(f'the page must have the lines {BEGIN!r} and {END!r}, once, in order.')
+    before, rest = page.split(BEGIN)
     after = rest.split(END)[1]
     return f'{before}{BEGIN}\n\n{table}\n\n{END}{after}'
 
 
-def _row(model: dict[str, Any]) -> str:
+def _row(model: dict[str, Any], collection: dict[str, Any]) -> str:
     metadata = model.get('Metadata', {})
-    weights = f'[model]({model["Weights"]})' if 'Weights' in model else 'not published'
-    config = f'[`{model["Name"]}`]({model["Config"]})'
-    cells = [config, metadata.get('Training Data', ''), str(metadata.get('Epochs', ''))]
+    url = model.get('Weights', '')
+    weights = f'[model]({url})' if url.startswith('http') else 'not published'
+    config = f'[`{model["Name"]}`](../{model["Config"]})'
+    method = f'[{collection["Name"]}](../{collection["README"]})'
+    cells = [config, method, metadata.get('Training Data', ''), str(metadata.get('Epochs', ''))]
     return _line([*cells, *_results(model), weights])
 
 
@@ -121,12 +124,12 @@ def _line(cells: tuple[str, ...] | list[str]) -> str:
 
 
 def main() -> None:
-    """Write the table into the README."""
+    """Write the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--readme', type=Path, default=ROOT / 'README.md', help='file to change')
+    parser.add_argument('--page', type=Path, default=ROOT / 'docs/model_zoo.md', help='to change')
     args = parser.parse_args()
     try:
-        args.readme.write_text(insert_table(args.readme.read_text(), make_table()))
+        args.page.write_text(insert_table(args.page.read_text(), make_table()))
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f'{error}\n')
 

@@ -1,5 +1,5 @@
 """A loaded detector made faster: memory layout, compilation and low precision."""
 
-from .accelerate import accelerate
+from .accelerate import accelerate, unwrap_model
 
-__all__ = ['accelerate']
+__all__ = ['accelerate', 'unwrap_model']

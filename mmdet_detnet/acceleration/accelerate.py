@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 import torch
+from mmcv.cnn.bricks import wrappers
 from mmcv.ops import RoIAlign
+from mmdet.models.dense_heads import CenterNetHead, CornerHead, TOODHead
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
@@ -12,11 +14,22 @@ from torch import nn
 from mmdet_detnet.models.arguments import reject
 from mmdet_detnet.models.roi_heads.bbox_heads.base_double_head import BaseDoubleHead
 
-from .forwards import ContiguousForward, PartForward, replace_forward, restore_forward
+from .forwards import (
+    ContiguousForward,
+    PartForward,
+    PlainForward,
+    replace_forward,
+    restore_forward,
+)
 from .roi_align import RoIAlignForward
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 FEATURE_PARTS = ('backbone', 'neck')
+# The first two view maps as they lie in memory; the third calls an operator of mmcv that reads
+# them so, and that has no kernel for bfloat16.
+PLAIN_HEADS = (CornerHead, CenterNetHead, TOODHead)
+# Others compute with their weights before they convolve, some in ways that need them contiguous.
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, wrappers.Conv2d, wrappers.ConvTranspose2d)
 # Their number of RoIs changes from image to image, and compiling them gained nothing.
 ROI_PARTS = (BBoxHead, FCNMaskHead)
 
@@ -38,7 +51,7 @@ def accelerate(
 
     Args:
         model: A detector of MMDetection, such as ``init_detector`` returns, or one of its RoI
-            heads.
+            heads; wrapped for distributed training or test-time augmentation or not.
         channels_last: Whether convolutions keep their weights and maps as (N, H, W, C) in memory.
         compile: Whether inference compiles backbone, neck and dense heads with ``torch.compile``,
             each on its first image. Image sizes are symbols in the compiled code.
@@ -58,21 +71,38 @@ def accelerate(
         >>> inference_detector(model, image)
     """
     precision = _check_dtype(dtype, model)
-    parts = dict(_find_parts(model))
+    detector = unwrap_model(model)
+    parts = dict(_find_parts(detector))
     if not parts:
         reject('accelerate', 'model', type(model), 'a detector with a backbone, or a RoI head')
     for module in model.modules():
         restore_forward(module)
-    _set_layout(model, channels_last)
+    _set_layout(detector, channels_last)
     if not (channels_last or compile or precision):
         return model
-    for module in _mmcv_operators(model):
+    for module in _mmcv_operators(detector):
         replace_forward(module, _operator_forward(module))
+    for head in _plain_heads(detector):
+        replace_forward(head, PlainForward(head))
     for part, options in parts.items():
         options['compile'] = compile and options['compile']
         # The image is converted; all maps after it follow the layout of the weights.
-        converts = channels_last and part is getattr(model, 'backbone', None)
+        converts = channels_last and part is getattr(detector, 'backbone', None)
         replace_forward(part, PartForward(part, converts, dtype=precision, **options))
+    return model
+
+
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """Reach through distributed wrappers and test-time augmentation, which have a ``module``.
+
+    Args:
+        model: A detector, wrapped or not.
+
+    Returns:
+        The detector.
+    """
+    while isinstance(getattr(model, 'module', None), nn.Module):
+        model = model.module
     return model
 
 
@@ -99,6 +129,8 @@ def _find_parts(model: nn.Module) -> Iterator[tuple[nn.Module, dict[str, bool]]]
     for part in features:
         yield part, dict(compile=True, low_outputs=part is not features[-1] or only_dense_heads)
     for module in model.modules():
+        if isinstance(module, PLAIN_HEADS):
+            continue
         if isinstance(module, BaseDenseHead):
             yield module, dict(compile=True, low_outputs=False)
         elif isinstance(module, BaseDoubleHead):
@@ -118,12 +150,17 @@ def _double_head_parts(head: BaseDoubleHead) -> Iterator[tuple[nn.Module, dict[s
 
 
 def _set_layout(model: nn.Module, channels_last: bool) -> None:
-    """Store the weights of convolutions so; those of mmcv's operators have to stay as they are."""
+    """Store the weights of convolutions so, but for those that have to stay as they are."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    inside_operators = {inner for module in _mmcv_operators(model) for inner in module.modules()}
+    others = [*_mmcv_operators(model), *_plain_heads(model)]
+    excluded = {inner for module in others for inner in module.modules()}
     for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module not in inside_operators:
+        if type(module) in CONVOLUTIONS and module not in excluded:
             module.to(memory_format=layout)
+
+
+def _plain_heads(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, PLAIN_HEADS)]
 
 
 def _mmcv_operators(model: nn.Module) -> list[nn.Module]:

@@ -1,7 +1,8 @@
 """What stands in for the ``forward`` of a module that was made faster."""
 
+import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from types import MethodType
 from typing import Any
 
@@ -79,23 +80,53 @@ class PartForward(ReplacedForward):
         """Run the part; the arguments and the result are those of its own forward."""
         if self.channels_last:
             args = apply_to(args, _is_map, _to_channels_last)
-        if self.module.training or torch.is_grad_enabled():
+        if records_gradients(self.module):
             return self.original(*args, **kwargs)
-        with self._autocast():
-            outputs = self._inference_forward()(*args, **kwargs)
+        outputs = self._infer(*args, **kwargs)
         return outputs if self.low_outputs else apply_to(outputs, _is_low, Tensor.float)
 
-    def _inference_forward(self) -> Callable:
-        if not self.compile:
+    def _infer(self, *args: Any, **kwargs: Any) -> object:
+        """Run as fast as the part lets itself be run; a way that failed is not tried again."""
+        ways = [(self.compile, self.dtype), (False, self.dtype), (False, None)]
+        failures = []
+        for compile, dtype in dict.fromkeys(ways):
+            try:
+                outputs = self._run(compile, dtype, *args, **kwargs)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:
+                failures.append(error)
+                continue
+            if failures:
+                self._settle(compile, dtype, failures[0])
+            return outputs
+        # Not even the part as MMDetection runs it takes these arguments.
+        raise failures[-1]
+
+    def _run(self, compile: bool, dtype: torch.dtype | None, *args: Any, **kwargs: Any) -> object:
+        if dtype is None:
+            return self._forward(compile)(*apply_to(args, _is_low, Tensor.float), **kwargs)
+        with torch.autocast(next(self.module.parameters()).device.type, dtype):
+            return self._forward(compile)(*args, **kwargs)
+
+    def _forward(self, compile: bool) -> Callable:
+        if not compile:
             return self.original
         if self.compiled is None:
             self.compiled = torch.compile(self.original, dynamic=True)
         return self.compiled
 
-    def _autocast(self) -> AbstractContextManager:
-        if self.dtype is None:
-            return nullcontext()
-        return torch.autocast(next(self.module.parameters()).device.type, self.dtype)
+    def _settle(self, compile: bool, dtype: torch.dtype | None, error: Exception) -> None:
+        """Go on without what failed."""
+        lost = 'torch.compile' if self.compile and not compile else ''
+        if self.dtype != dtype:
+            lost = ' and '.join(filter(None, [lost, str(self.dtype)]))
+        self.compile, self.dtype, self.compiled = compile, dtype, self.compiled if compile else None
+        reason = str(error).strip().split('\n')[0]
+        _warn_once(
+            f'accelerate: parts of the detector run without {lost}, which failed: '
+            f'{type(error).__name__}: {reason}'
+        )
 
     def __getstate__(self) -> dict:
         """Leave out the compiled code, which would run the weights of the module it was made of."""
@@ -109,12 +140,38 @@ class ContiguousForward(ReplacedForward):
     have no kernels for bfloat16 either.
     """
 
-    def __call__(self, *args: Any) -> object:
+    def __call__(self, *args: Any, **kwargs: Any) -> object:
         """Run the operator on contiguous tensors, those in low precision in float32."""
-        args = apply_to(args, _is_low, Tensor.float)
-        args = apply_to(args, _is_tensor, Tensor.contiguous)
-        with torch.autocast(next(filter(_is_tensor, args)).device.type, enabled=False):
-            return self.original(*args)
+        args, kwargs = apply_to((args, kwargs), _is_low, Tensor.float)
+        args, kwargs = apply_to((args, kwargs), _is_tensor, Tensor.contiguous)
+        device = next(filter(_is_tensor, (*args, *kwargs.values()))).device
+        with torch.autocast(device.type, enabled=False):
+            return self.original(*args, **kwargs)
+
+
+class PlainForward(ReplacedForward):
+    """The forward of a head that is left as it is, between parts that were made faster.
+
+    Its maps come in as MMDetection would bring them: contiguous, and in float32 at inference.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> object:
+        """Run the head; the arguments and the result are those of its own forward."""
+        args, kwargs = apply_to((args, kwargs), _is_map, Tensor.contiguous)
+        if not records_gradients(self.module):
+            args, kwargs = apply_to((args, kwargs), _is_low, Tensor.float)
+        return self.original(*args, **kwargs)
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Warn; filters of Python do not suffice, since torch resets what they have seen."""
+    warnings.warn(text, stacklevel=4)
+
+
+def records_gradients(module: nn.Module) -> bool:
+    """Tell whether a module trains, or runs where gradients are recorded."""
+    return module.training or torch.is_grad_enabled()
 
 
 def _is_tensor(value: object) -> bool:

@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def reject(owner: object, name: str, value: object, allowed: str) -> NoReturn:
@@ -31,6 +31,28 @@ def check_choice(owner: object, name: str, value: object, allowed: Iterable) -> 
     is_flag = isinstance(value, bool) and not any(isinstance(each, bool) for each in choices)
     if value not in choices or is_flag:
         reject(owner, name, value, f'one of {choices}')
+
+
+def check_inherited(owner: object, given: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Accept what a base config hands down, where it cannot mean anything else than here.
+
+    Args:
+        owner: Whose arguments they are.
+        given: Arguments that the owner does not have.
+        defaults: For each argument of the base's class that is ignored, the value it must have.
+
+    Raises:
+        TypeError: If the base's class has no such argument either.
+        ValueError: If a value is another.
+    """
+    for name, value in given.items():
+        if name not in defaults:
+            class_name = type(owner).__name__
+            raise TypeError(f'{class_name}() got an unexpected keyword argument {name!r}')
+        allowed = defaults[name]
+        if (tuple(value) if isinstance(allowed, tuple) else value) != allowed:
+            hint = 'what is inherited from a base config is dropped by _delete_=True'
+            reject(owner, name, value, f'left out, or {allowed} and ignored ({hint})')
 
 
 def check_positive_integer(owner: object, name: str, value: object) -> None:

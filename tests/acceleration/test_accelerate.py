@@ -1,13 +1,14 @@
 """`accelerate` leaves the detections, the weights' names and the training as they are."""
 
 import copy
+import warnings
 
 import pytest
 import torch
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from torch import nn
 
-from mmdet_detnet.acceleration import accelerate
+from mmdet_detnet.acceleration import accelerate, forwards
 
 FASTER_RCNN = 'custom/faster-rcnn_detnet59-slim_fpn_custom.py'
 RETINANET_CONF = 'custom/retinanet-conf_r50-slim_fpn_custom.py'
@@ -175,6 +176,102 @@ def test_losses_and_gradients_stay(build_tiny, make_batch, config, dtype, tolera
         torch.testing.assert_close(
             gradients[name], parameter.grad, rtol=0, atol=tolerance * scale, msg=name
         )
+
+
+class Wrapper(nn.Module):
+    """What DistributedDataParallel and test-time augmentation have in common."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
+def test_wrapped_detector_is_reached_and_returned_wrapped(build_tiny):
+    detector = build_tiny(FASTER_RCNN)
+    wrapped = Wrapper(Wrapper(detector))
+    assert accelerate(wrapped, compile=False) is wrapped
+    assert 'forward' in vars(detector.backbone) and 'forward' in vars(detector.neck)
+
+
+def test_no_compilation_and_no_low_precision_where_gradients_are_recorded(build_tiny, make_batch):
+    """In evaluation mode too, as where a detector is trained with its norms frozen."""
+    detector = accelerate(build_tiny(RETINANET_CONF), dtype='bf16').eval()
+    maps = detector.extract_feat(make_batch(detector)['inputs'])
+    outputs = detector.bbox_head(maps)
+    assert maps[0].dtype == outputs[0][0].dtype == torch.float32
+    assert outputs[0][0].requires_grad
+    parts = detector.backbone, detector.neck, detector.bbox_head
+    assert all(part.forward.compiled is None for part in parts)
+
+
+def test_training_mode_without_gradients_is_left_alone(build_tiny, make_batch):
+    detector = accelerate(build_tiny(RETINANET_CONF), dtype='bf16').train()
+    with torch.no_grad():
+        maps = detector.extract_feat(make_batch(detector)['inputs'])
+    assert maps[0].dtype == torch.float32
+    assert detector.backbone.forward.compiled is None
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    """Hide the C++ compiler, and what it compiled before."""
+    from torch._inductor import config, cpp_builder
+
+    forwards._warn_once.cache_clear()
+    monkeypatch.setattr(config.cpp, 'cxx', ('no-such-compiler',))
+    monkeypatch.setattr(config, 'force_disable_caches', True)
+    cpp_builder.cpp_compiler_search.cache_clear()
+    torch.compiler.reset()
+    yield
+    cpp_builder.cpp_compiler_search.cache_clear()
+    torch.compiler.reset()
+
+
+def test_without_a_compiler_it_runs_uncompiled_with_one_warning(no_compiler):
+    parts = [nn.Conv2d(3, channels, 1) for channels in (2, 4)]
+    image = torch.rand(1, 3, 4, 4)
+    options = dict(channels_last=False, compile=True, dtype=None, low_outputs=False)
+    with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        for part in parts:
+            expected = part(image)
+            forwards.replace_forward(part, forwards.PartForward(part.eval(), **options))
+            assert part(image).equal(expected)
+            assert part.forward.compile is False
+    texts = [str(w.message) for w in caught if 'accelerate:' in str(w.message)]
+    assert len(texts) == 1 and 'without torch.compile' in texts[0]
+
+
+def test_part_without_low_precision_runs_in_float32(build_tiny, make_batch, detect):
+    detector = build_tiny(FASTER_RCNN)
+
+    class Picky(nn.Module):
+        def forward(self, features):
+            if features.dtype == torch.bfloat16:
+                raise NotImplementedError('not implemented for BFloat16')
+            return features
+
+    detector.rpn_head.rpn_conv.register_forward_hook(lambda m, i, output: Picky()(output))
+    accelerate(detector, compile=False, dtype='bf16')
+    with pytest.warns(UserWarning, match='without torch.bfloat16, which failed: NotImpl'):
+        detect(detector, make_batch(detector))
+    assert detector.rpn_head.forward.dtype is None
+    assert detector.backbone.forward.dtype == torch.bfloat16
+
+
+def test_an_error_of_the_detector_itself_changes_nothing(build_tiny):
+    detector = accelerate(build_tiny(FASTER_RCNN), compile=False, dtype='bf16')
+    with torch.no_grad(), pytest.raises(RuntimeError, match='channels'):
+        detector.backbone(torch.rand(1, 4, 32, 32))
+    assert detector.backbone.forward.dtype == torch.bfloat16
+
+
+def test_weights_that_are_standardised_stay_as_they_are(build_tiny):
+    """MMDetection's ``ConvAWS`` views its weights as they lie in memory."""
+    detector = build_tiny(FASTER_RCNN, conv_cfg=dict(type='ConvAWS'))
+    accelerate(detector, compile=False)
+    with torch.no_grad():
+        detector.backbone(torch.rand(1, 3, 32, 32))
 
 
 def test_gradients_in_evaluation_mode_are_plain_float32s(build_tiny, make_batch):

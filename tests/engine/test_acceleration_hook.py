@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from run_demo import write_config
@@ -35,8 +36,9 @@ def tiny_config(tmp_path_factory):
 def build_runner(tiny_config, tmp_path):
     """Build a Runner from the config and options as of ``--cfg-options``."""
 
-    def build(**options):
+    def build(seed=None, **options):
         config = tiny_config.copy()
+        config.randomness = dict(seed=seed)
         config.work_dir = str(tmp_path)
         config.merge_from_dict(
             {f'default_hooks.acceleration.{key}': value for key, value in options.items()}
@@ -69,6 +71,28 @@ def test_training_runs_in_channels_last_and_saves_plain_names(build_runner, tmp_
     assert list(saved['state_dict']) == names
 
 
+class WeightsAtTheStart(Hook):
+    """Keeps the weights of the first step."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 0:
+            self.weights = {k: v.clone() for k, v in runner.model.state_dict().items()}
+
+
+def test_random_initialisation_stays(build_runner):
+    """Other layouts draw other numbers, so they have to come later."""
+    starts = []
+    for options in ({}, dict(type=HOOK, compile=False)):
+        torch.manual_seed(0)
+        runner = build_runner(**options, seed=0)
+        start = WeightsAtTheStart()
+        runner.register_hook(start, priority='VERY_LOW')
+        runner.train()
+        starts.append(start.weights)
+    assert starts[0].keys() == starts[1].keys()
+    assert all(starts[0][key].equal(starts[1][key]) for key in starts[0])
+
+
 def test_options_are_checked_when_the_run_starts(build_runner):
     with pytest.raises(ValueError, match='dtype must be'):
         build_runner(type=HOOK, dtype='int8').test()
@@ -77,7 +101,7 @@ def test_options_are_checked_when_the_run_starts(build_runner):
 def test_wrapped_detector_is_reached(tiny_config):
     detector = MODELS.build(tiny_config.model)
     wrapped = nn.ModuleDict({'module': nn.ModuleDict({'module': detector})})
-    AccelerationHook(compile=False).before_run(SimpleNamespace(model=wrapped))
+    AccelerationHook(compile=False).before_train(SimpleNamespace(model=wrapped))
     assert 'forward' in vars(detector.backbone)
 
 

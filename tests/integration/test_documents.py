@@ -2,7 +2,7 @@
 
 A block whose first line is a file's name is that file, a config of another project: its model is
 built. All other blocks of a document are run together, from top to bottom, in a folder that holds
-the drawn images. No block is left out.
+the drawn images, the named files and an empty checkpoint `epoch_12.pth`. No block is left out.
 """
 
 import re
@@ -40,7 +40,7 @@ def scripts():
     for path in DOCUMENTS:
         blocks = [block for block in python_blocks(path) if not FILE_NAME.match(block)]
         if blocks:
-            yield pytest.param('\n'.join(blocks), id=str(path.relative_to(ROOT)))
+            yield pytest.param(path, '\n'.join(blocks), id=str(path.relative_to(ROOT)))
 
 
 @pytest.mark.parametrize('block', config_blocks())
@@ -54,9 +54,13 @@ def test_config_builds_a_model_with_our_modules(block, tmp_path, monkeypatch):
     assert [m for m in modules if type(m).__module__.startswith('mmdet_detnet')]
 
 
-@pytest.mark.parametrize('script', scripts())
-def test_script_runs(script, installation, make_project):
+@pytest.mark.parametrize(('path', 'script'), scripts())
+def test_script_runs(path, script, installation, make_project):
     folder = make_project('document')
+    for block in python_blocks(path):
+        if name := FILE_NAME.match(block):
+            (folder / Path(name[1]).name).write_text(block)
+    torch.save({'state_dict': {}, 'meta': {}}, folder / 'epoch_12.pth')
     (folder / 'script.py').write_text(script)
     installation.python('script.py', cwd=folder)
 

@@ -2,7 +2,6 @@
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import nn
 
 from mmdet_detnet.acceleration import accelerate
 from mmdet_detnet.registry import HOOKS
@@ -24,19 +23,19 @@ class AccelerationHook(Hook):
     def __init__(
         self, channels_last: bool = True, compile: bool = True, dtype: str | None = None
     ) -> None:
+        self.applied = False
         self.options = dict(channels_last=channels_last, compile=compile, dtype=dtype)
 
-    def before_run(self, runner: Runner) -> None:
-        """Make the detector faster, inside whatever wraps it.
+    def before_train(self, runner: Runner) -> None:
+        """Make the detector faster, once its weights are initialised or loaded.
+
+        Earlier, another layout of the weights would draw other random numbers.
 
         Args:
-            runner: Has the model.
+            runner: Has the model, wrapped or not.
         """
-        accelerate(unwrap_model(runner.model), **self.options)
+        if not self.applied:
+            accelerate(runner.model, **self.options)
+            self.applied = True
 
-
-def unwrap_model(model: nn.Module) -> nn.Module:
-    """Reach through distributed wrappers and test-time augmentation, which have a ``module``."""
-    while hasattr(model, 'module'):
-        model = model.module
-    return model
+    before_val = before_test = before_train

@@ -4,6 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from mmdet_detnet.acceleration import unwrap_model
 from mmdet_detnet.checks import (
     FeatureMapCheck,
     find_config_faults,
@@ -14,8 +15,6 @@ from mmdet_detnet.checks import (
     raise_faults,
 )
 from mmdet_detnet.registry import HOOKS
-
-from .acceleration_hook import unwrap_model
 
 MISMATCH = 'The checkpoint is not one of this config'
 

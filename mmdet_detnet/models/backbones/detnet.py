@@ -7,6 +7,7 @@ in every public port.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmdet.models.backbones.resnet import Bottleneck, ResNet
@@ -16,6 +17,7 @@ from torch import nn
 
 from mmdet_detnet.models.arguments import (
     check_choice,
+    check_inherited,
     check_outputs,
     check_positive_integer,
     check_stage_flags,
@@ -28,6 +30,8 @@ NUM_STAGES = 5
 # layer1..layer3 are ResNet's; layer4 and layer5 are the paper's stages 5 and 6.
 NUM_RESNET_STAGES = 3
 NEW_STAGE_DILATION = 2
+# What configs of a ResNet-50 say of its stages; a DetNet has its own.
+RESNET_STAGES = dict(num_stages=4, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
 # The projection shortcut (block B) opens these layers; without it the block is an identity one (A).
 PROJECTED_LAYERS = {'both': ('layer4', 'layer5'), 'stage5': ('layer4',), 'none': ()}
 
@@ -77,6 +81,8 @@ class DetNet(ResNetExtension, ResNet):
             initialises as None does, then loads what the checkpoint has on top: a DetNet one
             whole, a ResNet-50/101 one (torchvision's, mmdet's or mmpretrain's) into stages 1
             to 4, see :func:`.load_pretrained_backbone`.
+        **inherited: ``num_stages``, ``strides`` and ``dilations`` as every ResNet's config has
+            them, which a merge into such a config hands down. They are ignored.
 
     Raises:
         ValueError: If an argument is outside what is listed here.
@@ -112,7 +118,9 @@ class DetNet(ResNetExtension, ResNet):
         zero_init_residual: bool = True,
         projection: str = 'both',
         init_cfg: OptMultiConfig = None,
+        **inherited: Any,
     ) -> None:
+        check_inherited(self, inherited, RESNET_STAGES)
         check_choice(self, 'depth', depth, self.arch_settings)
         check_choice(self, 'style', style, ('pytorch', 'caffe'))
         check_choice(self, 'projection', projection, PROJECTED_LAYERS)

@@ -5,6 +5,7 @@ import torch
 from helpers import count_parameters
 from mmdet.models import ResNet
 from mmdet.registry import MODELS
+from mmengine.hub import get_config
 from torch import nn
 
 from mmdet_detnet.models import DetNet
@@ -255,3 +256,24 @@ def test_autocast_on_cuda_gives_half_precision_features():
     with torch.autocast('cuda', dtype=torch.float16):
         outputs = net(torch.rand(2, 3, 64, 64, device='cuda'))
     assert all(torch.isfinite(output).all() for output in outputs)
+
+
+def test_merged_into_a_config_of_a_resnet_it_ignores_the_stages_of_that():
+    model = get_config('mmdet::_base_/models/faster-rcnn_r50_fpn.py').model
+    slim_net = dict(type='mmdet_detnet.DetNet', depth=59, base_channels=4, strides=[1, 2, 2, 2])
+    net = MODELS.build({**model.backbone, **slim_net, 'init_cfg': None})
+    assert net.out_indices == (0, 1, 2, 3)
+    assert len(net.res_layers) == 5
+
+
+@pytest.mark.parametrize(
+    ('argument', 'error', 'message'),
+    [
+        (dict(num_stages=3), ValueError, 'num_stages must be left out, or 4 .*_delete_=True'),
+        (dict(strides=(1, 2, 2, 1)), ValueError, 'strides must be left out'),
+        (dict(groups=32), TypeError, "unexpected keyword argument 'groups'"),
+    ],
+)
+def test_other_arguments_of_a_resnet_are_refused(argument, error, message):
+    with pytest.raises(error, match=message):
+        DetNet(59, **argument)

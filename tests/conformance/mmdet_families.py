@@ -1,0 +1,111 @@
+"""One small detector of each model family of mmdet, made from mmdet's own configs."""
+
+import copy
+
+import torch
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+from mmdet_backbones import CONFIGS
+from mmengine.config import Config
+
+# Families with something of their own for acceleration: operators of mmcv, heads that view maps as
+# they lie in memory, convolutions that compute with their weights, queries.
+SLICE = (
+    'centernet/centernet_r18-dcnv2_8xb16-crop512-140e_coco.py',
+    'deformable_detr/deformable-detr_r50_16xb2-50e_coco.py',
+    'gn+ws/faster-rcnn_r50_fpn_gn-ws-all_1x_coco.py',
+    'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
+    'reppoints/reppoints-moment_r50_fpn-gn_head-gn_1x_coco.py',
+    'tood/tood_r50_fpn_1x_coco.py',
+)
+# Folders of data sets, trackers, teachers and text; of operators that mmcv has for GPUs only; and
+# of what needs other packages.
+NO_FAMILIES = """_base_ albu_example boxinst bytetrack carafe cityscapes common convnext crowddet
+deepfashion deepsort dsdl efficientnet glip grounding_dino legacy_1.x lvis mask2former_vis
+masktrack_rcnn misc mm_grounding_dino objects365 ocsort openimages pascal_voc qdtrack reid
+resnet_strikes_back scratch seesaw_loss selfsup_pretrain simple_copy_paste soft_teacher sort
+strong_baselines strongsort timm_example v3det wider_face""".split()
+NUM_PROPOSALS = 20
+HEIGHT, WIDTH = 128, 160
+
+
+def all_families():
+    """Name a config of each family, one with ResNet-50 if there is one."""
+    return [
+        str(min(configs, key=_simplicity).relative_to(CONFIGS))
+        for folder in sorted(CONFIGS.iterdir())
+        if folder.name not in NO_FAMILIES and (configs := list(folder.glob('*.py')))
+    ]
+
+
+def _simplicity(path):
+    name = path.name
+    return 'r50' not in name, 'panoptic' in name, 'cascade-rpn_r50' in name, len(name), name
+
+
+def build_detector(name):
+    """Build a config's detector with few layers, and weights with which scores differ."""
+    model = Config.fromfile(CONFIGS / name).model
+    shorten(model)
+    torch.manual_seed(0)
+    detector = MODELS.build(model)
+    for module in detector.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 1.5)
+        elif isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
+            torch.nn.init.xavier_normal_(module.weight)
+    return detector.eval()
+
+
+def shorten(model):
+    """Leave one layer a stage, few queries and few proposals; keep all detections."""
+    if 'backbone' in model:
+        model.backbone.init_cfg = None
+        if model.backbone.type == 'SwinTransformer':
+            model.backbone.depths = (1, 1, 1, 1)
+    for part in ('encoder', 'decoder'):
+        if 'num_layers' in model.get(part, {}):
+            model[part].num_layers = 1
+    if 'num_queries' in model:
+        model.num_queries = NUM_PROPOSALS
+    test_cfg = model.get('test_cfg') or {}
+    if 'rpn' in test_cfg:
+        test_cfg.rpn.max_per_img = NUM_PROPOSALS
+        test_cfg.get('rcnn', {}).update(score_thr=0, max_per_img=NUM_PROPOSALS)
+
+
+def make_batch(detector):
+    """Make two preprocessed images, with all kinds of annotations."""
+    images = demo_mm_inputs(2, (3, HEIGHT, WIDTH), num_classes=3, with_mask=True)
+    return detector.data_preprocessor(images, training=False)
+
+
+@torch.no_grad()
+def run(detector, batch):
+    """Detect; the outputs of backbone, neck and dense heads, and the best scores of each image."""
+    maps = []
+    parts = [getattr(detector, name) for name in ('backbone', 'neck') if hasattr(detector, name)]
+    dense_heads = [m for m in detector.modules() if isinstance(m, BaseDenseHead)]
+    handles = [
+        part.register_forward_hook(lambda module, inputs, outputs: maps.extend(tensors(outputs)))
+        for part in (*parts, *dense_heads)
+    ]
+    found = detector(**copy.deepcopy(batch), mode='predict')
+    for handle in handles:
+        handle.remove()
+    instances = [sample.pred_instances for sample in found if 'pred_instances' in sample]
+    scores = [
+        each.scores.sort(descending=True).values[:3] for each in instances if 'scores' in each
+    ]
+    return maps, scores
+
+
+def tensors(value):
+    """Go through all floating-point tensors in nested containers."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [tensor for each in value for tensor in tensors(each)]
+    return [value.detach()] if isinstance(value, torch.Tensor) and value.is_floating_point() else []
