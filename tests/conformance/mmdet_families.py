@@ -27,6 +27,8 @@ masktrack_rcnn misc mm_grounding_dino objects365 ocsort openimages pascal_voc qd
 resnet_strikes_back scratch seesaw_loss selfsup_pretrain simple_copy_paste soft_teacher sort
 strong_baselines strongsort timm_example v3det wider_face""".split()
 NUM_PROPOSALS = 20
+# As many as the detections that DETRs choose from them.
+NUM_QUERIES = 100
 HEIGHT, WIDTH = 128, 160
 
 
@@ -69,7 +71,7 @@ def shorten(model):
         if 'num_layers' in model.get(part, {}):
             model[part].num_layers = 1
     if 'num_queries' in model:
-        model.num_queries = NUM_PROPOSALS
+        model.num_queries = NUM_QUERIES
     test_cfg = model.get('test_cfg') or {}
     if 'rpn' in test_cfg:
         test_cfg.rpn.max_per_img = NUM_PROPOSALS

@@ -46,7 +46,7 @@ class IPGNet(ImagePyramidGuided, ResNet):
     The trunk has ResNet's layer names, so that its checkpoints fit; what guides ``layer3`` is
     ``guidance.layer3``. ``norm_cfg`` and ``norm_eval`` hold for the guidance too. With
     ``norm_eval`` and weights of a ResNet, its batch norm has the statistics 0 and 1, so it is a
-    learnt scale and shift.
+    learnt scale and shift. With ``requires_grad=False`` in ``norm_cfg`` it is the identity.
 
     Args:
         depth: 50 or 101.
@@ -68,11 +68,18 @@ class IPGNet(ImagePyramidGuided, ResNet):
         init_cfg: Initialisation; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
             initialises as None does, then loads what the checkpoint has on top: an IPG-Net whole, a
             ResNet (torchvision's, mmdet's or mmpretrain's) into the trunk.
-        **kwargs: Those of the guidance, :class:`ImagePyramidGuided` (``fused_stages``,
-            ``share_stem``, ``guidance_stem_channels``, ``fusion``, ``fusion_kernel``,
-            ``fusion_relu``, ``interpolation``, ``zero_init_guidance``), and the other ones of
-            mmdet's ResNet (``in_channels``, ``stem_channels``, ``deep_stem``, ``avg_down``,
-            ``conv_cfg``, ``norm_cfg``, ``norm_eval``, ``dcn``, ``with_cp``, ...).
+        fused_stages: Which stages are fused, see :class:`.ImagePyramidGuided` on this and on the
+            following ones.
+        share_stem: Whether the shrunken images go through the trunk's own stem.
+        guidance_stem_channels: Number of channels of their stems; as many as the trunk's if None.
+        fusion: 'add', 'sum', 'product' or 'concat'.
+        fusion_kernel: Kernel of the convolutions of the last three, 1 or 3.
+        fusion_relu: Whether these convolutions end in a ReLU.
+        interpolation: How the image is shrunk, 'bilinear' or 'nearest'.
+        zero_init_guidance: Whether the network starts as the trunk; only with 'add'.
+        in_channels: Number of channels of the image.
+        **kwargs: The other arguments of mmdet's ResNet (``stem_channels``, ``deep_stem``,
+            ``avg_down``, ``conv_cfg``, ``norm_cfg``, ``norm_eval``, ``dcn``, ``with_cp``, ...).
 
     Raises:
         ValueError: If an argument is outside what is listed here or there.
@@ -97,6 +104,15 @@ class IPGNet(ImagePyramidGuided, ResNet):
         stage_with_dcn: Sequence[bool] = (False,) * NUM_RESNET_STAGES,
         plugins: list[dict] | None = None,
         init_cfg: OptMultiConfig = None,
+        fused_stages: Sequence[int] = (2, 3, 4),
+        share_stem: bool = False,
+        guidance_stem_channels: int | None = None,
+        fusion: str = 'add',
+        fusion_kernel: int = 3,
+        fusion_relu: bool = False,
+        interpolation: str = 'bilinear',
+        zero_init_guidance: bool = False,
+        in_channels: int = 3,
         **kwargs: Any,
     ) -> None:
         check_choice(self, 'depth', depth, self.depths)
@@ -116,6 +132,15 @@ class IPGNet(ImagePyramidGuided, ResNet):
             stage_with_dcn=tuple(stage_with_dcn),
             plugins=plugins,
             init_cfg=init_cfg,
+            fused_stages=fused_stages,
+            share_stem=share_stem,
+            guidance_stem_channels=guidance_stem_channels,
+            fusion=fusion,
+            fusion_kernel=fusion_kernel,
+            fusion_relu=fusion_relu,
+            interpolation=interpolation,
+            zero_init_guidance=zero_init_guidance,
+            in_channels=in_channels,
             **kwargs,
         )
         # The parent knows at most four stages: it built these, the rest is set here.
