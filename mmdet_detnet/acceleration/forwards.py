@@ -10,6 +10,8 @@ import torch
 from mmengine.utils import apply_to
 from torch import Tensor, nn
 
+from .compilation import CompiledForward
+
 
 class ReplacedForward:
     """Base of the objects that stand in for a module's ``forward``.
@@ -113,7 +115,7 @@ class PartForward(ReplacedForward):
         if not compile:
             return self.original
         if self.compiled is None:
-            self.compiled = torch.compile(self.original, dynamic=True)
+            self.compiled = CompiledForward(self.original)
         return self.compiled
 
     def _settle(self, compile: bool, dtype: torch.dtype | None, error: Exception) -> None:

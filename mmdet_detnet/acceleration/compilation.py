@@ -1,0 +1,73 @@
+"""Compilation at the start of a run, and not in its middle."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.experimental import _config as symbols
+
+# The code for a level of one pixel serves no other. 64 pixels leave two at stride 32, and three do
+# at stride 2, by which necks add a level.
+MIN_IMAGE_SIDE, MIN_MAP_SIDE = 64, 3
+IMAGE_CHANNELS = 3
+
+
+class CompiledForward:
+    """A forward that is compiled twice at most: for batches of one image, and of several.
+
+    Each of the two is compiled when it comes first, for all image sizes. Where torch would compile
+    once more, which takes as long as hundreds of images, the forward runs uncompiled: for maps
+    of few pixels, and where the code for several images does not serve a larger batch.
+
+    Args:
+        forward: Takes feature maps ``(N, C, H, W)``, by themselves or in lists.
+        backend: As of ``torch.compile``.
+    """
+
+    def __init__(self, forward: Callable, backend: str = 'inductor') -> None:
+        self.forward = forward
+        self._compiled = torch.compile(forward, dynamic=True, backend=backend)
+        self._has_compiled: set[bool] = set()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> object:
+        """Run compiled, or as it is; arguments and result are those of the forward."""
+        maps = list(_find_maps([args, kwargs]))
+        if any(min(feature_map.shape[2:]) < _min_side(feature_map) for feature_map in maps):
+            return self.forward(*args, **kwargs)
+        several = any(len(feature_map) > 1 for feature_map in maps)
+        guard = _no_compilation() if several in self._has_compiled else _sides_apart()
+        with guard:
+            outputs = self._compiled(*args, **kwargs)
+        self._has_compiled.add(several)
+        return outputs
+
+
+def _find_maps(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield from [value] if value.dim() == 4 else []
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _find_maps(item)
+
+
+def _min_side(feature_map: Tensor) -> int:
+    return MIN_IMAGE_SIDE if feature_map.shape[1] == IMAGE_CHANNELS else MIN_MAP_SIDE
+
+
+def _no_compilation() -> AbstractContextManager:
+    """Have torch run uncompiled what its code does not serve; before 2.6 it compiles up to 8."""
+    if hasattr(torch.compiler, 'set_stance'):
+        return torch.compiler.set_stance('eager_on_recompile')
+    return nullcontext()
+
+
+@contextmanager
+def _sides_apart() -> Iterator[None]:
+    """Let height and width be two symbols where the first image is square."""
+    before, symbols.use_duck_shape = symbols.use_duck_shape, False
+    try:
+        yield
+    finally:
+        symbols.use_duck_shape = before
