@@ -229,7 +229,7 @@ def no_compiler(monkeypatch):
 
 def test_without_a_compiler_it_runs_uncompiled_with_one_warning(no_compiler):
     parts = [nn.Conv2d(3, channels, 1) for channels in (2, 4)]
-    image = torch.rand(1, 3, 4, 4)
+    image = torch.rand(1, 3, 64, 64)
     options = dict(channels_last=False, compile=True, dtype=None, low_outputs=False)
     with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')

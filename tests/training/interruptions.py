@@ -46,7 +46,7 @@ def write_config(folder, data_root, **options):
         resize.scale = (64, 64)
     for split in ('val', 'test'):
         config[f'{split}_evaluator'].ann_file = f'{data_root}/annotations/val.json'
-    config.model.backbone = dict(type='ResNet', depth=18, base_channels=4)
+    config.model.backbone = dict(type='ResNet', depth=18, base_channels=4, norm_eval=False)
     config.model.rpn_head.anchor_generator.pop('base_sizes')
     config.model.train_cfg.rpn_proposal.max_per_img = 32
     config.model.test_cfg.rpn.max_per_img = 8
