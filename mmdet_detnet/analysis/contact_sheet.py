@@ -4,9 +4,11 @@ Works for any MMDetection config that predicts boxes, instance masks or both.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -41,7 +43,8 @@ def make_contact_sheet(
     Args:
         config: Config file of the detector; its ``test_dataloader`` names the data set.
         checkpoint: Checkpoint file of the detector.
-        out: Image to write; each of its tiles is 400 x 400 pixels.
+        out: Image to write; each of its tiles is 400 x 400 pixels. An image that cannot be
+            processed leaves its tiles empty.
         num_images: How many images to show; all, if the data set has fewer.
         score_thr: Only predictions with a higher score are drawn.
         pairs_per_row: How many pairs of ground truth and prediction stand side by side.
@@ -68,8 +71,14 @@ def make_contact_sheet(
     tiles = figure.subplots(rows, columns, squeeze=False).ravel()
     for tile in tiles:
         tile.set_axis_off()
-    for index, (image, truth, prediction) in enumerate(_detect(model, dataset, num_images)):
+    for index in range(num_images):
         title = Path(dataset.get_data_info(index)['img_path']).name
+        try:
+            image, truth, prediction = _detect(model, dataset, index)
+        except (cv2.error, OSError, RuntimeError, ValueError) as error:
+            print(f'{title}: cannot be processed ({error})', file=sys.stderr)
+            tiles[2 * index].set_title(f'{title}: cannot be processed', parse_math=False)
+            continue
         prediction = prediction[prediction.scores > score_thr]
         # The best prediction is drawn last, on top of the others.
         prediction = prediction[prediction.scores.argsort()]
@@ -82,25 +91,24 @@ def make_contact_sheet(
 
 
 def _detect(
-    model: nn.Module, dataset: BaseDataset, num_images: int
-) -> Iterator[tuple[np.ndarray, InstanceData, InstanceData]]:
-    """Yield image (RGB), ground truth and prediction, both in pixels of the original image.
+    model: nn.Module, dataset: BaseDataset, index: int
+) -> tuple[np.ndarray, InstanceData, InstanceData]:
+    """Give image (RGB), ground truth and prediction, both in pixels of the original image.
 
     The ground truth does not come from the test pipeline, which may rescale it.
     """
-    for index in range(num_images):
-        info = dataset.get_data_info(index)
-        prediction = inference_detector(model, info['img_path']).pred_instances.cpu()
-        load_truth = Compose(
-            [
-                dict(type='LoadImageFromFile', backend_args=model.cfg.get('backend_args')),
-                dict(type='LoadAnnotations', box_type=None, with_mask='masks' in prediction),
-                dict(type='PackDetInputs'),
-            ]
-        )
-        packed = load_truth(info)
-        image = packed['inputs'].permute(1, 2, 0).flip(-1).numpy()
-        yield image, packed['data_samples'].gt_instances, prediction
+    info = dataset.get_data_info(index)
+    prediction = inference_detector(model, info['img_path']).pred_instances.cpu()
+    load_truth = Compose(
+        [
+            dict(type='LoadImageFromFile', backend_args=model.cfg.get('backend_args')),
+            dict(type='LoadAnnotations', box_type=None, with_mask='masks' in prediction),
+            dict(type='PackDetInputs'),
+        ]
+    )
+    packed = load_truth(info)
+    image = packed['inputs'].permute(1, 2, 0).flip(-1).numpy()
+    return image, packed['data_samples'].gt_instances, prediction
 
 
 def _draw(
@@ -110,7 +118,7 @@ def _draw(
     height, width = image.shape[:2]
     # Boxes count from the outer edge of the first pixel, `imshow` alone from its centre.
     axes.imshow(image, extent=(0, width, height, 0))
-    axes.set_title(title, fontsize=FONT_POINTS)
+    axes.set_title(title, fontsize=FONT_POINTS, parse_math=False)
     palette = get_palette(metainfo.get('palette'), len(metainfo['classes']))
     for index, label in enumerate(instances.labels.tolist()):
         colour = np.array(palette[label]) / 255
@@ -141,6 +149,7 @@ def _draw_box(
         top,
         caption,
         fontsize=FONT_POINTS,
+        parse_math=False,
         color='white',
         verticalalignment='top' if top < TOP_MARGIN * image_height else 'bottom',
         bbox=dict(facecolor=colour, edgecolor='none', pad=1),

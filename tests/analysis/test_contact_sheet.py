@@ -1,6 +1,7 @@
 import cv2
 import pytest
 
+from mmdet_detnet.analysis import contact_sheet
 from mmdet_detnet.analysis.contact_sheet import make_contact_sheet
 
 
@@ -27,3 +28,21 @@ def test_missing_checkpoint_is_named(tiny_detector, tmp_path):
 def test_bad_number_of_images_is_named(tiny_detector, tmp_path):
     with pytest.raises(ValueError, match='num_images=0'):
         make_contact_sheet(*tiny_detector, tmp_path / 'a.png', num_images=0)
+
+
+def test_image_that_cannot_be_read_leaves_its_tiles_empty(
+    tiny_detector, tmp_path, monkeypatch, capsys
+):
+    read = contact_sheet.inference_detector
+
+    def read_all_but_the_first(model, path):
+        if path.endswith('000000.png'):
+            raise OSError('image file is truncated')
+        return read(model, path)
+
+    monkeypatch.setattr(contact_sheet, 'inference_detector', read_all_but_the_first)
+    out = make_contact_sheet(*tiny_detector, tmp_path / 'a.png', score_thr=0, device='cpu')
+    assert '000000.png: cannot be processed (image file is truncated)' in capsys.readouterr().err
+    sheet = cv2.imread(str(out))
+    assert (sheet[100:, :800] == 255).all()
+    assert (sheet[100:, 800:] != 255).any()

@@ -36,6 +36,9 @@ def config_file(tmp_path_factory):
         {
             'model.backbone.base_channels': 4,
             'model.backbone.init_cfg': None,
+            'model.backbone.frozen_stages': -1,
+            'model.backbone.norm_cfg.requires_grad': True,
+            'model.backbone.norm_eval': False,
             'model.neck.in_channels': [16, 32, 64, 64, 64],
             'model.neck.out_channels': 8,
             'model.bbox_head.in_channels': 8,
