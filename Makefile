@@ -1,14 +1,42 @@
-# Two commands on a fresh Linux machine (Python 3.10-3.12, gcc, g++): `make demo` and `make test`.
+# Two commands on a fresh Linux machine with Python 3.10 to 3.13: `make demo` and `make test`.
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
+UV_VERSION := 0.13.9
+SUPPORTED := (3, 10) <= sys.version_info < (3, 14)
 
-.PHONY: help setup demo test lint notebook zoo conformance mutants clean
+# uv does not read pip's settings: those about where packages are found are handed on.
+PACKAGES := $(addprefix --find-links ,$(PIP_FIND_LINKS)) $(addprefix --index-url ,$(PIP_INDEX_URL)) \
+	$(addprefix --extra-index-url ,$(PIP_EXTRA_INDEX_URL)) --index-strategy unsafe-best-match
+ifdef PIP_CERT
+export SSL_CERT_FILE ?= $(PIP_CERT)
+endif
+
+# In a process for each core, but no more than memory is sure to hold.
+PYTEST := -m pytest --numprocesses auto --maxprocesses 8 --durations 10
+# Other CPUs than this one: the newest instructions of oneDNN and of ATen, and the threads.
+CPUS := SSE41-default-1 SSE41-avx2-2 AVX2-default-4 AVX512_CORE-avx2-2
+
+.PHONY: help setup compiled demo test lint test-compiled test-everywhere matrix notebook zoo conformance mutants clean
 
 help:
-	@echo 'make demo | test | lint | notebook | zoo | conformance | mutants | setup | clean   (the first makes .venv: 10 to 20 minutes, once)'
+	@echo 'make demo | test | lint | test-everywhere | test-compiled | matrix | notebook | zoo | conformance | mutants'
+	@echo 'make setup | compiled | clean   (the first command makes .venv, once)'
 
-setup:
-	@PYTHONPATH='$(CURDIR)/tools' $(PYTHON) -m environment_setup
+setup: .venv/complete
+	@echo "Ready. The README's commands need the environment: source .venv/bin/activate"
+
+compiled: .venv-compiled/complete # with mmcv's compiled operators: needs g++ and 10 to 20 minutes, once
+
+.venv/complete: MMCV := mmcv-lite
+.venv-compiled/complete: MMCV := mmcv
+%/complete: Makefile pyproject.toml requirements.txt requirements-test.txt
+	@$(PYTHON) -c 'import sys; $(SUPPORTED) or sys.exit("Python 3.10 to 3.13 is needed; choose one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear $*
+	$*/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	sed 's/^mmcv-lite/$(MMCV)/' requirements.txt | \
+	$*/bin/uv pip install --python $* $(PACKAGES) -r - -r requirements-test.txt
+	$*/bin/uv pip install --python $* --quiet --no-deps --no-build-isolation --editable .
+	touch $@
 
 demo: setup
 	$(VENV_PYTHON) dev/run_demo.py
@@ -17,8 +45,20 @@ lint: setup
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 
-test: lint # in a process for each core, but no more than memory is sure to hold
-	$(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 8
+test: lint
+	$(VENV_PYTHON) $(PYTEST)
+
+test-compiled: compiled # the operators beside mmcv's
+	.venv-compiled/bin/python $(PYTEST) tests/operators
+
+test-everywhere: $(CPUS:%=test-as-%)
+
+test-as-%: setup
+	ONEDNN_MAX_CPU_ISA=$(word 1,$(subst -, ,$*)) ATEN_CPU_CAPABILITY=$(word 2,$(subst -, ,$*)) \
+	OMP_NUM_THREADS=$(word 3,$(subst -, ,$*)) $(VENV_PYTHON) $(PYTEST)
+
+matrix: setup # other Pythons, the oldest torch, the maintained forks; downloads several GB
+	PATH='$(CURDIR)/.venv/bin':"$$PATH" dev/matrix.sh $(PACKAGES)
 
 notebook: setup # runs docs/tutorial.ipynb from top to bottom; the result is in work_dirs/
 	mkdir -p work_dirs
@@ -33,5 +73,5 @@ conformance: setup # tests/conformance with every config and family of mmdet; mi
 mutants: setup # breaks the code on purpose, and sees that the tests notice; minutes
 	$(VENV_PYTHON) dev/mutants.py
 
-clean: # keeps the compiled mmcv in ~/.cache/mmdet_detnet
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+clean: # uv keeps what it downloaded and compiled in its own cache
+	rm -rf .venv .venv-compiled build dist *.egg-info .pytest_cache .ruff_cache

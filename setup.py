@@ -23,9 +23,9 @@ class BuildWithMimFolder(build_py):
             return
         target = Path(self.build_lib) / 'mmdet_detnet' / '.mim'
         shutil.rmtree(target, ignore_errors=True)
-        without_set_up = shutil.ignore_patterns('__pycache__', 'environment_setup')
+        ignored = shutil.ignore_patterns('__pycache__')
         for folder in ('configs', 'tools'):
-            shutil.copytree(ROOT / folder, target / folder, ignore=without_set_up)
+            shutil.copytree(ROOT / folder, target / folder, ignore=ignored)
         shutil.copy(ROOT / 'model-index.yml', target)
 
 

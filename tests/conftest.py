@@ -1,6 +1,7 @@
 """Fixtures that every test shares."""
 
 import functools
+import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # The tensors are small: more threads cost more than they give, and wait by spinning where other
 # programs want the cores.
-torch.set_num_threads(1)
+if 'OMP_NUM_THREADS' not in os.environ:
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -26,14 +26,10 @@ def test_every_config_and_tool_is_in_the_mim_folder(wheel_names):
         f'mmdet_detnet/.mim/{path.relative_to(ROOT)}'
         for folder in ('configs', 'tools')
         for path in (ROOT / folder).rglob('*')
-        if path.suffix in ('.py', '.sh', '.yml', '.md') and 'environment_setup' not in path.parts
+        if path.suffix in ('.py', '.sh', '.yml', '.md')
     }
     assert expected <= set(wheel_names)
     assert 'mmdet_detnet/.mim/model-index.yml' in wheel_names
-
-
-def test_set_up_scripts_stay_out(wheel_names):
-    assert not [name for name in wheel_names if 'environment_setup' in name]
 
 
 def test_package_is_the_only_top_level_module(wheel_names):

@@ -14,7 +14,10 @@ detector, such as one of other classes, is refused.
 """
 
 import argparse
+import os
 import sys
+
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmdet_detnet.analysis.image_demo import detect_images, find_images
 from mmdet_detnet.checkpoints import force_weights_only

@@ -8,6 +8,10 @@ A checkpoint with other weights than the config's detector has, such as those of
 number of classes, is refused, unless --allow-mismatch is given.
 """
 
+import os
+
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
+
 from mmdet_detnet.launch import run_mmdet_script
 
 if __name__ == '__main__':

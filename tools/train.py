@@ -10,6 +10,10 @@ if the line in the file had been changed. Then the annotation files are checked,
 the images (docs/own_data.md), unless --skip-data-check is given.
 """
 
+import os
+
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
+
 from mmdet_detnet.launch import run_mmdet_script
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 from pathlib import Path
 
@@ -52,3 +53,14 @@ def test_missing_number_of_gpus_starts_nothing(line, run_line):
     result = run_line(line)
     assert result.returncode != 0
     assert result.stdout == ''
+
+
+@pytest.mark.parametrize(('wanted', 'expected'), [(None, 'passive'), ('active', 'active')])
+@pytest.mark.parametrize('name', ['train', 'test', 'image_demo', 'analysis_tools/misalignment'])
+def test_threads_wait_without_spinning_unless_told(name, wanted, expected, monkeypatch):
+    # Where other programs want the cores, spinning made a training step four times as slow.
+    monkeypatch.setenv('OMP_WAIT_POLICY', wanted or '')
+    if wanted is None:
+        monkeypatch.delenv('OMP_WAIT_POLICY')
+    runpy.run_path(str(ROOT / 'tools' / f'{name}.py'))
+    assert os.environ['OMP_WAIT_POLICY'] == expected

@@ -4,6 +4,9 @@ python tools/analysis_tools/contact_sheet.py CONFIG CHECKPOINT --out sheet.png
 """
 
 import argparse
+import os
+
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmdet_detnet.analysis.contact_sheet import make_contact_sheet
 from mmdet_detnet.checkpoints import force_weights_only

@@ -15,6 +15,9 @@ how detections are counted.
 
 import argparse
 import json
+import os
+
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmengine.config import DictAction
 

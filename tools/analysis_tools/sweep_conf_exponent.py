@@ -10,6 +10,9 @@ write it into the config.
 """
 
 import argparse
+import os
+
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmengine.config import DictAction
 

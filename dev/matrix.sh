@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Runs the suite with other Pythons, the oldest torch, and the maintained forks of OpenMMLab's packages.
+#
+#   make matrix                  # all rows
+#   ROWS='forks' make matrix     # some of them
+#
+# uv finds the Pythons, or downloads them. Arguments are passed on to `uv pip install`.
+set -u
+cd "$(dirname "$0")/.."
+tools=(-r requirements-test.txt setuptools==80.8.0 pip openmim==0.3.9 click==8.2.1 opencv-python-headless)
+official=(mmdet==3.3.0 mmengine==0.10.7 mmcv-lite==2.1.0)
+forks=(onedl-mmdetection==3.5.1 onedl-mmengine==0.10.12 onedl-mmcv==2.3.6)
+
+run() { # NAME PYTHON PACKAGE...
+    local name=$1 python=$2 venv=build/matrix/$1
+    shift 2
+    [[ " ${ROWS:-$name} " == *" $name "* ]] || return 0
+    uv venv --quiet --clear --python "$python" "$venv" &&
+        uv pip install --quiet --python "$venv" "${locations[@]}" "$@" "${tools[@]}" &&
+        uv pip install --quiet --python "$venv" --no-deps --no-build-isolation --editable . &&
+        "$venv/bin/python" -m pytest --numprocesses auto --maxprocesses 8 ${PYTEST_ADDOPTS_MATRIX:-} >"$venv.log" 2>&1
+    echo "$name: $([ $? = 0 ] && echo passed || echo FAILED), $(tail -n 1 "$venv.log" 2>/dev/null)"
+}
+
+locations=("$@")
+for version in 3.10 3.11 3.12 3.13; do
+    run "python-$version" $version -r requirements.txt
+done
+run oldest-torch 3.10 torch==2.1.2 'numpy<2' "${official[@]}"
+run newest-torch 3.11 torch==2.13.0 "${official[@]}"
+run forks 3.11 torch==2.13.0 "${forks[@]}"
