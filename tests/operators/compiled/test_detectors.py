@@ -25,6 +25,8 @@ CONFIGS = [
 ]
 # More than the 32 groups of GroupNorm, which makes zeros of a single value.
 WIDTH = 64
+# Proposals of some size, and classes that are far apart.
+GAINS = {'rpn_head.rpn_reg': 0.01, 'roi_head.bbox_head.fc_cls': 4.0}
 
 
 @pytest.fixture(scope='module', params=CONFIGS)
@@ -39,7 +41,7 @@ def detector(request):
             model[name].update(in_channels=WIDTH, feat_channels=WIDTH)
     if 'roi_head' in model:
         slim_roi_head(model.roi_head)
-        model.test_cfg.rcnn.max_per_img = 10
+        model.test_cfg.rcnn.update(max_per_img=10, score_thr=0.01)
         model.train_cfg.rpn_proposal.max_per_img = model.test_cfg.rpn.max_per_img = 40
     else:
         model.test_cfg.max_per_img = 10
@@ -63,7 +65,7 @@ def spread(detector):
     """Fill weights so that scores are far apart, and offsets of deformed convolutions not zero."""
     for name, module in detector.named_modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
-            torch.nn.init.xavier_normal_(module.weight, gain=8 if name.endswith('fc_cls') else 1.4)
+            torch.nn.init.xavier_normal_(module.weight, gain=GAINS.get(name, 1.0))
         if name.endswith('conv_offset'):
             torch.nn.init.normal_(module.weight, std=0.05)
 
