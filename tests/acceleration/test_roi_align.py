@@ -1,22 +1,25 @@
-"""RoIAlign by embedding bags against mmcv's."""
+"""The accelerated RoIAlign of a layer against mmcv's own."""
 
 import pytest
 import torch
 from mmcv.ops import RoIAlign
 
 from mmdet_detnet.acceleration.forwards import replace_forward
-from mmdet_detnet.acceleration.roi_align import RoIAlignForward, roi_align
+from mmdet_detnet.acceleration.roi_align import RoIAlignForward
 
 SCALE = 0.25
 # Index of the image and corners in pixels: inside, wide, over each border, outside, without area.
-ROIS = [
-    [0, 10, 20, 60, 70],
-    [1, 0, 5, 159, 20],
-    [1, -30, -30, 25, 25],
-    [0, 120, 80, 200, 150],
-    [0, 300, 300, 340, 340],
-    [1, 40, 40, 40, 40],
-]
+ROIS = torch.tensor(
+    [
+        [0, 10, 20, 60, 70],
+        [1, 0, 5, 159, 20],
+        [1, -30, -30, 25, 25],
+        [0, 120, 80, 200, 150],
+        [0, 300, 300, 340, 340],
+        [1, 40, 40, 40, 40],
+    ],
+    dtype=torch.float,
+)
 
 
 @pytest.fixture
@@ -24,41 +27,38 @@ def feature_map():
     return torch.randn(2, 8, 25, 40).to(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize('aligned', [True, False])
-@pytest.mark.parametrize('sampling_ratio', [0, 2])
-@pytest.mark.parametrize('size', [(7, 7), (3, 5)])
-def test_equals_mmcv(feature_map, size, sampling_ratio, aligned):
-    rois = torch.tensor(ROIS, dtype=torch.float)
-    expected = RoIAlign(size, SCALE, sampling_ratio, aligned=aligned)(
-        feature_map.contiguous(), rois
-    )
-    actual = roi_align(feature_map, rois, size, SCALE, sampling_ratio, aligned)
+@pytest.fixture
+def layers():
+    """Mmcv's layer, and the same accelerated."""
+    plain, fast = RoIAlign(7, SCALE), RoIAlign(7, SCALE)
+    replace_forward(fast, RoIAlignForward(fast))
+    return plain, fast
+
+
+def test_channels_last_maps_have_mmcvs_values_and_gradients(layers, feature_map):
+    plain, fast = layers
+    inputs = feature_map.contiguous().requires_grad_(), feature_map.requires_grad_()
+    expected, actual = plain(inputs[0], ROIS), fast(inputs[1], ROIS)
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
+    gradient = torch.randn_like(expected)
+    for output in (expected, actual):
+        output.backward(gradient)
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=0, atol=1e-4)
+    assert fast(feature_map, ROIS[:0]).shape == (0, 8, 7, 7)
 
 
-def test_roi_with_nans_has_features_of_zero_and_leaves_the_others_alone(feature_map):
-    rois = torch.tensor([ROIS[0], [0, *[float('nan')] * 4]])
-    pooled = roi_align(feature_map, rois, (7, 7), SCALE)
-    assert not pooled[1].any()
-    assert pooled[0].equal(roi_align(feature_map, rois[:1], (7, 7), SCALE)[0])
+def test_low_precision_maps_are_pooled_in_float32(layers, feature_map):
+    plain, fast = layers
+    rounded = feature_map.bfloat16().requires_grad_()
+    expected = plain(rounded.float().contiguous(), ROIS)
+    actual = fast(rounded, ROIS)
+    torch.testing.assert_close(actual, expected)
+    actual.sum().backward()
+    assert rounded.grad.dtype == torch.bfloat16
 
 
-def test_layer_gives_mmcvs_values_for_channels_last_maps(feature_map):
-    layer = RoIAlign(7, SCALE)
-    rois = torch.tensor(ROIS, dtype=torch.float)
-    expected = layer(feature_map.contiguous(), rois)
+def test_largest_samples_are_left_to_mmcv(feature_map):
+    layer = RoIAlign(7, SCALE, pool_mode='max')
+    expected = layer(feature_map.contiguous(), ROIS[:5])
     replace_forward(layer, RoIAlignForward(layer))
-    with torch.no_grad():
-        torch.testing.assert_close(layer(feature_map, rois), expected, rtol=0, atol=1e-5)
-        assert layer(feature_map, rois[:0]).shape == (0, 8, 7, 7)
-    # With gradients it is mmcv's own kernel, given the memory layout that it takes for granted.
-    assert layer(feature_map.requires_grad_(), rois).equal(expected)
-
-
-def test_low_precision_maps_are_pooled_in_float32(feature_map):
-    layer = RoIAlign(7, SCALE)
-    rois = torch.tensor(ROIS, dtype=torch.float)
-    rounded = feature_map.bfloat16()
-    expected = layer(rounded.float().contiguous(), rois)
-    replace_forward(layer, RoIAlignForward(layer))
-    torch.testing.assert_close(layer(rounded, rois), expected)
+    assert layer(feature_map, ROIS[:5]).equal(expected)
