@@ -8,7 +8,7 @@ from mmcv.ops import RoIAlign
 from mmdet.models.dense_heads import CenterNetHead, CornerHead, TOODHead
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
-from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+from mmdet.models.roi_heads.mask_heads import FCNMaskHead, GridHead
 from torch import nn
 
 from mmdet_detnet.models.arguments import reject
@@ -25,9 +25,9 @@ from .roi_align import RoIAlignForward
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 FEATURE_PARTS = ('backbone', 'neck')
-# The first two view maps as they lie in memory; the third calls an operator of mmcv that reads
-# them so, and that has no kernel for bfloat16.
-PLAIN_HEADS = (CornerHead, CenterNetHead, TOODHead)
+# They view maps as they lie in memory, or, TOODHead, call an operator of mmcv that reads them so
+# and has no kernel for bfloat16.
+PLAIN_HEADS = (CornerHead, CenterNetHead, GridHead, TOODHead)
 # Others compute with their weights before they convolve, some in ways that need them contiguous.
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, wrappers.Conv2d, wrappers.ConvTranspose2d)
 # Their number of RoIs changes from image to image, and compiling them gained nothing.
