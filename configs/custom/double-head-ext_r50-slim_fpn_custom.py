@@ -1,10 +1,10 @@
 # Double-Head-Ext on the slim ResNet-50, with heads as narrow.
 _base_ = ['./faster-rcnn_r50-slim_fpn_custom.py', '../_base_/models/double_head.py']
-_base_.double_head_roi_head.bbox_head.update(
-    **_base_.double_head_ext,
-    in_channels=64,
-    conv_out_channels=256,
-    fc_out_channels=256,
-    num_classes=3,
+slim = dict(in_channels=64, conv_out_channels=256, fc_out_channels=256, num_classes=3)
+model = dict(
+    roi_head=dict(
+        type='mmdet_detnet.DoubleHeadRoIHead',
+        reg_roi_scale_factor=1.3,
+        bbox_head={**_base_.double_head, **_base_.double_head_ext, **slim},
+    )
 )
-model = dict(roi_head=_base_.double_head_roi_head)

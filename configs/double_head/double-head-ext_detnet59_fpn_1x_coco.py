@@ -5,5 +5,4 @@ _base_ = [
     'mmdet::_base_/schedules/schedule_1x.py',
     '../_base_/default_runtime.py',
 ]
-_base_.double_head_roi_head.bbox_head.update(_base_.double_head_ext)
-model = dict(roi_head=_base_.double_head_roi_head)
+model = dict(roi_head=_base_.double_head_ext_roi_head)

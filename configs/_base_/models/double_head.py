@@ -18,3 +18,8 @@ double_head_ext = dict(lambda_fc=0.7, lambda_conv=0.8, fusion='complementary')
 double_head_roi_head = dict(
     type='mmdet_detnet.DoubleHeadRoIHead', reg_roi_scale_factor=1.3, bbox_head=double_head
 )
+double_head_ext_roi_head = dict(
+    type='mmdet_detnet.DoubleHeadRoIHead',
+    reg_roi_scale_factor=1.3,
+    bbox_head=dict(**double_head, **double_head_ext),
+)
