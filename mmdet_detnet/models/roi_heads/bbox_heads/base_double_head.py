@@ -77,7 +77,7 @@ class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
         self.fc_reg = predictors.fc_reg
 
     def make_predictors(self, in_channels: int, **kwargs: Any) -> BBoxHead:
-        """Make linear predictors with their losses, as this head was asked to have them.
+        """Make linear predictors with their losses, with this head's options.
 
         Args:
             in_channels: Number of features of each RoI.
