@@ -150,7 +150,7 @@ def _double_head_parts(head: BaseDoubleHead) -> Iterator[tuple[nn.Module, dict[s
 
 
 def _set_layout(model: nn.Module, channels_last: bool) -> None:
-    """Store the weights of convolutions so, but for those that have to stay as they are."""
+    """Set the memory format of convolution weights, except where an operator needs its own."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     others = [*_mmcv_operators(model), *_plain_heads(model)]
     excluded = {inner for module in others for inner in module.modules()}
