@@ -181,6 +181,18 @@ def test_sizes_agree_for_other_trunks(settings):
         assert image_shape == stage_shape
 
 
+def test_image_is_shrunk_bilinearly_by_default():
+    net = IPGNet(**SLIM, fused_stages=(3,)).double().eval()
+    levels = []
+    net.guidance['layer3'].transformation.register_forward_pre_hook(
+        lambda module, inputs: levels.append(inputs[0])
+    )
+    image = double_image(64, 96)
+    net(image)
+    expected = F.interpolate(image, size=(16, 24), mode='bilinear', align_corners=False)
+    assert torch.equal(*levels, expected)
+
+
 def test_without_fusion_it_is_resnet_bit_for_bit():
     resnet, net = ResNet(**SLIM).double(), IPGNet(**SLIM, fused_stages=()).double()
     net.load_state_dict(resnet.state_dict(), strict=True)
