@@ -23,7 +23,7 @@ def pretend_version(monkeypatch, name, installed):
 def test_this_environment_is_supported():
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        environment.check_dependencies()
+        assert environment.check_dependencies() is None
 
 
 def test_missing_dependency_is_named(monkeypatch):
@@ -53,12 +53,12 @@ def test_versions_within_the_range_are_silent(monkeypatch, installed):
     pretend_version(monkeypatch, 'torch', installed)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        environment.check_dependencies()
+        assert environment.check_dependencies() is None
 
 
 def test_short_version_counts_as_the_full_one(monkeypatch):
     pretend_version(monkeypatch, 'mmdet', '3.3')
-    environment.check_dependencies()
+    assert environment.check_dependencies() is None
 
 
 def test_fork_without_a_distribution_of_that_name_is_accepted(monkeypatch):
@@ -66,7 +66,7 @@ def test_fork_without_a_distribution_of_that_name_is_accepted(monkeypatch):
         raise environment.PackageNotFoundError(name)
 
     monkeypatch.setattr(environment, 'version', no_distribution)
-    environment.check_dependencies()
+    assert environment.check_dependencies() is None
 
 
 def test_import_leaves_the_heavy_packages_alone():

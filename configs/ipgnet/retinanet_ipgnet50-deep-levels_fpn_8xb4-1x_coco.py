@@ -1,8 +1,10 @@
-# The paper's Table 5: RetinaNet on the last four of seven stages. The last two have one stride and,
-# as in the authors' code, the same anchors.
+# The paper's Table 5: RetinaNet on the last four of seven stages. The last two have one stride, and
+# here anchors of their own; in the authors' code they have the same.
 _base_ = './retinanet_ipgnet50_fpn_8xb4-1x_coco.py'
 model = dict(
     backbone=dict(num_stages=7, out_indices=(3, 4, 5, 6)),
     neck=dict(in_channels=[2048] * 4, start_level=0, add_extra_convs=False, num_outs=4),
-    bbox_head=dict(anchor_generator=dict(strides=[32, 64, 128, 128])),
+    bbox_head=dict(
+        anchor_generator=dict(strides=[32, 64, 128, 128], base_sizes=[32, 64, 128, 256])
+    ),
 )

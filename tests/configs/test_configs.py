@@ -128,11 +128,11 @@ def test_safety_hooks_stay_where_a_config_lists_hooks_of_its_own(tmp_path):
 
 @pytest.mark.parametrize('name', DETECTORS)
 def test_detector_learns_and_predicts(name, load_config):
-    try_out(repr(narrowed(load_config(name)).to_dict()))
+    assert_learns_and_predicts(repr(narrowed(load_config(name)).to_dict()))
 
 
 @functools.cache
-def try_out(model):
+def assert_learns_and_predicts(model):
     """Train on images with and without boxes, and predict; once for all configs of one model."""
     detector = revert_sync_batchnorm(MODELS.build(ConfigDict(ast.literal_eval(model))))
     assert find_module_faults(detector) == []

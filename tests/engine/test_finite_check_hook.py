@@ -39,6 +39,7 @@ def step(runner, hook, gradient=3.0, **losses):
 
 def test_finite_numbers_pass(runner, hook):
     step(runner, hook, loss=1.0, loss_cls=1.0, acc=float('nan'))
+    assert runner.model.weight.isfinite().all()
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])

@@ -26,6 +26,6 @@ def test_positive_integers_are_neither_zero_nor_of_another_type(value):
 
 
 def test_allowed_values_pass():
-    check_choice('Net', 'depth', 59, {59: 'settings'})
-    check_indices('Net', 'stages', [], range(3))
-    check_positive_integer('Net', 'width', 1)
+    assert check_choice('Net', 'depth', 59, {59: 'settings'}) is None
+    assert check_indices('Net', 'stages', [], range(3)) is None
+    assert check_positive_integer('Net', 'width', 1) is None

@@ -178,8 +178,14 @@ def test_only_accelerated_rows_are_accelerated(monkeypatch):
 def test_low_precision_runs(kind, actions):
     entry = Entry(SLIM, kind, Settings('bf16', channels_last=True))
     subject = subjects.SUBJECTS[kind](entry, SMALL, CPU)
+    dtypes = set()
+    for module in subject.network.modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
+            module.register_forward_hook(lambda module, inputs, output: dtypes.add(output.dtype))
     for action in actions:
         getattr(subject, action)()
+        assert torch.bfloat16 in dtypes, action
+        dtypes.clear()
 
 
 @pytest.mark.cuda
