@@ -48,12 +48,34 @@ def test_newer_than_tested_dependency_is_a_warning(monkeypatch, installed):
         environment.check_dependencies()
 
 
-@pytest.mark.parametrize('installed', ['2.13.0+cpu', '2.13', '2.1.0rc1'])
+@pytest.mark.parametrize('installed', ['2.13.0+cpu', '2.13', '2.12.0rc1'])
 def test_versions_within_the_range_are_silent(monkeypatch, installed):
     pretend_version(monkeypatch, 'torch', installed)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         assert environment.check_dependencies() is None
+
+
+@pytest.mark.parametrize(
+    ('versions', 'message'),
+    [
+        ({'torch': '2.1.2', 'numpy': '2.4.6'}, r"2\.1\.2 was built for numpy 1.*'numpy<2'"),
+        ({'mmcv': '2.2.0'}, r'mmdet 3\.3\.0 refuses mmcv 2\.2'),
+    ],
+)
+@pytest.mark.filterwarnings('ignore:mmdet_detnet was tested')
+def test_versions_that_cannot_work_together_are_refused(monkeypatch, versions, message):
+    for name, installed in versions.items():
+        pretend_version(monkeypatch, name, installed)
+    with pytest.raises(ImportError, match=message):
+        environment.check_dependencies()
+
+
+@pytest.mark.filterwarnings('ignore:mmdet_detnet was tested')
+def test_oldest_torch_with_its_numpy_is_accepted(monkeypatch):
+    for name, installed in {'torch': '2.1.0', 'numpy': '1.26.4'}.items():
+        pretend_version(monkeypatch, name, installed)
+    environment.check_dependencies()
 
 
 def test_short_version_counts_as_the_full_one(monkeypatch):

@@ -21,7 +21,7 @@ class SupportedVersions(NamedTuple):
 
 
 SUPPORTED_VERSIONS = {
-    'torch': SupportedVersions('2.0.0', '2.13.0'),
+    'torch': SupportedVersions('2.1.0', '2.13.0'),
     'mmengine': SupportedVersions('0.10.7', '0.10.7'),
     'mmcv': SupportedVersions('2.1.0', '2.1.0'),
     'mmdet': SupportedVersions('3.3.0', '3.3.0'),
@@ -36,7 +36,8 @@ def check_dependencies() -> None:
     onedl forks of the OpenMMLab libraries) is taken as it is.
 
     Raises:
-        ImportError: If a dependency is missing or older than its minimum.
+        ImportError: If a dependency is missing or older than its minimum, or if two installed ones
+            cannot work together.
     """
     for name, supported in SUPPORTED_VERSIONS.items():
         if find_spec(name) is None:
@@ -45,6 +46,30 @@ def check_dependencies() -> None:
                 f'tested with {name}=={supported.tested_maximum}.'
             )
         _check_version(name, supported)
+    _check_combinations()
+
+
+def _check_combinations() -> None:
+    """Refuse what fails later on, and then with a message that does not name the cause."""
+    if _installed('torch') < (2, 3, 0) and _installed('numpy') >= (2, 0, 0):
+        raise ImportError(
+            f'torch {version("torch")} was built for numpy 1, but numpy {version("numpy")} is '
+            "installed: pip install 'numpy<2', or torch 2.3 and newer."
+        )
+    if _installed('mmdet') < (3, 4, 0) and _installed('mmcv', 'mmcv-lite') >= (2, 2, 0):
+        raise ImportError(
+            f"mmdet {version('mmdet')} refuses mmcv 2.2 and newer: pip install 'mmcv-lite==2.1.0'."
+        )
+
+
+def _installed(*names: str) -> tuple[int, ...]:
+    """Release of the first distribution that is installed; the empty tuple, below all, if none."""
+    for name in names:
+        try:
+            return _release(version(name))
+        except PackageNotFoundError:
+            continue
+    return ()
 
 
 def _check_version(name: str, supported: SupportedVersions) -> None:

@@ -1,5 +1,6 @@
 """What answers ``import mmcv._ext`` where mmcv was installed without compiled operators."""
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -52,9 +53,13 @@ class OperatorModule(ModuleType):
 
 
 def provide_operators() -> None:
-    """Let ``import mmcv._ext`` give the operators of this package where mmcv has none."""
+    """Let ``import mmcv._ext`` give the operators of this package where mmcv has none.
+
+    Logs which are in use, at INFO level.
+    """
     if not any(isinstance(finder, OperatorFinder) for finder in sys.meta_path):
         sys.meta_path.append(OperatorFinder())
+        logging.getLogger(__name__).info('operators in use: %s', describe_operators())
 
 
 def has_compiled_operators() -> bool:

@@ -1,0 +1,109 @@
+"""Times of mmcv's operators, compiled and in PyTorch, in turn."""
+
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from unittest import mock
+
+import torch
+from mmcv import ops
+from torch import Tensor
+
+from mmdet_detnet.operators.provider import OperatorFinder
+
+from .timing import time_in_turn
+
+Case = tuple[Callable[..., Tensor], tuple[Tensor, ...]]
+
+
+@contextmanager
+def use_own_operators() -> Iterator[None]:
+    """Let ``mmcv.ops`` call the functions of this package, even where it has compiled ones."""
+    finder = OperatorFinder()
+    module = finder.create_module(finder.find_spec('mmcv._ext'))
+    finder.exec_module(module)
+    names = [name for name in sys.modules if name.startswith('mmcv.ops.')]
+    patches = [
+        mock.patch.object(sys.modules[name], 'ext_module', module)
+        for name in names
+        if hasattr(sys.modules[name], 'ext_module')
+    ]
+    try:
+        for patch in patches:
+            patch.start()
+        yield
+    finally:
+        for patch in patches:
+            patch.stop()
+
+
+def make_cases(device: torch.device) -> dict[str, Case]:
+    """Make operators with inputs of the size that detectors of 800 x 1333 pixels give them."""
+    torch.manual_seed(0)
+
+    def draw_rois(number: int, smallest: int, largest: int, width: int, height: int) -> Tensor:
+        sizes = smallest + torch.rand(number, 2) * (largest - smallest)
+        corners = torch.rand(number, 2) * (torch.tensor([width, height]) - sizes).clamp(min=0)
+        return torch.cat([torch.zeros(number, 1), corners, corners + sizes], 1).to(device)
+
+    def draw_map(channels: int, height: int, width: int) -> Tensor:
+        return torch.randn(1, channels, height, width, device=device).requires_grad_()
+
+    small, large, deep = draw_map(64, 40, 40), draw_map(256, 200, 336), draw_map(256, 50, 84)
+    weight = torch.randn(256, 256, 3, 3, device=device).requires_grad_()
+    offset = torch.randn(1, 18, 50, 84, device=device).requires_grad_()
+    mask = torch.rand(1, 9, 50, 84, device=device).requires_grad_()
+    boxes = draw_rois(4000, 16, 300, 1333, 800)[:, 1:]
+    boxes = boxes + 2000 * torch.arange(5, device=device).repeat_interleave(800)[:, None]
+    scores = torch.rand(len(boxes), device=device)
+    align = ops.RoIAlign(7, 0.25, 0)
+    return {
+        'nms, 4000 boxes on 5 levels': (lambda b, s: ops.nms(b, s, 0.7)[0], (boxes, scores)),
+        'soft_nms, 800 boxes': (lambda b, s: ops.soft_nms(b, s)[0], (boxes[:800], scores[:800])),
+        'roi_align, 1024 RoIs, 64 channels': (align, (small, draw_rois(1024, 10, 60, 160, 160))),
+        'roi_align, 512 RoIs, 256 channels': (align, (large, draw_rois(512, 10, 112, 1333, 800))),
+        'roi_align, 300 large RoIs': (align, (large, draw_rois(300, 300, 700, 1333, 800))),
+        'deform_conv, 256 channels': (
+            partial(ops.deform_conv2d, padding=1),
+            (deep, offset, weight),
+        ),
+        'modulated_deform_conv, 256 channels': (
+            lambda *inputs: ops.modulated_deform_conv2d(*inputs, None, 1, 1),
+            (deep, offset, mask, weight),
+        ),
+    }
+
+
+def compare_operators(rounds: int, device: torch.device) -> Iterator[tuple[str, str, float, float]]:
+    """Time operators on both implementations in turn.
+
+    Args:
+        rounds: How often each is timed.
+        device: Where they run.
+
+    Yields:
+        Operator, pass, and the median seconds of ours and of mmcv's.
+    """
+    for name, (operator, inputs) in make_cases(device).items():
+        forward = partial(operator, *inputs)
+        yield name, 'forward', *_time(forward, rounds, device)
+        if any(tensor.requires_grad for tensor in inputs):
+            both = partial(_run_both, operator, inputs)
+            yield name, 'both', *_time(both, rounds, device)
+
+
+def _run_both(operator: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:
+    output = operator(*inputs)
+    wanted = [tensor for tensor in inputs if tensor.requires_grad]
+    torch.autograd.grad(output, wanted, torch.ones_like(output))
+
+
+def _time(action: Callable[[], object], rounds: int, device: torch.device) -> list[float]:
+    def ours() -> None:
+        with use_own_operators():
+            action()
+
+    seconds = time_in_turn([ours, action], rounds, 1, device)
+    return [statistics.median(times) for times in seconds]

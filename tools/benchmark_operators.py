@@ -1,0 +1,34 @@
+"""Time mmcv's operators in PyTorch beside the compiled ones, in turn.
+
+    python tools/benchmark_operators.py --rounds 5
+    python tools/benchmark_operators.py --device cuda
+
+Needs an mmcv with compiled operators. Prints medians in milliseconds and the ratio of ours to
+mmcv's; "both" is the forward and the backward pass.
+"""
+
+import argparse
+import sys
+
+import torch
+
+from mmdet_detnet.analysis.benchmark.operators import compare_operators
+from mmdet_detnet.operators import has_compiled_operators
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--rounds', type=int, default=5, help='how often each is timed')
+    parser.add_argument('--device', type=torch.device, default='cpu', help='where they run')
+    args = parser.parse_args()
+    if not has_compiled_operators():
+        sys.exit('benchmark_operators: the installed mmcv has no compiled operators.')
+    print('| operator | pass | PyTorch (ms) | compiled (ms) | ratio |\n|---|---|---|---|---|')
+    for name, what, ours, compiled in compare_operators(args.rounds, args.device):
+        times = f'{ours * 1e3:.1f} | {compiled * 1e3:.1f} | {ours / compiled:.2f}'
+        print(f'| {name} | {what} | {times} |', flush=True)
+
+
+if __name__ == '__main__':
+    main()
