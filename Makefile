@@ -35,7 +35,7 @@ compiled: .venv-compiled/complete # with mmcv's compiled operators: needs g++ an
 	$*/bin/python -m pip install --quiet uv==$(UV_VERSION)
 	sed 's/^mmcv-lite/$(MMCV)/' requirements.txt | \
 	$*/bin/uv pip install --python $* $(PACKAGES) -r - -r requirements-test.txt
-	$*/bin/uv pip install --python $* --quiet --no-deps --no-build-isolation --editable .
+	$*/bin/uv pip install --python $* --quiet --no-deps --no-build-isolation openmim==0.3.9 --editable .
 	touch $@
 
 demo: setup

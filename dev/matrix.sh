@@ -7,7 +7,7 @@
 # uv finds the Pythons, or downloads them. Arguments are passed on to `uv pip install`.
 set -u
 cd "$(dirname "$0")/.."
-tools=(-r requirements-test.txt setuptools==80.8.0 pip openmim==0.3.9 click==8.2.1 opencv-python-headless)
+tools=(-r requirements-test.txt setuptools==80.8.0 pip click==8.2.1 colorama model-index pandas requests tabulate opencv-python-headless)
 official=(mmdet==3.3.0 mmengine==0.10.7 mmcv-lite==2.1.0)
 forks=(onedl-mmdetection==3.5.1 onedl-mmengine==0.10.12 onedl-mmcv==2.3.6)
 
@@ -17,7 +17,7 @@ run() { # NAME PYTHON PACKAGE...
     [[ " ${ROWS:-$name} " == *" $name "* ]] || return 0
     uv venv --quiet --clear --python "$python" "$venv" &&
         uv pip install --quiet --python "$venv" "${locations[@]}" "$@" "${tools[@]}" &&
-        uv pip install --quiet --python "$venv" --no-deps --no-build-isolation --editable . &&
+        uv pip install --quiet --python "$venv" --no-deps --no-build-isolation openmim==0.3.9 --editable . &&
         "$venv/bin/python" -m pytest --numprocesses auto --maxprocesses 8 ${PYTEST_ADDOPTS_MATRIX:-} >"$venv.log" 2>&1
     echo "$name: $([ $? = 0 ] && echo passed || echo FAILED), $(tail -n 1 "$venv.log" 2>/dev/null)"
 }
