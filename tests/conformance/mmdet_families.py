@@ -43,7 +43,7 @@ def all_families():
 
 def _simplicity(path):
     name = path.name
-    return 'r50' not in name, 'panoptic' in name, 'cascade-rpn_r50' in name, len(name), name
+    return '_tta' in name, 'r50' not in name, 'panoptic' in name, 'cascade-rpn_r50' in name, len(name), name
 
 
 def build_detector(name):
@@ -73,7 +73,7 @@ def shorten(model):
     if 'num_queries' in model:
         model.num_queries = NUM_QUERIES
     test_cfg = model.get('test_cfg') or {}
-    if 'rpn' in test_cfg:
+    if test_cfg.get('rpn'):
         test_cfg.rpn.max_per_img = NUM_PROPOSALS
         test_cfg.get('rcnn', {}).update(score_thr=0, max_per_img=NUM_PROPOSALS)
 
