@@ -43,7 +43,8 @@ def all_families():
 
 def _simplicity(path):
     name = path.name
-    return '_tta' in name, 'r50' not in name, 'panoptic' in name, 'cascade-rpn_r50' in name, len(name), name
+    unfit = '_tta' in name or 'cascade-rpn_r50' in name
+    return unfit, 'r50' not in name, 'panoptic' in name, len(name), name
 
 
 def build_detector(name):
