@@ -1,4 +1,4 @@
-"""Time mmcv's operators in PyTorch beside the compiled ones, in turn.
+"""Time mmcv's operators in PyTorch beside the compiled ones, in turn, and detectors on both.
 
     python tools/benchmark_operators.py --rounds 5
     python tools/benchmark_operators.py --device cuda
@@ -8,11 +8,12 @@ mmcv's; "both" is the forward and the backward pass.
 """
 
 import argparse
+import itertools
 import sys
 
 import torch
 
-from mmdet_detnet.analysis.benchmark.operators import compare_operators
+from mmdet_detnet.analysis.benchmark.operators import compare_detectors, compare_operators
 from mmdet_detnet.operators import has_compiled_operators
 
 
@@ -25,7 +26,8 @@ def main() -> None:
     if not has_compiled_operators():
         sys.exit('benchmark_operators: the installed mmcv has no compiled operators.')
     print('| operator | pass | PyTorch (ms) | compiled (ms) | ratio |\n|---|---|---|---|---|')
-    for name, what, ours, compiled in compare_operators(args.rounds, args.device):
+    rows = (compare(args.rounds, args.device) for compare in (compare_operators, compare_detectors))
+    for name, what, ours, compiled in itertools.chain.from_iterable(rows):
         times = f'{ours * 1e3:.1f} | {compiled * 1e3:.1f} | {ours / compiled:.2f}'
         print(f'| {name} | {what} | {times} |', flush=True)
 

@@ -1,11 +1,10 @@
-"""Times of mmcv's operators, compiled and in PyTorch, in turn."""
+"""Times of mmcv's operators, compiled and in PyTorch, in turn: alone and in whole detectors."""
 
 import statistics
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from unittest import mock
 
 import torch
 from mmcv import ops
@@ -13,7 +12,15 @@ from torch import Tensor
 
 from mmdet_detnet.operators.provider import OperatorFinder
 
+from .subjects import DetectorSubject
 from .timing import time_in_turn
+from .workload import Entry, Workload
+
+DETECTORS = {
+    'demo/faster-rcnn_detnet59-slim_fpn_shapes.py': Workload(height=160, width=160, batch=8),
+    'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py': Workload(),
+    'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py': Workload(),
+}
 
 Case = tuple[Callable[..., Tensor], tuple[Tensor, ...]]
 
@@ -24,19 +31,19 @@ def use_own_operators() -> Iterator[None]:
     finder = OperatorFinder()
     module = finder.create_module(finder.find_spec('mmcv._ext'))
     finder.exec_module(module)
-    names = [name for name in sys.modules if name.startswith('mmcv.ops.')]
-    patches = [
-        mock.patch.object(sys.modules[name], 'ext_module', module)
-        for name in names
-        if hasattr(sys.modules[name], 'ext_module')
+    users = [
+        user
+        for name, user in sys.modules.items()
+        if name.startswith('mmcv.ops.') and hasattr(user, 'ext_module')
     ]
+    compiled = [user.ext_module for user in users]
     try:
-        for patch in patches:
-            patch.start()
+        for user in users:
+            user.ext_module = module
         yield
     finally:
-        for patch in patches:
-            patch.stop()
+        for user, original in zip(users, compiled, strict=True):
+            user.ext_module = original
 
 
 def make_cases(device: torch.device) -> dict[str, Case]:
@@ -92,6 +99,24 @@ def compare_operators(rounds: int, device: torch.device) -> Iterator[tuple[str, 
         if any(tensor.requires_grad for tensor in inputs):
             both = partial(_run_both, operator, inputs)
             yield name, 'both', *_time(both, rounds, device)
+
+
+def compare_detectors(rounds: int, device: torch.device) -> Iterator[tuple[str, str, float, float]]:
+    """Time whole detectors on both implementations in turn: inference and a training step.
+
+    Args:
+        rounds: How often each is timed.
+        device: Where they run.
+
+    Yields:
+        Detector with its images, pass, and the median seconds on ours and on mmcv's.
+    """
+    for config, workload in DETECTORS.items():
+        entry = Entry(config)
+        detector = DetectorSubject(entry, workload, device)
+        name = f'{entry.stem}, {workload}'
+        yield name, 'inference', *_time(detector.predict, rounds, device)
+        yield name, 'training step', *_time(detector.train, rounds, device)
 
 
 def _run_both(operator: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:

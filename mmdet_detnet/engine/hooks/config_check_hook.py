@@ -14,6 +14,7 @@ from mmdet_detnet.checks import (
     find_weight_faults,
     raise_faults,
 )
+from mmdet_detnet.operators import describe_operators
 from mmdet_detnet.registry import HOOKS
 
 MISMATCH = 'The checkpoint is not one of this config'
@@ -41,11 +42,12 @@ class ConfigCheckHook(Hook):
         self.weight_faults: list[str] = []
 
     def before_run(self, runner: Runner) -> None:
-        """Check the config and the model.
+        """Log whose operators are in use, and check the config and the model.
 
         Args:
-            runner: Has both.
+            runner: Has both, and the logger.
         """
+        runner.logger.info(f'Operators of mmcv in use: {describe_operators()}.')
         raise_faults(find_config_faults(runner.cfg) + find_module_faults(runner.model))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
