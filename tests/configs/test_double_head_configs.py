@@ -6,6 +6,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from mmdet_detnet import config_path
+from mmdet_detnet.models.roi_heads.positives import mixes_rois
 
 
 def load(name):
@@ -40,3 +41,13 @@ def test_cascade_stages_keep_mmdets_box_coders(name):
     ours = load(f'double-head-{name}_r50_fpn_1x_coco').model.roi_head.bbox_head
     stds = [head.bbox_coder.target_stds for head in ours]
     assert stds == [[0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067]]
+
+
+@pytest.mark.parametrize('prefix', ['double-head', 'double-head-ext'])
+def test_with_group_norm_the_conv_head_sees_positives_alone(prefix):
+    with torch.device('meta'):
+        roi_head = MODELS.build(load(f'{prefix}_r50_fpn_gn-head_1x_coco').model.roi_head).train()
+    assert roi_head.regress_positives_only == 'auto'
+    assert roi_head.bbox_head.unfocused_cls is None
+    assert (roi_head.bbox_head.unfocused_reg is not None) == (prefix == 'double-head-ext')
+    assert not any(map(mixes_rois, roi_head.bbox_head.modules()))
