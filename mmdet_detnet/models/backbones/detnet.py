@@ -21,6 +21,7 @@ from mmdet_detnet.models.arguments import (
     check_outputs,
     check_positive_integer,
     check_stage_flags,
+    reject,
 )
 from mmdet_detnet.registry import MODELS
 
@@ -55,7 +56,8 @@ class DetNet(ResNetExtension, ResNet):
         stem_channels: Number of channels of the stem; ``base_channels`` if None.
         base_channels: Width of the first stage's bottlenecks. The paper's is 64, which gives
             outputs of 256, 512, 1024, 1024 and 1024 channels; other widths scale all of them.
-        out_indices: Which stages to return, in increasing order, of 0 (C2) ... 4 (C6).
+        out_indices: Which stages to return, in increasing order, of 0 (C2) ... 4 (C6), which must
+            be among them: all stages run, and one behind the last output would never learn.
         style: Which convolution of a stride-2 bottleneck has the stride: 'pytorch' the 3x3 one,
             'caffe' the first 1x1 one. The paper's 4.8 GFLOPs fit 'caffe'; the public weights
             (guoruoqian/DetNet_pytorch) need 'pytorch'.
@@ -127,6 +129,9 @@ class DetNet(ResNetExtension, ResNet):
         check_choice(self, 'frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
         check_positive_integer(self, 'base_channels', base_channels)
         check_outputs(self, out_indices, NUM_STAGES)
+        if out_indices[-1] != NUM_STAGES - 1:
+            allowed = f'up to {NUM_STAGES - 1}, since a stage behind the last output never learns'
+            reject(self, 'out_indices', out_indices, allowed)
         check_stage_flags(self, stage_with_dcn, plugins, NUM_STAGES, dcn)
         super().__init__(
             depth=depth,

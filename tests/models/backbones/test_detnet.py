@@ -241,6 +241,7 @@ def test_new_blocks_start_as_the_others_do():
         ('out_indices', ()),
         ('out_indices', (0, 5)),
         ('out_indices', (1, 0)),
+        ('out_indices', (0, 1, 2, 3)),
         ('stage_with_dcn', (True,) * 4),
         ('plugins', [dict(cfg=dict(type='ContextBlock'), stages=(True,) * 4)]),
     ],
@@ -261,8 +262,8 @@ def test_autocast_on_cuda_gives_half_precision_features():
 def test_merged_into_a_config_of_a_resnet_it_ignores_the_stages_of_that():
     model = get_config('mmdet::_base_/models/faster-rcnn_r50_fpn.py').model
     slim_net = dict(type='mmdet_detnet.DetNet', depth=59, base_channels=4, strides=[1, 2, 2, 2])
-    net = MODELS.build({**model.backbone, **slim_net, 'init_cfg': None})
-    assert net.out_indices == (0, 1, 2, 3)
+    outputs = dict(out_indices=(1, 2, 3, 4), init_cfg=None)
+    net = MODELS.build({**model.backbone, **slim_net, **outputs})
     assert len(net.res_layers) == 5
 
 

@@ -11,7 +11,7 @@ from mmdet_detnet.models import ConfidenceRetinaHead, DetNet
 model = dict(
     type=RetinaNet,
     data_preprocessor=dict(type=DetDataPreprocessor),
-    backbone=dict(type=DetNet, depth=59, base_channels=8, out_indices=(1, 2, 3)),
+    backbone=dict(type=DetNet, depth=59, base_channels=8, out_indices=(1, 2, 4)),
     neck=dict(type=FPN, in_channels=[64, 128, 128], out_channels=16, num_outs=3),
     bbox_head=dict(
         type=ConfidenceRetinaHead,
