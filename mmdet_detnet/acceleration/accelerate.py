@@ -21,9 +21,9 @@ from .forwards import (
     replace_forward,
     restore_forward,
 )
+from .precision import choose_dtype
 from .roi_align import RoIAlignForward
 
-DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 FEATURE_PARTS = ('backbone', 'neck')
 # They view maps as they lie in memory, or, TOODHead, call an operator of mmcv that reads them so
 # and has no kernel for bfloat16.
@@ -56,8 +56,9 @@ def accelerate(
         compile: Whether inference compiles backbone, neck and dense heads with ``torch.compile``,
             each on its first image. Image sizes are symbols in the compiled code.
         dtype: Precision of convolutions and matrix products at inference: float32 if None,
-            ``'bf16'``, or ``'fp16'`` on a GPU. In training, MMEngine's ``AmpOptimWrapper`` does
-            it.
+            ``'bf16'``, or ``'fp16'`` on a GPU. ``'auto'`` takes bfloat16 where the device is known
+            to have instructions for it, float32 elsewhere. In training, MMEngine's
+            ``AmpOptimWrapper`` does it.
 
     Returns:
         The model.
@@ -70,7 +71,7 @@ def accelerate(
         >>> model = accelerate(init_detector(config, checkpoint), dtype='bf16')
         >>> inference_detector(model, image)
     """
-    precision = _check_dtype(dtype, model)
+    precision = choose_dtype(dtype, model)
     detector = unwrap_model(model)
     parts = dict(_find_parts(detector))
     if not parts:
@@ -104,16 +105,6 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     while isinstance(getattr(model, 'module', None), nn.Module):
         model = model.module
     return model
-
-
-def _check_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dtype | None:
-    if dtype is not None and dtype not in DTYPES and dtype not in DTYPES.values():
-        reject('accelerate', 'dtype', dtype, f'None or one of {list(DTYPES)}')
-    precision = DTYPES.get(dtype, dtype)
-    on_cpu = all(parameter.device.type == 'cpu' for parameter in model.parameters())
-    if precision == torch.float16 and on_cpu:
-        raise ValueError("accelerate: dtype='fp16' needs a GPU; on a CPU, dtype='bf16' works.")
-    return precision
 
 
 def _find_parts(model: nn.Module) -> Iterator[tuple[nn.Module, dict[str, bool]]]:
