@@ -3,9 +3,8 @@
 The kind of file is recognised by its keys, or named by --source:
     detnet_pytorch     detnet59.pth of guoruoqian/DetNet_pytorch, ImageNet weights of DetNet-59
     detnet_pytorch_detector  a detector of that repository: its backbone
-    torchvision, timm, mmpretrain
-                       ResNets for the backbones ResNet, IPGNet and DetNet
-    mmdet_double_head  MMDetection's Double-Head R-CNN, checked and freed of the training's state
+    timm               ResNets with a deep stem, for the backbones ResNet, IPGNet and DetNet
+    mmpretrain         ResNets for the same
     doubleheadsrcnn    the RoI head of the Double-Head authors' models
 
 Usage:

@@ -1,7 +1,8 @@
-"""ImageNet weights of ResNets, as torchvision, timm and mmpretrain name them.
+"""ImageNet weights of ResNets, as timm and mmpretrain name them.
 
 mmdet's ResNet has torchvision's names, and so have the trunk of IPGNet and the first stages of
-DetNet. The other two differ in the deep stem, and mmpretrain puts ``backbone.`` in front.
+DetNet: what has these is loaded as it is. timm and mmpretrain differ in the deep stem, and
+mmpretrain puts ``backbone.`` in front.
 """
 
 import re
@@ -22,11 +23,6 @@ USAGE = (
     "backbone dict(type='ResNet', depth=..., style='pytorch'{stem}), or IPGNet or DetNet likewise; "
     "RGB images normalised as the weights' own configuration says"
 )
-
-
-def torchvision_name(key: str) -> str:
-    """Give torchvision's name of a tensor, by mmdet's; it is the same."""
-    return key
 
 
 def timm_name(key: str) -> str:
@@ -108,16 +104,9 @@ def find_depth(state: Mapping[str, Tensor], prefix: str = '') -> int:
     )
 
 
-TORCHVISION = WeightSource(
-    title='a ResNet as torchvision and timm name its layers',
-    usage=USAGE.format(stem=''),
-    recognises=lambda state: 'conv1.weight' in state and 'layer1.0.conv1.weight' in state,
-    make_layout=lambda state: resnet_layout(state, torchvision_name, 'fc'),
-    container='state_dict',
-)
 TIMM = WeightSource(
-    title='a ResNet as timm names its layers, deep stems too',
-    usage=USAGE.format(stem=', deep_stem=True if it has one'),
+    title='a ResNet with a deep stem as timm names its layers',
+    usage=USAGE.format(stem=', deep_stem=True'),
     recognises=lambda state: 'conv1.0.weight' in state and 'layer1.0.conv1.weight' in state,
     make_layout=lambda state: resnet_layout(state, timm_name, 'fc'),
     container='state_dict',

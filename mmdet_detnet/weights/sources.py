@@ -6,18 +6,15 @@ from dataclasses import replace
 from .conversion import KEYS_SHOWN, Conversion, convert_state
 from .detnet_pytorch import DETNET_PYTORCH, DETNET_PYTORCH_DETECTOR
 from .doubleheadsrcnn import DOUBLEHEADSRCNN
-from .mmdet_double_head import MMDET_DOUBLE_HEAD
-from .resnets import MMPRETRAIN, TIMM, TORCHVISION
+from .resnets import MMPRETRAIN, TIMM
 
-# In the order in which they are tried: torchvision's names are the least distinctive.
+# In the order in which they are tried.
 SOURCES = {
     'detnet_pytorch_detector': DETNET_PYTORCH_DETECTOR,
     'detnet_pytorch': DETNET_PYTORCH,
     'doubleheadsrcnn': DOUBLEHEADSRCNN,
-    'mmdet_double_head': MMDET_DOUBLE_HEAD,
     'mmpretrain': MMPRETRAIN,
     'timm': TIMM,
-    'torchvision': TORCHVISION,
 }
 
 
@@ -63,7 +60,8 @@ def find_source(content: Mapping) -> str:
     shown = [str(key) for key in content][:KEYS_SHOWN]
     raise ValueError(
         f'these are no weights of a known kind ({", ".join(SOURCES)}); unknown: '
-        f'{", ".join(shown)}{" ..." if len(content) > len(shown) else ""}.'
+        f'{", ".join(shown)}{" ..." if len(content) > len(shown) else ""}. Files with the names of '
+        "torchvision's ResNet or of MMDetection need no conversion."
     )
 
 

@@ -27,9 +27,10 @@ def run(monkeypatch, capsys):
 
 @pytest.fixture(scope='module')
 def resnet_file(tmp_path_factory):
-    """Save a ResNet-18 as torchvision does."""
+    """Save a ResNet-18 as mmpretrain does."""
     path = tmp_path_factory.mktemp('weights') / 'resnet18.pth'
-    torch.save(OrderedDict(ResNet(18).state_dict()), path)
+    state = {f'backbone.{key}': value for key, value in ResNet(18).state_dict().items()}
+    torch.save(OrderedDict(state), path)
     return path
 
 
@@ -39,7 +40,7 @@ def test_converted_file_holds_nothing_but_the_weights(run, resnet_file, tmp_path
     assert status == 0
     assert output.endswith(f'written to {target}\n')
     content = torch.load(target, weights_only=True)
-    assert content['meta'] == {'source': 'a ResNet as torchvision and timm name its layers'}
+    assert content['meta'] == {'source': 'a ResNet as mmpretrain names its layers'}
     assert content['state_dict'].keys() == ResNet(18).state_dict().keys()
 
 
@@ -53,7 +54,9 @@ def test_dry_run_needs_no_target(run, resnet_file):
 
 def test_list_has_both_names_and_shapes(run, resnet_file):
     _, output = run(resnet_file, '--dry-run', '--list')
-    assert 'conv1.weight (64, 3, 7, 7) -> conv1.weight (64, 3, 7, 7)' in output.splitlines()
+    assert (
+        'backbone.conv1.weight (64, 3, 7, 7) -> conv1.weight (64, 3, 7, 7)' in output.splitlines()
+    )
 
 
 def test_named_kind_is_not_guessed(run, resnet_file):
@@ -67,7 +70,7 @@ def test_unknown_kind_lists_what_is_known(run, tmp_path):
     torch.save({'decoder.weight': torch.zeros(1)}, tmp_path / 'other.pth')
     status, message = run(tmp_path / 'other.pth', '--dry-run')
     assert status == 1
-    assert 'detnet_pytorch, doubleheadsrcnn, mmdet_double_head, mmpretrain, timm' in message
+    assert 'detnet_pytorch, doubleheadsrcnn, mmpretrain, timm' in message
     assert 'unknown: decoder.weight' in message
 
 
@@ -80,7 +83,7 @@ def test_code_in_the_file_is_named_and_not_run(run, tmp_path):
 
 def test_tensors_that_share_their_values_are_refused(run, resnet_file, tmp_path):
     state = torch.load(resnet_file)
-    state['fc.weight'] = torch.zeros(1).expand(1000, 512)
+    state['head.fc.weight'] = torch.zeros(1).expand(1000, 512)
     torch.save(state, tmp_path / 'small.pth')
     status, message = run(tmp_path / 'small.pth', tmp_path / 'large.pth')
     assert status == 1
@@ -90,10 +93,10 @@ def test_tensors_that_share_their_values_are_refused(run, resnet_file, tmp_path)
 
 @pytest.mark.parametrize('odd', [torch.eye(3).to_sparse(), torch.eye(3, device='meta')])
 def test_odd_tensors_are_refused(run, resnet_file, tmp_path, odd):
-    torch.save({**torch.load(resnet_file), 'fc.weight': odd}, tmp_path / 'odd.pth')
+    torch.save({**torch.load(resnet_file), 'head.fc.weight': odd}, tmp_path / 'odd.pth')
     status, message = run(tmp_path / 'odd.pth', '--dry-run')
     assert status == 1
-    assert 'odd.pth has tensors that are sparse, quantised or empty: fc.weight' in message
+    assert 'odd.pth has tensors that are sparse, quantised or empty: head.fc.weight' in message
 
 
 def test_target_or_dry_run_has_to_be_given(run, resnet_file):
