@@ -32,12 +32,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdet_detnet import config_path
 
-# Every detector of this package should be right here; a config is a line.
+# Its conv-head trains on positive RoIs alone, of which the second process has none.
+POSITIVES_ALONE = {
+    'model.roi_head.bbox_head.norm_cfg': dict(type='GN', num_groups=32),
+    'model.roi_head.bbox_head.lambda_conv': 1,
+    'model.roi_head.bbox_head.fusion': 'none',
+}
+# Every detector of this package should be right here: a config, and what is changed in it.
 DETECTORS = [
-    'custom/retinanet-conf_r50-slim_fpn_custom.py',
-    'custom/double-head-ext_r50-slim_fpn_custom.py',
-    'custom/faster-rcnn_ipgnet50-slim_fpn_custom.py',
-    'demo/faster-rcnn_detnet59-slim_fpn_shapes.py',
+    ('custom/retinanet-conf_r50-slim_fpn_custom.py', {}),
+    ('custom/double-head-ext_r50-slim_fpn_custom.py', {}),
+    ('custom/double-head-ext_r50-slim_fpn_custom.py', POSITIVES_ALONE),
+    ('custom/faster-rcnn_ipgnet50-slim_fpn_custom.py', {}),
+    ('demo/faster-rcnn_detnet59-slim_fpn_shapes.py', {}),
 ]
 IMAGE_SHAPE = (3, 64, 64)
 BOX, LABEL = [[11.3, 7.1, 42.6, 50.9]], [1]
@@ -52,13 +59,14 @@ IMPORTED_ONCE = [
 ]
 
 
-def build_detector(name):
+def build_detector(name, changes):
     """Build a detector that averages as the docstring of this file has it, with frozen statistics.
 
     Its weights are the layers' random ones: `init_weights` would silence whole branches by zeros.
     """
     torch.manual_seed(0)
     config = Config.fromfile(config_path(name))
+    config.merge_from_dict(changes)
     train_cfg = config.model.train_cfg
     for stage in [train_cfg[key] for key in ('rpn', 'rcnn') if key in train_cfg] or [train_cfg]:
         stage.assigner.update(
@@ -123,7 +131,7 @@ def learn(model, detector, images):
     return losses, {key: weight.grad for key, weight in detector.named_parameters()}
 
 
-def run_rank(rank, name, folder):
+def run_rank(rank, name, changes, folder):
     """Learn from the image of one rank, and write losses and gradients to a file."""
     torch.set_num_threads(1)
     register_all_modules(init_default_scope=True)
@@ -134,13 +142,13 @@ def run_rank(rank, name, folder):
         world_size=NUM_RANKS,
         timeout=timedelta(seconds=TIMEOUT),
     )
-    detector = build_detector(name)
+    detector = build_detector(name, changes)
     model = MMDistributedDataParallel(detector, find_unused_parameters=False)
     torch.save(learn(model, detector, [rank]), folder / f'{rank}.pth')
     distributed.destroy_process_group()
 
 
-def run_ranks(name, folder):
+def run_ranks(name, changes, folder):
     """Run all ranks, and return what each of them wrote; a rank that hangs is an error.
 
     The ranks are forked from a server that has imported mmdet once and computed nothing. The test's
@@ -148,7 +156,7 @@ def run_ranks(name, folder):
     """
     multiprocessing.get_context('forkserver').set_forkserver_preload(IMPORTED_ONCE)
     ranks = multiprocessing.start_processes(
-        run_rank, (name, folder), NUM_RANKS, join=False, start_method='forkserver'
+        run_rank, (name, changes, folder), NUM_RANKS, join=False, start_method='forkserver'
     )
     deadline = time.monotonic() + TIMEOUT
     while not ranks.join(timeout=1):
@@ -160,10 +168,10 @@ def run_ranks(name, folder):
     return [load(folder / f'{rank}.pth') for rank in range(NUM_RANKS)]
 
 
-@pytest.mark.parametrize('name', DETECTORS)
-def test_two_ranks_learn_as_one_process(name, tmp_path):
-    (with_box, gradients), (without_box, other_gradients) = run_ranks(name, tmp_path)
-    detector = build_detector(name)
+@pytest.mark.parametrize(('name', 'changes'), DETECTORS)
+def test_two_ranks_learn_as_one_process(name, changes, tmp_path):
+    (with_box, gradients), (without_box, other_gradients) = run_ranks(name, changes, tmp_path)
+    detector = build_detector(name, changes)
     _, expected = learn(detector, detector, [0, 1])
 
     for losses in with_box + without_box:
