@@ -44,5 +44,6 @@ def test_image_that_cannot_be_read_leaves_its_tiles_empty(
     out = make_contact_sheet(*tiny_detector, tmp_path / 'a.png', score_thr=0, device='cpu')
     assert '000000.png: cannot be processed (image file is truncated)' in capsys.readouterr().err
     sheet = cv2.imread(str(out))
-    assert (sheet[100:, :800] == 255).all()
+    # Captions that reach over the right edge move all tiles a little to the left.
+    assert (sheet[100:, :700] == 255).all()
     assert (sheet[100:, 800:] != 255).any()

@@ -116,7 +116,8 @@ def test_wrong_first_line_is_refused(make_config, variable, value, words):
 def test_script_gets_a_copy_of_the_config_with_the_first_lines_set(tmp_path, monkeypatch):
     file = config_path(TEMPLATES[0])
     options = ['data_root=/my/data', 'class_names=red panda,cat']
-    monkeypatch.setattr(sys, 'argv', ['train.py', file, '--cfg-options', *options])
+    arguments = ['train.py', file, '--skip-data-check', '--cfg-options', *options]
+    monkeypatch.setattr(sys, 'argv', arguments)
     known = dict(option.split('=') for option in options)
     args = Namespace(config=file, cfg_options=known, resume=None)
     _, copy, *others = prepare_arguments(lambda: args, True, str(tmp_path))
@@ -128,7 +129,7 @@ def test_script_gets_a_copy_of_the_config_with_the_first_lines_set(tmp_path, mon
 
 def test_script_gets_the_config_itself_where_nothing_has_to_change(tmp_path, monkeypatch):
     file = config_path(TEMPLATES[0])
-    monkeypatch.setattr(sys, 'argv', ['train.py', file, '--amp'])
+    monkeypatch.setattr(sys, 'argv', ['train.py', file, '--amp', '--skip-data-check'])
     args = Namespace(config=file, cfg_options=None, resume=None)
     assert prepare_arguments(lambda: args, True, str(tmp_path)) == ['train.py', file, '--amp']
 

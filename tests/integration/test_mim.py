@@ -111,7 +111,7 @@ def test_download_of_unpublished_weights_gives_the_flat_config(installation, tmp
 def test_search_says_that_weights_are_not_published(installation, tmp_path):
     query = ['--config', 'retinanet-conf_r50_fpn_1x_coco', '--field', 'weight']
     output = installation.mim('search', 'mmdet_detnet', *query, cwd=tmp_path)
-    assert 'no weights are published' in output
+    assert 'weights that are not published yet' in output
 
 
 USAGE = (ROOT / 'docs' / 'usage.md').read_text().splitlines()

@@ -212,7 +212,7 @@ def test_mask_head(make_roi_head, feats, make_proposals, make_samples, with_own_
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(reg_roi_scale_factor=0), 'reg_roi_scale_factor must be positive, got 0'),
+        (dict(reg_roi_scale_factor=0), 'reg_roi_scale_factor must be a positive number, got 0'),
         (
             dict(head={**EXT}, regress_positives_only=True),
             "regress_positives_only must be False or 'auto' where the conv-head classifies",
