@@ -9,6 +9,8 @@ from mmdet_families import SLICE, all_families, build_detector, make_batch, run
 
 from mmdet_detnet.acceleration import accelerate
 
+# What accelerate warns of on some CPUs, whatever the detector.
+SLOW_CPU = 'no instructions for bfloat16'
 # Of the size of all values of a map together.
 TOLERANCES = {None: 1e-4, 'bf16': 0.1}
 
@@ -48,4 +50,5 @@ def test_accelerated_equals_stock(name, pytestconfig, recwarn):
         assert_close(fast_maps, maps, tolerance)
         if dtype is None:
             assert_close(fast_scores, scores, tolerance)
-    assert not [w for w in recwarn if 'accelerate:' in str(w.message)]
+    warnings = [str(w.message) for w in recwarn if 'accelerate:' in str(w.message)]
+    assert [warning for warning in warnings if SLOW_CPU not in warning] == []
