@@ -1,6 +1,6 @@
 """Check the image files: decode each as mmdet does and compare its size with the annotations."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -98,15 +98,7 @@ def read_header(path: Path) -> ImageState:
     Returns:
         How it went.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            is_turned = image.getexif().get(ORIENTATION, 1) in TURNED
-    except FileNotFoundError:
-        return ImageState(is_missing=True)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return ImageState(error=str(error))
-    return ImageState(size=(height, width) if is_turned else (width, height))
+    return _read(path, _size_in_header)
 
 
 def read_image(path: Path) -> ImageState:
@@ -118,18 +110,33 @@ def read_image(path: Path) -> ImageState:
     Returns:
         How it went.
     """
+    return _read(path, _decoded_size)
+
+
+def _read(path: Path, measure: Callable[[Path], tuple[int, int]]) -> ImageState:
     try:
-        with Image.open(path) as image:
-            image.load()
-        pixels = mmcv.imfrombytes(path.read_bytes())
+        return ImageState(size=measure(path))
     except FileNotFoundError:
         return ImageState(is_missing=True)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return ImageState(error=str(error))
+
+
+def _size_in_header(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        width, height = image.size
+        is_turned = image.getexif().get(ORIENTATION, 1) in TURNED
+    return (height, width) if is_turned else (width, height)
+
+
+def _decoded_size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        image.load()
+    pixels = mmcv.imfrombytes(path.read_bytes())
     if pixels is None:
-        return ImageState(error='OpenCV does not know its format')
+        raise ValueError('OpenCV does not know its format')
     height, width = pixels.shape[:2]
-    return ImageState(size=(width, height))
+    return width, height
 
 
 def _read_all(images: list[Record], folder: Path, num_workers: int) -> Iterator[ImageState]:
