@@ -56,11 +56,14 @@ class Fault:
     new: str
     tests: tuple[str, ...]
 
-    def apply(self, root: Path) -> None:
-        """Make the mistake.
+    def make_text(self, root: Path) -> str:
+        """Make the mistake in the file's text.
 
         Args:
-            root: The tree to make it in.
+            root: The tree that has the file.
+
+        Returns:
+            The text with the mistake.
 
         Raises:
             ValueError: If the file has not the text, or more than once.
@@ -72,7 +75,7 @@ class Fault:
                 f'{self.name}: {self.file} has {self.old!r} {count} times instead of once; bring '
                 'the fault up to date.'
             )
-        path.write_text(text.replace(self.old, self.new))
+        return text.replace(self.old, self.new)
 
 
 @dataclass(frozen=True)
@@ -147,13 +150,14 @@ def judge_all(faults: Sequence[Fault], jobs: int, root: Path = ROOT) -> Iterator
             Copy(Path(name, str(index)), fault, fault.tests if fault else tests)
             for index, fault in enumerate([None, *faults])
         ]
-        for copy in waiting:
-            copy.make(root)
+        for fault in faults:
+            fault.make_text(root)
         _import_hosts()
         running: list[Copy] = []
         while waiting or running:
             while waiting and len(running) < jobs:
                 running.append(waiting.pop(0))
+                running[-1].make(root)
                 running[-1].start()
             wait([copy.process.sentinel for copy in running], timeout=1)
             for copy in [copy for copy in running if copy.is_done()]:
@@ -179,7 +183,7 @@ class Copy:
         """Copy the tree and make the mistake."""
         copy_tree(root, self.folder)
         if self.fault:
-            self.fault.apply(self.folder)
+            (self.folder / self.fault.file).write_text(self.fault.make_text(root))
 
     def start(self) -> None:
         """Run the tests in a fork of this process."""

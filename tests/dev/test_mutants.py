@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from mutants import Fault, judge_all, read_faults
+from mutants import ROOT, Fault, judge_all, read_faults
 
 MODULE = 'mmdet_detnet/__init__.py'
 TEST = 'tests/test_numbers.py::test_one'
@@ -54,6 +54,11 @@ def test_faults_are_many_and_each_has_its_tests():
     faults = read_faults()
     assert len({fault.name for fault in faults}) == len(faults) > 50
     assert all(fault.tests and fault.old != fault.new for fault in faults)
+
+
+@pytest.mark.parametrize('fault', read_faults(), ids=lambda fault: fault.name)
+def test_fault_is_up_to_date(fault):
+    assert fault.new in fault.make_text(ROOT)
 
 
 def test_incomplete_fault_is_named(tmp_path):

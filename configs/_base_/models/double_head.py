@@ -19,7 +19,5 @@ double_head_roi_head = dict(
     type='mmdet_detnet.DoubleHeadRoIHead', reg_roi_scale_factor=1.3, bbox_head=double_head
 )
 double_head_ext_roi_head = dict(
-    type='mmdet_detnet.DoubleHeadRoIHead',
-    reg_roi_scale_factor=1.3,
-    bbox_head=dict(**double_head, **double_head_ext),
+    double_head_roi_head, bbox_head=dict(**double_head, **double_head_ext)
 )
