@@ -17,7 +17,7 @@ def describe_schedule(config):
     return {
         'epochs': epochs(config),
         'steps after': decay(schedulers),
-        'optimiser': f'{optimizer.type} {momentum}' if momentum else optimizer.type,
+        'optimizer': f'{optimizer.type} {momentum}' if momentum else optimizer.type,
         'rate': f'{optimizer.lr:g}',
         'weight decay': weight_decay(config.optim_wrapper),
         'clipped at': f'{clip.max_norm:g}' if clip else '-',
