@@ -44,6 +44,7 @@ demo: setup
 lint: setup
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m mypy
 
 test: lint
 	$(VENV_PYTHON) $(PYTEST)
@@ -74,4 +75,4 @@ mutants: setup # breaks the code on purpose, and sees that the tests notice; min
 	$(VENV_PYTHON) dev/mutants.py
 
 clean: # uv keeps what it downloaded and compiled in its own cache
-	rm -rf .venv .venv-compiled build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-compiled build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

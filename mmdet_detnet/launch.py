@@ -5,10 +5,10 @@ import re
 import runpy
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import mmdet
 from mmengine.dist import get_rank, get_world_size, is_distributed
 
 from .checkpoints import force_weights_only
@@ -29,7 +29,7 @@ def run_mmdet_script(name: str) -> None:
     Raises:
         FileNotFoundError: If the installed mmdet has no such script.
     """
-    package = Path(find_spec('mmdet').origin).parent
+    package = Path(mmdet.__file__).parent
     # A wheel carries its tools in .mim; next to a source checkout they are a folder of their own.
     candidates = [package / '.mim' / 'tools' / name, package.parent / 'tools' / name]
     script = next((path for path in candidates if path.is_file()), None)

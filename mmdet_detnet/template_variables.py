@@ -53,8 +53,9 @@ def _set_data_root(config: Config, value: object) -> None:
     def move(key: str, path: object) -> object:
         if key == 'data_root' and path == old:
             return new
-        is_inside = key in ('ann_file', 'data_root') and isinstance(path, str)
-        return new + path[len(old) :] if is_inside and path.startswith(old) else path
+        if key in ('ann_file', 'data_root') and isinstance(path, str) and path.startswith(old):
+            return new + path[len(old) :]
+        return path
 
     _change(config, DATA, move)
     config.data_root = new

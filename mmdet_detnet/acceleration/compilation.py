@@ -31,7 +31,7 @@ class CompiledForward:
         self._compiled = torch.compile(forward, dynamic=True, backend=backend)
         self._has_compiled: set[bool] = set()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> object:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run compiled, or as it is; arguments and result are those of the forward."""
         maps = list(_find_maps([args, kwargs]))
         if any(min(feature_map.shape[2:]) < _min_side(feature_map) for feature_map in maps):

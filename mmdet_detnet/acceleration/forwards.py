@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from types import MethodType
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from mmengine.utils import apply_to
@@ -76,9 +76,9 @@ class PartForward(ReplacedForward):
         self.compile = compile
         self.dtype = dtype
         self.low_outputs = low_outputs
-        self.compiled = None
+        self.compiled: CompiledForward | None = None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> object:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the part; the arguments and the result are those of its own forward."""
         if self.channels_last:
             args = apply_to(args, _is_map, _to_channels_last)
@@ -87,7 +87,7 @@ class PartForward(ReplacedForward):
         outputs = self._infer(*args, **kwargs)
         return outputs if self.low_outputs else apply_to(outputs, _is_low, Tensor.float)
 
-    def _infer(self, *args: Any, **kwargs: Any) -> object:
+    def _infer(self, *args: Any, **kwargs: Any) -> Any:
         """Run as fast as the part lets itself be run; a way that failed is not tried again."""
         ways = [(self.compile, self.dtype), (False, self.dtype), (False, None)]
         failures = []
@@ -105,7 +105,7 @@ class PartForward(ReplacedForward):
         # Not even the part as MMDetection runs it takes these arguments.
         raise failures[-1]
 
-    def _run(self, compile: bool, dtype: torch.dtype | None, *args: Any, **kwargs: Any) -> object:
+    def _run(self, compile: bool, dtype: torch.dtype | None, *args: Any, **kwargs: Any) -> Any:
         if dtype is None:
             return self._forward(compile)(*apply_to(args, _is_low, Tensor.float), **kwargs)
         with torch.autocast(next(self.module.parameters()).device.type, dtype):
@@ -142,7 +142,7 @@ class ContiguousForward(ReplacedForward):
     have no kernels for bfloat16 either.
     """
 
-    def __call__(self, *args: Any, **kwargs: Any) -> object:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the operator on contiguous tensors, those in low precision in float32."""
         args, kwargs = apply_to((args, kwargs), _is_low, Tensor.float)
         args, kwargs = apply_to((args, kwargs), _is_tensor, Tensor.contiguous)
@@ -157,7 +157,7 @@ class PlainForward(ReplacedForward):
     Its maps come in as MMDetection would bring them: contiguous, and in float32 at inference.
     """
 
-    def __call__(self, *args: Any, **kwargs: Any) -> object:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the head; the arguments and the result are those of its own forward."""
         args, kwargs = apply_to((args, kwargs), _is_map, Tensor.contiguous)
         if not records_gradients(self.module):
@@ -176,7 +176,7 @@ def records_gradients(module: nn.Module) -> bool:
     return module.training or torch.is_grad_enabled()
 
 
-def _is_tensor(value: object) -> bool:
+def _is_tensor(value: object) -> TypeGuard[Tensor]:
     return isinstance(value, Tensor)
 
 

@@ -35,7 +35,7 @@ def choose_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dty
     devices = {parameter.device for parameter in model.parameters()}
     if dtype == AUTO:
         return torch.bfloat16 if devices and all(map(has_bfloat16, devices)) else None
-    precision = DTYPES.get(dtype, dtype)
+    precision = DTYPES[dtype] if isinstance(dtype, str) else dtype
     if {device.type for device in devices} == {'cpu'}:
         _check_cpu(precision)
     return precision

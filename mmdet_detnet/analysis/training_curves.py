@@ -93,7 +93,7 @@ def _join_runs(runs: Sequence[list[Record]]) -> list[Record]:
 
 def _position(record: Record) -> int:
     """Return the epoch, or in iteration-based loops the iteration."""
-    return record.get('epoch', record['step'])
+    return record['epoch'] if 'epoch' in record else record['step']
 
 
 def _plot_loss(axes: Axes, records: list[Record]) -> None:

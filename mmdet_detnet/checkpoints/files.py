@@ -154,7 +154,7 @@ def find_newest(folder: Path, template: str) -> tuple[Path | None, list[str]]:
     Returns:
         The file, or None if there is none, and for each newer one why it was passed over.
     """
-    skipped = []
+    skipped: list[str] = []
     for path in _newest_first(folder, template):
         fault = find_fault(path)
         if fault is None:

@@ -16,7 +16,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlparse
 
 import torch
@@ -37,7 +37,7 @@ REFUSED = re.compile(r'(?:GLOBAL|Unsupported class) (\S+)')
 FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 FORCE_NOT = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
-MapLocation = Callable | torch.device | str | dict[str, str] | None
+MapLocation: TypeAlias = Callable | torch.device | str | dict[str, str] | None
 
 
 def force_weights_only() -> None:

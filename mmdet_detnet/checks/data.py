@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .faults import fault
 from .walk import part
@@ -45,7 +46,7 @@ def innermost_dataset(dataset: Mapping) -> Mapping:
     return dataset
 
 
-def _read_classes(dataset: Mapping) -> object:
+def _read_classes(dataset: Mapping) -> Any:
     return part(innermost_dataset(dataset), 'metainfo').get('classes')
 
 

@@ -1,6 +1,7 @@
 """Strides and levels of anchors and RoI extractors, against the maps that the network gives."""
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from mmdet.models.necks import FPN, PAFPN
 from mmdet.models.roi_heads.roi_extractors.base_roi_extractor import BaseRoIExtractor
@@ -123,6 +124,7 @@ def _check_channels(
     return [fault(f'{place}.{option}', channels, f'{real}, the channels of the feature maps')]
 
 
-def _are_maps(maps: object) -> bool:
-    is_list = isinstance(maps, (list, tuple)) and len(maps) > 0
-    return is_list and all(isinstance(each, Tensor) and each.dim() == 4 for each in maps)
+def _are_maps(maps: object) -> TypeGuard[Sequence[Tensor]]:
+    if not isinstance(maps, (list, tuple)) or not maps:
+        return False
+    return all(isinstance(each, Tensor) and each.dim() == 4 for each in maps)

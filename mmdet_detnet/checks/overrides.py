@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
@@ -51,7 +52,7 @@ def _check_key(config: Mapping, names: list[str], key: str) -> str:
             'computed from it would not change; set the options where it is used, or write a '
             'config.'
         )
-    node: object = config
+    node: Any = config
     for depth, name in enumerate(names):
         known = _known_names(node, names[:depth])
         if known is not None and name not in known:
@@ -62,7 +63,7 @@ def _check_key(config: Mapping, names: list[str], key: str) -> str:
     return ''
 
 
-def _known_names(node: object, path: list[str]) -> Iterable[str] | None:
+def _known_names(node: Any, path: list[str]) -> Iterable[str] | None:
     """List the names that may follow; None if any may."""
     if node is None:
         return None
@@ -79,7 +80,7 @@ def _known_names(node: object, path: list[str]) -> Iterable[str] | None:
     return [*node]
 
 
-def _descend(node: object, name: str) -> object:
+def _descend(node: Any, name: str) -> Any:
     if isinstance(node, (list, tuple)):
         return node[int(name)]
     return node.get(name)

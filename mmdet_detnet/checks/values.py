@@ -137,7 +137,7 @@ def _find_crossed_thresholds(config: Mapping) -> list[str]:
     faults = []
     for path, options in walk_dicts(config):
         low, high = options.get('neg_iou_thr'), options.get('pos_iou_thr')
-        if all(isinstance(value, (int, float)) for value in (low, high)) and low > high:
+        if isinstance(low, (int, float)) and isinstance(high, (int, float)) and low > high:
             faults.append(fault(f'{path}.neg_iou_thr', low, f'at most pos_iou_thr = {high}'))
     return faults
 

@@ -28,5 +28,5 @@ class RemainingBatches:
     def __len__(self) -> int:
         return len(self.loader) - self.first
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)

@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 
 def reject(owner: object, name: str, value: object, allowed: str) -> NoReturn:
@@ -68,7 +68,7 @@ def check_flags(owner: object, **flags: object) -> None:
             reject(owner, name, value, 'True or False')
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 

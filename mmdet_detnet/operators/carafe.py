@@ -54,7 +54,7 @@ def carafe_naive_backward(
     for index in range(len(features)):
         inputs = [tensor[index].detach().requires_grad_() for tensor in (features, masks)]
         with torch.enable_grad():
-            output = _upsample(*inputs, kernel_size, group_size, scale_factor)
+            output = _upsample(inputs[0], inputs[1], kernel_size, group_size, scale_factor)
             gradients = torch.autograd.grad(output, inputs, top_grad[index])
         bottom_grad[index], mask_grad[index] = gradients
 

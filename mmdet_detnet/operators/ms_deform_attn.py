@@ -62,9 +62,10 @@ def ms_deform_attn_backward(
         tensor.detach().requires_grad_()
         for tensor in (value, sampling_locations, attention_weights)
     ]
+    value, locations, weights = inputs
     with torch.enable_grad():
         output = ms_deform_attn_forward(
-            inputs[0], value_spatial_shapes, value_level_start_index, *inputs[1:], im2col_step
+            value, value_spatial_shapes, value_level_start_index, locations, weights, im2col_step
         )
         gradients = torch.autograd.grad(output, inputs, grad_output)
     results = (grad_value, grad_sampling_loc, grad_attn_weight)

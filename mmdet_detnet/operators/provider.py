@@ -64,7 +64,10 @@ def provide_operators() -> None:
 
 def has_compiled_operators() -> bool:
     """Tell whether the installed mmcv has a compiled ``_ext``, without importing mmcv."""
-    return PathFinder.find_spec(EXTENSION, find_spec('mmcv').submodule_search_locations) is not None
+    mmcv = find_spec('mmcv')
+    return mmcv is not None and bool(
+        PathFinder.find_spec(EXTENSION, mmcv.submodule_search_locations)
+    )
 
 
 def describe_operators() -> str:

@@ -123,7 +123,7 @@ def make_entries(
             f'checkpoints must be one file for each of {list(comparison.configs)}, got '
             f'{list(checkpoints)}.'
         )
-    paths = list(checkpoints) or [None] * len(comparison.configs)
+    paths: Sequence[str | None] = checkpoints or [None] * len(comparison.configs)
     plain = [
         Entry(config, comparison.kind, checkpoint=path)
         for config, path in zip(comparison.configs, paths, strict=True)

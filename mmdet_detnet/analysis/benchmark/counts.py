@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from mmengine.config import Config
@@ -55,7 +56,7 @@ def count_gmacs(
     features: list[torch.Tensor] = []
     gmacs = {BACKBONE: _count(lambda: features.extend(detector.extract_feat(image)))}
     for head in dense_heads(detector):
-        gmacs[DENSE_HEAD] = _count(lambda head=head: head(tuple(features)))
+        gmacs[DENSE_HEAD] = _count(partial(head, tuple(features)))
     if hasattr(detector, 'roi_head'):
         gmacs[ROI_HEAD] = count_roi_gmacs(detector.roi_head)
     return gmacs
@@ -70,7 +71,7 @@ def count_roi_gmacs(roi_head: nn.Module) -> float:
         for head, extractor in zip(heads, extractors, strict=False):
             size = extractor.roi_layers[0].output_size
             regions = torch.empty(number, extractor.out_channels, *size, device=META)
-            total += _count(lambda head=head, regions=regions: head(*_inputs(head, regions)))
+            total += _count(partial(head, *_inputs(head, regions)))
     return total
 
 

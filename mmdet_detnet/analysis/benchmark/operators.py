@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.machinery import ModuleSpec
+from typing import Any
 
 import torch
 from mmcv import ops
@@ -29,9 +31,9 @@ Case = tuple[Callable[..., Tensor], tuple[Tensor, ...]]
 def use_own_operators() -> Iterator[None]:
     """Let ``mmcv.ops`` call the functions of this package, even where it has compiled ones."""
     finder = OperatorFinder()
-    module = finder.create_module(finder.find_spec('mmcv._ext'))
+    module = finder.create_module(ModuleSpec('mmcv._ext', finder))
     finder.exec_module(module)
-    users = [
+    users: list[Any] = [
         user
         for name, user in sys.modules.items()
         if name.startswith('mmcv.ops.') and hasattr(user, 'ext_module')
@@ -125,10 +127,10 @@ def _run_both(operator: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> No
     torch.autograd.grad(output, wanted, torch.ones_like(output))
 
 
-def _time(action: Callable[[], object], rounds: int, device: torch.device) -> list[float]:
+def _time(action: Callable[[], object], rounds: int, device: torch.device) -> tuple[float, float]:
     def ours() -> None:
         with use_own_operators():
             action()
 
-    seconds = time_in_turn([ours, action], rounds, 1, device)
-    return [statistics.median(times) for times in seconds]
+    ours_seconds, theirs = time_in_turn([ours, action], rounds, 1, device)
+    return statistics.median(ours_seconds), statistics.median(theirs)

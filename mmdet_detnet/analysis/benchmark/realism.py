@@ -61,7 +61,7 @@ def fix_proposals(detector: nn.Module, workload: Workload, device: torch.device)
 
 def _replace_result(method: Callable, proposals: Sequence[InstanceData]) -> Callable:
     @wraps(method)
-    def with_fixed_proposals(*args: Any, **kwargs: Any) -> object:
+    def with_fixed_proposals(*args: Any, **kwargs: Any) -> Any:
         result = method(*args, **kwargs)
         # The RoI head takes the boxes out of what it is given.
         fixed = [one_image.clone() for one_image in proposals]

@@ -53,10 +53,10 @@ def write_report(
     Returns:
         The JSON file. The picture, if there is a ratio to draw, has the same name and ``.png``.
     """
-    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    gpu = torch.cuda.get_device_name(device) if device.type == 'cuda' else ''
+    used = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    gpu = torch.cuda.get_device_name(used) if used.type == 'cuda' else ''
     settings = rows[0].entry.settings.name
-    place = gpu.lower().replace(' ', '-') or device.type
+    place = gpu.lower().replace(' ', '-') or used.type
     stem = f'benchmark_{name}_{place}_torch{torch.__version__}_{settings}'
     report = {
         'name': name,
@@ -64,7 +64,7 @@ def write_report(
         'command': ' '.join(['python', *sys.argv]),
         'device': f'{gpu or platform.machine()}, {os.cpu_count()} CPU cores, '
         f'{torch.get_num_threads()} threads',
-        'device_type': device.type,
+        'device_type': used.type,
         'python': platform.python_version(),
         'torch': torch.__version__,
         'mmcv': mmcv.__version__,

@@ -105,7 +105,7 @@ def _wrapped(owner: nn.Module, method: str, clock: PartClock, part: str) -> Iter
     original, had_own = getattr(owner, method), method in vars(owner)
 
     @wraps(original)
-    def on_the_clock(*args: Any, **kwargs: Any) -> object:
+    def on_the_clock(*args: Any, **kwargs: Any) -> Any:
         with clock.part(part):
             return original(*args, **kwargs)
 

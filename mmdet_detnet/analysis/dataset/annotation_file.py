@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from .findings import Finding, find
 
@@ -70,7 +70,7 @@ def is_text(value: object) -> bool:
     return isinstance(value, str) and value != ''
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
@@ -84,8 +84,9 @@ def is_length(value: object) -> bool:
 
 def is_box(value: object) -> bool:
     """Tell whether a value is four numbers that can be pixels."""
-    is_four = isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
-    return is_four and max(map(abs, value)) <= MAX_SIDE
+    if not isinstance(value, list) or len(value) != 4 or not all(map(is_number, value)):
+        return False
+    return max(map(abs, value)) <= MAX_SIDE
 
 
 def is_flag(value: object) -> bool:

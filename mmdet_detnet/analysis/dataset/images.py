@@ -24,12 +24,12 @@ class ImageState:
     Attributes:
         is_missing: Whether there is no such file.
         error: What kept it from being read to its end.
-        size: Width and height as mmdet gets them, in pixels.
+        size: Width and height as mmdet gets them, in pixels, where it was read.
     """
 
     is_missing: bool = False
     error: str = ''
-    size: tuple[int, int] | None = None
+    size: tuple[int, int] = (0, 0)
 
 
 def check_images(images: list[Record], folder: Path, num_workers: int = 2) -> list[Finding]:

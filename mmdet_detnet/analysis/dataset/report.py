@@ -31,7 +31,7 @@ class Report:
     findings: list[Finding]
     num_images: int
     num_used_images: int
-    rows: list[dict[str, str | int]]
+    rows: list[dict[str, Any]]
     sizes: np.ndarray
     scale: str
     anchors: Anchors | None

@@ -143,7 +143,8 @@ def _fits(box: list[float], others: list[list[float]]) -> bool:
 
 
 def _write_split(root: Path, split: str, num_images: int, seed: tuple[int, int]) -> None:
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     (root / split).mkdir(parents=True)
     for index in range(num_images):
         image, shapes = draw_image(np.random.default_rng([*seed, index]))

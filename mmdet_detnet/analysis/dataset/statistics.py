@@ -1,6 +1,7 @@
 """Count the boxes that CocoDataset keeps, by class and by size."""
 
 from collections import Counter, defaultdict
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def size_bin(annotation: Record) -> str:
     return 'medium' if annotation['area'] < LARGE_AREA else 'large'
 
 
-def count_boxes(file: AnnotationFile, retained: Retained) -> list[dict[str, str | int]]:
+def count_boxes(file: AnnotationFile, retained: Retained) -> list[dict[str, Any]]:
     """Count the boxes of each class.
 
     Args:

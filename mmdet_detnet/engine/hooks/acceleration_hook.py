@@ -1,5 +1,7 @@
 """The hook that makes the runner's detector faster."""
 
+from typing import Any
+
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -24,7 +26,9 @@ class AccelerationHook(Hook):
         self, channels_last: bool = True, compile: bool = True, dtype: str | None = None
     ) -> None:
         self.applied = False
-        self.options = dict(channels_last=channels_last, compile=compile, dtype=dtype)
+        self.options: dict[str, Any] = dict(
+            channels_last=channels_last, compile=compile, dtype=dtype
+        )
 
     def before_train(self, runner: Runner) -> None:
         """Make the detector faster, once its weights are initialised or loaded.

@@ -1,5 +1,7 @@
 """The hook that stops a run whose config, model, data and weights do not fit each other."""
 
+from typing import Any
+
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
@@ -79,7 +81,7 @@ class ConfigCheckHook(Hook):
         raise_faults(self._mismatch())
         self._watch(runner.model)
 
-    def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Stop watching.
 
         Args:
@@ -89,7 +91,7 @@ class ConfigCheckHook(Hook):
         """
         self._unwatch()
 
-    def after_test_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
+    def after_test_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Stop watching.
 
         Args:

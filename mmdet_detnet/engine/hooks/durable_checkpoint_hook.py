@@ -42,6 +42,11 @@ class DurableCheckpointHook(CheckpointHook):
         **kwargs: As of the parent.
     """
 
+    # Of the parent.
+    backend_args: dict | None
+    best_ckpt_path: str | None
+    best_ckpt_path_dict: dict[str, str | None]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.backend_args is None and self.file_client_args is None:

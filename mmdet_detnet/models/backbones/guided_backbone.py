@@ -148,11 +148,12 @@ class ImagePyramidGuided(ResNetExtension):
             shape (N, C, ceil(H / stride), ceil(W / stride)).
         """
         features = self._forward_stem(image)
+        shared_stem = self._forward_stem if self.share_stem else None
         outputs = []
         for index, name in enumerate(self.res_layers):
             features = getattr(self, name)(features)
             if name in self.guidance:
-                features = self.guidance[name](image, features, self._forward_stem)
+                features = self.guidance[name](image, features, shared_stem)
             if index in self.out_indices:
                 outputs.append(features)
         return tuple(outputs)

@@ -36,6 +36,10 @@ class ResNetExtension(ResNet):
     """
 
     replaced_layers: tuple[str, ...] = ()
+    # Of ResNet.
+    inplanes: int
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
 
     def __init__(
         self,

@@ -247,9 +247,10 @@ class ConfidenceRetinaHead(RetinaHead):
                     joint_logits(cls_score, conf, self.conf_exponent, score_thr)
                     for cls_score, conf in zip(cls_scores, confs, strict=True)
                 ]
-            confs = None  # else the parent selects by class, and `_bbox_post_process` joins the two
+        # With factors the parent selects by class, and `_bbox_post_process` joins the two.
+        factors = None if self.select_by == 'joint' else confs
         return super().predict_by_feat(
-            cls_scores, bbox_preds, confs, batch_img_metas, cfg, **kwargs
+            cls_scores, bbox_preds, factors, batch_img_metas, cfg, **kwargs
         )
 
     def _bbox_post_process(self, results: InstanceData, **kwargs: Any) -> InstanceData:

@@ -27,9 +27,7 @@ def average_fusion(first: Tensor, second: Tensor) -> Tensor:
     return (first + second) / 2
 
 
-# With 'none' there is nothing to compute: the scores are the fc-head's.
-FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor] | None] = {
-    'none': None,
+FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     'complementary': complementary_fusion,
     'max': torch.maximum,
     'average': average_fusion,

@@ -77,7 +77,6 @@ class ImagePyramidTransformation(BaseModule):
                 ),
                 nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
             )
-        self.share_stem = share_stem
         self.bottleneck = ResLayer(
             Bottleneck, stem_channels, planes, num_blocks=1, init_cfg=block_init_cfg, **layers
         )
@@ -89,12 +88,12 @@ class ImagePyramidTransformation(BaseModule):
 
         Args:
             image: The level, of shape (N, in_channels, H, W).
-            stem: The shared stem, if ``share_stem``.
+            stem: The shared stem; None for its own.
 
         Returns:
             Features of shape (N, 4 * planes, ceil(H / 4), ceil(W / 4)).
         """
-        stem = stem if self.share_stem else self.stem
+        stem = self.stem if stem is None else stem
         features = self.bottleneck(stem(image))
         return features if self.scale is None else features * self.scale
 
@@ -134,7 +133,7 @@ class StageGuidance(BaseModule):
         Args:
             image: The backbone's input, of shape (N, in_channels, H, W).
             features: The stage's output, of shape (N, C, h, w).
-            stem: The shared stem, if the transformation has none of its own.
+            stem: The shared stem; None where the transformation has its own.
 
         Returns:
             What replaces the stage's output, of the same shape.

@@ -98,12 +98,12 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
             yield from part.modules()
 
     def _trains_on_positives_only(self) -> bool:
-        if self.regress_positives_only is True:
+        if self.regress_positives_only == 'auto':
+            needs_all = self.bbox_head.unfocused_cls is not None
+            return not needs_all and not any(map(mixes_rois, self._conv_layers()))
+        if self.regress_positives_only:
             self._check_positives_suffice()
-        if self.regress_positives_only != 'auto':
-            return self.regress_positives_only
-        needs_all = self.bbox_head.unfocused_cls is not None
-        return not needs_all and not any(map(mixes_rois, self._conv_layers()))
+        return bool(self.regress_positives_only)
 
     def _bbox_forward(
         self, x: tuple[Tensor, ...], rois: Tensor, regressed: Tensor | None = None
@@ -193,22 +193,18 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
             return rois, *head.forward_fc(
                 self._share(RoIPooling(self.bbox_roi_extractor, x, rois).pool())
             )
-        if self._may_leave_out_rois(rcnn_test_cfg):
+        if rcnn_test_cfg is not None and self._may_leave_out_rois():
             if head.classifies_by_fc_alone and self.regress_survivors_only:
                 return self._read_out_survivors(x, rois, rcnn_test_cfg.score_thr)
             if head.fuses_scores and self.gate_score_thr is not None:
-                return self._read_out_gated(x, rois)
+                return self._read_out_gated(x, rois, self.gate_score_thr)
         results = self._bbox_forward(x, rois)
         return rois, *head.read_out(
             results['cls_score'], results['bbox_pred'], *results['unfocused']
         )
 
-    def _may_leave_out_rois(self, rcnn_test_cfg: ConfigType | None) -> bool:
-        return (
-            rcnn_test_cfg is not None
-            and not self.bbox_head.training
-            and not torch.onnx.is_in_onnx_export()
-        )
+    def _may_leave_out_rois(self) -> bool:
+        return not self.bbox_head.training and not torch.onnx.is_in_onnx_export()
 
     def _read_out_survivors(
         self, x: tuple[Tensor, ...], rois: Tensor, score_thr: float
@@ -219,10 +215,12 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
         survivors = results['chosen']
         return rois[survivors], results['cls_score'][survivors], results['bbox_pred']
 
-    def _read_out_gated(self, x: tuple[Tensor, ...], rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _read_out_gated(
+        self, x: tuple[Tensor, ...], rois: Tensor, score_thr: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Fuse the scores of the RoIs that pass the gate; the others are the fc-head's alone."""
         head = self.bbox_head
-        choose = partial(find_survivors, head, score_thr=self.gate_score_thr)
+        choose = partial(find_survivors, head, score_thr=score_thr)
         results = self.run_heads(self.bbox_roi_extractor, head, x, rois, choose)
         (conv_cls_score, deltas), chosen = results['unfocused'], results['chosen']
         fused, regressed = head.read_out(

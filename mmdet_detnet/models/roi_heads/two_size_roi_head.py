@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from mmdet.models.roi_heads import BaseRoIHead
 from mmdet.models.roi_heads.roi_extractors import BaseRoIExtractor
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from .roi_pooling import RoIPooling
 EXTRACTORS = ('bbox_roi_extractor', 'mask_roi_extractor')
 
 
-class TwoSizeRoIHead:
+class TwoSizeRoIHead(BaseRoIHead):
     """Mixin for RoI heads of MMDetection; it stands before them among the bases.
 
     RoIs, for boxes and for masks, are pooled by a :class:`.PreciseRoIExtractor` where the config
@@ -24,6 +25,8 @@ class TwoSizeRoIHead:
     Args:
         **kwargs: The arguments of the RoI head.
     """
+
+    reg_roi_scale_factor: float
 
     def __init__(self, **kwargs: Any) -> None:
         for name in EXTRACTORS:

@@ -195,16 +195,15 @@ class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
         inputs = [rois, *targets]
         if len(rois) == 0:
             outputs, inputs = self._add_background_roi(outputs, inputs)
-        cls_score, bbox_pred, *unfocused = outputs
-        losses = self.loss(cls_score, bbox_pred, *inputs)
+        losses = self.loss(*outputs[:2], *inputs)
         if unfocused:
-            losses |= self._unfocused_losses(*unfocused, inputs)
+            losses |= self._unfocused_losses(inputs, *outputs[2:])
         return dict(loss_bbox=losses, bbox_targets=targets)
 
     def _unfocused_losses(
-        self, conv_cls_score: Tensor | None, fc_bbox_pred: Tensor | None, inputs: list[Tensor]
+        self, inputs: list[Tensor], conv_cls_score: Tensor | None, fc_bbox_pred: Tensor | None
     ) -> dict[str, Tensor]:
-        losses = {}
+        losses: dict[str, Tensor] = {}
         if self.unfocused_cls is not None:
             losses |= self.unfocused_cls.loss(conv_cls_score, None, *inputs)
         if self.unfocused_reg is not None:

@@ -6,6 +6,7 @@ https://github.com/wuyuebupt/doubleheadsrcnn (commit a744b41).
 
 import torch.nn.functional as F
 from mmdet.models.layers import multiclass_nms
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -17,8 +18,16 @@ from mmdet_detnet.models.layers import FUSIONS
 READOUTS = ('fused', 'fc_conv', 'fc', 'conv')
 
 
-class DoubleHeadReadout:
-    """Mixin for a ``BBoxHead`` with two heads: class scores and boxes of the detections."""
+class DoubleHeadReadout(BBoxHead):
+    """Mixin for a ``BBoxHead`` with two heads: class scores and boxes of the detections.
+
+    Attributes:
+        unfocused_cls: The conv-head's class predictor with its loss, or None.
+        unfocused_reg: The fc-head's box predictor with its loss, or None.
+    """
+
+    unfocused_cls: BBoxHead | None
+    unfocused_reg: BBoxHead | None
 
     @property
     def fusion(self) -> str:
@@ -27,7 +36,7 @@ class DoubleHeadReadout:
 
     @fusion.setter
     def fusion(self, value: str) -> None:
-        check_choice(self, 'fusion', value, FUSIONS)
+        check_choice(self, 'fusion', value, ('none', *FUSIONS))
         if value != 'none' and self.unfocused_cls is None:
             allowed = "'none' unless the conv-head classifies (lambda_conv < 1)"
             reject(self, 'fusion', value, allowed)
