@@ -105,7 +105,7 @@ def test_survivors_have_all_detections(box_head, seed, num_rois, score_thr):
     sampling_ratio=st.integers(0, 3),
     aligned=st.booleans(),
 )
-def test_roi_align_reads_a_plane_at_the_centres_of_its_bins(
+def test_roi_align_reads_a_plane_at_the_centers_of_its_bins(
     slopes, corner, size, stride, sampling_ratio, aligned
 ):
     constant, across, down = slopes
@@ -133,7 +133,7 @@ def conf_head():
 
 
 def decode(anchor, deltas):
-    """Restate the box of some deltas: centre and size relative to the anchor's."""
+    """Restate the box of some deltas: center and size relative to the anchor's."""
     width, height = anchor[2] - anchor[0], anchor[3] - anchor[1]
     x = (anchor[0] + anchor[2]) / 2 + deltas[0] * width
     y = (anchor[1] + anchor[3]) / 2 + deltas[1] * height

@@ -1,4 +1,4 @@
-# ResNet-50 from scratch, to compare DetNet-59 with: mmdet's training, with synchronised batch norm
+# ResNet-50 from scratch, to compare DetNet-59 with: mmdet's training, with synchronized batch norm
 # in every part instead of group norm.
 _base_ = [
     'mmdet::scratch/faster-rcnn_r50-scratch_fpn_gn-all_6x_coco.py',

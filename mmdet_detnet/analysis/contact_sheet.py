@@ -116,19 +116,19 @@ def _draw(
 ) -> None:
     """Draw an image with boxes, captions and the outlines of masks."""
     height, width = image.shape[:2]
-    # Boxes count from the outer edge of the first pixel, `imshow` alone from its centre.
+    # Boxes count from the outer edge of the first pixel, `imshow` alone from its center.
     axes.imshow(image, extent=(0, width, height, 0))
     axes.set_title(title, fontsize=FONT_POINTS, parse_math=False)
     palette = get_palette(metainfo.get('palette'), len(metainfo['classes']))
     for index, label in enumerate(instances.labels.tolist()):
-        colour = np.array(palette[label]) / 255
+        color = np.array(palette[label]) / 255
         caption = metainfo['classes'][label]
         if 'scores' in instances:
             caption += f' {instances.scores[index]:.2f}'
         if 'masks' in instances and (mask := _mask(instances, index)).any():
-            pixel_centres = (0.5, width - 0.5, 0.5, height - 0.5)
-            axes.contour(mask, levels=[0.5], colors=[colour], extent=pixel_centres)
-        _draw_box(axes, instances.bboxes[index].tolist(), caption, colour, height)
+            pixel_centers = (0.5, width - 0.5, 0.5, height - 0.5)
+            axes.contour(mask, levels=[0.5], colors=[color], extent=pixel_centers)
+        _draw_box(axes, instances.bboxes[index].tolist(), caption, color, height)
 
 
 def _mask(instances: InstanceData, index: int) -> np.ndarray:
@@ -138,11 +138,11 @@ def _mask(instances: InstanceData, index: int) -> np.ndarray:
 
 
 def _draw_box(
-    axes: Axes, box: Sequence[float], caption: str, colour: np.ndarray, image_height: int
+    axes: Axes, box: Sequence[float], caption: str, color: np.ndarray, image_height: int
 ) -> None:
     left, top, right, bottom = box
     axes.add_patch(
-        Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, lw=2)
+        Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=color, lw=2)
     )
     axes.text(
         left,
@@ -152,5 +152,5 @@ def _draw_box(
         parse_math=False,
         color='white',
         verticalalignment='top' if top < TOP_MARGIN * image_height else 'bottom',
-        bbox=dict(facecolor=colour, edgecolor='none', pad=1),
+        bbox=dict(facecolor=color, edgecolor='none', pad=1),
     )

@@ -1,7 +1,7 @@
 """How well the scores of detections agree with the fit of their boxes.
 
 For all detections and by the size of their objects: histograms of score and IoU, the share of
-well-localised boxes (IoU > 0.5) that score under 0.5, and Pearson's and Spearman's correlation of
+well-localized boxes (IoU > 0.5) that score under 0.5, and Pearson's and Spearman's correlation of
 score and IoU.
 
 - Every detection of the test set with a score above ``score_thr`` counts.
@@ -10,7 +10,7 @@ score and IoU.
 - Its size is the area of that ground truth's box in the original image (its own, if it touches
   none), with COCO's bounds of 32^2 and 96^2 pixels.
 - It is left out if more than half of it lies in a crowd (or "difficult") box of its class, unless
-  it is well localised on another object.
+  it is well localized on another object.
 """
 
 import json
@@ -36,7 +36,7 @@ from scipy.stats import pearsonr, spearmanr
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-WELL_LOCALISED_IOU = 0.5
+WELL_LOCALIZED_IOU = 0.5
 LOW_SCORE = 0.5
 CROWD_SHARE = 0.5
 SMALL, MEDIUM = 32**2, 96**2  # pixels, bounds of the area
@@ -157,7 +157,7 @@ def match_image(
     iou = bbox_overlaps(boxes, truth_boxes) * (same_class & ~is_crowd)
     share_in_crowd = bbox_overlaps(boxes, truth_boxes, mode='iof') * (same_class & is_crowd)
     ious, best = iou.max(1)
-    in_crowd = (share_in_crowd.amax(1) > CROWD_SHARE) & (ious <= WELL_LOCALISED_IOU)
+    in_crowd = (share_in_crowd.amax(1) > CROWD_SHARE) & (ious <= WELL_LOCALIZED_IOU)
     areas = torch.where(ious > 0, _area(truth_boxes)[best], _area(boxes))
     counted = (scores > score_thr) & ~in_crowd
     return Detections(*(values[counted].numpy() for values in (scores, ious, areas)))
@@ -173,27 +173,27 @@ def _select_size(detections: Detections, size: str) -> Detections:
     return Detections(*(values[selected] for values in detections))
 
 
-def summarise(detections: Detections) -> dict[str, float | int | None]:
+def summarize(detections: Detections) -> dict[str, float | int | None]:
     """Put the misalignment of detections into numbers.
 
     Args:
         detections: Detections, or those of one size.
 
     Returns:
-        The number of ``detections`` and of ``well_localised`` ones, the ``low_score_share`` of
-        the latter, and ``pearson`` and ``spearman``, also for ``_well_localised`` ones. What is
+        The number of ``detections`` and of ``well_localized`` ones, the ``low_score_share`` of
+        the latter, and ``pearson`` and ``spearman``, also for ``_well_localized`` ones. What is
         not defined for so few detections is None.
     """
     scores, ious, _ = detections
-    good = ious > WELL_LOCALISED_IOU
+    good = ious > WELL_LOCALIZED_IOU
     return {
         'detections': len(scores),
-        'well_localised': int(good.sum()),
+        'well_localized': int(good.sum()),
         'low_score_share': float((scores[good] < LOW_SCORE).mean()) if good.any() else None,
         'pearson': _correlation(pearsonr, scores, ious),
         'spearman': _correlation(spearmanr, scores, ious),
-        'pearson_well_localised': _correlation(pearsonr, scores[good], ious[good]),
-        'spearman_well_localised': _correlation(spearmanr, scores[good], ious[good]),
+        'pearson_well_localized': _correlation(pearsonr, scores[good], ious[good]),
+        'spearman_well_localized': _correlation(spearmanr, scores[good], ious[good]),
     }
 
 
@@ -227,7 +227,7 @@ def write_report(
         numbers = {}
         for axes, size in zip(row.subplots(1, len(SIZES)), SIZES, strict=True):
             selected = _select_size(detections, size)
-            numbers[size] = summarise(selected)
+            numbers[size] = summarize(selected)
             _draw(axes, size, selected, numbers[size])
         report.append({'name': name, **numbers})
     figure.savefig(out_dir / 'misalignment.png')
@@ -249,8 +249,8 @@ def _draw(
     if numbers['detections']:
         scores, ious, _ = detections
         axes.hist2d(scores, ious, NUM_BINS, range=((0, 1), (0, 1)), cmin=1, norm=LogNorm(vmin=1))
-    axes.axhline(WELL_LOCALISED_IOU, color='grey', linestyle='--', linewidth=1)
-    axes.axvline(LOW_SCORE, color='grey', linestyle='--', linewidth=1)
+    axes.axhline(WELL_LOCALIZED_IOU, color='gray', linestyle='--', linewidth=1)
+    axes.axvline(LOW_SCORE, color='gray', linestyle='--', linewidth=1)
 
 
 def detector_name(config: str, predictions: str, options: dict[str, Any] | None) -> str:

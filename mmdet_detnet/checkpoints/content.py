@@ -21,7 +21,7 @@ def make_plain(checkpoint: dict[str, Any]) -> None:
     package resumes from such a file as well, but for the history of the logs.
 
     Args:
-        checkpoint: What is about to be saved. Weights and the optimiser's state stay as they are.
+        checkpoint: What is about to be saved. Weights and the optimizer's state stay as they are.
     """
     for key in checkpoint.keys() - set(WEIGHTS):
         checkpoint[key] = _plain(checkpoint[key])

@@ -12,7 +12,7 @@ NUM_EXAMPLES = 3
 def find_frozen_norm_faults(model: nn.Module) -> list[str]:
     """Look for batch norm that stays at its initial values for the whole training.
 
-    With the statistics 0 and 1 it normalises nothing, and with a scale that is frozen at zero its
+    With the statistics 0 and 1 it normalizes nothing, and with a scale that is frozen at zero its
     layer gives nothing. What a backbone lists as ``added_parts`` (IPG-Net's guidance and further
     stages) may have such statistics, where the scale is trained.
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 NUM_EXAMPLES = 3
 # What a network has besides what it learns; older files lack some of it.
-NOT_LEARNT = ('num_batches_tracked', 'mean', 'std')
+NOT_LEARNED = ('num_batches_tracked', 'mean', 'std')
 
 
 def find_weight_faults(model: nn.Module, state: Mapping[str, Tensor], source: str) -> list[str]:
@@ -29,13 +29,13 @@ def find_weight_faults(model: nn.Module, state: Mapping[str, Tensor], source: st
     ]
     return [
         *_describe(f'{source} has other shapes than the config', other),
-        *_describe(f'{source} lacks weights of the config', _learnt(own.keys() - loaded.keys())),
-        *_describe(f'{source} has weights besides', _learnt(loaded.keys() - own.keys())),
+        *_describe(f'{source} lacks weights of the config', _learned(own.keys() - loaded.keys())),
+        *_describe(f'{source} has weights besides', _learned(loaded.keys() - own.keys())),
     ]
 
 
-def _learnt(keys: set[str]) -> list[str]:
-    return sorted(key for key in keys if key.rpartition('.')[2] not in NOT_LEARNT)
+def _learned(keys: set[str]) -> list[str]:
+    return sorted(key for key in keys if key.rpartition('.')[2] not in NOT_LEARNED)
 
 
 def _describe(what: str, keys: Sequence[str]) -> list[str]:

@@ -60,13 +60,13 @@ def stop_workers() -> None:
 
 
 def heed_parent_only(inner: Callable[[int], None] | None, worker_id: int) -> None:
-    """Initialise a data loader's worker that heeds SIGTERM of its parent only.
+    """Initialize a data loader's worker that heeds SIGTERM of its parent only.
 
     Slurm and `timeout` send the signal to all processes, and the training needs its workers to
     finish the step.
 
     Args:
-        inner: Initialises the worker besides.
+        inner: Initializes the worker besides.
         worker_id: Number of the worker.
     """
     if hasattr(signal, 'sigwaitinfo'):  # Linux

@@ -21,14 +21,14 @@ def interpolate(y: Tensor, x: Tensor, height: int, width: int) -> tuple[Tensor, 
         of 4.
     """
     inside = (y >= -1) & (y <= height) & (x >= -1) & (x <= width)
-    (top, bottom), weights_y = _neighbours(y, height)
-    (left, right), weights_x = _neighbours(x, width)
+    (top, bottom), weights_y = _neighbors(y, height)
+    (left, right), weights_x = _neighbors(x, width)
     pixels = [row * width + column for row in (top, bottom) for column in (left, right)]
     weights = [inside * of_y * of_x for of_y in weights_y for of_x in weights_x]
     return torch.stack(pixels, dim=-1), torch.stack(weights, dim=-1)
 
 
-def _neighbours(
+def _neighbors(
     position: Tensor, extent: int
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     position = position.clamp(0, extent - 1)

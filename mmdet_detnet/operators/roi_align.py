@@ -40,7 +40,7 @@ def roi_align_forward(
         spatial_scale: Pixels of the map in a pixel of the image.
         sampling_ratio: Samples along each side of a bin; 0 for one in each pixel of the map.
         pool_mode: 0 for the largest sample of a bin, 1 for their average.
-        aligned: Whether half a pixel is taken off, for the centres of pixels.
+        aligned: Whether half a pixel is taken off, for the centers of pixels.
     """
     grid = RoIGrid((aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned)
     if pool_mode == MAX_POOLING:

@@ -19,7 +19,7 @@ class RoIGrid:
         output_size: Number of bins, (h, w).
         spatial_scale: Pixels of the map in a pixel of the image.
         sampling_ratio: Samples along each side of a bin; 0 for one in each pixel of the map.
-        aligned: Whether half a pixel is taken off, for the centres of pixels.
+        aligned: Whether half a pixel is taken off, for the centers of pixels.
     """
 
     output_size: tuple[int, int]

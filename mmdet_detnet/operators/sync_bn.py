@@ -40,7 +40,7 @@ def sync_bn_forward_output(
     momentum: float,
     group_size: int,
 ) -> None:
-    """Normalise, and update the running statistics.
+    """Normalize, and update the running statistics.
 
     Args:
         input: ``(N, C, L)``.
@@ -50,7 +50,7 @@ def sync_bn_forward_output(
         bias: ``(C,)``; 0 if empty.
         running_mean: Is moved towards the mean; stays if empty.
         running_var: Is moved towards the unbiased variance; stays if empty.
-        norm: Receives the normalised input, ``(N, C, L)``.
+        norm: Receives the normalized input, ``(N, C, L)``.
         std: Receives the standard deviations, ``(C,)``.
         output: Receives the result, ``(N, C, L)``.
         eps: Added to the variance.

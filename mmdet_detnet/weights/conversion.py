@@ -39,7 +39,7 @@ class WeightSource:
     Attributes:
         title: What the file is, as a noun phrase.
         usage: What a config needs for the weights to mean what they meant there.
-        recognises: Tells from the keys of a state dict whether it is of this kind.
+        recognizes: Tells from the keys of a state dict whether it is of this kind.
         make_layout: Lists every tensor that such a state dict has, by its foreign key. Raises
             ValueError if not even the size of the network can be read from the state dict.
         container: Key under which a training's checkpoint holds the state dict, if the kind has
@@ -48,7 +48,7 @@ class WeightSource:
 
     title: str
     usage: str
-    recognises: Callable[[Mapping[str, Tensor]], bool]
+    recognizes: Callable[[Mapping[str, Tensor]], bool]
     make_layout: Callable[[Mapping[str, Tensor]], Layout]
     container: str | None = None
 
@@ -112,7 +112,7 @@ def convert_state(state: Mapping[str, Tensor], source: WeightSource) -> Conversi
     report = WeightReport(
         source.title,
         loaded=list(weights),
-        initialised=[c.own for c in layout.values() if c.own is not None and c.own not in weights],
+        initialized=[c.own for c in layout.values() if c.own is not None and c.own not in weights],
         dropped=[key for key, c in layout.items() if c.own is None and key in state],
     )
     return Conversion(weights, report, lines, source.usage)

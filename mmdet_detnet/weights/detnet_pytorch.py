@@ -96,18 +96,18 @@ def _foreign_name(key: str) -> str:
 
 USAGE = (
     "backbone dict(type='mmdet_detnet.DetNet', depth=59, style='pytorch'), RGB images "
-    "normalised by ImageNet's mean and deviation"
+    "normalized by ImageNet's mean and deviation"
 )
 DETNET_PYTORCH = WeightSource(
     title='the detnet59.pth of guoruoqian/DetNet_pytorch (a state dict of the ImageNet classifier)',
     usage=USAGE,
-    recognises=is_detnet_pytorch,
+    recognizes=is_detnet_pytorch,
     make_layout=make_layout,
 )
 DETNET_PYTORCH_DETECTOR = WeightSource(
     title='a detector of guoruoqian/DetNet_pytorch',
     usage=f'{USAGE}; neck and heads have to be trained',
-    recognises=is_detector,
+    recognizes=is_detector,
     make_layout=make_detector_layout,
     container='model',
 )

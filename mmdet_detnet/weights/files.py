@@ -20,7 +20,7 @@ def convert_file(
     Args:
         source: The published file, which holds nothing but tensors and plain values.
         target: Where to write the converted state dict, or None to write nothing.
-        kind: What kind of file it is, one of ``SOURCES``; recognised by its keys if None.
+        kind: What kind of file it is, one of ``SOURCES``; recognized by its keys if None.
         list_tensors: Whether to report every tensor, with both names and shapes.
 
     Returns:
@@ -57,7 +57,7 @@ def _refuse_odd_tensors(state: Mapping[str, Any], source: Path) -> None:
     tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     odd = [str(key) for key, value in tensors.items() if not _is_array(value)]
     if odd:
-        raise ValueError(f'{source} has tensors that are sparse, quantised or empty: {odd[0]}.')
+        raise ValueError(f'{source} has tensors that are sparse, quantized or empty: {odd[0]}.')
     storages = {value.untyped_storage().data_ptr(): value for value in tensors.values()}
     held = sum(value.untyped_storage().nbytes() for value in storages.values())
     claimed = sum(value.nbytes for value in tensors.values())

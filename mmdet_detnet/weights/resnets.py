@@ -21,7 +21,7 @@ STEM_KEY = re.compile(r'stem\.(\d)\.(.+)')
 LAST_STEM_NORM = 7
 USAGE = (
     "backbone dict(type='ResNet', depth=..., style='pytorch'{stem}), or IPGNet or DetNet likewise; "
-    "RGB images normalised as the weights' own configuration says"
+    "RGB images normalized as the weights' own configuration says"
 )
 
 
@@ -78,7 +78,7 @@ def resnet_layout(
 
 
 def find_depth(state: Mapping[str, Tensor], prefix: str = '') -> int:
-    """Recognise a ResNet's depth by the number of blocks in each stage and the kind of block.
+    """Recognize a ResNet's depth by the number of blocks in each stage and the kind of block.
 
     Args:
         state: A state dict.
@@ -107,14 +107,14 @@ def find_depth(state: Mapping[str, Tensor], prefix: str = '') -> int:
 TIMM = WeightSource(
     title='a ResNet with a deep stem as timm names its layers',
     usage=USAGE.format(stem=', deep_stem=True'),
-    recognises=lambda state: 'conv1.0.weight' in state and 'layer1.0.conv1.weight' in state,
+    recognizes=lambda state: 'conv1.0.weight' in state and 'layer1.0.conv1.weight' in state,
     make_layout=lambda state: resnet_layout(state, timm_name, 'fc'),
     container='state_dict',
 )
 MMPRETRAIN = WeightSource(
     title='a ResNet as mmpretrain names its layers',
     usage=USAGE.format(stem=', deep_stem=True if it has one'),
-    recognises=lambda state: (
+    recognizes=lambda state: (
         'backbone.layer1.0.conv1.weight' in state
         and all(key.startswith(('backbone.', 'head.')) for key in state)
     ),

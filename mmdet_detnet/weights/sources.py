@@ -23,13 +23,13 @@ def convert_weights(content: Mapping, source: str | None = None) -> Conversion:
 
     Args:
         content: A state dict, or a training's checkpoint around one.
-        source: Name of the kind of file, one of ``SOURCES``. Recognised by itself if None.
+        source: Name of the kind of file, one of ``SOURCES``. Recognized by itself if None.
 
     Returns:
         The converted weights. What else a checkpoint holds is reported as not used.
 
     Raises:
-        ValueError: If the kind of file is unknown or not recognised, or if a tensor is
+        ValueError: If the kind of file is unknown or not recognized, or if a tensor is
             unexpected, missing or of another shape.
     """
     kind = SOURCES[find_source(content) if source is None else _checked(source)]
@@ -43,7 +43,7 @@ def convert_weights(content: Mapping, source: str | None = None) -> Conversion:
 
 
 def find_source(content: Mapping) -> str:
-    """Recognise the kind of a file by its keys.
+    """Recognize the kind of a file by its keys.
 
     Args:
         content: What it holds.
@@ -55,7 +55,7 @@ def find_source(content: Mapping) -> str:
         ValueError: If it is of none of these kinds.
     """
     for name, kind in SOURCES.items():
-        if kind.recognises(kind.unwrap(content)):
+        if kind.recognizes(kind.unwrap(content)):
             return name
     shown = [str(key) for key in content][:KEYS_SHOWN]
     raise ValueError(

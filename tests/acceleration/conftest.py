@@ -26,13 +26,13 @@ def build_tiny():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(DetNet, 'arch_settings', {59: (Bottleneck, (1, 1, 1, 1, 1))})
             detector = MODELS.build(model)
-        randomise(detector)
+        randomize(detector)
         return detector.eval()
 
     return build
 
 
-def randomise(detector):
+def randomize(detector):
     """Fill weights and statistics so that features are of order 1 and scores differ."""
     torch.manual_seed(0)
     for module in detector.modules():

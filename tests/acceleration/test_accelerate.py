@@ -268,7 +268,7 @@ def test_an_error_of_the_detector_itself_changes_nothing(build_tiny):
     assert detector.backbone.forward.dtype == torch.bfloat16
 
 
-def test_weights_that_are_standardised_stay_as_they_are(build_tiny):
+def test_weights_that_are_standardized_stay_as_they_are(build_tiny):
     """MMDetection's ``ConvAWS`` views its weights as they lie in memory."""
     detector = build_tiny(FASTER_RCNN, conv_cfg=dict(type='ConvAWS'))
     accelerate(detector, compile=False)

@@ -76,16 +76,16 @@ def test_numbers_worked_by_hand(detections, tmp_path):
     (numbers,) = write_report([('mine', detections)], tmp_path, score_thr=0.05)
     # Scores .9 .3 .4 .7 .6 and IoUs 1 .5 .8 .8 0 have the means 0.58 and 0.62, the sum of products
     # of the deviations 0.132 and the sums of squares 0.228 and 0.608. The ranks 5 1 2 4 3 and
-    # 5 2 3.5 3.5 1 have 6, 10 and 9.5. Well localised are .9 .4 .7 with 1 .8 .8: sum of products
+    # 5 2 3.5 3.5 1 have 6, 10 and 9.5. Well localized are .9 .4 .7 with 1 .8 .8: sum of products
     # 0.7 / 15, sums of squares 0.38 / 3 and 0.08 / 3; ranks 3 1 2 and 3 1.5 1.5: 1.5, 2 and 1.5.
     assert numbers['all'] == {
         'detections': 5,
-        'well_localised': 3,
+        'well_localized': 3,
         'low_score_share': pytest.approx(1 / 3),
         'pearson': pytest.approx(0.132 / (0.228 * 0.608) ** 0.5),
         'spearman': pytest.approx(6 / 95**0.5),
-        'pearson_well_localised': pytest.approx(0.7 / 15 / (0.38 * 0.08 / 9) ** 0.5),
-        'spearman_well_localised': pytest.approx(1.5 / 3**0.5),
+        'pearson_well_localized': pytest.approx(0.7 / 15 / (0.38 * 0.08 / 9) ** 0.5),
+        'spearman_well_localized': pytest.approx(1.5 / 3**0.5),
     }
 
 

@@ -79,7 +79,7 @@ def test_learning_rate_belongs_to_the_batch(name):
 
 
 @pytest.mark.parametrize('name', CONFIGS)
-def test_images_are_normalised_as_the_detectors_expect_them(name):
+def test_images_are_normalized_as_the_detectors_expect_them(name):
     ours = load_config(name).data_preprocessor
     detector = load_config('detnet/faster-rcnn_detnet59_fpn_1x_coco.py').model.data_preprocessor
     assert (ours.mean, ours.std, ours.to_rgb) == (
@@ -124,10 +124,10 @@ def mmpretrain():
 
 def write_small_training(folder):
     """Draw two classes of four images each, and write the config of two iterations on them."""
-    for name, colour in (('dark', 40), ('light', 200)):
+    for name, color in (('dark', 40), ('light', 200)):
         (folder / 'images' / name).mkdir(parents=True)
         for index in range(4):
-            image = np.full((80, 96, 3), colour + index, dtype=np.uint8)
+            image = np.full((80, 96, 3), color + index, dtype=np.uint8)
             cv2.imwrite(str(folder / 'images' / name / f'{index}.png'), image)
     dataset = "dict(_delete_=True, type='CustomDataset', data_root='images', pipeline=_base_.{})"
     loader = 'dict(batch_size=4, num_workers=0, persistent_workers=False, dataset={})'

@@ -11,7 +11,7 @@ WIDTH = 8
 # Of group norm and of ResNeXt's convolutions.
 NUM_GROUPS = 4
 # One config for each setting that matters here: what is frozen, the norm, stride, dilation, DCN,
-# plugins, weight standardisation, groups.
+# plugins, weight standardization, groups.
 SLICE = (
     'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
     'faster_rcnn/faster-rcnn_r50-caffe_fpn_1x_coco.py',

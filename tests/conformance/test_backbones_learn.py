@@ -17,7 +17,7 @@ NUM_DETNET_STAGES = 5
 WITHOUT_EFFECT = 'context_block.conv_mask.bias'
 RESNET_ONLY = ('strides', 'dilations', 'num_stages', 'groups', 'base_width')
 FROZEN = dict(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True, frozen_stages=1)
-LEARNT = dict(norm_cfg=dict(type='BN', requires_grad=True), norm_eval=True, frozen_stages=1)
+LEARNED = dict(norm_cfg=dict(type='BN', requires_grad=True), norm_eval=True, frozen_stages=1)
 
 
 @pytest.fixture(autouse=True)
@@ -66,11 +66,11 @@ def with_resnet_weights(options, trunk, tmp_path):
 def dead_parameters(net):
     """Train for two steps; name what has no gradient then, among what is trainable."""
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.Adam(parameters, lr=1e-3)
+    optimizer = torch.optim.Adam(parameters, lr=1e-3)
     for _ in range(2):
         backward(net)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     backward(net)
     return [
         name
@@ -103,7 +103,7 @@ def test_every_layer_learns_with_the_settings_of_mmdets_configs(pytestconfig, tm
     assert not problems, '\n'.join(problems)
 
 
-@pytest.mark.parametrize('norms', [FROZEN, LEARNT], ids=['frozen', 'learnt'])
+@pytest.mark.parametrize('norms', [FROZEN, LEARNED], ids=['frozen', 'learned'])
 @pytest.mark.parametrize(
     'options',
     [
@@ -122,7 +122,7 @@ def test_every_option_of_the_guidance_learns(tmp_path, norms, options):
 
 
 def test_a_block_whose_norms_are_frozen_starts_at_one_and_others_at_zero():
-    for norms, expected in ((FROZEN, 1), (LEARNT, 0)):
+    for norms, expected in ((FROZEN, 1), (LEARNED, 0)):
         net = IPGNet(depth=50, base_channels=WIDTH, num_stages=5, out_indices=(4,), **norms)
         net.init_weights()
         for block in (net.layer5[1], net.guidance['layer3'].transformation.bottleneck[0]):

@@ -31,7 +31,7 @@ CASES = [
 
 
 def build_roi_head(config, head, options):
-    """Build the RoI head of a config, narrow, initialised and in training."""
+    """Build the RoI head of a config, narrow, initialized and in training."""
     model = Config.fromfile(config_path(config)).model
     cfg = model.roi_head
     cfg.bbox_roi_extractor.out_channels = CHANNELS
@@ -61,11 +61,11 @@ def backward(roi_head):
 def test_every_parameter_learns(config, head, options):
     roi_head = build_roi_head(config, head, options)
     parameters = [p for p in roi_head.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(parameters, lr=1e-3)
+    optimizer = torch.optim.Adam(parameters, lr=1e-3)
     for _ in range(2):
         backward(roi_head)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     backward(roi_head)
     dead = [
         name

@@ -79,7 +79,7 @@ class WeightsAtTheStart(Hook):
             self.weights = {k: v.clone() for k, v in runner.model.state_dict().items()}
 
 
-def test_random_initialisation_stays(build_runner):
+def test_random_initialization_stays(build_runner):
     """Other layouts draw other numbers, so they have to come later."""
     starts = []
     for options in ({}, dict(type=HOOK, compile=False)):

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 
 
 def describe(path: str) -> dict[str, Any]:
-    """Build a config's Runner, data and optimiser.
+    """Build a config's Runner, data and optimizer.
 
     Args:
         path: Config file.

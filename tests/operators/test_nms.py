@@ -55,7 +55,7 @@ def test_keeps_what_the_greedy_loop_keeps(monkeypatch, num_boxes, classes, block
 def test_chain_of_boxes_keeps_every_second_one():
     starts = torch.arange(0.0, 100.0)
     boxes = torch.stack([starts, 0 * starts, starts + 2, 0 * starts + 1], dim=1)
-    kept = nms(boxes, torch.arange(100.0, 0.0, -1), 0.3)  # neighbours overlap by 1/3
+    kept = nms(boxes, torch.arange(100.0, 0.0, -1), 0.3)  # neighbors overlap by 1/3
     assert kept.tolist() == list(range(0, 100, 2))
 
 

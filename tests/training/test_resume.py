@@ -26,7 +26,7 @@ def config_file(tmp_path_factory):
     """Write the config of a tiny detector whose training has nothing random but its data order.
 
     RetinaNet samples no RoIs, the images are not flipped, and momentum makes the weights
-    depend on the optimiser's state.
+    depend on the optimizer's state.
     """
     folder = tmp_path_factory.mktemp('resume')
     data = str(generate_shapes(folder / 'shapes', num_train=IMAGES, num_val=2)) + '/'

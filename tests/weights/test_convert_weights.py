@@ -96,7 +96,7 @@ def test_odd_tensors_are_refused(run, resnet_file, tmp_path, odd):
     torch.save({**torch.load(resnet_file), 'head.fc.weight': odd}, tmp_path / 'odd.pth')
     status, message = run(tmp_path / 'odd.pth', '--dry-run')
     assert status == 1
-    assert 'odd.pth has tensors that are sparse, quantised or empty: head.fc.weight' in message
+    assert 'odd.pth has tensors that are sparse, quantized or empty: head.fc.weight' in message
 
 
 def test_target_or_dry_run_has_to_be_given(run, resnet_file):

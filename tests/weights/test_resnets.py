@@ -64,7 +64,7 @@ def mmpretrain_state(depth=50):
 
 
 def fill(module):
-    """Give a module weights and statistics that no initialisation gives."""
+    """Give a module weights and statistics that no initialization gives."""
     for value in module.state_dict().values():
         if value.is_floating_point():
             value.copy_(0.5 + torch.rand_like(value))
@@ -138,7 +138,7 @@ def test_converted_deep_stem_gives_the_same_features(stem_class, make_state):
         torch.testing.assert_close(net.stem(image), stem(image))
 
 
-def test_every_layout_is_recognised():
+def test_every_layout_is_recognized():
     assert find_source(timm_deep_state(TimmStem())) == 'timm'
     assert find_source(mmpretrain_state()) == 'mmpretrain'
     assert find_source({'state_dict': mmpretrain_state(), 'meta': {}}) == 'mmpretrain'

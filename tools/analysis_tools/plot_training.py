@@ -2,7 +2,7 @@
 
     python tools/analysis_tools/plot_training.py work_dirs/my_run
 
-reads the logs that mmengine's local visualisation backend (the default one) keeps in a
+reads the logs that mmengine's local visualization backend (the default one) keeps in a
 work folder, and writes ``training.png`` there.
 """
 

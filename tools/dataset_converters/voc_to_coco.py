@@ -32,7 +32,7 @@ def main() -> None:
         parser.exit(1, f'voc_to_coco: {error}\n')
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(content))
-    print(voc_to_coco.summarise(content, dropped))
+    print(voc_to_coco.summarize(content, dropped))
     print(f'written to {out}')
 
 

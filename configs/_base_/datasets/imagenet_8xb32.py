@@ -1,4 +1,4 @@
-# ImageNet for mmpretrain: random crops of 224 pixels; tested on the centre of the image whose short
+# ImageNet for mmpretrain: random crops of 224 pixels; tested on the center of the image whose short
 # side is 256. Mean and deviation are those of the detection configs, so that the weights fit them.
 data_root = 'data/imagenet'
 data_preprocessor = dict(

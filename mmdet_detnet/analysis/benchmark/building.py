@@ -63,7 +63,7 @@ def make_batch(detector: nn.Module, workload: Workload, device: torch.device) ->
     """Make preprocessed images with boxes and labels, and masks where the detector wants them.
 
     Args:
-        detector: Its data preprocessor pads and normalises.
+        detector: Its data preprocessor pads and normalizes.
         workload: Size and number of the images.
         device: Where the batch goes.
 

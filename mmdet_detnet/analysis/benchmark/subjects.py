@@ -112,7 +112,7 @@ class Subject:
 
 
 class DetectorSubject(Subject):
-    """A whole detector: from preprocessed images to boxes, or to a step of the optimiser."""
+    """A whole detector: from preprocessed images to boxes, or to a step of the optimizer."""
 
     def build(self) -> nn.Module:
         """Make the detector and a batch of images with boxes."""
@@ -135,7 +135,7 @@ class DetectorSubject(Subject):
         self.network(**self.batch, mode='predict')
 
     def train(self) -> None:
-        """Run loss, backward pass and the optimiser's step."""
+        """Run loss, backward pass and the optimizer's step."""
         if not self.network.training:
             self.network.train()
         if self.optimizer is None:

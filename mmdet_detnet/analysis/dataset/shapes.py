@@ -1,6 +1,6 @@
 """Draw a small detection data set in COCO format: circles, squares and triangles on noise.
 
-The same arguments give the same pixels and the same annotation bytes. One rasteriser, that of
+The same arguments give the same pixels and the same annotation bytes. One rasterizer, that of
 pycocotools, makes both the pixels and the masks, so that boxes, areas and polygons are exact.
 """
 
@@ -19,7 +19,7 @@ IMAGE_SIZE = 160  # pixels, height and width
 MIN_SIZE, MAX_SIZE = 12, 72  # pixels, of either side of a box
 MAX_OBJECTS = 6
 MAX_BOX_OVERLAP = 0.1  # of the smaller box; the shapes themselves never cover each other
-MIN_CONTRAST = 100  # Euclidean distance of a shape's mean colour from the background's
+MIN_CONTRAST = 100  # Euclidean distance of a shape's mean color from the background's
 PLACEMENT_TRIALS = 20
 NUM_CORNERS = {'circle': 32, 'square': 4, 'triangle': 3}
 
@@ -90,7 +90,7 @@ def draw_image(
         shape, mask = _propose_shape(generator)
         if (mask & occupied).any() or not _fits(shape['bbox'], [s['bbox'] for s in shapes]):
             continue
-        image[mask] = _contrasting_colour(generator, background)
+        image[mask] = _contrasting_color(generator, background)
         occupied |= mask
         shapes.append(shape)
     image += generator.normal(0, 12, image.shape)
@@ -102,11 +102,11 @@ def _smooth_noise(generator: np.random.Generator) -> np.ndarray:
     return cv2.resize(coarse, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_CUBIC)
 
 
-def _contrasting_colour(generator: np.random.Generator, background: np.ndarray) -> np.ndarray:
+def _contrasting_color(generator: np.random.Generator, background: np.ndarray) -> np.ndarray:
     while True:
-        colour = generator.uniform(0, 255, 3)
-        if np.linalg.norm(colour - background) >= MIN_CONTRAST:
-            return colour
+        color = generator.uniform(0, 255, 3)
+        if np.linalg.norm(color - background) >= MIN_CONTRAST:
+            return color
 
 
 def _propose_shape(generator: np.random.Generator) -> tuple[dict[str, Any], np.ndarray]:

@@ -198,7 +198,7 @@ def _read_size(root: ET.Element, image: Path) -> tuple[int, int]:
     return width, height
 
 
-def summarise(content: Content, dropped: Sequence[str]) -> str:
+def summarize(content: Content, dropped: Sequence[str]) -> str:
     """Say what was converted.
 
     Args:

@@ -31,7 +31,7 @@ class AccelerationHook(Hook):
         )
 
     def before_train(self, runner: Runner) -> None:
-        """Make the detector faster, once its weights are initialised or loaded.
+        """Make the detector faster, once its weights are initialized or loaded.
 
         Earlier, another layout of the weights would draw other random numbers.
 

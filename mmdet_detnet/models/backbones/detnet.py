@@ -66,7 +66,7 @@ class DetNet(ResNetExtension, ResNet):
         frozen_stages: Number of residual stages that are not trained, the stem always with
             them; 0 freezes the stem alone, as the paper does, and -1 nothing.
         conv_cfg: Config of the convolutions; plain ones if None.
-        norm_cfg: Config of the normalisation layers.
+        norm_cfg: Config of the normalization layers.
         norm_eval: Whether batch norm keeps its running statistics while training. It needs
             statistics that come from a checkpoint: never use it with weights that do not cover
             stages 5 and 6.
@@ -75,12 +75,12 @@ class DetNet(ResNetExtension, ResNet):
         plugins: Plugin layers of the blocks, as in mmdet's ResNet; the ``stages`` of a plugin are
             five flags.
         with_cp: Whether activations are recomputed in the backward pass, to save memory.
-        zero_init_residual: Whether the last normalisation of each block starts at zero; at one
+        zero_init_residual: Whether the last normalization of each block starts at zero; at one
             where ``norm_cfg`` has ``requires_grad=False``, so that the block can learn.
         projection: Which new stages open with a projection shortcut: 'both' is DetNet-59,
             'stage5' the paper's DetNet-59-NoProj (stage 6 continues stage 5), 'none' neither.
-        init_cfg: Initialisation; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
-            initialises as None does, then loads what the checkpoint has on top: a DetNet one
+        init_cfg: Initialization; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
+            initializes as None does, then loads what the checkpoint has on top: a DetNet one
             whole, a ResNet-50/101 one (torchvision's, mmdet's or mmpretrain's) into stages 1
             to 4, see :func:`.load_pretrained_backbone`.
         **inherited: ``num_stages``, ``strides`` and ``dilations`` as every ResNet's config has

@@ -141,7 +141,7 @@ class ImagePyramidGuided(ResNetExtension):
         """Compute the feature maps.
 
         Args:
-            image: Normalised batch of shape (N, in_channels, H, W), of any size.
+            image: Normalized batch of shape (N, in_channels, H, W), of any size.
 
         Returns:
             The outputs of the stages in ``out_indices``, where guided the fused ones, each of

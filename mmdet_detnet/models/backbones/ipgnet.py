@@ -46,7 +46,7 @@ class IPGNet(ImagePyramidGuided, ResNet):
     The trunk has ResNet's layer names, so that its checkpoints fit; what guides ``layer3`` is
     ``guidance.layer3``. ``norm_cfg`` and ``norm_eval`` hold for the guidance too. With
     ``norm_eval`` and weights of a ResNet, its batch norm has the statistics 0 and 1, so it is a
-    learnt scale and shift. With ``requires_grad=False`` in ``norm_cfg`` it is the identity.
+    learned scale and shift. With ``requires_grad=False`` in ``norm_cfg`` it is the identity.
 
     Args:
         depth: 50 or 101.
@@ -65,8 +65,8 @@ class IPGNet(ImagePyramidGuided, ResNet):
         stage_with_dcn: For each of the first four stages, whether ``dcn`` applies to it.
         plugins: Plugin layers of the blocks, as in mmdet's ResNet; the ``stages`` of a plugin are
             four flags.
-        init_cfg: Initialisation; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
-            initialises as None does, then loads what the checkpoint has on top: an IPG-Net whole, a
+        init_cfg: Initialization; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
+            initializes as None does, then loads what the checkpoint has on top: an IPG-Net whole, a
             ResNet (torchvision's, mmdet's or mmpretrain's) into the trunk.
         fused_stages: Which stages are fused, see :class:`.ImagePyramidGuided` on this and on the
             following ones.

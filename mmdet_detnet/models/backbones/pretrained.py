@@ -26,26 +26,26 @@ DETNET_PYTORCH_SHORTCUT = '.extra_conv.'
 
 
 def split_pretrained(init_cfg: dict | list[dict] | None) -> tuple[dict | list | None, dict | None]:
-    """Separate the checkpoint of an ``init_cfg`` from the other initialisers in it.
+    """Separate the checkpoint of an ``init_cfg`` from the other initializers in it.
 
-    mmengine's own ``Pretrained`` replaces the default initialisation of ResNet, so that layers
+    mmengine's own ``Pretrained`` replaces the default initialization of ResNet, so that layers
     which the checkpoint lacks would be left as torch creates them, and warns about each.
 
     Args:
-        init_cfg: What a config gives: one initialiser, a list of them or None.
+        init_cfg: What a config gives: one initializer, a list of them or None.
 
     Returns:
-        The other initialisers (None if there are none, which means the defaults), and the
+        The other initializers (None if there are none, which means the defaults), and the
         arguments of the ``Pretrained`` one without its type (None if there is none).
 
     Raises:
-        ValueError: If there are several ``Pretrained`` initialisers, or one without a checkpoint.
+        ValueError: If there are several ``Pretrained`` initializers, or one without a checkpoint.
     """
-    initialisers = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
-    pretrained = [c for c in initialisers if c['type'] in ('Pretrained', PretrainedInit)]
+    initializers = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
+    pretrained = [c for c in initializers if c['type'] in ('Pretrained', PretrainedInit)]
     if len(pretrained) > 1:
-        raise ValueError(f"init_cfg takes one initialiser of type 'Pretrained', got {pretrained}.")
-    others = [c for c in initialisers if c not in pretrained]
+        raise ValueError(f"init_cfg takes one initializer of type 'Pretrained', got {pretrained}.")
+    others = [c for c in initializers if c not in pretrained]
     if not pretrained:
         return init_cfg, None
     arguments = {key: value for key, value in pretrained[0].items() if key != 'type'}
@@ -75,11 +75,11 @@ def load_pretrained_backbone(
     file has something of it. The log says what was loaded, and warns of surprises only.
 
     Args:
-        backbone: The network, initialised already.
+        backbone: The network, initialized already.
         new_layers: Names of its layers that a ResNet checkpoint cannot fill, in order.
         checkpoint: Path, URL or ``torchvision://`` name. Nothing in the file is run.
         prefix: What the keys of the backbone begin with in the file. If None, ``backbone.``
-            (mmdet's and mmpretrain's models) is recognised by itself.
+            (mmdet's and mmpretrain's models) is recognized by itself.
         map_location: Device on which the file is read.
         added_parts: Names of layers and modules that stand beside those of ResNet.
 
@@ -176,7 +176,7 @@ def _compare(
         else:
             report.loaded.append(key)
     absent = own.keys() - set(report.loaded)
-    report.initialised = [key for key in own if key in absent and key.startswith(new)]
+    report.initialized = [key for key in own if key in absent and key.startswith(new)]
     # Files older than torch 0.4.1 do not count batches; nothing is lost without.
     report.missing = [
         key

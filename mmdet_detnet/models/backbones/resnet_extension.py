@@ -21,12 +21,12 @@ class ResNetExtension(ResNet):
     It stands before ResNet among the bases.
 
     Args:
-        norm_cfg: Config of the normalisation layers.
-        zero_init_residual: Whether the last normalisation of each block starts at zero. Where
+        norm_cfg: Config of the normalization layers.
+        zero_init_residual: Whether the last normalization of each block starts at zero. Where
             ``norm_cfg`` has ``requires_grad=False`` it starts at one all the same: a zero that is
             never trained would stop every gradient of the block.
-        init_cfg: Initialisation; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
-            initialises as None does, then loads what the checkpoint has on top, see
+        init_cfg: Initialization; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
+            initializes as None does, then loads what the checkpoint has on top, see
             :func:`.load_pretrained_backbone`.
         **kwargs: The other arguments of the ResNet, all by name.
 
@@ -109,7 +109,7 @@ class ResNetExtension(ResNet):
 
     @property
     def block_init_cfg(self) -> OptConfigType:
-        """The initialisation that ResNet gave to the blocks it built."""
+        """The initialization that ResNet gave to the blocks it built."""
         return self.layer1[0].init_cfg
 
     def train(self, mode: bool = True) -> nn.Module:
@@ -125,7 +125,7 @@ class ResNetExtension(ResNet):
         return self
 
     def init_weights(self) -> None:
-        """Initialise all layers, then load the checkpoint of ``init_cfg``, if it names one."""
+        """Initialize all layers, then load the checkpoint of ``init_cfg``, if it names one."""
         first_call = not self.is_init
         super().init_weights()
         if self.pretrained_cfg and first_call:

@@ -12,7 +12,7 @@ class WeightReport:
     Attributes:
         source: Where the weights come from.
         loaded: Keys of the network that got a value.
-        initialised: Keys of the network that keep their initialisation, as expected.
+        initialized: Keys of the network that keep their initialization, as expected.
         dropped: Keys of the checkpoint that are not used, as expected.
         missing: Keys of the network that should have been in the checkpoint.
         unexpected: Keys of the checkpoint that nothing here knows.
@@ -20,7 +20,7 @@ class WeightReport:
 
     source: str
     loaded: list[str] = field(default_factory=list)
-    initialised: list[str] = field(default_factory=list)
+    initialized: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
@@ -28,7 +28,7 @@ class WeightReport:
     def __str__(self) -> str:
         lines = [f'weights from {self.source}']
         lines += self._summary('loaded', self.loaded)
-        lines += self._summary('left to their initialisation', self.initialised)
+        lines += self._summary('left to their initialization', self.initialized)
         lines += self._summary('in the file but not used', self.dropped)
         return '\n'.join(lines + self.surprises())
 

@@ -1,9 +1,9 @@
 """The non-local block of Double-Head R-CNN's conv-head.
 
-Paper: https://arxiv.org/abs/1904.06493, the variant with attention. Form and initialisation are
+Paper: https://arxiv.org/abs/1904.06493, the variant with attention. Form and initialization are
 those of ``NONLocalBlock2D_Group`` in the authors' code,
 https://github.com/wuyuebupt/doubleheadsrcnn (commit a744b41). mmcv's ``NonLocal2d`` has no groups,
-no ReLU at its end, and no convolution with a bias before the last normalisation.
+no ReLU at its end, and no convolution with a bias before the last normalization.
 """
 
 import torch
@@ -27,7 +27,7 @@ class GroupedNonLocal(BaseModule):
         in_channels: Number of channels of the features; the embeddings have half as many.
         groups: Number of groups the embeddings are split into. It changes no parameter.
         conv_cfg: Config of the convolutions; plain ones if None.
-        norm_cfg: Config of the normalisation after W.
+        norm_cfg: Config of the normalization after W.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 Paper: https://arxiv.org/abs/1912.00632, section 3.5, equations 2 to 4 and Fig. 3. There F are the
 features of the image, R those of the stage, O is the result, and every W a linear transformation,
-here a convolution without bias and a normalisation layer. The paper also adjusts F's width (CT);
+here a convolution without bias and a normalization layer. The paper also adjusts F's width (CT);
 here F is built as wide as R, so that is the identity.
 """
 
@@ -39,7 +39,7 @@ class WeightedFusion(BaseModule):
         kernel_size: Kernel of Ws and Wm, odd; Fig. 3 has 3.
         with_relu: Whether every W ends in a ReLU, as in the authors' code.
         conv_cfg: Config of the convolutions; plain ones if None.
-        norm_cfg: Config of the normalisation layers.
+        norm_cfg: Config of the normalization layers.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class SumFusion(WeightedFusion):
 
 
 class ProductFusion(WeightedFusion):
-    """``O = LN((Ws F) * (Wm R) + R)``, equation 3; LN normalises over the channels of each pixel.
+    """``O = LN((Ws F) * (Wm R) + R)``, equation 3; LN normalizes over the channels of each pixel.
 
     The residual is R itself, as in the paper; the authors' code adds Wm R. The arguments are
     those of :class:`WeightedFusion`.

@@ -49,12 +49,12 @@ class ImagePyramidTransformation(BaseModule):
         in_channels: Number of channels of the image.
         stem_channels: Number of channels of the stem.
         share_stem: Whether the stem is another module's, which each call brings along.
-        zero_init: Whether the output starts at zero. A scale for each channel, which is learnt and
+        zero_init: Whether the output starts at zero. A scale for each channel, which is learned and
             starts at zero, is then the last layer. The norm layers cannot do it: with both addends
             of the bottleneck at zero, its last ReLU would pass no gradient, ever.
         conv_cfg: Config of the convolutions; plain ones if None.
-        norm_cfg: Config of the normalisation layers.
-        block_init_cfg: Initialisation of the bottleneck, beside that of the whole network.
+        norm_cfg: Config of the normalization layers.
+        block_init_cfg: Initialization of the bottleneck, beside that of the whole network.
     """
 
     def __init__(

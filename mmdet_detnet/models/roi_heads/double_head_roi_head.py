@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mmdet_detnet.models.arguments import check_choice, check_flags, is_number, reject
 from mmdet_detnet.registry import MODELS
 
-from .positives import find_positives, is_synchronised_norm, mixes_rois
+from .positives import find_positives, is_synchronized_norm, mixes_rois
 from .roi_pooling import RoIPooling
 from .two_size_roi_head import TwoSizeRoIHead, check_double_head, find_survivors
 
@@ -85,7 +85,7 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
         allowed = "False or 'auto' "
         if self.bbox_head.unfocused_cls is not None:
             allowed += 'where the conv-head classifies (lambda_conv < 1)'
-        elif any(map(is_synchronised_norm, self._conv_layers())):
+        elif any(map(is_synchronized_norm, self._conv_layers())):
             allowed += 'with SyncBN: a process without positives would leave the others waiting'
         else:
             return

@@ -8,10 +8,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 def mixes_rois(layer: nn.Module) -> bool:
     """Tell whether what a layer gives for one RoI depends on the others."""
-    return layer.training and (isinstance(layer, _BatchNorm) or is_synchronised_norm(layer))
+    return layer.training and (isinstance(layer, _BatchNorm) or is_synchronized_norm(layer))
 
 
-def is_synchronised_norm(layer: nn.Module) -> bool:
+def is_synchronized_norm(layer: nn.Module) -> bool:
     """Tell whether a layer exchanges statistics with other processes: torch's or mmcv's SyncBN."""
     return layer.training and type(layer).__name__ == 'SyncBatchNorm'
 

@@ -30,7 +30,7 @@ class PreciseRoIExtractor(SingleRoIExtractor):
         Args:
             feats: Feature maps, the highest resolution first, each of shape (N, C, H, W).
             rois: Index of the image and corners in pixels, of shape (num_rois, 5).
-            roi_scale_factor: By which width and height of each RoI grow, about its centre.
+            roi_scale_factor: By which width and height of each RoI grow, about its center.
             groups: Indices of the RoIs of each feature map, see :meth:`group_by_level`; None to
                 find them.
 

@@ -40,7 +40,7 @@ class RoIPooling:
         """Pool all RoIs.
 
         Args:
-            scale_factor: By which width and height of each RoI grow, about its centre.
+            scale_factor: By which width and height of each RoI grow, about its center.
 
         Returns:
             RoI features, of shape (num_rois, C, h, w).

@@ -48,7 +48,7 @@ def test_boxes_and_areas_are_those_of_the_masks(root):
         assert annotation['area'] == len(rows)
 
 
-def test_masks_cover_pixels_of_one_colour_and_not_each_other(root):
+def test_masks_cover_pixels_of_one_color_and_not_each_other(root):
     coco = COCO(root / 'annotations/train.json')
     for image_id, image_info in coco.imgs.items():
         image = cv2.imread(str(root / 'train' / image_info['file_name']))

@@ -200,7 +200,7 @@ def test_without_fusion_it_is_resnet_bit_for_bit():
     assert_same_outputs(resnet(image), net(image))
 
 
-def test_zero_initialised_guidance_starts_as_resnet_bit_for_bit():
+def test_zero_initialized_guidance_starts_as_resnet_bit_for_bit():
     resnet, net = ResNet(**SLIM).double(), IPGNet(**SLIM, zero_init_guidance=True).double()
     net.init_weights()
     missing, unexpected = net.load_state_dict(resnet.state_dict(), strict=False)
@@ -210,7 +210,7 @@ def test_zero_initialised_guidance_starts_as_resnet_bit_for_bit():
     assert_same_outputs(resnet(image), net(image))
 
 
-def test_zero_initialised_guidance_learns():
+def test_zero_initialized_guidance_learns():
     net = IPGNet(**SLIM, zero_init_guidance=True, fused_stages=(3,))
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     image = torch.rand(2, 3, 64, 64)

@@ -19,7 +19,7 @@ CONV1 = torch.zeros(WIDTH, 3, 7, 7)
 
 @pytest.fixture(scope='module')
 def resnet_state():
-    """Make the backbone of a ResNet-50, with weights that no initialisation gives."""
+    """Make the backbone of a ResNet-50, with weights that no initialization gives."""
     state = ResNet(depth=50, base_channels=WIDTH).state_dict()
     return {key: torch.full_like(value, 7) for key, value in state.items()}
 
@@ -32,7 +32,7 @@ def detnet_state():
 
 
 def warm_start(tmp_path, content, **settings):
-    """Save the checkpoint, and build and initialise a DetNet-59 whose config names it."""
+    """Save the checkpoint, and build and initialize a DetNet-59 whose config names it."""
     path = tmp_path / 'checkpoint.pth'
     torch.save(content, path)
     init_cfg = dict(type='Pretrained', checkpoint=str(path))
@@ -81,7 +81,7 @@ def test_home_folder_is_resolved(tmp_path, resnet_state, monkeypatch):
     assert net.conv1.weight.eq(7).all()
 
 
-def test_second_initialisation_loads_nothing(tmp_path, resnet_state):
+def test_second_initialization_loads_nothing(tmp_path, resnet_state):
     net = warm_start(tmp_path, resnet_state)
     torch.nn.init.constant_(net.conv1.weight, 3)
     (tmp_path / 'checkpoint.pth').unlink()
@@ -89,7 +89,7 @@ def test_second_initialisation_loads_nothing(tmp_path, resnet_state):
     assert net.conv1.weight.eq(3).all()
 
 
-def test_new_stages_keep_the_default_initialisation(tmp_path, resnet_state):
+def test_new_stages_keep_the_default_initialization(tmp_path, resnet_state):
     net = warm_start(tmp_path, resnet_state)
     # Kaiming's standard deviation for a 1x1 convolution to 16 * WIDTH channels.
     std = net.layer5[0].downsample[0].weight.std().item()
@@ -102,7 +102,7 @@ def test_log_says_what_was_loaded_without_an_alarm(tmp_path, resnet_state, log):
     report = next(record for record in log.records if 'DetNet: weights from' in record.message)
     assert report.levelno == logging.INFO
     assert 'loaded: conv1 (1), bn1 (5), layer1 (60), layer2 (78), layer3 (114)' in report.message
-    assert 'left to their initialisation: layer4 (60), layer5 (60)' in report.message
+    assert 'left to their initialization: layer4 (60), layer5 (60)' in report.message
     assert 'in the file but not used: layer4 (60), fc (2)' in report.message
     assert not [record for record in log.records if record.levelno > logging.INFO]
 
@@ -183,11 +183,11 @@ def test_code_in_a_file_is_never_run(payload, source, monkeypatch, capsys):
 
 
 def test_two_checkpoints_are_refused():
-    with pytest.raises(ValueError, match='one initialiser'):
+    with pytest.raises(ValueError, match='one initializer'):
         split_pretrained([dict(type='Pretrained', checkpoint=name) for name in 'ab'])
 
 
-def test_other_initialisers_are_kept_beside_the_checkpoint():
+def test_other_initializers_are_kept_beside_the_checkpoint():
     kaiming = dict(type='Kaiming', layer='Conv2d')
     others, pretrained = split_pretrained([kaiming, dict(type='Pretrained', checkpoint='a.pth')])
     assert others == [kaiming]

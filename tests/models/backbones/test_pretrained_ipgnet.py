@@ -12,13 +12,13 @@ WIDTH = 8
 
 
 def weights_of(net_class, depth=50, **settings):
-    """Make a state dict with weights that no initialisation gives."""
+    """Make a state dict with weights that no initialization gives."""
     state = net_class(depth=depth, base_channels=WIDTH, **settings).state_dict()
     return {key: torch.full_like(value, 7) for key, value in state.items()}
 
 
 def warm_start(tmp_path, state, net_class=IPGNet, depth=50, **settings):
-    """Save the checkpoint, and build and initialise a network whose config names it."""
+    """Save the checkpoint, and build and initialize a network whose config names it."""
     path = tmp_path / 'checkpoint.pth'
     torch.save(state, path)
     init_cfg = dict(type='Pretrained', checkpoint=str(path))
@@ -54,11 +54,11 @@ def mmdet_names(state):
 def test_resnet_fills_the_trunk_without_an_alarm(tmp_path, log, names):
     net = warm_start(tmp_path, names(weights_of(ResNet)), num_stages=5, out_indices=(4,))
     assert not_loaded(net) == {'guidance.layer2', 'guidance.layer3', 'guidance.layer4', 'layer5'}
-    assert 'left to their initialisation: guidance (90), layer5 (42)' in report_of(log).message
+    assert 'left to their initialization: guidance (90), layer5 (42)' in report_of(log).message
     assert not [record for record in log.records if record.levelno > logging.INFO]
 
 
-def test_guidance_keeps_its_initialisation(tmp_path):
+def test_guidance_keeps_its_initialization(tmp_path):
     net = warm_start(tmp_path, weights_of(ResNet), zero_init_guidance=True)
     transformation = net.guidance['layer4'].transformation
     assert (transformation.scale == 0).all()

@@ -36,9 +36,9 @@ def joint_score(outputs, exponent, image=0):
 def decode(anchors, deltas):
     """Decode boxes as Fast R-CNN defines them, and clip them to the image."""
     sizes = anchors[:, 2:] - anchors[:, :2]
-    centres = (anchors[:, :2] + anchors[:, 2:]) / 2 + deltas[:, :2] * sizes
+    centers = (anchors[:, :2] + anchors[:, 2:]) / 2 + deltas[:, :2] * sizes
     half = sizes * np.exp(deltas[:, 2:]) / 2
-    return np.concatenate([centres - half, centres + half], 1).clip(0, 128)
+    return np.concatenate([centers - half, centers + half], 1).clip(0, 128)
 
 
 def suppress(boxes, scores, threshold):

@@ -21,7 +21,7 @@ def test_is_the_identity_at_the_start():
     assert torch.equal(GroupedNonLocal(32)(features), features)
 
 
-def test_last_normalisation_starts_at_one():
+def test_last_normalization_starts_at_one():
     assert GroupedNonLocal(32).out_norm.weight.eq(1).all()
 
 

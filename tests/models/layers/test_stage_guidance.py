@@ -19,7 +19,7 @@ CHANNELS = 8
 BATCH_NORM_EPS = LAYER_NORM_EPS = 1e-5
 
 
-def randomised(module):
+def randomized(module):
     """Put numbers into all weights and statistics that no mistake in their use would survive."""
     module = module.double().eval()
     for name, value in module.state_dict().items():
@@ -32,7 +32,7 @@ def feature_maps():
     return [torch.randn(2, CHANNELS, 5, 7, dtype=torch.double) for _ in range(2)]
 
 
-def normalise(x, norm):
+def normalize(x, norm):
     """Restate batch norm with fixed statistics."""
     shape = (-1, 1, 1)
     standard = (x - norm.running_mean.view(shape)) / (
@@ -44,7 +44,7 @@ def normalise(x, norm):
 def linear(x, transform):
     """Restate one W: a convolution that keeps the size, then batch norm."""
     weight = transform.conv.weight
-    return normalise(F.conv2d(x, weight, padding=weight.shape[-1] // 2), transform.bn)
+    return normalize(F.conv2d(x, weight, padding=weight.shape[-1] // 2), transform.bn)
 
 
 def test_bilinear_levels_come_directly_from_the_image():
@@ -76,15 +76,15 @@ def test_sizes_of_levels_are_rounded_up(interpolation):
 
 
 def test_transformation_is_a_resnet_stem_and_one_bottleneck():
-    module = randomised(ImagePyramidTransformation(planes=4, stem_channels=6))
+    module = randomized(ImagePyramidTransformation(planes=4, stem_channels=6))
     image = torch.randn(2, 3, 21, 34, dtype=torch.double)
     stem, block = module.stem[0], module.bottleneck[0]
-    x = F.relu(normalise(F.conv2d(image, stem.conv.weight, stride=2, padding=3), stem.bn))
+    x = F.relu(normalize(F.conv2d(image, stem.conv.weight, stride=2, padding=3), stem.bn))
     x = F.max_pool2d(x, 3, stride=2, padding=1)
-    main = F.relu(normalise(F.conv2d(x, block.conv1.weight), block.bn1))
-    main = F.relu(normalise(F.conv2d(main, block.conv2.weight, padding=1), block.bn2))
-    main = normalise(F.conv2d(main, block.conv3.weight), block.bn3)
-    shortcut = normalise(F.conv2d(x, block.downsample[0].weight), block.downsample[1])
+    main = F.relu(normalize(F.conv2d(x, block.conv1.weight), block.bn1))
+    main = F.relu(normalize(F.conv2d(main, block.conv2.weight, padding=1), block.bn2))
+    main = normalize(F.conv2d(main, block.conv3.weight), block.bn3)
+    shortcut = normalize(F.conv2d(x, block.downsample[0].weight), block.downsample[1])
     torch.testing.assert_close(module(image), F.relu(main + shortcut))
 
 
@@ -97,7 +97,7 @@ def test_shared_stem_is_used_and_not_owned():
     assert not hasattr(module, 'stem')
 
 
-def test_zero_initialised_transformation_starts_at_zero_and_learns():
+def test_zero_initialized_transformation_starts_at_zero_and_learns():
     module = ImagePyramidTransformation(planes=4, stem_channels=6, zero_init=True)
     optimizer = torch.optim.SGD(module.parameters(), lr=1)
     image = torch.rand(2, 3, 32, 32)
@@ -116,7 +116,7 @@ def test_adding():
 
 @pytest.mark.parametrize('kernel_size', [1, 3])
 def test_sum_is_equation_2(kernel_size):
-    fusion = randomised(SumFusion(CHANNELS, kernel_size))
+    fusion = randomized(SumFusion(CHANNELS, kernel_size))
     image_features, features = feature_maps()
     both = linear(image_features, fusion.image_transform) + linear(features, fusion.stage_transform)
     torch.testing.assert_close(fusion(image_features, features), linear(both, fusion.out_transform))
@@ -124,7 +124,7 @@ def test_sum_is_equation_2(kernel_size):
 
 @pytest.mark.parametrize('kernel_size', [1, 3])
 def test_product_is_equation_3(kernel_size):
-    fusion = randomised(ProductFusion(CHANNELS, kernel_size))
+    fusion = randomized(ProductFusion(CHANNELS, kernel_size))
     image_features, features = feature_maps()
     product = linear(image_features, fusion.image_transform) * linear(
         features, fusion.stage_transform
@@ -138,7 +138,7 @@ def test_product_is_equation_3(kernel_size):
 
 @pytest.mark.parametrize('kernel_size', [1, 3])
 def test_concat_is_equation_4(kernel_size):
-    fusion = randomised(ConcatFusion(CHANNELS, kernel_size))
+    fusion = randomized(ConcatFusion(CHANNELS, kernel_size))
     image_features, features = feature_maps()
     both = torch.cat(
         [linear(image_features, fusion.image_transform), linear(features, fusion.stage_transform)],
@@ -149,7 +149,7 @@ def test_concat_is_equation_4(kernel_size):
 
 
 def test_relu_ends_every_transform_if_wanted():
-    fusion = randomised(SumFusion(CHANNELS, with_relu=True))
+    fusion = randomized(SumFusion(CHANNELS, with_relu=True))
     image_features, features = feature_maps()
     both = F.relu(linear(image_features, fusion.image_transform)) + F.relu(
         linear(features, fusion.stage_transform)
@@ -182,8 +182,8 @@ def test_group_norm_reaches_transformation_and_fusion():
 
 
 def test_image_features_come_first_in_the_fusion():
-    transformation = randomised(ImagePyramidTransformation(planes=2, stem_channels=4))
-    fusion = randomised(ProductFusion(CHANNELS))
+    transformation = randomized(ImagePyramidTransformation(planes=2, stem_channels=4))
+    fusion = randomized(ProductFusion(CHANNELS))
     image, features = (
         torch.randn(1, n, *size).double() for n, size in ((3, (64, 64)), (8, (8, 8)))
     )

@@ -160,20 +160,20 @@ def test_class_agnostic_boxes(make_head):
     assert [output.shape[1] for output in outputs] == [NUM_CLASSES + 1, 4, NUM_CLASSES + 1, 4]
 
 
-def test_predictor_configs_are_honoured(make_head):
+def test_predictor_configs_are_honored(make_head):
     cosine = dict(type='NormedLinear', tempearture=20)
     head = make_head(cls_predictor_cfg=cosine, reg_predictor_cfg=dict(type='NormedLinear'), **EXT)
     predictors = head.fc_cls, head.fc_reg, head.unfocused_cls.fc_cls, head.unfocused_reg.fc_reg
     assert {type(predictor).__name__ for predictor in predictors} == {'NormedLinear'}
 
 
-def test_losses_with_class_channels_of_their_own_are_honoured(make_head):
+def test_losses_with_class_channels_of_their_own_are_honored(make_head):
     head = make_head(loss_cls=dict(type='SeesawLoss', num_classes=NUM_CLASSES), **EXT)
     cls_score, _, conv_cls_score, _ = head(*torch.randn(2, 3, CHANNELS, 7, 7))
     assert cls_score.shape == conv_cls_score.shape == (3, NUM_CLASSES + 2)  # Seesaw's objectness
 
 
-def test_encode_size_of_the_box_coder_is_honoured(make_head):
+def test_encode_size_of_the_box_coder_is_honored(make_head):
     @TASK_UTILS.register_module(name='FiveNumbers')
     class FiveNumbers(DeltaXYWHBBoxCoder):
         encode_size = 5

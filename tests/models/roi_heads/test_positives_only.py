@@ -106,7 +106,7 @@ def test_every_parameter_has_a_gradient_without_positives_too(
     assert all(grad is not None and grad.isfinite().all() for grad in grads.values())
 
 
-def test_norms_that_are_synchronised_later_are_refused_in_training(
+def test_norms_that_are_synchronized_later_are_refused_in_training(
     make_roi_head, feats, sample_rois
 ):
     roi_head = make_roi_head(regress_positives_only=True).train()

@@ -40,7 +40,7 @@ class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
         num_fcs: Number of layers of the fc-head, at least 1.
         num_nonlocal: Number of non-local blocks, one in front of each of the first bottlenecks.
         conv_cfg: Config of all convolutions; plain ones if None.
-        norm_cfg: Config of all normalisation layers.
+        norm_cfg: Config of all normalization layers.
         **kwargs: The other arguments of MMDetection's ``DoubleConvFCBBoxHead`` and ``BBoxHead``.
 
     Raises:
