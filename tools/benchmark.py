@@ -2,21 +2,31 @@
 
     python tools/benchmark.py detnet retinanet-conf    # known comparisons
     python tools/benchmark.py OURS.py STOCK.py         # any configs, the last is the reference
-    python tools/benchmark.py detnet --height 320 --width 480 --rounds 5
+    python tools/benchmark.py 'A.py model.roi_head.gate_score_thr=0.05' A.py
+    python tools/benchmark.py double-head --quick
     python tools/benchmark.py detnet --amp bf16 --channels-last --compile --accelerate added
 
-Prints tables, and writes a JSON file and a plot for each comparison. Times are medians over the
-rounds; ratios are taken round by round and given with their quartiles. The exit status is 1 if
-anything could not be measured.
+Says first how long it will take, then a line for each measurement (a bar on a terminal). Prints
+tables, and writes a JSON file, after every round, and a plot for each comparison. Times are medians
+over the rounds; ratios are taken round by round and given with their quartiles. The exit status is
+1 if anything could not be measured. After Ctrl-C the tables of the finished rounds are printed, and
+the exit status is 130.
 """
 
 import sys
 from dataclasses import replace
 
-from benchmark_options import make_parser, read_rounds, read_workload
-
-from mmdet_detnet.analysis.benchmark import Settings, compare, format_rows, write_report
+from mmdet_detnet.analysis.benchmark import Settings, make_rows, measure
 from mmdet_detnet.analysis.benchmark.catalogue import COMPARISONS, find_comparisons, make_entries
+from mmdet_detnet.analysis.benchmark.command_line import (
+    add_acceleration,
+    make_parser,
+    read_arguments,
+    read_rounds,
+    read_workload,
+    reporting,
+)
+from mmdet_detnet.analysis.benchmark.estimate import format_estimate
 from mmdet_detnet.checkpoints import force_weights_only
 
 
@@ -27,34 +37,23 @@ def main() -> None:
     parser.add_argument(
         'what', nargs='+', help=f'of {sorted(COMPARISONS)}, or two configs and more'
     )
-    parser.add_argument('--amp', choices=['fp16', 'bf16'], help='precision of accelerated rows')
-    parser.add_argument('--channels-last', action='store_true', help='layout of accelerated rows')
-    parser.add_argument('--compile', action='store_true', help='compile accelerated rows')
-    parser.add_argument(
-        '--accelerate',
-        choices=['all', 'ours', 'added'],
-        default='all',
-        help='what the three options above apply to: every row, every row but the reference, or '
-        'a second row for every config, beside the one that runs as MMDetection runs it',
-    )
-    parser.add_argument('--checkpoints', nargs='+', default=[], help='weights, one for each config')
-    args = parser.parse_args()
+    add_acceleration(parser)
+    args = read_arguments(parser)
     settings = Settings(args.amp or 'fp32', args.channels_last, args.compile)
-    rounds, workload, failures = read_rounds(args, settings), read_workload(args), 0
+    rounds, workload, rows = read_rounds(args, settings), read_workload(args), {}
     try:
-        comparisons = find_comparisons(args.what)
-        entries = {
-            name: make_entries(comparison, settings, args.accelerate, args.checkpoints)
-            for name, comparison in comparisons.items()
-        }
+        for name, comparison in find_comparisons(args.what).items():
+            entries = make_entries(comparison, settings, args.accelerate, args.checkpoints)
+            survivors = comparison.survivors or workload.survivors
+            rows[name] = make_rows(entries, replace(workload, survivors=survivors))
     except ValueError as error:
         sys.exit(f'benchmark: {error}')
-    for name, comparison in comparisons.items():
-        survivors = comparison.survivors or workload.survivors
-        rows = compare(entries[name], replace(workload, survivors=survivors), rounds, args.device)
-        print(f'\n{name}\n\n{format_rows(rows)}\n')
-        print('written to', write_report(rows, args.out_dir, name, args.device), flush=True)
-        failures += sum(row.failure is not None for row in rows)
+    every_row = [row for some in rows.values() for row in some]
+    print(format_estimate(every_row, rounds, args.device), flush=True)
+    for name, some in rows.items():
+        with reporting(some, args, name) as report:
+            measure(some, rounds, args.device, report.write)
+    failures = sum(row.failure is not None for row in every_row)
     if failures:
         sys.exit(f'benchmark: {failures} could not be measured, see FAILED above.')
 

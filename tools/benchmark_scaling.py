@@ -2,21 +2,16 @@
 
     python tools/benchmark_scaling.py CONFIG [CONFIG ...] --batches 1 2 4 --sizes 400x667 800x1333
 
-Prints a table of every workload, and writes a JSON file and a plot.
+Prints a table of every workload, and writes a JSON file, after every round, and a plot. Ctrl-C
+ends with what was measured, and the exit status is 130.
 """
 
 import argparse
 import sys
 
-from benchmark_options import make_parser, read_rounds
-
-from mmdet_detnet.analysis.benchmark import (
-    Workload,
-    compare,
-    format_rows,
-    plot_scaling,
-    write_report,
-)
+from mmdet_detnet.analysis.benchmark import Workload, make_rows, measure
+from mmdet_detnet.analysis.benchmark.command_line import make_parser, read_rounds, reporting
+from mmdet_detnet.analysis.benchmark.estimate import format_estimate
 from mmdet_detnet.checkpoints import force_weights_only
 
 
@@ -42,12 +37,13 @@ def main() -> None:
     args = parser.parse_args()
     shapes = [(*args.sizes[-1], batch) for batch in args.batches]
     shapes += [(*each, args.base_batch) for each in args.sizes]
-    rounds, rows = read_rounds(args), []
-    for shape in dict.fromkeys(shapes):
-        rows += compare(args.configs, Workload(*shape), rounds, args.device)
-        print(f'\n{rows[-1].workload}\n\n{format_rows(rows[-len(args.configs) :])}\n', flush=True)
-    path = write_report(rows, args.out_dir, 'scaling', args.device)
-    print(f'written to {path} and {plot_scaling(rows, path.with_suffix(".png"))}')
+    rounds = read_rounds(args)
+    rows_by_shape = [make_rows(args.configs, Workload(*shape)) for shape in dict.fromkeys(shapes)]
+    rows = [row for some in rows_by_shape for row in some]
+    print(format_estimate(rows, rounds, args.device), flush=True)
+    with reporting(rows, args, 'scaling') as report:
+        for some in rows_by_shape:
+            measure(some, rounds, args.device, report.write)
     if any(row.failure for row in rows):
         sys.exit('benchmark_scaling: not everything could be measured, see FAILED above.')
 

@@ -1,20 +1,23 @@
 """What detectors cost beside each other, measured in turn and in one run."""
 
-from .comparison import compare
+from .comparison import compare, make_rows, measure
 from .plots import plot_scaling
-from .report import format_rows, read_report, write_report
+from .report import Report, format_rows, read_report, write_report
 from .rows import Ratio, Row
 from .workload import Entry, Rounds, Settings, Workload
 
 __all__ = [
     'Entry',
     'Ratio',
+    'Report',
     'Rounds',
     'Row',
     'Settings',
     'Workload',
     'compare',
     'format_rows',
+    'make_rows',
+    'measure',
     'plot_scaling',
     'read_report',
     'write_report',

@@ -1,11 +1,12 @@
 """Detectors of configs, and images for them."""
 
+import argparse
 from pathlib import Path
 
 import torch
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.hub import get_config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
@@ -13,7 +14,7 @@ from torch import nn
 
 from mmdet_detnet.paths import config_path
 
-from .workload import Workload
+from .workload import Workload, split_name
 
 # A typical COCO image holds about seven objects.
 NUM_BOXES = 7
@@ -22,10 +23,21 @@ NUM_CLASSES = 2
 
 
 def load_config(name: str) -> Config:
-    """Find a config by its path, as ``package::folder/file.py``, or among this package's."""
-    if '::' in name:
-        return get_config(name)
-    return Config.fromfile(name if Path(name).is_file() else config_path(name))
+    """Find a config by its path, as ``package::folder/file.py``, or among this package's.
+
+    Args:
+        name: The path, and after spaces settings that replace those of the file, such as
+            ``a.py model.roi_head.gate_score_thr=0.05``, as for ``--cfg-options``.
+    """
+    path, settings = split_name(name)
+    if '::' in path:
+        config = get_config(path)
+    else:
+        config = Config.fromfile(path if Path(path).is_file() else config_path(path))
+    parser = argparse.ArgumentParser()
+    parser.add_argument('settings', nargs='+', action=DictAction)
+    config.merge_from_dict(parser.parse_args(settings).settings if settings else {})
+    return config
 
 
 def build_detector(config: Config, workload: Workload, device: torch.device) -> nn.Module:

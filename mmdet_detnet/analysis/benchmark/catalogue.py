@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from .workload import PLAIN, Entry, Settings
 
 FASTER_RCNN_R50 = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 DOUBLE_HEAD = 'double_head/double-head_r50_fpn_1x_coco.py'
+GROUP_NORM = 'double_head/double-head_r50_fpn_gn-head_1x_coco.py'
+ON_ALL_ROIS = 'model.roi_head.regress_positives_only=False'
 MMDET_DOUBLE_HEAD = 'mmdet::double_heads/dh-faster-rcnn_r50_fpn_1x_coco.py'
 
 
@@ -58,6 +59,22 @@ COMPARISONS = {
             FASTER_RCNN_R50,
         )
     ),
+    'double-head-cascade': Comparison(
+        (
+            'double_head/double-head-cascade-rcnn_r50_fpn_1x_coco.py',
+            'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py',
+        )
+    ),
+    # 'auto' trains the conv-head on positive RoIs with group norm, on all with batch norm.
+    'double-head-positives': Comparison(
+        (
+            GROUP_NORM,
+            f'{GROUP_NORM} {ON_ALL_ROIS}',
+            DOUBLE_HEAD,
+            f'{DOUBLE_HEAD} {ON_ALL_ROIS}',
+            FASTER_RCNN_R50,
+        )
+    ),
     'double-head-roi': Comparison((DOUBLE_HEAD, MMDET_DOUBLE_HEAD), kind='roi_head'),
     'ipgnet': Comparison(('ipgnet/faster-rcnn_ipgnet50_fpn_8xb4-1x_coco.py', FASTER_RCNN_R50)),
     'retinanet-conf': Comparison(
@@ -88,7 +105,7 @@ def find_comparisons(what: Sequence[str]) -> dict[str, Comparison]:
             f'give comparisons of {sorted(COMPARISONS)}, or at least two configs of which the last '
             f'is the reference; got {list(what)}.'
         )
-    return {Path(what[0]).stem: Comparison(tuple(what))}
+    return {Entry(what[0]).stem: Comparison(tuple(what))}
 
 
 def _expand(name: str, comparison: Comparison) -> dict[str, Comparison]:

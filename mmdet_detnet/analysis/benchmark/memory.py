@@ -15,8 +15,16 @@ KIBIBYTE, MEBIBYTE = 2**10, 2**20
 def run_alone(function: Callable[..., Result], *arguments: object) -> Result:
     """Call a function of a module in a fresh process, so that no memory of others counts."""
     context = multiprocessing.get_context('spawn')
+    others = multiprocessing.active_children()
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-        return pool.submit(function, *arguments).result()
+        result = pool.submit(function, *arguments)
+        try:
+            return result.result()
+        except KeyboardInterrupt:
+            # Otherwise the pool would wait until the function has finished.
+            for process in set(multiprocessing.active_children()) - set(others):
+                process.kill()
+            raise
 
 
 class PeakMemory:

@@ -132,5 +132,6 @@ def _time(action: Callable[[], object], rounds: int, device: torch.device) -> tu
         with use_own_operators():
             action()
 
-    ours_seconds, theirs = time_in_turn([ours, action], rounds, 1, device)
-    return statistics.median(ours_seconds), statistics.median(theirs)
+    seconds = list(time_in_turn([ours, action], rounds, 1, device))
+    ours_seconds, theirs = map(statistics.median, zip(*seconds, strict=True))
+    return ours_seconds, theirs

@@ -9,6 +9,7 @@ from mmdet.models.dense_heads import RetinaHead
 from mmengine.structures import InstanceData
 from torch import nn
 
+from .building import module_list
 from .workload import Workload
 
 # As many as MMDetection's Faster R-CNN has at test time.
@@ -95,16 +96,16 @@ def _class_logits(detector: nn.Module, batch: dict) -> torch.Tensor:
 def set_survivors(
     roi_head: nn.Module, predict: Callable[[], object], survivors: int
 ) -> tuple[int, int] | None:
-    """Change the classifier so that a number of proposals have a class worth detecting.
+    """Change the classifiers so that a number of proposals have a class worth detecting.
 
-    The logits of every class get zero mean and a trained detector's spread over the proposals.
-    Then the bias of the background decides: for each proposal there is a bias at which its best
-    foreground score equals the threshold, and the bias that is set lies half-way between those of
-    the last survivor and of the next proposal.
+    The logits of every class, in a cascade their average over the stages, get zero mean and a
+    trained detector's spread over the proposals. Then the bias of the background decides: for each
+    proposal there is a bias at which its best foreground score equals the threshold, and the bias
+    that is set lies half-way between those of the last survivor and of the next proposal.
 
     Args:
-        roi_head: A RoI head with one box head that ends in a linear layer ``fc_cls`` with softmax;
-            any other, such as a cascade's, is left alone.
+        roi_head: A RoI head whose box heads end in a linear layer ``fc_cls`` with softmax; any
+            other is left alone.
         predict: Runs the RoI head.
         survivors: Wanted number, of all proposals of the batch.
 
@@ -112,35 +113,50 @@ def set_survivors(
         The number of proposals, and of those whose best foreground score exceeds ``score_thr``; or
         none if the head was left alone.
     """
-    classifier = getattr(getattr(roi_head, 'bbox_head', None), 'fc_cls', None)
-    if not isinstance(classifier, nn.Linear):
+    heads = module_list(getattr(roi_head, 'bbox_head', None))
+    last_layers = [getattr(head, 'fc_cls', None) for head in heads]
+    classifiers = [layer for layer in last_layers if isinstance(layer, nn.Linear)]
+    if not heads or len(classifiers) < len(heads):
         return None
-    features = _recorded_input(classifier, predict)
-    logits = _logits(classifier, features)
+    features = _recorded_inputs(classifiers, predict)
+    logits = _logits(classifiers, features)
     scale = LOGIT_STD / logits.std(dim=0, correction=0).clamp(min=torch.finfo(logits.dtype).eps)
-    classifier.weight *= scale[:, None].to(classifier.weight)
-    classifier.bias.copy_((classifier.bias.float() - logits.mean(dim=0)) * scale)
+    for classifier in classifiers:
+        classifier.weight *= scale[:, None].to(classifier.weight)
+        classifier.bias.copy_((classifier.bias.float() - logits.mean(dim=0)) * scale)
     threshold = roi_head.test_cfg.score_thr
-    biases = _critical_biases(_logits(classifier, features), threshold)
-    classifier.bias[-1] += _between(biases, survivors).to(classifier.bias)
-    best = _logits(classifier, features).softmax(dim=1)[:, :-1].amax(dim=1)
+    biases = _critical_biases(_logits(classifiers, features), threshold)
+    for classifier in classifiers:
+        classifier.bias[-1] += _between(biases, survivors).to(classifier.bias)
+    best = _logits(classifiers, features).softmax(dim=1)[:, :-1].amax(dim=1)
     return len(best), int((best > threshold).sum())
 
 
-def _recorded_input(module: nn.Module, action: Callable[[], object]) -> torch.Tensor:
-    inputs: list[torch.Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+def _recorded_inputs(
+    modules: Sequence[nn.Module], action: Callable[[], object]
+) -> list[torch.Tensor]:
+    inputs: dict[nn.Module, list[torch.Tensor]] = {module: [] for module in modules}
+    handles = [
+        module.register_forward_pre_hook(
+            lambda module, arguments: inputs[module].append(arguments[0])
+        )
+        for module in modules
+    ]
     try:
         action()
     finally:
-        handle.remove()
-    return torch.cat(inputs)
+        for handle in handles:
+            handle.remove()
+    return [torch.cat(seen) for seen in inputs.values()]
 
 
-def _logits(classifier: nn.Linear, features: torch.Tensor) -> torch.Tensor:
-    """Compute them in float32, whatever the detector runs in: (R, num_classes + 1)."""
-    weight, bias = classifier.weight.float(), classifier.bias.float()
-    return nn.functional.linear(features.float(), weight, bias)
+def _logits(classifiers: Sequence[nn.Linear], features: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Average over the stages, in float32 whatever the detector runs in: (R, num_classes + 1)."""
+    logits = [
+        nn.functional.linear(stage.float(), classifier.weight.float(), classifier.bias.float())
+        for classifier, stage in zip(classifiers, features, strict=True)
+    ]
+    return torch.stack(logits).mean(dim=0)
 
 
 def _critical_biases(logits: torch.Tensor, threshold: float) -> torch.Tensor:

@@ -14,10 +14,11 @@ import mmdet
 import torch
 from tabulate import tabulate
 
+from mmdet_detnet.checkpoints.files import write_file
 from mmdet_detnet.version import __version__
 
-from .plots import plot_rows
-from .rows import QUANTITIES, Row
+from .plots import plot_rows, plot_scaling
+from .rows import AGREEMENT, FEWEST_ROUNDS, QUANTITIES, TIMED, Row
 
 MISSING = '-'
 
@@ -29,11 +30,72 @@ def format_rows(rows: Sequence[Row]) -> str:
         rows: Of one comparison, the reference last.
 
     Returns:
-        Tables in Markdown, of the costs and of the split of inference; then the failures.
+        Tables in Markdown, of the costs and of the split of inference; how well another run would
+        agree; then the failures.
     """
     tables = [[_costs(row) for row in rows], [_split(row) for row in rows if row.parts]]
     failures = [f'FAILED {row.entry.title}: {row.failure}' for row in rows if row.failure]
-    return '\n\n'.join([*map(_table, filter(None, tables)), *failures])
+    agreement = _agreement(rows)
+    return '\n\n'.join([*map(_table, filter(None, tables)), *agreement, *failures])
+
+
+class Report:
+    """The JSON file of a run, which may be rewritten as rounds come in, and its picture.
+
+    Args:
+        rows: Of one comparison, the reference last.
+        out_dir: Folder for both.
+        name: Of the comparison; with the device, torch and settings it makes the file's name.
+        device: Where the rows are measured; a GPU if there is one, by default.
+
+    Attributes:
+        path: The JSON file, never that of an earlier run.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        out_dir: str | Path = 'work_dirs/benchmark',
+        name: str = 'comparison',
+        device: str | torch.device | None = None,
+    ) -> None:
+        self.rows, self.name = rows, name
+        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        gpu = torch.cuda.get_device_name(self.device) if self.device.type == 'cuda' else ''
+        settings = rows[0].entry.settings.name
+        place = gpu.lower().replace(' ', '-') or self.device.type
+        stem = f'benchmark_{name}_{place}_torch{torch.__version__}_{settings}'
+        self.path = _free_path(Path(out_dir), stem)
+        self.machine = (
+            f'{gpu or platform.machine()}, {os.cpu_count()} CPU cores, '
+            f'{torch.get_num_threads()} threads'
+        )
+
+    def write(self) -> None:
+        """Write everything that was measured so far; the file is whole at any moment."""
+        report = {
+            'name': self.name,
+            'date': date.today().isoformat(),
+            'command': ' '.join(['python', *sys.argv]),
+            'device': self.machine,
+            'device_type': self.device.type,
+            'python': platform.python_version(),
+            'torch': torch.__version__,
+            'mmcv': mmcv.__version__,
+            'mmdet': mmdet.__version__,
+            'mmdet_detnet': __version__,
+            'rows': [asdict(row) for row in self.rows],
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(self.path, json.dumps(report, indent=1).encode())
+
+    def draw(self) -> None:
+        """Draw the ratios, or curves of several workloads, under the same name with ``.png``."""
+        picture = self.path.with_suffix('.png')
+        if len({row.workload for row in self.rows}) > 1:
+            plot_scaling(self.rows, picture)
+        else:
+            plot_rows(self.rows, picture, f'{self.name}: {self.machine}')
 
 
 def write_report(
@@ -42,41 +104,15 @@ def write_report(
     name: str = 'comparison',
     device: str | torch.device | None = None,
 ) -> Path:
-    """Write everything that was measured as JSON, with a picture; never over an earlier run.
-
-    Args:
-        rows: Of one comparison, the reference last.
-        out_dir: Folder for both.
-        name: Of the comparison; with the device, torch and settings it makes the file's name.
-        device: Where the rows were measured; a GPU if there is one, by default.
+    """Write everything that was measured as JSON, with a picture; arguments as :class:`Report`.
 
     Returns:
-        The JSON file. The picture, if there is a ratio to draw, has the same name and ``.png``.
+        The JSON file.
     """
-    used = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    gpu = torch.cuda.get_device_name(used) if used.type == 'cuda' else ''
-    settings = rows[0].entry.settings.name
-    place = gpu.lower().replace(' ', '-') or used.type
-    stem = f'benchmark_{name}_{place}_torch{torch.__version__}_{settings}'
-    report = {
-        'name': name,
-        'date': date.today().isoformat(),
-        'command': ' '.join(['python', *sys.argv]),
-        'device': f'{gpu or platform.machine()}, {os.cpu_count()} CPU cores, '
-        f'{torch.get_num_threads()} threads',
-        'device_type': used.type,
-        'python': platform.python_version(),
-        'torch': torch.__version__,
-        'mmcv': mmcv.__version__,
-        'mmdet': mmdet.__version__,
-        'mmdet_detnet': __version__,
-        'rows': [asdict(row) for row in rows],
-    }
-    path = _free_path(Path(out_dir), stem)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1))
-    plot_rows(rows, path.with_suffix('.png'), f'{name}: {report["device"]}')
-    return path
+    report = Report(rows, out_dir, name, device)
+    report.write()
+    report.draw()
+    return report.path
 
 
 def read_report(path: str | Path) -> dict:
@@ -103,6 +139,25 @@ def _free_path(folder: Path, stem: str) -> Path:
 
 def _table(lines: list[dict[str, str]]) -> str:
     return tabulate(lines, headers='keys', tablefmt='github', disable_numparse=True)
+
+
+def _agreement(rows: Sequence[Row]) -> list[str]:
+    """Say which ratios another run may not confirm."""
+    ratios = {
+        f'{QUANTITIES[key][0]} of {row.entry.title}': row.ratios[key].repeatability
+        for row in rows[:-1]
+        for key in TIMED
+        if key in row.ratios
+    }
+    if not ratios:
+        return []
+    if None in ratios.values():
+        return [f'Fewer than {FEWEST_ROUNDS} rounds do not tell how far another run may differ.']
+    apart = {what: share for what, share in ratios.items() if share and share > AGREEMENT}
+    if not apart:
+        return [f'Ratios of another run should agree within {AGREEMENT:.0%}.']
+    listed = '; '.join(f'{what} by {share:.1%}' for what, share in apart.items())
+    return [f'Ratios of another run may differ by more than {AGREEMENT:.0%}: {listed}.']
 
 
 def _costs(row: Row) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What one line of a comparison has measured, and how two lines compare."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,18 @@ QUANTITIES = {
 }
 
 
+# 1.96 * sqrt(2) * 1.253 / 1.349: two medians of normally distributed values differ by at most this
+# times their interquartile range over the root of their number, in 95 % of cases.
+MEDIANS_APART = 2.575
+# Quartiles of fewer say too little.
+FEWEST_ROUNDS = 5
+
+# Process memory is counted once a run and has no rounds.
+TIMED = ('predict_seconds', 'train_seconds')
+# By which share ratios of two runs may differ without remark.
+AGREEMENT = 0.03
+
+
 @dataclass(frozen=True)
 class Ratio:
     """Ratios of the rounds of two rows.
@@ -24,11 +37,23 @@ class Ratio:
         median: Their median.
         low: Their lower quartile.
         high: Their upper quartile.
+        rounds: Their number.
     """
 
     median: float
     low: float
     high: float
+    rounds: int = 1
+
+    @property
+    def repeatability(self) -> float | None:
+        """By what share of the median that of another such run may differ, in 95 % of cases.
+
+        It follows from the quartiles; None for fewer than five rounds.
+        """
+        if self.rounds < FEWEST_ROUNDS:
+            return None
+        return MEDIANS_APART * (self.high - self.low) / math.sqrt(self.rounds) / self.median
 
     def __str__(self) -> str:
         return f'{self.median:.3f} ({self.low:.3f} to {self.high:.3f})'
@@ -42,7 +67,7 @@ def ratio(values: Sequence[float], reference: Sequence[float]) -> Ratio | None:
     if len(ratios) == 1:
         return Ratio(ratios[0], ratios[0], ratios[0])
     low, median, high = statistics.quantiles(ratios, n=4, method='inclusive')
-    return Ratio(median, low, high)
+    return Ratio(median, low, high, len(ratios))
 
 
 @dataclass
@@ -96,6 +121,11 @@ class Row:
         """Give the median of a quantity's rounds; None if it was not measured."""
         values = getattr(self, quantity)
         return statistics.median(values) if values else None
+
+    def forget(self, action: str) -> None:
+        """Drop the times of 'predict', 'parts' or 'train'."""
+        times = self.parts if action == 'parts' else getattr(self, f'{action}_seconds')
+        times.clear()
 
     def compare_with(self, reference: 'Row') -> None:
         """Note the ratios to a reference."""

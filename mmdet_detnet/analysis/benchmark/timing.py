@@ -1,7 +1,7 @@
 """Times of several actions, taken in turn."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -13,8 +13,9 @@ def time_in_turn(
     rounds: int,
     warm_up: int,
     device: torch.device,
-    progress: Callable[[], object] = lambda: None,
-) -> list[list[float]]:
+    after_action: Callable[[int, int, float], object] = lambda *_: None,
+    budget: float | None = None,
+) -> Iterator[list[float]]:
     """Run A B A B ..., so that a machine that slows down or speeds up does so for all.
 
     Args:
@@ -22,19 +23,23 @@ def time_in_turn(
         rounds: How often each action is timed.
         warm_up: How often each action runs before, untimed.
         device: Where the actions run; a GPU is waited for before and after each.
-        progress: Called after every action.
+        after_action: Called after every action with its index, the number of the round (from 1;
+            a warm-up has 0 or less) and the seconds.
+        budget: After so many seconds, warm-up included, no second or later timed round starts.
 
-    Returns:
-        The seconds of each round, for every action.
+    Yields:
+        The seconds of every action, after each timed round.
     """
-    seconds: list[list[float]] = [[] for _ in actions]
-    for index in range(warm_up + rounds):
-        for action, times in zip(actions, seconds, strict=True):
-            elapsed = _seconds(action, device)
-            if index >= warm_up:
-                times.append(elapsed)
-            progress()
-    return seconds
+    end = time.perf_counter() + budget if budget else float('inf')
+    for number in range(1 - warm_up, rounds + 1):
+        if number > 1 and time.perf_counter() > end:
+            return
+        seconds = []
+        for index, action in enumerate(actions):
+            seconds.append(_seconds(action, device))
+            after_action(index, number, seconds[-1])
+        if number > 0:
+            yield seconds
 
 
 def _seconds(action: Action, device: torch.device) -> float:

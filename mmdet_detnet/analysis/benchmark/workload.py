@@ -1,5 +1,6 @@
 """What is measured, and on what: plain data, shared by all parts of the benchmark."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,11 +39,33 @@ class Rounds:
         timed: How often it is timed.
         warm_up: How often it runs before.
         training: Whether training steps are measured too.
+        split: Whether inference is split into its parts too.
+        memory: Whether the peak memory is measured too.
+        seconds: Time for all rounds, shared equally by inference, its split and training. Once it
+            is over, what has one timed round gets no more. None for all the rounds.
     """
 
     timed: int = 10
     warm_up: int = 2
     training: bool = True
+    split: bool = True
+    memory: bool = True
+    seconds: float | None = None
+
+    def actions(self, possible: Sequence[str]) -> dict[str, int]:
+        """Tell how often each action of an entry runs, warm-up included, in order.
+
+        Args:
+            possible: Those that make sense for the entry, of 'predict', 'parts' and 'train'.
+        """
+        numbers = {
+            'predict': self.warm_up + self.timed,
+            'parts': self.timed * self.split,  # it follows inference, and needs no warm-up
+            'train': (self.warm_up + self.timed) * self.training,
+        }
+        return {
+            action: number for action, number in numbers.items() if number and action in possible
+        }
 
 
 @dataclass(frozen=True)
@@ -74,7 +97,8 @@ class Entry:
     """One line of a comparison.
 
     Attributes:
-        config: Path of a config, ``package::folder/file.py``, or a path among this package's.
+        config: Path of a config, ``package::folder/file.py``, or a path among this package's; after
+            spaces, settings that replace those of the file: ``a.py model.backbone.depth=101``.
         kind: ``'detector'``, or its ``'backbone'`` or ``'roi_head'`` alone.
         settings: How it runs.
         checkpoint: Its weights; without it they are random and shared with the reference.
@@ -88,9 +112,22 @@ class Entry:
     @property
     def stem(self) -> str:
         """The config's file name without ``.py``."""
-        return Path(self.config.split('::')[-1]).stem
+        return Path(split_name(self.config)[0].split('::')[-1]).stem
 
     @property
     def title(self) -> str:
         """The config's name, marked where it runs otherwise than MMDetection would run it."""
-        return self.stem if self.settings == PLAIN else f'{self.stem} [{self.settings.name}]'
+        # Without the path of a key.
+        marks = [
+            setting[setting[: setting.find('=')].rfind('.') + 1 :]
+            for setting in split_name(self.config)[1]
+        ]
+        if self.settings != PLAIN:
+            marks.append(self.settings.name)
+        return f'{self.stem} [{", ".join(marks)}]' if marks else self.stem
+
+
+def split_name(name: str) -> tuple[str, list[str]]:
+    """Split the name of a config into its path and the settings ``key=value`` after it."""
+    path, suffix, settings = name.partition('.py ')
+    return path + suffix.strip(), settings.split()

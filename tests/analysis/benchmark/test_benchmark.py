@@ -1,14 +1,25 @@
 """The benchmark's command line and its bookkeeping."""
 
 import json
+import multiprocessing
+import signal
 import sys
+import time
+from concurrent.futures import Future
 
 import benchmark
 import pytest
 import torch
 from helpers import make_row
 
-from mmdet_detnet.analysis.benchmark import comparison, subjects
+from mmdet_detnet.analysis.benchmark import (
+    comparison,
+    make_rows,
+    measure,
+    measurement,
+    read_report,
+    subjects,
+)
 from mmdet_detnet.analysis.benchmark.building import build_detector, load_config, make_batch
 from mmdet_detnet.analysis.benchmark.catalogue import (
     COMPARISONS,
@@ -33,9 +44,16 @@ FAST = Settings('bf16', channels_last=True, compile=True)
 def test_actions_run_in_turn_and_warm_up_is_not_timed():
     calls = []
     actions = [lambda name=name: calls.append(name) for name in 'AB']
-    seconds = time_in_turn(actions, rounds=2, warm_up=1, device=CPU)
+    rounds = list(time_in_turn(actions, rounds=2, warm_up=1, device=CPU))
     assert calls == list('ABABAB')
-    assert [len(times) for times in seconds] == [2, 2]
+    assert [len(times) for times in rounds] == [2, 2]
+
+
+def test_a_spent_budget_leaves_one_timed_round():
+    calls = []
+    rounds = time_in_turn([lambda: calls.append(1)], rounds=9, warm_up=2, device=CPU, budget=1e-9)
+    assert len(list(rounds)) == 1
+    assert len(calls) == 3
 
 
 def test_ratio_is_taken_round_by_round():
@@ -110,12 +128,12 @@ class Failing(subjects.DetectorSubject):
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Spare the start of a process for every row, where memory is not what is tested."""
-    monkeypatch.setattr(comparison, 'run_alone', lambda function, *arguments: ([1.0], [2.0]))
+    monkeypatch.setattr(measurement, 'run_alone', lambda function, *arguments: ([1.0], [2.0]))
 
 
 @pytest.mark.usefixtures('in_this_process')
 def test_row_that_runs_out_of_memory_keeps_what_it_has_and_others_go_on(monkeypatch):
-    monkeypatch.setitem(comparison.SUBJECTS, 'failing', Failing)
+    monkeypatch.setitem(subjects.SUBJECTS, 'failing', Failing)
     monkeypatch.setattr(comparison, '_count', lambda row: None)
     entries = [Entry(SLIM, 'failing'), Entry(SLIM)]
     failed, reference = compare(entries, SMALL, Rounds(timed=1, warm_up=0), CPU)
@@ -136,18 +154,75 @@ def test_without_a_reference_the_others_are_measured_and_have_no_ratios():
 
 
 @pytest.mark.usefixtures('in_this_process')
-def test_progress_bar_is_full_at_the_end(monkeypatch):
-    bars = []
-    original = comparison.tqdm
+def test_without_a_terminal_every_measurement_is_a_line(capsys):
+    entries = [Entry(SLIM, 'backbone'), Entry(SLIM)]
+    compare(entries, SMALL, Rounds(timed=2, warm_up=1), CPU)
+    first, *lines = capsys.readouterr().err.splitlines()
+    # Memory of both, three times inference and the training step, and twice the detector's split.
+    assert first == '1 x 64 x 96: 16 measurements'
+    assert len(lines) == 16
+    assert lines[0] == f'[1/16] memory, {entries[0].stem}: 1 MiB, 2 MiB'
+    assert lines[2].startswith(f'[3/16] inference, warm-up, {entries[0].stem}: ')
+    assert lines[-1].startswith(f'[16/16] training step, round 2, {entries[1].stem}: ')
 
-    def tqdm(**options):
-        bars.append(original(**options))
-        return bars[-1]
 
-    monkeypatch.setattr(comparison, 'tqdm', tqdm)
-    compare([Entry(SLIM, 'backbone'), Entry(SLIM)], SMALL, Rounds(timed=2, warm_up=1), CPU)
-    # Three times inference and the training step of both, and twice the split, which is warm.
-    assert bars[0].n == bars[0].total == 14
+def interrupt_training(monkeypatch, call):
+    """Let Ctrl-C come during a training step."""
+    calls = []
+
+    def train(self):
+        calls.append(self)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(subjects.DetectorSubject, 'train', train)
+
+
+@pytest.mark.usefixtures('in_this_process')
+def test_interrupted_rows_hold_the_finished_rounds(monkeypatch):
+    # The second row of the second round.
+    interrupt_training(monkeypatch, 4)
+    rows = make_rows([SLIM, SLIM], SMALL)
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        measure(
+            rows,
+            Rounds(timed=2, warm_up=0, split=False),
+            CPU,
+            lambda: seen.append([len(row.train_seconds) for row in rows]),
+        )
+    assert [len(row.predict_seconds) for row in rows] == [2, 2]
+    assert [len(row.train_seconds) for row in rows] == [1, 1]
+    assert rows[0].ratios['train_seconds'].rounds == 1
+    # Twice memory, two rounds of inference, one of training.
+    assert seen == [[0, 0]] * 4 + [[1, 1]]
+
+
+@pytest.mark.usefixtures('in_this_process')
+def test_ctrl_c_prints_tables_writes_the_report_and_exits_with_130(monkeypatch, tmp_path, capsys):
+    interrupt_training(monkeypatch, 3)
+    size = '--height 64 --width 96 --rounds 2 --warm-up 0 --survivors 20'.split()
+    with pytest.raises(SystemExit) as exit_info:
+        run(monkeypatch, SLIM, SLIM, *size, '--device', 'cpu', '--out-dir', str(tmp_path))
+    assert exit_info.value.code == 130
+    printed = capsys.readouterr().out
+    assert 'About 1 min for 2 rows' in printed
+    assert '| inference ' in printed
+    (file,) = tmp_path.glob('*.json')
+    assert [len(row.train_seconds) for row in read_report(file)['rows']] == [1, 1]
+
+
+def test_interrupted_process_that_measures_memory_is_not_waited_for(monkeypatch):
+    children = []
+
+    def result(self):
+        children.extend(multiprocessing.active_children())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Future, 'result', result)
+    with pytest.raises(KeyboardInterrupt):
+        run_alone(time.sleep, 60)
+    assert [child.exitcode for child in children] == [-signal.SIGKILL]
 
 
 @pytest.mark.usefixtures('in_this_process')
@@ -233,11 +308,8 @@ def test_command_line_reports_every_round_and_what_failed(monkeypatch, tmp_path,
 def test_low_precision_on_the_cpu_leaves_training_out(monkeypatch, tmp_path, options, training):
     seen = []
 
-    def compare(entries, workload, rounds, device):
-        seen.append(rounds.training)
-        return [make_row(SLIM)]
-
-    monkeypatch.setattr(benchmark, 'compare', compare)
+    monkeypatch.setattr(benchmark, 'make_rows', lambda entries, workload: [make_row(SLIM)])
+    monkeypatch.setattr(benchmark, 'measure', lambda rows, rounds, *_: seen.append(rounds.training))
     run(monkeypatch, SLIM, SLIM, '--device', 'cpu', '--out-dir', str(tmp_path), *options)
     assert seen == [training]
 

@@ -5,7 +5,7 @@ import torch
 from helpers import make_row
 
 from mmdet_detnet.analysis.benchmark import Settings, format_rows, read_report, write_report
-from mmdet_detnet.analysis.benchmark.comparison import explain
+from mmdet_detnet.analysis.benchmark.failures import explain
 
 CONFIDENCE = 'retinanet_conf/retinanet-conf_r50_fpn_1x_coco.py'
 RETINANET = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
@@ -63,3 +63,22 @@ def test_file_that_is_no_report_is_named(tmp_path):
     file.write_text('[]')
     with pytest.raises(ValueError, match=r'other\.json is no report'):
         read_report(file)
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'sentence'),
+    [
+        ([1.0] * 4, 'Fewer than 5 rounds do not tell how far another run may differ.'),
+        ([1.0] * 5, 'Ratios of another run should agree within 3%.'),
+        # Quartiles 0.98 and 1.02: 2.575 * 0.04 / sqrt(5) = 4.6 %.
+        (
+            [0.9, 0.98, 1.0, 1.02, 1.1],
+            'Ratios of another run may differ by more than 3%: inference of a by 4.6%.',
+        ),
+    ],
+)
+def test_report_says_how_far_another_run_may_differ(seconds, sentence):
+    ours, stock = make_row('a.py', seconds), make_row('b.py', [1.0] * len(seconds))
+    for row in (ours, stock):
+        row.compare_with(stock)
+    assert sentence in format_rows([ours, stock]).splitlines()

@@ -124,6 +124,37 @@ def test_exactly_the_wanted_number_survives(slim, wanted):
     assert count_survivors(detector.roi_head, run) == found
 
 
+def test_in_a_cascade_the_wanted_number_survives_the_averaged_logits():
+    config = load_config(SLIM)
+    stages = 2
+    head = config.model.roi_head
+    train_cfg = [config.model.train_cfg.rcnn] * stages
+    cascade = dict(
+        type='CascadeRoIHead',
+        num_stages=stages,
+        stage_loss_weights=[1.0] * stages,
+        bbox_head=[head.bbox_head] * stages,
+        bbox_roi_extractor=head.bbox_roi_extractor,
+    )
+    config.model.roi_head = cascade
+    config.model.train_cfg.rcnn = train_cfg
+    workload = Workload(height=64, width=96)
+    detector = build_detector(config, workload, CPU)
+    batch = make_batch(detector, workload, CPU)
+    fix_proposals(detector, workload, CPU)
+
+    def run():
+        predict(detector, batch)
+
+    assert set_survivors(detector.roi_head, run, 37) == (100, 37)
+    logits = []
+    for stage in detector.roi_head.bbox_head:
+        stage.fc_cls.register_forward_hook(lambda module, inputs, output: logits.append(output))
+    run()
+    best = (sum(logits) / stages).softmax(dim=1)[:, :-1].amax(dim=1)
+    assert (best > detector.roi_head.test_cfg.score_thr).sum() == 37
+
+
 def test_head_without_a_classifier_is_left_alone():
     assert set_survivors(torch.nn.Module(), lambda: None, 10) is None
 

@@ -1,0 +1,38 @@
+"""How far a comparison is: a bar on a terminal, elsewhere a line for every measurement."""
+
+import sys
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Progress on standard error.
+
+    Args:
+        total: Number of measurements.
+        title: What is measured.
+    """
+
+    def __init__(self, total: int, title: str) -> None:
+        self.total, self.number = total, 0
+        self.bar = tqdm(total=total, desc=title, disable=not sys.stderr.isatty())
+        if self.bar.disable:
+            print(f'{title}: {total} measurements', file=sys.stderr, flush=True)
+
+    def advance(self, what: str, result: str) -> None:
+        """Say that something was measured.
+
+        Args:
+            what: Such as ``'inference, round 2, retinanet_r50_fpn_1x_coco'``.
+            result: Such as ``'2.034 s'``.
+        """
+        self.number += 1
+        if self.bar.disable:
+            line = f'[{self.number}/{self.total}] {what}: {result}'
+            print(line, file=sys.stderr, flush=True)
+        self.bar.set_postfix_str(what, refresh=False)
+        self.bar.update()
+
+    def close(self) -> None:
+        """Leave the terminal's line."""
+        self.bar.close()
