@@ -1,6 +1,6 @@
-"""Checks of constructor arguments: one way to refuse a wrong one.
+"""Checks of constructor arguments.
 
-``owner`` is the object whose constructor it is, or its name; it begins the message.
+``owner`` is the object that is constructed, or its name; the message starts with it.
 """
 
 import math
@@ -9,13 +9,13 @@ from typing import Any, NoReturn, TypeGuard
 
 
 def reject(owner: object, name: str, value: object, allowed: str) -> NoReturn:
-    """Refuse an argument.
+    """Reject an argument.
 
     Args:
-        owner: Whose argument it is.
+        owner: Object that has the argument, or its name.
         name: Name of the argument.
-        value: What was given.
-        allowed: What it has to be, to follow "must be".
+        value: Value given.
+        allowed: What is allowed, to follow "must be".
 
     Raises:
         ValueError: Always.
@@ -27,23 +27,23 @@ def reject(owner: object, name: str, value: object, allowed: str) -> NoReturn:
 def check_choice(owner: object, name: str, value: object, allowed: Iterable) -> None:
     """Raise ValueError unless the value is one of the allowed ones."""
     choices = list(allowed)
-    # True equals 1, but nobody means a number by it.
+    # True equals 1, but is not meant as a number.
     is_flag = isinstance(value, bool) and not any(isinstance(each, bool) for each in choices)
     if value not in choices or is_flag:
         reject(owner, name, value, f'one of {choices}')
 
 
 def check_inherited(owner: object, given: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """Accept what a base config hands down, where it cannot mean anything else than here.
+    """Accept inherited arguments of a base config that have no effect here.
 
     Args:
-        owner: Whose arguments they are.
-        given: Arguments that the owner does not have.
-        defaults: For each argument of the base's class that is ignored, the value it must have.
+        owner: Object that is constructed.
+        given: Arguments that the owner does not take.
+        defaults: Required value of each argument of the base class that is ignored.
 
     Raises:
-        TypeError: If the base's class has no such argument either.
-        ValueError: If a value is another.
+        TypeError: If the base class has no such argument either.
+        ValueError: If a value differs from the required one.
     """
     for name, value in given.items():
         if name not in defaults:
@@ -51,7 +51,7 @@ def check_inherited(owner: object, given: dict[str, Any], defaults: dict[str, An
             raise TypeError(f'{class_name}() got an unexpected keyword argument {name!r}')
         allowed = defaults[name]
         if (tuple(value) if isinstance(allowed, tuple) else value) != allowed:
-            hint = 'what is inherited from a base config is dropped by _delete_=True'
+            hint = '_delete_=True drops what a base config passes on'
             reject(owner, name, value, f'left out, or {allowed} and ignored ({hint})')
 
 
@@ -62,7 +62,7 @@ def check_positive_integer(owner: object, name: str, value: object) -> None:
 
 
 def check_flags(owner: object, **flags: object) -> None:
-    """Raise ValueError unless each value is True or False; the text 'False' would count as true."""
+    """Raise ValueError unless each value is a bool; the string 'False' would count as true."""
     for name, value in flags.items():
         if not isinstance(value, bool):
             reject(owner, name, value, 'True or False')
@@ -74,7 +74,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def check_indices(owner: object, name: str, values: object, allowed: Sequence[int]) -> None:
-    """Raise ValueError unless the values are allowed ones, in increasing order."""
+    """Raise ValueError unless all values are allowed and in increasing order."""
     if not isinstance(values, Sequence) or list(values) != sorted(set(values) & set(allowed)):
         reject(owner, name, values, f'increasing numbers of {list(allowed)}')
 
@@ -93,13 +93,13 @@ def check_stage_flags(
     num_stages: int,
     dcn: dict | None = None,
 ) -> None:
-    """Raise ValueError unless each optional layer of a backbone has one flag a stage, and effect.
+    """Raise ValueError unless each optional layer has one flag per stage and has an effect.
 
     Args:
         owner: The backbone.
         stage_with_dcn: Which stages have deformable convolutions.
-        plugins: Plugin layers, maybe with flags in ``stages``.
-        num_stages: Number of stages that may have them.
+        plugins: Plugin layers, optionally with flags in ``stages``.
+        num_stages: Number of stages that can have these layers.
         dcn: Config of the deformable convolutions.
 
     Raises:

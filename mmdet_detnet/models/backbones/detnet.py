@@ -1,9 +1,8 @@
 """DetNet, a backbone that keeps stride 16 in its deep stages.
 
-Paper: DetNet: A Backbone network for Object Detection, https://arxiv.org/abs/1804.06215.
-The authors released no code. Block layout and widths follow the paper's Fig. 2; where that
-figure is silent (batch norm, order of the operations) this is ResNet's own bottleneck, as
-in every public port.
+Paper: DetNet: A Backbone network for Object Detection, https://arxiv.org/abs/1804.06215. The
+authors released no code. Block layout and widths follow the paper's Fig. 2. Details that it leaves
+open (batch norm, order of operations) follow ResNet's bottleneck, as in every public port.
 """
 
 from collections.abc import Sequence
@@ -31,9 +30,9 @@ NUM_STAGES = 5
 # layer1..layer3 are ResNet's; layer4 and layer5 are the paper's stages 5 and 6.
 NUM_RESNET_STAGES = 3
 NEW_STAGE_DILATION = 2
-# What configs of a ResNet-50 say of its stages; a DetNet has its own.
+# Stage settings in ResNet-50 configs; DetNet has its own.
 RESNET_STAGES = dict(num_stages=4, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
-# The projection shortcut (block B) opens these layers; without it the block is an identity one (A).
+# Layers that start with a projection shortcut (block B); others start with an identity one (A).
 PROJECTED_LAYERS = {'both': ('layer4', 'layer5'), 'stage5': ('layer4',), 'none': ()}
 
 
@@ -47,47 +46,46 @@ class DetNet(ResNetExtension, ResNet):
     first block of each has a 1x1 convolution on its shortcut ("B" in Fig. 2), the other two an
     identity shortcut ("A").
 
-    mmdet counts residual stages only, and so do ``out_indices``, ``frozen_stages`` and the names
-    ``layer1`` ... ``layer5``: they mean the paper's stages 2 ... 6.
+    Like mmdet, ``out_indices``, ``frozen_stages`` and the names ``layer1`` ... ``layer5`` count
+    residual stages only: they mean the paper's stages 2 ... 6.
 
     Args:
-        depth: 59 (ResNet-50's stages) or 110 (ResNet-101's). The paper has no results for 110.
+        depth: 59 (stages of ResNet-50) or 110 (of ResNet-101). The paper has no results for 110.
         in_channels: Number of channels of the image.
         stem_channels: Number of channels of the stem; ``base_channels`` if None.
         base_channels: Width of the first stage's bottlenecks. The paper's is 64, which gives
             outputs of 256, 512, 1024, 1024 and 1024 channels; other widths scale all of them.
-        out_indices: Which stages to return, in increasing order, of 0 (C2) ... 4 (C6), which must
-            be among them: all stages run, and one behind the last output would never learn.
-        style: Which convolution of a stride-2 bottleneck has the stride: 'pytorch' the 3x3 one,
-            'caffe' the first 1x1 one. The paper's 4.8 GFLOPs fit 'caffe'; the public weights
+        out_indices: Indices of the returned stages, in increasing order, from 0 (C2) to 4 (C6). 4
+            is required: all stages run, and a stage after the last output would never learn.
+        style: 'pytorch' puts the stride of a bottleneck in its 3x3 convolution, 'caffe' in its
+            first 1x1 convolution. The paper's 4.8 GFLOPs fit 'caffe'; the public weights
             (guoruoqian/DetNet_pytorch) need 'pytorch'.
         deep_stem: Whether three 3x3 convolutions replace the stem's 7x7 one.
         avg_down: Whether stride-2 shortcuts pool before their 1x1 convolution.
-        frozen_stages: Number of residual stages that are not trained, the stem always with
-            them; 0 freezes the stem alone, as the paper does, and -1 nothing.
+        frozen_stages: Number of residual stages that are frozen, together with the stem. 0 freezes
+            only the stem, as in the paper; -1 freezes nothing.
         conv_cfg: Config of the convolutions; plain ones if None.
         norm_cfg: Config of the normalization layers.
-        norm_eval: Whether batch norm keeps its running statistics while training. It needs
-            statistics that come from a checkpoint: never use it with weights that do not cover
-            stages 5 and 6.
+        norm_eval: Whether batch norm keeps its running statistics during training. Do not use it
+            unless a checkpoint covers stages 5 and 6: their statistics would stay at their initial
+            values.
         dcn: Config of the deformable convolution that replaces 3x3 ones, or None.
         stage_with_dcn: For each of the five stages, whether ``dcn`` applies to it.
         plugins: Plugin layers of the blocks, as in mmdet's ResNet; the ``stages`` of a plugin are
             five flags.
         with_cp: Whether activations are recomputed in the backward pass, to save memory.
-        zero_init_residual: Whether the last normalization of each block starts at zero; at one
-            where ``norm_cfg`` has ``requires_grad=False``, so that the block can learn.
-        projection: Which new stages open with a projection shortcut: 'both' is DetNet-59,
-            'stage5' the paper's DetNet-59-NoProj (stage 6 continues stage 5), 'none' neither.
-        init_cfg: Initialization; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
-            initializes as None does, then loads what the checkpoint has on top: a DetNet one
-            whole, a ResNet-50/101 one (torchvision's, mmdet's or mmpretrain's) into stages 1
-            to 4, see :func:`.load_pretrained_backbone`.
-        **inherited: ``num_stages``, ``strides`` and ``dilations`` as every ResNet's config has
-            them, which a merge into such a config hands down. They are ignored.
+        zero_init_residual: Whether the last normalization of each block starts at zero. With
+            ``requires_grad=False`` in ``norm_cfg`` it starts at one, so that the block can learn.
+        projection: Which new stages start with a projection shortcut: 'both' (DetNet-59), 'stage5'
+            (the paper's DetNet-59-NoProj, where stage 6 continues stage 5) or 'none'.
+        init_cfg: Initialization; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)`` also
+            loads a checkpoint: all of a DetNet, or stages 1 to 4 from a ResNet-50/101 of
+            torchvision, mmdet or mmpretrain. See :func:`.load_pretrained_backbone`.
+        **inherited: ``num_stages``, ``strides`` and ``dilations`` of a ResNet config that this one
+            is merged into. They are ignored if they have ResNet's values.
 
     Raises:
-        ValueError: If an argument is outside what is listed here.
+        ValueError: If an argument has a value that is not allowed.
 
     Example:
         >>> net = DetNet(depth=59)
@@ -155,7 +153,7 @@ class DetNet(ResNetExtension, ResNet):
             zero_init_residual=zero_init_residual,
             init_cfg=init_cfg,
         )
-        # The parent knows at most four stages: it built three, the rest is set here.
+        # The parent supports at most four stages: it built three, the others are set here.
         self.num_stages = NUM_STAGES
         self.stage_blocks = self.arch_settings[depth][1]
         self.out_indices = tuple(out_indices)
@@ -190,7 +188,7 @@ class DetNet(ResNetExtension, ResNet):
 
 
 def _plugins_of_resnet_stages(plugins: list[dict] | None) -> list[dict] | None:
-    """Cut each plugin's five flags to the three stages that the parent class builds."""
+    """Shorten each plugin's five flags to the three stages that the parent class builds."""
     if plugins is None:
         return None
     return [

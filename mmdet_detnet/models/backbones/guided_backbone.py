@@ -1,4 +1,4 @@
-"""The mixin that guides a ResNet-like backbone by a pyramid of its input image."""
+"""Mixin that guides a ResNet-like backbone with a pyramid of its input image."""
 
 from collections.abc import Sequence
 from math import prod
@@ -26,29 +26,29 @@ GUIDED_STAGES = (1, 2, 3, 4)
 
 
 class ImagePyramidGuided(ResNetExtension):
-    """Mixin for ResNet-like backbones: each fused stage's output takes up the shrunken image.
+    """Mixin for ResNet-like backbones: fuses the output of stages with the shrunken image.
 
     The fused output replaces the stage's: it feeds the next stage and is what the network returns.
 
     Args:
-        fused_stages: Which stages are fused, in increasing order, in the paper's numbering, which
-            is that of ``layer1`` ... ``layer4``: stage 3 is ``layer3``, mmdet's index 2. The paper
-            has 2, 3 and 4, and 3 alone for its comparisons. Empty means none, the trunk alone.
-        share_stem: Whether the shrunken images go through the trunk's own stem, as in the authors'
-            code. If not, each fused stage has its own, as in the paper.
-        guidance_stem_channels: Number of channels of these stems; as many as the trunk's if None,
-            64 as in the authors' code. The paper says "usually 256".
-        fusion: 'add' (addition without weights, which the authors' code ended with and which leaves
-            pretrained activations as they are) or the paper's 'sum', 'product' or 'concat'.
-        fusion_kernel: Kernel of the convolutions in 'sum', 'product' and 'concat', 3 (Fig. 3) or 1.
-            With 3, 'sum' has six times the parameters of ResNet-50.
+        fused_stages: Fused stages in increasing order, numbered as in the paper and in ``layer1``
+            ... ``layer4``: stage 3 is ``layer3``, mmdet's index 2. The paper fuses 2, 3 and 4, and
+            3 alone for its comparisons. Empty for the trunk alone.
+        share_stem: Whether the shrunken images use the trunk's stem, as in the authors' code.
+            Otherwise each fused stage has its own, as in the paper.
+        guidance_stem_channels: Number of channels of these stems. None for the trunk's, 64 as in
+            the authors' code. The paper says "usually 256".
+        fusion: 'add' (addition without weights, as in the final version of the authors' code; it
+            keeps pretrained activations) or the paper's 'sum', 'product' or 'concat'.
+        fusion_kernel: Kernel size of the convolutions in 'sum', 'product' and 'concat', 3 (Fig. 3)
+            or 1. With 3, 'sum' has six times the parameters of ResNet-50.
         fusion_relu: Whether these convolutions end in a ReLU, as in the authors' code.
         interpolation: How the image is shrunk, 'bilinear' (paper) or 'nearest' (authors' code).
-        zero_init_guidance: Whether the network starts as the trunk: each transformation then ends
-            in a scale for each channel that starts at zero. Only for ``fusion='add'``, since the
-            others change the trunk's features themselves.
+        zero_init_guidance: Whether the network initially equals the trunk: each transformation then
+            ends in a per-channel scale that starts at zero. Only for ``fusion='add'``; the others
+            change the trunk's features.
         in_channels: Number of channels of the image.
-        **kwargs: Arguments of the backbone, all by name.
+        **kwargs: Arguments of the backbone, as keywords.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class ImagePyramidGuided(ResNetExtension):
         check_positive_integer(self, 'guidance_stem_channels', channels)
 
     def _add_guidance(self, stage_index: int) -> None:
-        """Build the guidance of one stage, as wide as it and with the network's layer configs."""
+        """Build the guidance of one stage, with its width and the network's layer configs."""
         name = self.res_layers[stage_index]
         planes = getattr(self, name)[-1].planes
         transformation = ImagePyramidTransformation(
@@ -116,7 +116,7 @@ class ImagePyramidGuided(ResNetExtension):
             norm_cfg=self.norm_cfg,
             block_init_cfg=self.block_init_cfg,
         )
-        # The stem's stride is 4 on both sides, so the image shrinks by what the stages add to it.
+        # Both stems have stride 4, so the image shrinks by the stride that the stages add.
         self.guidance[name] = StageGuidance(
             prod(self.strides[: stage_index + 1]),
             transformation,
@@ -144,7 +144,7 @@ class ImagePyramidGuided(ResNetExtension):
             image: Normalized batch of shape (N, in_channels, H, W), of any size.
 
         Returns:
-            The outputs of the stages in ``out_indices``, where guided the fused ones, each of
+            The outputs of the stages in ``out_indices``, fused if the stage is guided, each of
             shape (N, C, ceil(H / stride), ceil(W / stride)).
         """
         features = self._forward_stem(image)

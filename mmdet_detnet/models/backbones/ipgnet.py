@@ -1,8 +1,8 @@
 """IPG-Net, a ResNet that sees smaller copies of its input image in its deep stages.
 
 Paper: IPG-Net: Image Pyramid Guidance Network for Small Object Detection,
-https://arxiv.org/abs/1912.00632. The paper links no code; where it is silent, this follows the
-first author's public experiment log (ziming-liu/ObjectDet) or ResNet, as the arguments say.
+https://arxiv.org/abs/1912.00632. The paper links no code. Details that it leaves open follow the
+first author's public experiment log (ziming-liu/ObjectDet) or ResNet, as noted at the arguments.
 """
 
 from collections.abc import Sequence
@@ -43,46 +43,47 @@ class IPGNet(ImagePyramidGuided, ResNet):
     Stages are counted from 1 in ``fused_stages``, as in the paper, and from 0 in ``out_indices``,
     as in mmdet: the paper's stage 3 has index 2, stride 16 and 1024 channels.
 
-    The trunk has ResNet's layer names, so that its checkpoints fit; what guides ``layer3`` is
-    ``guidance.layer3``. ``norm_cfg`` and ``norm_eval`` hold for the guidance too. With
-    ``norm_eval`` and weights of a ResNet, its batch norm has the statistics 0 and 1, so it is a
-    learned scale and shift. With ``requires_grad=False`` in ``norm_cfg`` it is the identity.
+    The trunk keeps ResNet's layer names, so ResNet checkpoints fit; ``guidance.layer3`` guides
+    ``layer3``. ``norm_cfg`` and ``norm_eval`` also apply to the guidance. With ``norm_eval`` and
+    ResNet weights, its batch norm has the statistics 0 and 1 and is a learned scale and shift; with
+    ``requires_grad=False`` in ``norm_cfg`` it is the identity.
 
     Args:
         depth: 50 or 101.
-        num_stages: 4 to 7. Each stage from the fifth on has two bottlenecks of stage 4's width,
-            2048 channels outside and 512 inside, and no guidance.
-        keep_stride: Whether the stages from the fifth on stay at stride 32, with dilation 2: with
-            seven of them the paper's "7(keep)". If not, their strides are 64, 128 and 128.
-        out_indices: Which stages to return, in increasing order, of 0 ... ``num_stages - 1``; the
-            last one must be among them if it is not a ResNet's.
-        frozen_stages: Number of trunk stages that are not trained, the stem always with them; -1
-            freezes nothing. The guidance is never frozen, except a shared stem; a ``paramwise_cfg``
-            with ``custom_keys={'backbone.guidance': dict(lr_mult=0, decay_mult=0)}`` holds it.
-        base_channels: Width of the first stage's bottlenecks; others than 64 scale all of them.
-        style: Which convolution of a stride-2 bottleneck has the stride: 'pytorch' the 3x3 one,
-            'caffe' the first 1x1 one.
+        num_stages: 4 to 7. Stages from the fifth on have two bottlenecks of stage 4's width (2048
+            channels outside, 512 inside) and no guidance.
+        keep_stride: Whether stages from the fifth on stay at stride 32, with dilation 2; with seven
+            stages, this is the paper's "7(keep)". Otherwise their strides are 64, 128 and 128.
+        out_indices: Indices of the returned stages, in increasing order, from 0 to
+            ``num_stages - 1``. With more than four stages, the last one is required.
+        frozen_stages: Number of trunk stages that are frozen, together with the stem; -1 freezes
+            nothing. The guidance is never frozen, except a shared stem; to freeze it, use
+            ``custom_keys={'backbone.guidance': dict(lr_mult=0, decay_mult=0)}`` in
+            ``paramwise_cfg``.
+        base_channels: Width of the first stage's bottlenecks; the others scale with it.
+        style: 'pytorch' puts the stride of a bottleneck in its 3x3 convolution, 'caffe' in its
+            first 1x1 convolution.
         stage_with_dcn: For each of the first four stages, whether ``dcn`` applies to it.
         plugins: Plugin layers of the blocks, as in mmdet's ResNet; the ``stages`` of a plugin are
             four flags.
-        init_cfg: Initialization; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
-            initializes as None does, then loads what the checkpoint has on top: an IPG-Net whole, a
-            ResNet (torchvision's, mmdet's or mmpretrain's) into the trunk.
-        fused_stages: Which stages are fused, see :class:`.ImagePyramidGuided` on this and on the
-            following ones.
-        share_stem: Whether the shrunken images go through the trunk's own stem.
-        guidance_stem_channels: Number of channels of their stems; as many as the trunk's if None.
+        init_cfg: Initialization; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)`` also
+            loads a checkpoint: all of an IPG-Net, or the trunk from a ResNet of torchvision, mmdet
+            or mmpretrain.
+        fused_stages: Fused stages. :class:`.ImagePyramidGuided` describes this and the following
+            arguments.
+        share_stem: Whether the shrunken images use the trunk's stem.
+        guidance_stem_channels: Number of channels of their stems; the trunk's if None.
         fusion: 'add', 'sum', 'product' or 'concat'.
-        fusion_kernel: Kernel of the convolutions of the last three, 1 or 3.
+        fusion_kernel: Kernel size of the convolutions of the last three, 1 or 3.
         fusion_relu: Whether these convolutions end in a ReLU.
         interpolation: How the image is shrunk, 'bilinear' or 'nearest'.
-        zero_init_guidance: Whether the network starts as the trunk; only with 'add'.
+        zero_init_guidance: Whether the network initially equals the trunk; only with 'add'.
         in_channels: Number of channels of the image.
         **kwargs: The other arguments of mmdet's ResNet (``stem_channels``, ``deep_stem``,
             ``avg_down``, ``conv_cfg``, ``norm_cfg``, ``norm_eval``, ``dcn``, ``with_cp``, ...).
 
     Raises:
-        ValueError: If an argument is outside what is listed here or there.
+        ValueError: If an argument has a value that is not allowed.
 
     Example:
         >>> net = IPGNet(depth=50)
@@ -143,7 +144,7 @@ class IPGNet(ImagePyramidGuided, ResNet):
             in_channels=in_channels,
             **kwargs,
         )
-        # The parent knows at most four stages: it built these, the rest is set here.
+        # The parent supports at most four stages: it built these, the others are set here.
         self.num_stages = num_stages
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
@@ -183,7 +184,7 @@ class IPGResNeXt(IPGNet, ResNeXt):
         **kwargs: Arguments of :class:`IPGNet`.
 
     Raises:
-        ValueError: If an argument is outside what is listed there.
+        ValueError: If an argument has a value that is not allowed.
     """
 
     def __init__(self, groups: int = 1, base_width: int = 4, **kwargs: Any) -> None:
@@ -192,14 +193,14 @@ class IPGResNeXt(IPGNet, ResNeXt):
 
 @MODELS.register_module()
 class IPGDetNet(ImagePyramidGuided, DetNet):
-    """DetNet with image-pyramid guidance, which is in neither paper.
+    """DetNet with image-pyramid guidance (in neither paper).
 
     Stages are counted as in IPG-Net, so ``fused_stages=(2, 3, 4)`` means ``layer2`` ... ``layer4``,
     DetNet's C3, C4 and C5. C5 has stride 16, so it gets the same level of the pyramid as C4.
 
     Args:
-        **kwargs: Arguments of :class:`ImagePyramidGuided` and of :class:`DetNet`, all by name.
+        **kwargs: Arguments of :class:`ImagePyramidGuided` and of :class:`DetNet`, as keywords.
 
     Raises:
-        ValueError: If an argument is outside what is listed there.
+        ValueError: If an argument has a value that is not allowed.
     """

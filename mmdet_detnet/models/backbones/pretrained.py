@@ -1,4 +1,4 @@
-"""Warm start of a backbone that extends ResNet, by the usual ``init_cfg`` of a config."""
+"""Load pretrained weights into a backbone that extends ResNet, through the usual ``init_cfg``."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ from mmdet_detnet.checkpoints import weights_only_forced
 from .weight_report import WeightReport
 
 BACKBONE_PREFIX = 'backbone.'
-# torchvision calls the classifier fc, mmpretrain head.
+# Names of the classifier in torchvision and mmpretrain.
 CLASSIFIER_PREFIXES = ('fc.', 'head.')
 TORCHVISION_SCHEME = 'torchvision://'
-# How guoruoqian/DetNet_pytorch calls the projection shortcuts; such a file has to be converted.
-# Of networks that were saved from inside a distributed wrapper.
+# Name of the projection shortcuts in guoruoqian/DetNet_pytorch, whose files must be converted.
+# Prefix of networks that were saved from inside a distributed wrapper.
 WRAPPER_PREFIX = 'module.'
 DETNET_PYTORCH_SHORTCUT = '.extra_conv.'
 
@@ -32,7 +32,7 @@ def split_pretrained(init_cfg: dict | list[dict] | None) -> tuple[dict | list | 
     which the checkpoint lacks would be left as torch creates them, and warns about each.
 
     Args:
-        init_cfg: What a config gives: one initializer, a list of them or None.
+        init_cfg: One initializer, a list of them or None.
 
     Returns:
         The other initializers (None if there are none, which means the defaults), and the
@@ -68,27 +68,27 @@ def load_pretrained_backbone(
 ) -> WeightReport:
     """Load a checkpoint of the backbone itself, or of the ResNet that it extends.
 
-    A ResNet file may have layers of the same name as the backbone's new ones, with other
-    shapes: torchvision's ``layer4`` has 2048 channels, DetNet's 1024. A file counts as the
-    backbone's own if it has the last of ``new_layers``; from any other the new layers are
-    neither taken nor expected. Each of ``added_parts``, which no ResNet has, is expected if the
-    file has something of it. The log says what was loaded, and warns of surprises only.
+    A ResNet checkpoint can have layers with the names of the backbone's new layers but other
+    shapes: torchvision's ``layer4`` has 2048 channels, DetNet's 1024. A checkpoint counts as the
+    backbone's own if it has the last of ``new_layers``; otherwise the new layers are neither loaded
+    nor expected. Each of ``added_parts``, which no ResNet has, is expected if the checkpoint has
+    any of its keys. The log says what was loaded and warns only about surprises.
 
     Args:
-        backbone: The network, initialized already.
-        new_layers: Names of its layers that a ResNet checkpoint cannot fill, in order.
-        checkpoint: Path, URL or ``torchvision://`` name. Nothing in the file is run.
-        prefix: What the keys of the backbone begin with in the file. If None, ``backbone.``
-            (mmdet's and mmpretrain's models) is recognized by itself.
-        map_location: Device on which the file is read.
-        added_parts: Names of layers and modules that stand beside those of ResNet.
+        backbone: The network, already initialized.
+        new_layers: Names of the layers that a ResNet checkpoint cannot fill, in order.
+        checkpoint: Path, URL or ``torchvision://`` name. No code in the file is executed.
+        prefix: Prefix of the backbone's keys in the checkpoint. If None, ``backbone.`` (models of
+            mmdet and mmpretrain) is detected.
+        map_location: Device to load the checkpoint on.
+        added_parts: Names of layers and modules in addition to ResNet's.
 
     Returns:
-        What happened to every tensor.
+        What happened to each tensor.
 
     Raises:
-        FileNotFoundError: If ``checkpoint`` is a path at which there is no file.
-        ValueError: If a tensor has another shape than the backbone's, or none fits.
+        FileNotFoundError: If ``checkpoint`` is a path and the file does not exist.
+        ValueError: If a tensor's shape differs from the backbone's, or no tensor fits.
     """
     name = type(backbone).__name__
     state = _read_state_dict(checkpoint, map_location, name)
@@ -129,7 +129,7 @@ def _read_state_dict(checkpoint: str, map_location: str, name: str) -> Mapping[s
 
 
 def _without_torchvision(checkpoint: str) -> str:
-    """Resolve ``torchvision://`` by mmengine's own table where torchvision is not installed."""
+    """Resolve ``torchvision://`` with mmengine's own table if torchvision is not installed."""
     if not checkpoint.startswith(TORCHVISION_SCHEME) or find_spec('torchvision'):
         return checkpoint
     urls = mmengine.load(Path(mmengine.__path__[0], 'hub', 'torchvision_0.12.json'))
@@ -160,7 +160,7 @@ def _has_part(weights: Mapping[str, Tensor], part: str) -> bool:
 def _compare(
     backbone: nn.Module, weights: Mapping[str, Tensor], new: tuple[str, ...], source: str
 ) -> WeightReport:
-    """Sort the keys of both sides; shapes must agree wherever both have a key."""
+    """Sort the keys of both sides; shared keys must have the same shape."""
     report = WeightReport(source)
     own = backbone.state_dict()
     for key, value in weights.items():
@@ -177,7 +177,7 @@ def _compare(
             report.loaded.append(key)
     absent = own.keys() - set(report.loaded)
     report.initialized = [key for key in own if key in absent and key.startswith(new)]
-    # Files older than torch 0.4.1 do not count batches; nothing is lost without.
+    # Checkpoints from before torch 0.4.1 lack this counter; it is not needed.
     report.missing = [
         key
         for key in own

@@ -1,4 +1,4 @@
-"""What backbones that add stages or modules to mmdet's ResNet have in common."""
+"""Common base of backbones that add stages or modules to mmdet's ResNet."""
 
 from typing import Any
 
@@ -11,32 +11,31 @@ from mmdet_detnet.models.arguments import check_flags
 
 from .pretrained import load_pretrained_backbone, split_pretrained
 
-# Arguments of ResNet that are True or False.
+# Boolean arguments of ResNet.
 FLAGS = ('avg_down', 'deep_stem', 'norm_eval', 'with_cp')
 
 
 class ResNetExtension(ResNet):
-    """Mixin for mmdet's ResNet and its subclasses: further stages and a warm start.
+    """Mixin for mmdet's ResNet and its subclasses: additional stages and pretrained weights.
 
-    It stands before ResNet among the bases.
+    List it before ResNet among the bases.
 
     Args:
         norm_cfg: Config of the normalization layers.
-        zero_init_residual: Whether the last normalization of each block starts at zero. Where
-            ``norm_cfg`` has ``requires_grad=False`` it starts at one all the same: a zero that is
-            never trained would stop every gradient of the block.
-        init_cfg: Initialization; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)``
-            initializes as None does, then loads what the checkpoint has on top, see
-            :func:`.load_pretrained_backbone`.
-        **kwargs: The other arguments of the ResNet, all by name.
+        zero_init_residual: Whether the last normalization of each block starts at zero. With
+            ``requires_grad=False`` in ``norm_cfg`` it still starts at one: an untrained zero would
+            block all gradients of the block.
+        init_cfg: Initialization; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)`` also
+            loads a checkpoint, see :func:`.load_pretrained_backbone`.
+        **kwargs: The other arguments of the ResNet, as keywords.
 
     Attributes:
-        replaced_layers: Names of layers that are not those which ResNet has by the same names.
-        added_parts: Names of layers and modules that ResNet has not.
+        replaced_layers: Names of layers that differ from ResNet's layers of the same name.
+        added_parts: Names of layers and modules that ResNet does not have.
     """
 
     replaced_layers: tuple[str, ...] = ()
-    # Of ResNet.
+    # Number of ResNet's stages.
     inplanes: int
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
@@ -70,18 +69,18 @@ class ResNetExtension(ResNet):
         dcn: OptConfigType = None,
         plugins: list[dict] | None = None,
     ) -> ResLayer:
-        """Add a stage after the last one, with the settings that the others have.
+        """Append a stage with the settings of the others.
 
         Args:
             planes: Width inside the bottlenecks; the output is four times as wide.
             num_blocks: Number of bottlenecks.
             stride: Stride of the first bottleneck.
             dilation: Dilation of all 3x3 convolutions.
-            dcn: Config of the deformable convolution that replaces these, or None.
+            dcn: Config of the deformable convolution that replaces them, or None.
             plugins: Plugin layers of the blocks, as mmdet's ``make_stage_plugins`` returns them.
 
         Returns:
-            The stage, which is the network's already.
+            The stage, already registered in the network.
         """
         stage = self.make_res_layer(
             block=self.block,
@@ -109,23 +108,23 @@ class ResNetExtension(ResNet):
 
     @property
     def block_init_cfg(self) -> OptConfigType:
-        """The initialization that ResNet gave to the blocks it built."""
+        """Initialization that ResNet uses for its blocks."""
         return self.layer1[0].init_cfg
 
     def train(self, mode: bool = True) -> nn.Module:
-        """Switch to training, keeping what is frozen in evaluation mode.
+        """Set the training mode; frozen parts stay in evaluation mode.
 
         Args:
             mode: Whether to train (True) or evaluate (False).
 
         Returns:
-            The network, as torch promises; mmdet's ResNet returns None.
+            The network, as in torch; mmdet's ResNet returns None.
         """
         super().train(mode)
         return self
 
     def init_weights(self) -> None:
-        """Initialize all layers, then load the checkpoint of ``init_cfg``, if it names one."""
+        """Initialize all layers, then load the checkpoint of ``init_cfg``, if any."""
         first_call = not self.is_init
         super().init_weights()
         if self.pretrained_cfg and first_call:

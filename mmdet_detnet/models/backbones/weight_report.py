@@ -1,4 +1,4 @@
-"""What happened to every tensor of a checkpoint and of the network that took it."""
+"""What happened to each tensor when a checkpoint was loaded."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 @dataclass
 class WeightReport:
-    """Fate of every tensor, by key.
+    """Keys of the network and the checkpoint, by what happened to them.
 
     Attributes:
         source: Where the weights come from.
-        loaded: Keys of the network that got a value.
+        loaded: Keys of the network that were loaded.
         initialized: Keys of the network that keep their initialization, as expected.
         dropped: Keys of the checkpoint that are not used, as expected.
         missing: Keys of the network that should have been in the checkpoint.
-        unexpected: Keys of the checkpoint that nothing here knows.
+        unexpected: Keys of the checkpoint that the network does not know.
     """
 
     source: str
@@ -33,7 +33,7 @@ class WeightReport:
         return '\n'.join(lines + self.surprises())
 
     def surprises(self) -> list[str]:
-        """List what nobody expected, every key in full; empty if all went as it should."""
+        """Describe missing and unexpected keys, each in full; empty if there are none."""
         return [
             f'  {title}: {", ".join(keys)}'
             for title, keys in (

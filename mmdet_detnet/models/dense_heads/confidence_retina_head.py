@@ -1,9 +1,9 @@
-"""RetinaNet-Conf: a RetinaNet that predicts how well each of its boxes fits the object.
+"""RetinaNet-Conf: a RetinaNet that predicts how well each box fits its object.
 
-Paper: Improvement of Classification in One-Stage Detector, https://arxiv.org/abs/2011.10465.
-The authors' code is an edit of MMDetection 2.4.0, https://github.com/chenzuge1/RetinaNet-Conf
-(commit 350d9f6): ``mmdet/models/dense_heads/{retina_head,anchor_head}.py``. Where it and the
-paper's abstract leave a choice, this head follows the code, unless it says otherwise.
+Paper: Improvement of Classification in One-Stage Detector, https://arxiv.org/abs/2011.10465. The
+authors' code is an edit of MMDetection 2.4.0, https://github.com/chenzuge1/RetinaNet-Conf (commit
+350d9f6): ``mmdet/models/dense_heads/{retina_head,anchor_head}.py``. This head follows the code
+where the paper's abstract leaves a choice, unless stated otherwise.
 """
 
 from typing import Any
@@ -30,42 +30,40 @@ SELECTION_SCORES = ('joint', 'cls')
 
 @MODELS.register_module()
 class ConfidenceRetinaHead(RetinaHead):
-    """RetinaHead with one more convolution, which predicts the IoU of each anchor's box.
+    """RetinaHead with an additional convolution that predicts the IoU of each anchor's box.
 
-    The confidence is trained on positive anchors, to be the IoU of the anchor's decoded box with
-    its ground truth. At test time a box has the joint score ``cls^(1 - a) * conf^a``, where
-    ``a`` is ``conf_exponent``. It is formed on every level; the authors leave out the
-    confidence on levels with no more than ``nms_pre`` anchors.
+    The confidence is trained on positive anchors to predict the IoU of the decoded box with its
+    ground truth. At test time, a box has the joint score ``cls^(1 - a) * conf^a``, where ``a`` is
+    ``conf_exponent``, on every level; the authors omit the confidence on levels with at most
+    ``nms_pre`` anchors.
 
-    ``forward`` returns one list more than RetinaHead's, of confidence logits: a tensor
-    ``(N, num_anchors, H, W)`` for each level, where the class scores have
-    ``(N, num_anchors * num_classes, H, W)``. Where mmdet hands the outputs of a head to
-    :meth:`predict_by_feat`, they arrive as ``score_factors``.
+    In addition to RetinaHead's outputs, ``forward`` returns confidence logits: a tensor
+    ``(N, num_anchors, H, W)`` per level, next to class scores
+    ``(N, num_anchors * num_classes, H, W)``. mmdet passes them to :meth:`predict_by_feat` as
+    ``score_factors``.
 
     Args:
         num_classes: Number of classes without the background.
         in_channels: Number of channels of the features.
         conf_exponent: Exponent ``a`` of the confidence in the joint score, in [0, 1); 0 gives
-            RetinaHead's detections. The authors' code has 0.4, and in comments and a later
-            project values from 0.3 to 0.7: it was tuned for each checkpoint. It can be set on a
-            trained detector, for example by
-            ``--cfg-options model.bbox_head.conf_exponent=0.5``.
-        select_by: Which score passes ``score_thr`` and the ``nms_pre`` best of a level. 'joint', as
-            the authors do: then ``score_thr=0.05`` lets many more boxes pass than in
-            RetinaNet. 'cls': the class score, so that the boxes that reach the NMS are
-            those of RetinaNet. Either way the NMS ranks by the joint score, and it is the
-            score of the detections.
-        feature_source: Which tower the confidence is predicted from: 'cls', as the authors do, or
-            'reg', as IoU-aware RetinaNet (https://arxiv.org/abs/1912.05992) does.
-        detach_iou_target: Whether the IoU is a constant to the confidence loss. False, as in the
-            authors' code, lets the loss reach the regression tower: it raises the IoU of
-            boxes whose confidence is above 0.5 and lowers that of the others.
-        loss_conf: Config of the confidence loss. It has to take logits (``use_sigmoid=True``) and
-            targets of one shape, and is averaged like the other two losses.
+            RetinaHead's detections. The authors' code uses 0.4; its comments and a later project
+            use 0.3 to 0.7, apparently tuned for each checkpoint. It can be set on a trained
+            detector, for example with ``--cfg-options model.bbox_head.conf_exponent=0.5``.
+        select_by: Score that ``score_thr`` and ``nms_pre`` apply to. 'joint', as in the authors'
+            code, lets many more boxes pass ``score_thr=0.05`` than in RetinaNet. 'cls', the class
+            score, selects the same boxes as RetinaNet. In both cases, NMS ranks by the joint score,
+            which is also the score of the detections.
+        feature_source: Tower that the confidence is predicted from: 'cls', as in the authors' code,
+            or 'reg', as in IoU-aware RetinaNet (https://arxiv.org/abs/1912.05992).
+        detach_iou_target: Whether the IoU is a constant in the confidence loss. If False, as in the
+            authors' code, the loss reaches the regression tower: it raises the IoU of boxes with a
+            confidence above 0.5 and lowers that of the others.
+        loss_conf: Config of the confidence loss. It must take logits (``use_sigmoid=True``) and
+            targets of the same shape, and is averaged like the other losses.
         **kwargs: The other arguments of RetinaHead and AnchorHead.
 
     Raises:
-        ValueError: If an argument is outside what is listed here.
+        ValueError: If an argument has a value that is not allowed.
     """
 
     def __init__(
@@ -98,7 +96,7 @@ class ConfidenceRetinaHead(RetinaHead):
 
     @property
     def conf_exponent(self) -> float:
-        """Exponent of the confidence in the joint score; may be set at any time."""
+        """Exponent of the confidence in the joint score; can be set at any time."""
         return self._conf_exponent
 
     @conf_exponent.setter
@@ -149,10 +147,10 @@ class ConfidenceRetinaHead(RetinaHead):
             **kwargs: The same by name.
 
         Returns:
-            ``loss_cls``, ``loss_bbox`` and ``loss_conf``, one value for each level.
+            ``loss_cls``, ``loss_bbox`` and ``loss_conf``, each with one value per level.
         """
-        # AnchorHead only hands the box predictions on to `loss_by_feat_single`, so pairs of
-        # boxes and confidences pass through it, and pairs of their losses come back.
+        # AnchorHead passes only box predictions to `loss_by_feat_single`, so pass pairs of boxes
+        # and confidences and get back pairs of losses.
         losses = super().loss_by_feat(
             cls_scores, list(zip(bbox_preds, conf_preds, strict=True)), *args, **kwargs
         )
@@ -174,16 +172,16 @@ class ConfidenceRetinaHead(RetinaHead):
 
         Args:
             cls_score: Class logits, ``(N, num_anchors * num_classes, H, W)``.
-            box_and_conf: Box deltas and confidence logits, as of :meth:`forward_single`.
+            box_and_conf: Box deltas and confidence logits, as returned by :meth:`forward_single`.
             anchors: Corners in pixels, ``(N, K, 4)``.
             labels: Class of each anchor, ``(N, K)``; ``num_classes`` is the background.
             label_weights: Weights of the classification, ``(N, K)``.
             bbox_targets: Deltas, or corners if ``reg_decoded_bbox``, ``(N, K, 4)``.
             bbox_weights: Weights of the regression, ``(N, K, 4)``.
-            avg_factor: What each loss is divided by: the number of positives in the batch.
+            avg_factor: Divisor of each loss: the number of positives in the batch.
 
         Returns:
-            The classification loss, and the losses of box and confidence.
+            The classification loss, and the pair of box and confidence losses.
         """
         bbox_pred, conf_pred = box_and_conf
         loss_cls, loss_bbox = super().loss_by_feat_single(
@@ -223,7 +221,7 @@ class ConfidenceRetinaHead(RetinaHead):
         cfg: OptConfigType = None,
         **kwargs: Any,
     ) -> InstanceList:
-        """Turn the outputs of the head into detections, in float32 whatever the outputs are.
+        """Convert the outputs of the head to detections, always in float32.
 
         Args:
             cls_scores: Class logits of each level, as :meth:`forward_single` returns them.
@@ -247,7 +245,8 @@ class ConfidenceRetinaHead(RetinaHead):
                     joint_logits(cls_score, conf, self.conf_exponent, score_thr)
                     for cls_score, conf in zip(cls_scores, confs, strict=True)
                 ]
-        # With factors the parent selects by class, and `_bbox_post_process` joins the two.
+        # Given score factors, the parent selects by class score and `_bbox_post_process` joins
+        # both.
         factors = None if self.select_by == 'joint' else confs
         return super().predict_by_feat(
             cls_scores, bbox_preds, factors, batch_img_metas, cfg, **kwargs
@@ -264,26 +263,24 @@ class ConfidenceRetinaHead(RetinaHead):
 def joint_logits(
     cls_logits: Tensor, conf_logits: Tensor, conf_exponent: float, score_thr: float = 0.0
 ) -> Tensor:
-    """Fold the confidence into the class logits: their sigmoid becomes the joint score.
-
-    So top-k, threshold and NMS all work with the joint score, without code of their own.
+    """Fold the confidence into the class logits, so that their sigmoid is the joint score.
 
     Args:
         cls_logits: ``(N, num_anchors * num_classes, H, W)``, float32.
         conf_logits: ``(N, num_anchors, H, W)``, float32.
         conf_exponent: Exponent of the confidence; that of the class score is one minus it.
-        score_thr: Where the class score is so low that the joint one cannot exceed this, the
-            latter becomes 0. That is nearly everywhere, and makes the function quick.
+        score_thr: The joint score is set to 0 if the class score is too low for it to exceed this
+            threshold. This applies to nearly all scores and makes the function fast.
 
     Returns:
-        Logits of the joint score, of the shape of ``cls_logits``; infinite at 0 and 1.
+        Logits of the joint score, with the shape of ``cls_logits``; infinite for 0 and 1.
     """
     num_classes = cls_logits.shape[1] // conf_logits.shape[1]
     least_cls = torch.tensor(max(score_thr, 0) ** (1 / (1 - conf_exponent)))
     image, channel, y, x = possible = (cls_logits > least_cls.logit()).nonzero(as_tuple=True)
     conf = conf_logits[image, channel // num_classes, y, x].sigmoid()
     scores = cls_logits[possible].sigmoid() ** (1 - conf_exponent) * conf**conf_exponent
-    # With channels last, the parent needs no copy to bring the anchors in order.
+    # With channels last, the parent need not copy to reorder the anchors.
     folded = torch.full_like(cls_logits, -torch.inf, memory_format=torch.channels_last)
     folded[possible] = scores.logit()
     return folded

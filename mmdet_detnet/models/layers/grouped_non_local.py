@@ -1,9 +1,9 @@
 """The non-local block of Double-Head R-CNN's conv-head.
 
-Paper: https://arxiv.org/abs/1904.06493, the variant with attention. Form and initialization are
-those of ``NONLocalBlock2D_Group`` in the authors' code,
-https://github.com/wuyuebupt/doubleheadsrcnn (commit a744b41). mmcv's ``NonLocal2d`` has no groups,
-no ReLU at its end, and no convolution with a bias before the last normalization.
+Paper: https://arxiv.org/abs/1904.06493, the variant with attention. Layout and initialization
+    follow ``NONLocalBlock2D_Group`` in the authors' code,
+    https://github.com/wuyuebupt/doubleheadsrcnn (commit a744b41). mmcv's ``NonLocal2d`` has no
+    groups, no final ReLU, and no bias in the convolution before the last normalization.
 """
 
 import torch
@@ -12,20 +12,20 @@ from mmdet.utils import ConfigType, OptConfigType
 from mmengine.model import BaseModule, constant_init
 from torch import Tensor
 
-# Of the input's channels, the share that the embeddings have.
+# Channels of the embeddings, as a fraction of the input's.
 REDUCTION = 2
 
 
 class GroupedNonLocal(BaseModule):
-    """Let every position of a map take up a weighted sum over all positions, group by group.
+    """Add to each position of a map a weighted sum over all positions, separately for each group.
 
     The result is ``relu(x + norm(W y))``, where in each group of channels ``y`` at position i is
-    ``sum_j (theta_i . phi_j) g_j / N`` over all N positions j, without a softmax. W starts at
-    zero, so on features that are not negative the block starts as the identity.
+    ``sum_j (theta_i . phi_j) g_j / N`` over all N positions j, without a softmax. W starts at zero,
+    so the block is initially the identity on non-negative features.
 
     Args:
-        in_channels: Number of channels of the features; the embeddings have half as many.
-        groups: Number of groups the embeddings are split into. It changes no parameter.
+        in_channels: Number of channels of the features; the embeddings have half of them.
+        groups: Number of groups that the embeddings are split into; adds no parameters.
         conv_cfg: Config of the convolutions; plain ones if None.
         norm_cfg: Config of the normalization after W.
     """

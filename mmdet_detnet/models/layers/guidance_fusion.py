@@ -1,9 +1,9 @@
-"""Fusion modules of IPG-Net: how a stage's features take up those of the shrunken image.
+"""Fusion modules of IPG-Net, which combine a stage's features with those of the shrunken image.
 
-Paper: https://arxiv.org/abs/1912.00632, section 3.5, equations 2 to 4 and Fig. 3. There F are the
-features of the image, R those of the stage, O is the result, and every W a linear transformation,
-here a convolution without bias and a normalization layer. The paper also adjusts F's width (CT);
-here F is built as wide as R, so that is the identity.
+Paper: https://arxiv.org/abs/1912.00632, section 3.5, equations 2 to 4 and Fig. 3. There, F are the
+    features of the image, R those of the stage, O is the result, and each W is a linear
+    transformation, here a convolution without bias and a normalization layer. The paper's CT
+    adjusts the width of F; here, F has R's width already.
 """
 
 from typing import Any
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 
 class AddFusion(BaseModule):
-    """``O = F + R``, without any weight: what the authors' code has in the end."""
+    """``O = F + R``, without weights, as in the final version of the authors' code."""
 
     def forward(self, image_features: Tensor, features: Tensor) -> Tensor:
-        """Fuse two maps of one shape.
+        """Fuse two maps of the same shape.
 
         Args:
             image_features: F, the features of the shrunken image, of shape (N, C, h, w).
@@ -32,12 +32,12 @@ class AddFusion(BaseModule):
 
 
 class WeightedFusion(BaseModule):
-    """Base of the fusions with weights: Ws and Wm, which transform F and R.
+    """Base of the fusions with weights Ws and Wm, which transform F and R.
 
     Args:
         channels: Number of channels of F, R and O.
-        kernel_size: Kernel of Ws and Wm, odd; Fig. 3 has 3.
-        with_relu: Whether every W ends in a ReLU, as in the authors' code.
+        kernel_size: Kernel size of Ws and Wm, odd; 3 in Fig. 3.
+        with_relu: Whether each W ends in a ReLU, as in the authors' code.
         conv_cfg: Config of the convolutions; plain ones if None.
         norm_cfg: Config of the normalization layers.
     """
@@ -72,9 +72,9 @@ class WeightedFusion(BaseModule):
 
 
 class SumFusion(WeightedFusion):
-    """``O = W(Ws F + Wm R)``, equation 2; W has the kernel of the other two.
+    """``O = W(Ws F + Wm R)``, equation 2; W has the same kernel size.
 
-    The arguments are those of :class:`WeightedFusion`.
+    Arguments as in :class:`WeightedFusion`.
     """
 
     def __init__(self, channels: int, kernel_size: int = 3, **kwargs: Any) -> None:
@@ -82,7 +82,7 @@ class SumFusion(WeightedFusion):
         self.out_transform = self._make_transform(channels, channels, kernel_size)
 
     def forward(self, image_features: Tensor, features: Tensor) -> Tensor:
-        """Fuse two maps of one shape, see :meth:`AddFusion.forward`."""
+        """Fuse two maps of the same shape, see :meth:`AddFusion.forward`."""
         both = self.image_transform(image_features) + self.stage_transform(features)
         return self.out_transform(both)
 
@@ -90,8 +90,8 @@ class SumFusion(WeightedFusion):
 class ProductFusion(WeightedFusion):
     """``O = LN((Ws F) * (Wm R) + R)``, equation 3; LN normalizes over the channels of each pixel.
 
-    The residual is R itself, as in the paper; the authors' code adds Wm R. The arguments are
-    those of :class:`WeightedFusion`.
+    The residual is R, as in the paper; the authors' code adds Wm R. Arguments as in
+    :class:`WeightedFusion`.
     """
 
     def __init__(self, channels: int, kernel_size: int = 3, **kwargs: Any) -> None:
@@ -99,7 +99,7 @@ class ProductFusion(WeightedFusion):
         self.layer_norm = nn.LayerNorm(channels)
 
     def forward(self, image_features: Tensor, features: Tensor) -> Tensor:
-        """Fuse two maps of one shape, see :meth:`AddFusion.forward`."""
+        """Fuse two maps of the same shape, see :meth:`AddFusion.forward`."""
         product = self.image_transform(image_features) * self.stage_transform(features)
         channels_last = (product + features).permute(0, 2, 3, 1)
         return self.layer_norm(channels_last).permute(0, 3, 1, 2)
@@ -108,7 +108,7 @@ class ProductFusion(WeightedFusion):
 class ConcatFusion(WeightedFusion):
     """``O = W Cat(Ws F, Wm R)``, equation 4; W is a 1x1 convolution, as in Fig. 3.
 
-    The arguments are those of :class:`WeightedFusion`.
+    Arguments as in :class:`WeightedFusion`.
     """
 
     def __init__(self, channels: int, kernel_size: int = 3, **kwargs: Any) -> None:
@@ -116,7 +116,7 @@ class ConcatFusion(WeightedFusion):
         self.out_transform = self._make_transform(2 * channels, channels, kernel_size=1)
 
     def forward(self, image_features: Tensor, features: Tensor) -> Tensor:
-        """Fuse two maps of one shape, see :meth:`AddFusion.forward`."""
+        """Fuse two maps of the same shape, see :meth:`AddFusion.forward`."""
         both = [self.image_transform(image_features), self.stage_transform(features)]
         return self.out_transform(torch.cat(both, dim=1))
 

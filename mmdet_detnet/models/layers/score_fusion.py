@@ -1,6 +1,6 @@
 """Fusion of two classifiers' scores, as Double-Head-Ext does at test time.
 
-Paper: https://arxiv.org/abs/1904.06493, equation 4; the others are there to compare with.
+Paper: https://arxiv.org/abs/1904.06493, equation 4. The other fusions are for comparison.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,8 @@ def complementary_fusion(first: Tensor, second: Tensor) -> Tensor:
         second: Those of the other, of the same shape.
 
     Returns:
-        Scores of the same shape, never below either. Those of all classes no longer sum to 1.
+        Scores of the same shape, at least as high as either; over all classes, they do not sum to
+        1.
     """
     return first + second * (1 - first)
 

@@ -1,9 +1,9 @@
 """Image-pyramid guidance of one backbone stage: shrunken image, transformation, fusion.
 
 Paper: IPG-Net: Image Pyramid Guidance Network for Small Object Detection,
-https://arxiv.org/abs/1912.00632, sections 3.3 to 3.5, Fig. 1 and 2. Where the paper is silent
-(batch norm, width of the bottleneck, the last ReLU), these are ResNet's own layers, as in the first
-author's experiment log (ziming-liu/ObjectDet), which differs from the paper in places.
+https://arxiv.org/abs/1912.00632, sections 3.3 to 3.5, Fig. 1 and 2. Details that the paper leaves
+open (batch norm, width of the bottleneck, last ReLU) follow ResNet, as in the first author's
+experiment log (ziming-liu/ObjectDet), which partly differs from the paper.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ from torch.utils.checkpoint import checkpoint
 def shrink_image(image: Tensor, factor: int, interpolation: str = 'bilinear') -> Tensor:
     """Make one level of the image pyramid, directly from the image.
 
-    The sizes are rounded up, as the strides of ResNet round them: so the features of the shrunken
-    image have the size of the stage's for every image.
+    Sizes are rounded up, as by ResNet's strides, so the features of the shrunken image always match
+    the stage's in size.
 
     Args:
         image: Batch of shape (N, C, H, W).
@@ -42,19 +42,19 @@ def shrink_image(image: Tensor, factor: int, interpolation: str = 'bilinear') ->
 
 
 class ImagePyramidTransformation(BaseModule):
-    """IPG transformation module: a stem as ResNet's and one bottleneck, at a quarter of the size.
+    """IPG transformation module: ResNet's stem and one bottleneck, with stride 4 in all.
 
     Args:
         planes: Width inside the bottleneck; the output is four times as wide.
         in_channels: Number of channels of the image.
         stem_channels: Number of channels of the stem.
-        share_stem: Whether the stem is another module's, which each call brings along.
-        zero_init: Whether the output starts at zero. A scale for each channel, which is learned and
-            starts at zero, is then the last layer. The norm layers cannot do it: with both addends
-            of the bottleneck at zero, its last ReLU would pass no gradient, ever.
+        share_stem: Whether each call passes the stem of another module.
+        zero_init: Whether the output starts at zero, through a learned per-channel scale as last
+            layer. The norm layers cannot do this: with both addends of the bottleneck at zero, its
+            last ReLU would never pass a gradient.
         conv_cfg: Config of the convolutions; plain ones if None.
         norm_cfg: Config of the normalization layers.
-        block_init_cfg: Initialization of the bottleneck, beside that of the whole network.
+        block_init_cfg: Initialization of the bottleneck, in addition to the network's.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class ImagePyramidTransformation(BaseModule):
         self.scale = nn.Parameter(torch.zeros(out_channels, 1, 1)) if zero_init else None
 
     def forward(self, image: Tensor, stem: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Turn a level of the pyramid into features.
+        """Compute the features of a pyramid level.
 
         Args:
             image: The level, of shape (N, in_channels, H, W).
-            stem: The shared stem; None for its own.
+            stem: The shared stem; None to use its own.
 
         Returns:
             Features of shape (N, 4 * planes, ceil(H / 4), ceil(W / 4)).
@@ -102,10 +102,10 @@ class StageGuidance(BaseModule):
     """Guidance of one stage of a backbone.
 
     Args:
-        shrink_factor: How many times smaller than the image the stage's level of the pyramid is: a
-            quarter of the stage's stride.
-        transformation: What turns the level into features of the stage's shape.
-        fusion: What fuses these with the stage's features, see :mod:`.guidance_fusion`.
+        shrink_factor: How many times smaller than the image the pyramid level is: a quarter of the
+            stage's stride.
+        transformation: Module that computes features of the stage's shape from the level.
+        fusion: Module that fuses them with the stage's features, see :mod:`.guidance_fusion`.
         interpolation: How the image is shrunk, 'bilinear' or 'nearest'.
         with_cp: Whether activations are recomputed in the backward pass, to save memory.
     """
@@ -133,10 +133,10 @@ class StageGuidance(BaseModule):
         Args:
             image: The backbone's input, of shape (N, in_channels, H, W).
             features: The stage's output, of shape (N, C, h, w).
-            stem: The shared stem; None where the transformation has its own.
+            stem: The shared stem; None if the transformation has its own.
 
         Returns:
-            What replaces the stage's output, of the same shape.
+            The new output of the stage, of the same shape.
         """
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(self._guide, image, features, stem, use_reentrant=False)

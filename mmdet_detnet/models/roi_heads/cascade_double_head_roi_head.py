@@ -1,7 +1,7 @@
 """Cascade R-CNN with Double-Head in every stage.
 
-Papers: https://arxiv.org/abs/1712.00726 and https://arxiv.org/abs/1904.06493, neither of which
-describes the combination.
+Papers: https://arxiv.org/abs/1712.00726 and https://arxiv.org/abs/1904.06493. Neither describes the
+    combination.
 """
 
 from typing import Any
@@ -20,21 +20,21 @@ from .two_size_roi_head import TwoSizeRoIHead, check_double_head, find_survivors
 
 @MODELS.register_module()
 class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
-    """MMDetection's ``CascadeRoIHead``, with two heads and two sizes of each RoI in every stage.
+    """MMDetection's ``CascadeRoIHead`` with two heads and two sizes of each RoI in every stage.
 
-    Classes come from the fc-heads, whose logits are averaged over the stages, and boxes from the
-    conv-heads, as Cascade R-CNN has it. The heads may be trained on both tasks (``lambda_fc`` and
-    ``lambda_conv`` below 1), but scores are not fused: a stage hands on one set of class logits.
+    Classes come from the fc-heads, whose logits are averaged over the stages as in Cascade R-CNN,
+    and boxes from the conv-heads. The heads may be trained on both tasks (``lambda_fc`` and
+    ``lambda_conv`` below 1), but scores are not fused: a stage passes on one set of class logits.
 
     Args:
-        reg_roi_scale_factor: By which width and height of a RoI grow for the conv-head; positive.
-        regress_survivors_only: Whether the last stage, at test time, regresses only the RoIs whose
-            averaged score exceeds the threshold; no other can become a detection.
-        **kwargs: The arguments of ``CascadeRoIHead``. Every ``bbox_head`` has to be a
+        reg_roi_scale_factor: Factor for width and height of the conv-head's RoIs, positive.
+        regress_survivors_only: Whether, at test time, the last stage regresses only RoIs whose
+            averaged score exceeds the threshold; the others cannot become detections.
+        **kwargs: Arguments of ``CascadeRoIHead``. Every ``bbox_head`` must be a
             ``mmdet_detnet.DoubleConvFCBBoxHead``.
 
     Raises:
-        ValueError: If an argument is outside what is listed here, or a head fuses scores or reads
+        ValueError: If an argument has a value that is not allowed, or a head fuses scores or reads
             both tasks out of one head.
     """
 
@@ -70,14 +70,14 @@ class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
             stage: Index of the stage.
             x: Feature maps, the highest resolution first.
             rois: Index of the image and corners in pixels, of shape (num_rois, 5).
-            earlier_scores: Class logits of the stages before, to which this stage adds its own; the
-                last one then regresses only RoIs whose averaged score exceeds ``score_thr``. None
-                to regress all.
+            earlier_scores: Class logits of the previous stages, to which this stage adds its own;
+                the last stage then regresses only RoIs whose averaged score exceeds ``score_thr``.
+                None to regress all.
             score_thr: Score threshold of the detections.
 
         Returns:
             ``cls_score``, ``bbox_pred``, ``unfocused`` (outputs for the unfocused tasks) and
-            ``bbox_feats``, the features of the RoIs as they are.
+            ``bbox_feats``, the features of the original RoIs.
         """
         extractor, head = self.bbox_roi_extractor[stage], self.bbox_head[stage]
         if earlier_scores is None:
@@ -85,7 +85,7 @@ class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
 
         def choose(cls_score: Tensor) -> Tensor:
             earlier_scores.append(cls_score)
-            # As CascadeRoIHead averages them, to the last bit.
+            # Averages exactly as CascadeRoIHead does, to the last bit.
             average = sum(earlier_scores) / float(self.num_stages)
             return find_survivors(head, average, score_thr)
 
@@ -109,8 +109,8 @@ class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
             x: Feature maps, the highest resolution first.
             batch_img_metas: Meta information of each image.
             rpn_results_list: Proposals of each image.
-            rcnn_test_cfg: Config of the post-processing; None gives scores and boxes of all RoIs.
-            rescale: Whether to return boxes in the coordinates of the original image.
+            rcnn_test_cfg: Config of the post-processing; None returns scores and boxes of all RoIs.
+            rescale: Whether to return boxes in coordinates of the original image.
 
         Returns:
             Boxes (corners in pixels), scores and labels for each image.
@@ -130,10 +130,10 @@ class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
         Args:
             stage: Index of the stage.
             x: Feature maps, the highest resolution first.
-            sampling_results: Sampled RoIs and their ground truth, of each image.
+            sampling_results: Sampled RoIs and their ground truth for each image.
 
         Returns:
-            What :meth:`_bbox_forward` returns, ``rois``, the losses as ``loss_bbox``, and
+            Output of :meth:`_bbox_forward`, ``rois``, the losses as ``loss_bbox``, and
             ``bbox_targets``.
         """
         rois = bbox2roi([result.priors for result in sampling_results])
@@ -150,7 +150,7 @@ class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
 
 
 def _check_stages(owner: CascadeDoubleHeadRoIHead, num_stages: int, **options: object) -> None:
-    """Raise ValueError unless each option that is a list has one entry a stage."""
+    """Raise ValueError unless each list option has one entry per stage."""
     for name in ('stage_loss_weights', 'bbox_head', 'bbox_roi_extractor', 'train_cfg'):
         value = options.get(name)
         if isinstance(value, (list, tuple)) and len(value) != num_stages:

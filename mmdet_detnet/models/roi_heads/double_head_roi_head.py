@@ -1,7 +1,7 @@
 """RoI head of Double-Head R-CNN: two sizes of each RoI for two heads.
 
-Paper: https://arxiv.org/abs/1904.06493. The enlargement of the RoIs for the conv-head is not in the
-paper, but in the authors' code and in MMDetection.
+Paper: https://arxiv.org/abs/1904.06493. The conv-head's enlarged RoIs are not in the paper, but in
+    the authors' code and in MMDetection.
 """
 
 from collections.abc import Iterator
@@ -25,38 +25,38 @@ from .two_size_roi_head import TwoSizeRoIHead, check_double_head, find_survivors
 
 @MODELS.register_module()
 class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
-    """MMDetection's ``DoubleHeadRoIHead``, for Double-Head-Ext too, and quicker at test time.
+    """MMDetection's ``DoubleHeadRoIHead``, faster at test time and also for Double-Head-Ext.
 
-    Where the fc-head alone classifies, the conv-head and its RoIAlign run only on the RoIs that
-    can become detections. ``multiclass_nms`` first keeps the pairs of RoI and class whose score
-    exceeds ``score_thr``, in the order of the RoIs, and looks at no other box; so a RoI without
-    such a class needs no box, and without it the input of NMS is the same. No layer of the
-    conv-head mixes RoIs in evaluation mode, so the other boxes do not change either, but for
-    rounding where a backend computes a smaller batch in another order.
+    If only the fc-head classifies, the conv-head and its RoIAlign run only on RoIs that can become
+    detections. ``multiclass_nms`` first keeps the pairs of RoI and class whose score exceeds
+    ``score_thr``, in the order of the RoIs, and ignores all other boxes. A RoI without such a class
+    therefore needs no box, and the input of NMS stays the same. In evaluation mode, no layer of the
+    conv-head mixes RoIs, so the remaining boxes change only by rounding, if a backend computes a
+    smaller batch in another order.
 
-    A RoI keeps its FPN level when it is enlarged, and levels are found once for both sizes.
+    An enlarged RoI keeps its FPN level, so levels are computed once for both sizes.
 
     Args:
-        reg_roi_scale_factor: By which width and height of a RoI grow for the conv-head; positive.
-            1.3 in the authors' code and in MMDetection.
-        regress_survivors_only: Whether to leave out RoIs at test time as described. It is off by
-            itself where every box or the conv-head's scores are needed: fused scores, ``readout``
-            'conv', ``rcnn_test_cfg=None``, ONNX export, a box head in training mode.
-        regress_positives_only: Whether the conv-head trains on positive RoIs only, which is
-            quicker: the regression loss looks at no others. 'auto' does so where losses and
-            gradients stay the same, that is where no layer of the conv-head mixes RoIs (group norm,
-            batch norm in evaluation mode) and it does not classify. True departs from the paper:
-            the batch norm of the conv-head then sees positive RoIs only. Not with Ext, whose
-            conv-head classifies all RoIs, nor with SyncBN.
-        gate_score_thr: Where scores are fused at test time, RoIs none of whose classes exceeds
-            this probability in the fc-head skip the conv-head. They keep the scores and, if it
-            regresses, the boxes of the fc-head. Not exact: the conv-head might have raised their
+        reg_roi_scale_factor: Factor for width and height of the conv-head's RoIs, positive; 1.3 in
+            the authors' code and in MMDetection.
+        regress_survivors_only: Whether to skip RoIs at test time as described. Disabled
+            automatically if all boxes or the conv-head's scores are needed: fused scores,
+            ``readout`` 'conv', ``rcnn_test_cfg=None``, ONNX export, a box head in training mode.
+        regress_positives_only: Whether the conv-head trains only on positive RoIs, which is faster;
+            the regression loss ignores the others. 'auto' does so if losses and gradients stay the
+            same: no layer of the conv-head mixes RoIs (group norm, batch norm in evaluation mode),
+            and it does not classify. True departs from the paper, because the conv-head's batch
+            norm then sees only positive RoIs. Not allowed with Ext, whose conv-head classifies all
+            RoIs, or with SyncBN.
+        gate_score_thr: With fused scores at test time, RoIs without a class above this fc-head
+            probability skip the conv-head. They keep the scores of the fc-head and, if it
+            regresses, its boxes. This is an approximation: the conv-head might have raised their
             scores. None, as in the paper, skips nothing.
-        **kwargs: The arguments of ``StandardRoIHead``. ``bbox_head`` has to be a
-            :class:`DoubleConvFCBBoxHead` of this package.
+        **kwargs: Arguments of ``StandardRoIHead``. ``bbox_head`` must be this package's
+            :class:`DoubleConvFCBBoxHead`.
 
     Raises:
-        ValueError: If an argument is outside what is listed here.
+        ValueError: If an argument has a value that is not allowed.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
         reject(self, 'regress_positives_only', True, allowed)
 
     def _conv_layers(self) -> Iterator[nn.Module]:
-        """Go through all layers between the RoI features and the deltas."""
+        """Iterate over all layers between the RoI features and the deltas."""
         shared = [self.shared_head] if self.with_shared_head else []
         for part in (*shared, *self.bbox_head.conv_parts):
             yield from part.modules()
@@ -113,12 +113,11 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
         Args:
             x: Feature maps, the highest resolution first.
             rois: Index of the image and corners in pixels, of shape (num_rois, 5).
-            regressed: Indices of the RoIs whose boxes are wanted; the others get deltas of
-                zero. All if None.
+            regressed: Indices of the RoIs to regress; the others get deltas of zero. None for all.
 
         Returns:
-            ``cls_score``, ``bbox_pred``, ``unfocused`` (what Ext adds to the two, or None) and
-            ``bbox_feats``, the features of the RoIs as they are.
+            ``cls_score``, ``bbox_pred``, ``unfocused`` (the additional outputs of Ext, or None) and
+            ``bbox_feats``, the features of the original RoIs.
         """
         choose = None if regressed is None else lambda cls_score: regressed
         return self.run_heads_on_all(self.bbox_roi_extractor, self.bbox_head, x, rois, choose)
@@ -128,10 +127,10 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
 
         Args:
             x: Feature maps, the highest resolution first.
-            sampling_results: Sampled RoIs and their ground truth, of each image.
+            sampling_results: Sampled RoIs and their ground truth for each image.
 
         Returns:
-            What :meth:`_bbox_forward` returns, the losses as ``loss_bbox``, and ``bbox_targets``.
+            Output of :meth:`_bbox_forward`, the losses as ``loss_bbox``, and ``bbox_targets``.
         """
         rois = bbox2roi([result.priors for result in sampling_results])
         regressed = find_positives(sampling_results) if self._trains_on_positives_only() else None
@@ -160,8 +159,8 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
             x: Feature maps, the highest resolution first.
             batch_img_metas: Meta information of each image.
             rpn_results_list: Proposals of each image.
-            rcnn_test_cfg: Config of the post-processing; None gives scores and boxes of all RoIs.
-            rescale: Whether to return boxes in the coordinates of the original image.
+            rcnn_test_cfg: Config of the post-processing; None returns scores and boxes of all RoIs.
+            rescale: Whether to return boxes in coordinates of the original image.
 
         Returns:
             Boxes (corners in pixels), scores and labels for each image.
@@ -182,11 +181,11 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
     def _read_out(
         self, x: tuple[Tensor, ...], rois: Tensor, rcnn_test_cfg: ConfigType | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute what detections are made of, by the least work.
+        """Compute the inputs of the detections, skipping unneeded work.
 
         Returns:
-            The RoIs that may become detections, their class logits (or scores, where the head
-            fuses them) and their deltas.
+            The RoIs that may become detections, their class logits (or scores, if the head fuses
+            them) and their deltas.
         """
         head = self.bbox_head
         if head.readout == 'fc':
@@ -209,7 +208,7 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
     def _read_out_survivors(
         self, x: tuple[Tensor, ...], rois: Tensor, score_thr: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Keep and regress the RoIs of which some class exceeds the threshold."""
+        """Keep and regress the RoIs with a class above the threshold."""
         choose = partial(find_survivors, self.bbox_head, score_thr=score_thr)
         results = self.run_heads(self.bbox_roi_extractor, self.bbox_head, x, rois, choose)
         survivors = results['chosen']
@@ -218,7 +217,7 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
     def _read_out_gated(
         self, x: tuple[Tensor, ...], rois: Tensor, score_thr: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Fuse the scores of the RoIs that pass the gate; the others are the fc-head's alone."""
+        """Fuse the scores of RoIs that pass the gate; the others keep those of the fc-head."""
         head = self.bbox_head
         choose = partial(find_survivors, head, score_thr=score_thr)
         results = self.run_heads(self.bbox_roi_extractor, head, x, rois, choose)

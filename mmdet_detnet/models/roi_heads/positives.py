@@ -1,4 +1,4 @@
-"""Whether a conv-head may train on positive RoIs alone, and which these are."""
+"""Whether a conv-head may train on positive RoIs only, and which RoIs are positive."""
 
 import torch
 from mmdet.models.task_modules.samplers import SamplingResult
@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def mixes_rois(layer: nn.Module) -> bool:
-    """Tell whether what a layer gives for one RoI depends on the others."""
+    """Tell whether a layer's output for one RoI depends on the other RoIs."""
     return layer.training and (isinstance(layer, _BatchNorm) or is_synchronized_norm(layer))
 
 
@@ -17,10 +17,10 @@ def is_synchronized_norm(layer: nn.Module) -> bool:
 
 
 def find_positives(sampling_results: list[SamplingResult]) -> Tensor:
-    """List the positive ones among the RoIs of a batch; each image has its positives first.
+    """Find the positive RoIs of a batch; they come first in each image.
 
     Args:
-        sampling_results: Sampled RoIs of each image.
+        sampling_results: Sampled RoIs for each image.
 
     Returns:
         Their indices, of shape (num_positives,).

@@ -1,4 +1,4 @@
-"""MMDetection's RoI extractor with the coordinates of the RoIs in float32."""
+"""MMDetection's RoI extractor with RoI coordinates in float32."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 
 class PreciseRoIExtractor(SingleRoIExtractor):
-    """``SingleRoIExtractor`` in mixed precision and for several sizes of the same RoIs.
+    """``SingleRoIExtractor`` for mixed precision and several sizes of the same RoIs.
 
-    Levels are found, and RoIs enlarged, in float32, before the RoIs take the type of the features;
-    features in bfloat16, for which mmcv has no RoIAlign, are pooled in float32. The level of a RoI
-    is that of the RoI before it is enlarged, and a single feature level enlarges RoIs too. The
-    arguments are those of ``SingleRoIExtractor``.
+    Levels are computed and RoIs enlarged in float32, before the RoIs take the features' type.
+    bfloat16 features, for which mmcv has no RoIAlign, are pooled in float32. A RoI keeps its level
+    when it is enlarged, and RoIs are also enlarged if there is only one feature level. Arguments as
+    in ``SingleRoIExtractor``.
     """
 
     def forward(
@@ -30,9 +30,9 @@ class PreciseRoIExtractor(SingleRoIExtractor):
         Args:
             feats: Feature maps, the highest resolution first, each of shape (N, C, H, W).
             rois: Index of the image and corners in pixels, of shape (num_rois, 5).
-            roi_scale_factor: By which width and height of each RoI grow, about its center.
+            roi_scale_factor: Factor for width and height of each RoI, about its center.
             groups: Indices of the RoIs of each feature map, see :meth:`group_by_level`; None to
-                find them.
+                compute them.
 
         Returns:
             RoI features, of shape (num_rois, C, h, w).
@@ -48,20 +48,20 @@ class PreciseRoIExtractor(SingleRoIExtractor):
             if len(group) > 0:
                 pooled[group] = _pool_level(layer, feat, rois[group])
             else:
-                # Each level stays in the graph, or distributed training would wait for it.
+                # Keep each level in the graph, or distributed training would wait for it.
                 pooled = pooled + feat.flatten()[:0].sum()
         return pooled
 
     def find_levels(self, feats: tuple[Tensor, ...], rois: Tensor) -> Tensor:
-        """Find the feature map of each RoI; its index, of shape (num_rois,)."""
+        """Compute the index of each RoI's feature map, of shape (num_rois,)."""
         if len(feats) == 1:
             return torch.zeros(len(rois), dtype=torch.long, device=rois.device)
         return self.map_roi_levels(rois.float(), len(feats))
 
     @staticmethod
     def group_by_level(levels: Tensor, num_levels: int) -> tuple[Tensor, ...]:
-        """List the indices of the RoIs of each level; waits for the GPU once, not per level."""
-        # A RoI with NaNs has no level; as in MMDetection its features are zero.
+        """List the indices of each level's RoIs; synchronizes with the GPU once, not per level."""
+        # A RoI with NaNs has no level; as in MMDetection, its features are zero.
         has_level = (levels >= 0) & (levels < num_levels)
         levels = levels.where(has_level, num_levels)
         sizes = torch.bincount(levels, minlength=num_levels + 1).tolist()
@@ -69,13 +69,13 @@ class PreciseRoIExtractor(SingleRoIExtractor):
 
 
 def precise_extractors(cfg: OptMultiConfig) -> OptMultiConfig:
-    """Ask for a :class:`PreciseRoIExtractor` wherever a config asks for MMDetection's.
+    """Replace MMDetection's extractor in a config by :class:`PreciseRoIExtractor`.
 
     Args:
         cfg: Config of a RoI extractor, a list of them or None.
 
     Returns:
-        The same, with another type where it was ``SingleRoIExtractor``.
+        The same, with ``SingleRoIExtractor`` replaced.
     """
     if isinstance(cfg, Mapping):
         type_ = cfg['type']

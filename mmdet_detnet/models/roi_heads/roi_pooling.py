@@ -1,4 +1,4 @@
-"""RoI features for more than one size of the same RoIs, with the levels found once."""
+"""RoI features for several sizes of the same RoIs, with levels computed once."""
 
 from mmdet.models.roi_heads.roi_extractors import BaseRoIExtractor
 from torch import Tensor
@@ -7,17 +7,17 @@ from .precise_roi_extractor import PreciseRoIExtractor
 
 
 class RoIPooling:
-    """Pools some RoIs, as they are or enlarged, by a RoI extractor.
+    """Pools RoIs, original or enlarged, with a RoI extractor.
 
-    A :class:`PreciseRoIExtractor` finds the levels of the RoIs once for all sizes; others are
-    called as MMDetection calls them.
+    A :class:`PreciseRoIExtractor` computes the levels of the RoIs once for all sizes; other
+    extractors are called as in MMDetection.
 
     Args:
         extractor: A RoI extractor.
         feats: Feature maps, the highest resolution first, each of shape (N, C, H, W). Those beyond
-            ``extractor.num_inputs`` are left out.
+            ``extractor.num_inputs`` are ignored.
         rois: Index of the image and corners in pixels, of shape (num_rois, 5).
-        levels: Index of the feature map of each RoI, of shape (num_rois,); None to find it.
+        levels: Index of the feature map of each RoI, of shape (num_rois,); None to compute it.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class RoIPooling:
         """Pool all RoIs.
 
         Args:
-            scale_factor: By which width and height of each RoI grow, about its center.
+            scale_factor: Factor for width and height of each RoI, about its center.
 
         Returns:
             RoI features, of shape (num_rois, C, h, w).
@@ -48,10 +48,10 @@ class RoIPooling:
         return self.extractor(self.feats, self.rois, roi_scale_factor=scale_factor, **self.groups)
 
     def select(self, indices: Tensor) -> 'RoIPooling':
-        """Restrict the RoIs, without finding their levels again.
+        """Select RoIs without computing their levels again.
 
         Args:
-            indices: Which RoIs to keep, of shape (num_kept,).
+            indices: Indices of the RoIs to keep, of shape (num_kept,).
 
         Returns:
             A pooling of those RoIs.

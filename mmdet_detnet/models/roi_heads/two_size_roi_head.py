@@ -1,4 +1,4 @@
-"""What RoI heads with Double-Head have in common: two heads on two sizes of each RoI."""
+"""Common base of RoI heads with Double-Head: two heads on two sizes of each RoI."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,13 +17,13 @@ EXTRACTORS = ('bbox_roi_extractor', 'mask_roi_extractor')
 
 
 class TwoSizeRoIHead(BaseRoIHead):
-    """Mixin for RoI heads of MMDetection; it stands before them among the bases.
+    """Mixin for RoI heads of MMDetection; list it before them among the bases.
 
-    RoIs, for boxes and for masks, are pooled by a :class:`.PreciseRoIExtractor` where the config
-    asks for MMDetection's ``SingleRoIExtractor``.
+    A :class:`.PreciseRoIExtractor` replaces MMDetection's ``SingleRoIExtractor`` for boxes and
+    masks.
 
     Args:
-        **kwargs: The arguments of the RoI head.
+        **kwargs: Arguments of the RoI head.
     """
 
     reg_roi_scale_factor: float
@@ -49,14 +49,14 @@ class TwoSizeRoIHead(BaseRoIHead):
             bbox_head: Has both heads.
             x: Feature maps, the highest resolution first.
             rois: Index of the image and corners in pixels, of shape (num_rois, 5).
-            choose: Given the class logits of the fc-head, returns the indices of the RoIs that the
-                conv-head is run on; None for all.
+            choose: Takes the class logits of the fc-head and returns the indices of the conv-head's
+                RoIs; None for all.
 
         Returns:
             ``cls_score``, ``bbox_pred`` and ``unfocused`` (class logits of the conv-head and deltas
-            of the fc-head, None where there are none), those of the conv-head for the chosen RoIs
-            only; ``chosen``, their indices or None; and ``bbox_feats``, the features of the RoIs as
-            they are.
+            of the fc-head, or None), with the conv-head's outputs only for the chosen RoIs;
+            ``chosen``, their indices or None; and ``bbox_feats``, the features of the original
+            RoIs.
         """
         pooling = RoIPooling(extractor, x, rois)
         cls_feats = self._share(pooling.pool())
@@ -74,7 +74,7 @@ class TwoSizeRoIHead(BaseRoIHead):
         )
 
     def run_heads_on_all(self, *args: Any, **kwargs: Any) -> dict:
-        """Do what :meth:`run_heads` does, with deltas of zero for the RoIs that are not chosen."""
+        """Same as :meth:`run_heads`, with deltas of zero for the RoIs that are not chosen."""
         results = self.run_heads(*args, **kwargs)
         chosen, bbox_pred = results.pop('chosen'), results['bbox_pred']
         if chosen is not None:
@@ -87,10 +87,10 @@ class TwoSizeRoIHead(BaseRoIHead):
 
 
 def find_survivors(bbox_head: DoubleConvFCBBoxHead, cls_score: Tensor, score_thr: float) -> Tensor:
-    """List the RoIs of which some class, background apart, exceeds a threshold.
+    """Find the RoIs with a class, other than background, above a threshold.
 
     Args:
-        bbox_head: Knows how logits become probabilities.
+        bbox_head: Box head that converts logits to probabilities.
         cls_score: Class logits, of shape (num_rois, num_class_channels).
         score_thr: The threshold.
 
@@ -104,15 +104,15 @@ def find_survivors(bbox_head: DoubleConvFCBBoxHead, cls_score: Tensor, score_thr
 def check_double_head(
     roi_head: nn.Module, bbox_head: nn.Module, reg_roi_scale_factor: float
 ) -> None:
-    """Check what a RoI head with two heads is made of.
+    """Check the parts of a RoI head with two heads.
 
     Args:
-        roi_head: The RoI head, for its name.
-        bbox_head: Its bounding-box head, or that of a stage.
-        reg_roi_scale_factor: Its scale factor.
+        roi_head: The RoI head, named in errors.
+        bbox_head: Its box head, or that of a stage.
+        reg_roi_scale_factor: Its scale factor for the conv-head's RoIs.
 
     Raises:
-        ValueError: If one of them does not fit.
+        ValueError: If the box head or the scale factor is not allowed.
     """
     if not isinstance(bbox_head, DoubleConvFCBBoxHead):
         reject(roi_head, 'bbox_head', type(bbox_head), 'a mmdet_detnet.DoubleConvFCBBoxHead')

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mmdet_detnet.models.arguments import check_positive_integer, reject
 from mmdet_detnet.models.layers import GroupedNonLocal
 
-# Arguments of BBoxHead that its predictors depend on, besides the losses.
+# Arguments of BBoxHead, other than losses, that its predictors depend on.
 PREDICTOR_OPTIONS = (
     'num_classes',
     'bbox_coder',
@@ -28,23 +28,23 @@ PREDICTOR_OPTIONS = (
     'cls_predictor_cfg',
     'reg_predictor_cfg',
 )
-# On a CPU the conv-head is quickest on as few RoIs as the caches hold; measured with 25 to 1000.
+# On a CPU, the conv-head is fastest with as few RoIs as fit the caches; measured with 25 to 1000.
 CPU_CHUNK_SIZE = 50
 
 
 class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
-    """MMDetection's ``DoubleConvFCBBoxHead`` with all its arguments at work, and non-local blocks.
+    """MMDetection's ``DoubleConvFCBBoxHead`` with all arguments working, and non-local blocks.
 
     Args:
         num_convs: Number of bottlenecks of the conv-head after its first block, at least 1.
         num_fcs: Number of layers of the fc-head, at least 1.
-        num_nonlocal: Number of non-local blocks, one in front of each of the first bottlenecks.
+        num_nonlocal: Number of non-local blocks, one before each of the first bottlenecks.
         conv_cfg: Config of all convolutions; plain ones if None.
         norm_cfg: Config of all normalization layers.
         **kwargs: The other arguments of MMDetection's ``DoubleConvFCBBoxHead`` and ``BBoxHead``.
 
     Raises:
-        ValueError: If a number is out of range or a part of the head is switched off.
+        ValueError: If a number is out of range or a part of the head is disabled.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
         _check_counts(self, num_convs, num_fcs, num_nonlocal)
         _check_nothing_left_out(self, kwargs)
         super().__init__(num_convs, num_fcs, conv_cfg=conv_cfg, norm_cfg=norm_cfg, **kwargs)
-        # The parent's first block has plain convolutions and batch norm, whatever is asked for.
+        # The parent's first block always has plain convolutions and batch norm.
         self.res_block = BasicResBlock(
             self.in_channels, self.conv_out_channels, conv_cfg=conv_cfg, norm_cfg=norm_cfg
         )
-        # In a list of their own, so that the bottlenecks keep their names in MMDetection's weights.
+        # In a separate list, so that the bottlenecks keep the names in MMDetection's weights.
         self.nonlocal_blocks = ModuleList(
             GroupedNonLocal(self.conv_out_channels, conv_cfg=conv_cfg, norm_cfg=norm_cfg)
             for _ in range(num_nonlocal)
         )
-        # The parent's predictors are plain linear layers; those of BBoxHead are what is asked for.
+        # The parent's predictors are plain linear layers; BBoxHead's follow the arguments.
         self.predictor_options = {key: kwargs[key] for key in PREDICTOR_OPTIONS if key in kwargs}
         losses = {key: kwargs[key] for key in ('loss_cls', 'loss_bbox') if key in kwargs}
         predictors = self.make_predictors(self.fc_out_channels, with_reg=False, **losses)
@@ -84,7 +84,7 @@ class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
             **kwargs: ``with_cls``, ``with_reg``, ``loss_cls`` and ``loss_bbox`` of ``BBoxHead``.
 
         Returns:
-            A head that is nothing but its predictors ``fc_cls`` and ``fc_reg``, or one of them.
+            A head with only the predictors ``fc_cls`` and ``fc_reg``, or one of them.
         """
         return BBoxHead(
             in_channels=in_channels, roi_feat_size=1, **self.predictor_options, **kwargs
@@ -133,7 +133,7 @@ class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
         return self.avg_pool(x).flatten(1)
 
     def _connected_empty(self, x: Tensor) -> Tensor:
-        """Give no features, but a gradient of zero to all that would have made some."""
+        """Return no features, but connect all parameters with a gradient of zero."""
         parameters = [parameter for part in self.conv_parts for parameter in part.parameters()]
         zero = x.sum() + sum(parameter.flatten()[:0].sum() for parameter in parameters)
         return x.new_zeros(0, self.conv_out_channels) + zero

@@ -1,8 +1,8 @@
 """The box head of Double-Head R-CNN and of Double-Head-Ext.
 
 Paper: Rethinking Classification and Localization for Object Detection,
-https://arxiv.org/abs/1904.06493. MMDetection has the plain Double-Head; Ext, in the paper the
-better of the two, adds unfocused task supervision and fused class scores.
+https://arxiv.org/abs/1904.06493. MMDetection has the plain Double-Head. Ext, the better of the two
+in the paper, adds unfocused task supervision and fuses class scores.
 """
 
 from typing import Any
@@ -26,12 +26,11 @@ from .double_head_readout import DoubleHeadReadout
 class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
     """MMDetection's ``DoubleConvFCBBoxHead``, with non-local blocks and Double-Head-Ext.
 
-    Every name of MMDetection's state dict is kept, so its checkpoint loads. Without the arguments
-    that are new here, and with the same losses, outputs and losses are those of MMDetection's head;
-    the losses that it has by default are weighted by 1. Beyond it, ``conv_cfg`` and ``norm_cfg``
-    reach the first block too, there may be no RoI at all, outputs are in float32 at least, and
-    ``cls_predictor_cfg``, ``reg_predictor_cfg``, losses with class channels of their own and other
-    box coders work.
+    It keeps all names of MMDetection's state dict, so MMDetection's checkpoint loads. Without the
+    new arguments and with the same losses, outputs and losses equal those of MMDetection's head,
+    whose default losses have weight 1. In addition, ``conv_cfg`` and ``norm_cfg`` apply to the
+    first block too, the RoIs may be empty, outputs are at least float32, and ``cls_predictor_cfg``,
+    ``reg_predictor_cfg``, losses with custom class channels and other box coders work.
 
     Double-Head-Ext trains each head on both tasks. In the paper's terms the losses are weighted by
 
@@ -43,36 +42,36 @@ class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
     =========  ==========================  =======================
 
     where w_fc is the ``loss_weight`` of ``loss_cls`` and w_conv that of ``loss_bbox``. The paper
-    has 2.0 and 2.5, and for Ext lambda_fc = 0.7 and lambda_conv = 0.8: 1.4, 0.6, 0.5 and 2.0. The
-    losses of the unfocused tasks, those with 1 - lambda, are logged as ``unfocused_loss_cls`` (the
-    conv-head's) and ``unfocused_loss_bbox`` (the fc-head's). Losses of other kinds, whose values
-    are of another order, can be weighted one by one: give the unfocused ones instead of lambdas.
+    uses 2.0 and 2.5, and for Ext lambda_fc = 0.7 and lambda_conv = 0.8, which gives 1.4, 0.6, 0.5
+    and 2.0. The losses of the unfocused tasks (with 1 - lambda) are logged as
+    ``unfocused_loss_cls`` (conv-head) and ``unfocused_loss_bbox`` (fc-head). To weight losses of
+    another magnitude separately, pass the unfocused losses instead of the lambdas.
 
     Args:
         num_convs: Number of bottlenecks of the conv-head after the block that raises the
             channels, at least 1. The paper's 5 residual blocks are ``num_convs=4``.
         num_fcs: Number of layers of the fc-head, at least 1.
-        num_nonlocal: Number of non-local blocks: one in front of each of the first bottlenecks,
-            so at most ``num_convs``. The authors' models have 2, and ``num_convs=2``.
-        lambda_fc: Share of classification in the fc-head's loss, in (0, 1]; 1 leaves the fc-head
-            without box regression.
-        lambda_conv: Share of regression in the conv-head's loss, in (0, 1]; 1 leaves the conv-head
-            without classification.
-        fusion: How the class probabilities of the two heads become one score. 'none' takes the
-            fc-head's, 'complementary' is the paper's s_fc + s_conv (1 - s_fc); there are also
-            'max' and 'average'. Needs ``lambda_conv`` below 1. May be set at test time.
-        readout: Where detections come from. 'fused': class by ``fusion``, box from the conv-head.
-            'fc_conv': class from the fc-head, box from the conv-head, whatever ``fusion`` is. 'fc'
-            or 'conv': both from one head, which has to be trained on both. May be set at test
-            time, as by ``--cfg-options model.roi_head.bbox_head.readout=conv``.
+        num_nonlocal: Number of non-local blocks, one before each of the first bottlenecks, so at
+            most ``num_convs``. The authors' models have 2, with ``num_convs=2``.
+        lambda_fc: Weight of classification in the fc-head's loss, in (0, 1]; with 1, the fc-head
+            does not regress boxes.
+        lambda_conv: Weight of regression in the conv-head's loss, in (0, 1]; with 1, the conv-head
+            does not classify.
+        fusion: How to fuse the class probabilities of the heads: 'none' (the fc-head's),
+            'complementary' (the paper's s_fc + s_conv (1 - s_fc)), 'max' or 'average'. All but
+            'none' need ``lambda_conv`` below 1. Can be set at test time.
+        readout: Source of the detections. 'fused': class by ``fusion``, box from the conv-head.
+            'fc_conv': class from the fc-head, box from the conv-head, regardless of ``fusion``.
+            'fc' or 'conv': both from one head, which must be trained on both. Can be set at test
+            time, for example with ``--cfg-options model.roi_head.bbox_head.readout=conv``.
         loss_cls: Config of the classification loss.
         loss_bbox: Config of the regression loss.
         unfocused_loss_cls: Config of the conv-head's classification loss, weighted by its own
-            ``loss_weight``; ``lambda_conv`` has to be 1 then. None for what ``lambda_conv`` says.
-        unfocused_loss_bbox: Config of the fc-head's regression loss, likewise in place of
+            ``loss_weight``; requires ``lambda_conv=1``. None to use ``lambda_conv``.
+        unfocused_loss_bbox: Config of the fc-head's regression loss, likewise instead of
             ``lambda_fc``.
-        **kwargs: The arguments of :class:`BaseDoubleHead`: ``conv_cfg`` and ``norm_cfg``
-            (plain batch norm sees the RoIs of one GPU), and those of MMDetection's head.
+        **kwargs: Arguments of :class:`BaseDoubleHead` (``conv_cfg``, ``norm_cfg``; plain batch norm
+            sees the RoIs of one GPU) and of MMDetection's head.
 
     Raises:
         ValueError: If an argument is outside what is listed here, or ``with_cls``, ``with_reg``
@@ -130,9 +129,9 @@ class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
 
         Returns:
             Class logits of the fc-head, (num_rois, num_classes + 1), and deltas of the conv-head,
-            (num_rois, num_classes * 4), or 4 if ``reg_class_agnostic``. Where a head has an
-            unfocused task, then also the class logits of the conv-head and the deltas of the
-            fc-head; one of the two is None if its head has only the one task.
+            (num_rois, num_classes * 4), or 4 if ``reg_class_agnostic``. With unfocused tasks, also
+            the class logits of the conv-head and the deltas of the fc-head; either is None if its
+            head has only one task.
         """
         cls_score, fc_bbox_pred = self.forward_fc(x_cls)
         conv_cls_score, bbox_pred = self.forward_conv(x_reg)
@@ -147,7 +146,7 @@ class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
             x: RoI features, of shape (num_rois, in_channels, h, w).
 
         Returns:
-            Class logits, and deltas or None, in float32 at least.
+            Class logits, and deltas or None, at least in float32.
         """
         features = self.fc_features(x)
         unfocused = self.unfocused_reg
@@ -161,7 +160,7 @@ class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
             x: RoI features, of shape (num_rois, in_channels, h, w).
 
         Returns:
-            Class logits or None, and deltas, in float32 at least.
+            Class logits or None, and deltas, at least in float32.
         """
         features = self.conv_features(x)
         unfocused = self.unfocused_cls
@@ -177,18 +176,18 @@ class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
         rcnn_train_cfg: ConfigDict,
         unfocused: tuple[Tensor | None, ...] = (),
     ) -> dict:
-        """Compute the losses of both heads on one set of targets.
+        """Compute the losses of both heads with the same targets.
 
         Args:
-            cls_score: Class logits of the fc-head, as of :meth:`forward`.
+            cls_score: Class logits of the fc-head, as returned by :meth:`forward`.
             bbox_pred: Deltas of the conv-head.
             rois: Index of the image and corners in pixels, of shape (num_rois, 5).
-            sampling_results: Sampled RoIs and their ground truth, of each image.
+            sampling_results: Sampled RoIs and their ground truth for each image.
             rcnn_train_cfg: ``train_cfg`` of the RoI head.
-            unfocused: What :meth:`forward` returns after the first two.
+            unfocused: The remaining outputs of :meth:`forward`.
 
         Returns:
-            The losses as ``loss_bbox``, of the same names in every batch, and ``bbox_targets``.
+            The losses as ``loss_bbox``, with the same names in every batch, and ``bbox_targets``.
         """
         targets = self.get_targets(sampling_results, rcnn_train_cfg)
         outputs = [cls_score, bbox_pred, *unfocused]
@@ -213,7 +212,7 @@ class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
     def _add_background_roi(
         self, outputs: list[Tensor | None], inputs: list[Tensor]
     ) -> tuple[list[Tensor | None], list[Tensor]]:
-        """Add one RoI of no weight: without any, BBoxHead leaves out the classification loss."""
+        """Add one RoI of weight zero: without RoIs, BBoxHead omits the classification loss."""
         rois, labels, *others = inputs
         outputs = [None if output is None else _add_row(output) for output in outputs]
         labels = _add_row(labels, self.num_classes)
@@ -225,16 +224,16 @@ class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
         bbox_results: dict,
         batch_img_metas: list[dict],
     ) -> InstanceList:
-        """Move the RoIs of a cascade's stage to where the next one samples.
+        """Refine the RoIs of a cascade stage for the next stage.
 
         Args:
-            sampling_results: Sampled RoIs and their ground truth, of each image.
-            bbox_results: What the RoI head's ``bbox_loss`` returns.
+            sampling_results: Sampled RoIs and their ground truth for each image.
+            bbox_results: Output of the RoI head's ``bbox_loss``.
             batch_img_metas: Meta information of each image.
 
         Returns:
-            The ``bboxes`` of each image. Without any RoI they are empty, where MMDetection would
-            skip the stages that follow, with their losses.
+            The ``bboxes`` of each image. Without RoIs they are empty, whereas MMDetection would
+            skip the following stages and their losses.
         """
         refined = super().refine_bboxes(sampling_results, bbox_results, batch_img_metas)
         if refined is None:
@@ -252,7 +251,7 @@ def _add_row(tensor: Tensor, value: float = 0) -> Tensor:
 
 
 def _scaled(loss: ConfigType, share: float, weighted: ConfigType) -> ConfigType:
-    """Give a loss a share of the weight that a loss, it or the other, has in its config."""
+    """Scale a loss to a fraction of the weight in its config, or in that of the other loss."""
     if share == 1:
         return loss
     return {**loss, 'loss_weight': share * weighted.get('loss_weight', 1.0)}

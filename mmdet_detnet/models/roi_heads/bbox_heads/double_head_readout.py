@@ -1,4 +1,4 @@
-"""How detections are read out of two heads that may both classify and regress.
+"""Read detections out of two heads that may both classify and regress.
 
 The four ways are those of the authors' evaluation,
 https://github.com/wuyuebupt/doubleheadsrcnn (commit a744b41).
@@ -19,7 +19,7 @@ READOUTS = ('fused', 'fc_conv', 'fc', 'conv')
 
 
 class DoubleHeadReadout(BBoxHead):
-    """Mixin for a ``BBoxHead`` with two heads: class scores and boxes of the detections.
+    """Mixin for a ``BBoxHead`` with two heads that selects the scores and boxes of detections.
 
     Attributes:
         unfocused_cls: The conv-head's class predictor with its loss, or None.
@@ -31,7 +31,7 @@ class DoubleHeadReadout(BBoxHead):
 
     @property
     def fusion(self) -> str:
-        """How the class probabilities become one score; may be set at any time."""
+        """How the class probabilities are fused into one score; can be set at any time."""
         return self._fusion
 
     @fusion.setter
@@ -48,7 +48,7 @@ class DoubleHeadReadout(BBoxHead):
 
     @property
     def readout(self) -> str:
-        """Where detections come from; may be set at any time."""
+        """Source of the detections; can be set at any time."""
         return self._readout
 
     @readout.setter
@@ -69,11 +69,11 @@ class DoubleHeadReadout(BBoxHead):
 
     @property
     def classifies_by_fc_alone(self) -> bool:
-        """Whether the fc-head alone gives the scores, and the conv-head the boxes."""
+        """Whether only the fc-head provides the scores, and the conv-head the boxes."""
         return self.readout in ('fused', 'fc_conv') and not self.fuses_scores
 
     def class_probabilities(self, cls_score: Tensor) -> Tensor:
-        """Turn class logits into what ``score_thr`` applies to.
+        """Convert class logits to the probabilities that ``score_thr`` applies to.
 
         Args:
             cls_score: Class logits, of shape (num_rois, num_class_channels).
@@ -92,7 +92,7 @@ class DoubleHeadReadout(BBoxHead):
         conv_cls_score: Tensor | None = None,
         fc_bbox_pred: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Choose among the outputs of :meth:`forward`, as ``readout`` says.
+        """Select among the outputs of :meth:`forward` according to ``readout``.
 
         Args:
             cls_score: Class logits of the fc-head.
@@ -101,7 +101,7 @@ class DoubleHeadReadout(BBoxHead):
             fc_bbox_pred: Deltas of the fc-head, if it regresses.
 
         Returns:
-            Class logits, or scores where :attr:`fuses_scores`, and deltas.
+            Class logits (scores if :attr:`fuses_scores`) and deltas.
         """
         if self.readout == 'fc':
             bbox_pred = fc_bbox_pred
@@ -125,7 +125,7 @@ class DoubleHeadReadout(BBoxHead):
             return super()._predict_by_feat_single(
                 roi, cls_score, bbox_pred, img_meta, rescale, rcnn_test_cfg
             )
-        # The parent would take the fused scores for logits, so it only decodes the boxes.
+        # The parent would treat the fused scores as logits, so it only decodes the boxes.
         results = super()._predict_by_feat_single(roi, cls_score, bbox_pred, img_meta, rescale)
         if rcnn_test_cfg is None:
             results.scores = cls_score
