@@ -1,4 +1,4 @@
-"""A loaded detector made faster: memory layout, compilation and low precision."""
+"""Make a loaded detector faster: memory layout, compilation and low precision."""
 
 from .accelerate import accelerate, unwrap_model
 

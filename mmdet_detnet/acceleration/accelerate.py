@@ -25,12 +25,12 @@ from .precision import choose_dtype
 from .roi_align import RoIAlignForward
 
 FEATURE_PARTS = ('backbone', 'neck')
-# They view maps as they lie in memory, or, TOODHead, call an operator of mmcv that reads them so
-# and has no kernel for bfloat16.
+# These heads depend on the memory layout of their maps, or, TOODHead, call an operator of mmcv that
+# does and has no bfloat16 kernel.
 PLAIN_HEADS = (CornerHead, CenterNetHead, GridHead, TOODHead)
-# Others compute with their weights before they convolve, some in ways that need them contiguous.
+# Other convolutions compute with their weights first, some in ways that need contiguous weights.
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, wrappers.Conv2d, wrappers.ConvTranspose2d)
-# Their number of RoIs changes from image to image, and compiling them gained nothing.
+# Their number of RoIs varies between images, and compiling them gained nothing.
 ROI_PARTS = (BBoxHead, FCNMaskHead)
 
 
@@ -43,29 +43,29 @@ def accelerate(
 ) -> nn.Module:
     """Make a detector faster, in place.
 
-    Names and values of the weights stay, so checkpoints load and save as before; weights may
-    change at any time, since nothing derived from them is kept. Anchors, the decoding of boxes,
-    scores and NMS stay in float32. In training, or wherever gradients are recorded, only
-    ``channels_last`` has an effect, and RoIAlign on the CPU is quicker. A second call replaces what
-    the first one set; with all three off the detector runs as MMDetection runs it.
+    Names and values of the weights do not change, so checkpoints load and save as before. Nothing
+    derived from the weights is kept, so they may change at any time. Anchors, box decoding, scores
+    and NMS stay in float32. While gradients are recorded, as in training, only ``channels_last``
+    has an effect, and RoIAlign on the CPU is faster. A second call replaces the settings of the
+    first; with all three options off, the detector runs as in MMDetection.
 
     Args:
-        model: A detector of MMDetection, such as ``init_detector`` returns, or one of its RoI
-            heads; wrapped for distributed training or test-time augmentation or not.
-        channels_last: Whether convolutions keep their weights and maps as (N, H, W, C) in memory.
+        model: A detector of MMDetection, as returned by ``init_detector``, or one of its RoI heads;
+            may be wrapped for distributed training or test-time augmentation.
+        channels_last: Whether convolution weights and maps are stored as (N, H, W, C).
         compile: Whether inference compiles backbone, neck and dense heads with ``torch.compile``,
-            each on its first image. Image sizes are symbols in the compiled code.
+            each on its first image. Image sizes are symbolic in the compiled code.
         dtype: Precision of convolutions and matrix products at inference: float32 if None,
-            ``'bf16'``, or ``'fp16'`` on a GPU. ``'auto'`` takes bfloat16 where the device is known
-            to have instructions for it, float32 elsewhere. In training, MMEngine's
-            ``AmpOptimWrapper`` does it.
+            ``'bf16'``, or ``'fp16'`` on a GPU. ``'auto'`` uses bfloat16 if the device is known to
+            have instructions for it, else float32. For training, use MMEngine's
+            ``AmpOptimWrapper``.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: If ``dtype`` is none of those or not for this device, or if the model has no
-            part that could be made faster.
+        ValueError: If ``dtype`` is unknown or unsupported on this device, or if the model has no
+            part to make faster.
 
     Example:
         >>> model = accelerate(init_detector(config, checkpoint), dtype='bf16')
@@ -87,14 +87,14 @@ def accelerate(
         replace_forward(head, PlainForward(head))
     for part, options in parts.items():
         options['compile'] = compile and options['compile']
-        # The image is converted; all maps after it follow the layout of the weights.
+        # Only the image is converted; all later maps follow the layout of the weights.
         converts = channels_last and part is getattr(detector, 'backbone', None)
         replace_forward(part, PartForward(part, converts, dtype=precision, **options))
     return model
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """Reach through distributed wrappers and test-time augmentation, which have a ``module``.
+    """Unwrap a model from distributed training and test-time augmentation.
 
     Args:
         model: A detector, wrapped or not.
@@ -108,10 +108,10 @@ def unwrap_model(model: nn.Module) -> nn.Module:
 
 
 def _find_parts(model: nn.Module) -> Iterator[tuple[nn.Module, dict[str, bool]]]:
-    """Find what to make faster, with the options of its :class:`PartForward`.
+    """Find the parts to make faster, with the options of their :class:`PartForward`.
 
-    Features may stay in low precision between parts that are made faster. RoIs are pooled from
-    float32, since mmcv rounds their corners to the type of the features.
+    Features may stay in low precision between these parts. RoIs are pooled from float32, because
+    mmcv rounds their corners to the type of the features.
     """
     children = dict(model.named_children())
     features = [children.pop(name) for name in FEATURE_PARTS if name in children]
@@ -131,7 +131,7 @@ def _find_parts(model: nn.Module) -> Iterator[tuple[nn.Module, dict[str, bool]]]
 
 
 def _double_head_parts(head: BaseDoubleHead) -> Iterator[tuple[nn.Module, dict[str, bool]]]:
-    """Take the layers one by one: detection calls the two heads, not the ``forward`` of both."""
+    """Return the layers separately: detection calls each head, not their common ``forward``."""
     layers = [head.res_block, *head.conv_branch, *head.nonlocal_blocks, *head.fc_branch]
     for layer in layers:
         yield layer, dict(compile=False, low_outputs=True)

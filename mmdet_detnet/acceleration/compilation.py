@@ -1,4 +1,4 @@
-"""Compilation at the start of a run, and not in its middle."""
+"""Compilation at the start of a run, but not during it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -8,22 +8,22 @@ import torch
 from torch import Tensor
 from torch.fx.experimental import _config as symbols
 
-# The code for a level of one pixel serves no other. 64 pixels leave two at stride 32, and three do
-# at stride 2, by which necks add a level.
+# Code compiled for a level of one pixel fits no other size. 64 pixels leave two at stride 32, and
+# so do three at stride 2, with which necks add a level.
 MIN_IMAGE_SIDE, MIN_MAP_SIDE = 64, 3
 IMAGE_CHANNELS = 3
 
 
 class CompiledForward:
-    """A forward that is compiled twice at most: for batches of one image, and of several.
+    """A forward that is compiled at most twice: for batches of one and of several images.
 
-    Each of the two is compiled when it comes first, for all image sizes. Where torch would compile
-    once more, which takes as long as hundreds of images, the forward runs uncompiled: for maps
-    of few pixels, and where the code for several images does not serve a larger batch.
+    Each is compiled on first use, for all image sizes. If torch would compile again, which takes as
+    long as hundreds of images, the forward runs uncompiled: for maps of few pixels, or if the code
+    for several images does not fit a larger batch.
 
     Args:
-        forward: Takes feature maps ``(N, C, H, W)``, by themselves or in lists.
-        backend: As of ``torch.compile``.
+        forward: Takes feature maps ``(N, C, H, W)``, single or in lists.
+        backend: As for ``torch.compile``.
     """
 
     def __init__(self, forward: Callable, backend: str = 'inductor') -> None:
@@ -32,7 +32,7 @@ class CompiledForward:
         self._has_compiled: set[bool] = set()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run compiled, or as it is; arguments and result are those of the forward."""
+        """Run compiled or uncompiled; arguments and result are those of the forward."""
         maps = list(_find_maps([args, kwargs]))
         if any(min(feature_map.shape[2:]) < _min_side(feature_map) for feature_map in maps):
             return self.forward(*args, **kwargs)
@@ -57,7 +57,7 @@ def _min_side(feature_map: Tensor) -> int:
 
 
 def _no_compilation() -> AbstractContextManager:
-    """Have torch run uncompiled what its code does not serve; before 2.6 it compiles up to 8."""
+    """Stop torch from compiling again; before 2.6, it compiles up to 8 variants."""
     if hasattr(torch.compiler, 'set_stance'):
         return torch.compiler.set_stance('eager_on_recompile')
     return nullcontext()
@@ -65,7 +65,7 @@ def _no_compilation() -> AbstractContextManager:
 
 @contextmanager
 def _sides_apart() -> Iterator[None]:
-    """Let height and width be two symbols where the first image is square."""
+    """Make height and width separate symbols if the first image is square."""
     before, symbols.use_duck_shape = symbols.use_duck_shape, False
     try:
         yield

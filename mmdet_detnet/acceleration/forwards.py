@@ -1,4 +1,4 @@
-"""What stands in for the ``forward`` of a module that was made faster."""
+"""Replacements for the ``forward`` of a module."""
 
 import warnings
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from .compilation import CompiledForward
 
 
 class ReplacedForward:
-    """Base of the objects that stand in for a module's ``forward``.
+    """Base of the objects that replace a module's ``forward``.
 
-    The module gets it as an attribute of its own, so its class, its children and the names of its
-    weights stay. A copy of the module gets a copy that belongs to it.
+    It is set as an attribute of the module, so the module's class, children and weight names do not
+    change. A copy of the module gets its own copy.
 
     Args:
-        module: Whose forward it replaces.
+        module: The module whose forward is replaced.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -33,17 +33,17 @@ class ReplacedForward:
 
 
 def replace_forward(module: nn.Module, forward: ReplacedForward) -> None:
-    """Let a module run another forward.
+    """Replace the forward of a module.
 
     Args:
         module: Any module.
-        forward: What it runs.
+        forward: The new forward.
     """
     module.forward = forward
 
 
 def restore_forward(module: nn.Module) -> None:
-    """Give a module its own forward back, if another was put in its place.
+    """Restore the forward of a module if it was replaced.
 
     Args:
         module: Any module.
@@ -57,10 +57,10 @@ class PartForward(ReplacedForward):
 
     Args:
         module: The part.
-        channels_last: Whether the maps that come in are brought into this layout.
+        channels_last: Whether inputs are converted to this layout.
         compile: Whether inference runs compiled.
         dtype: Precision of inference; float32 if None.
-        low_outputs: Whether the outputs may stay in this precision, or become float32.
+        low_outputs: Whether outputs may stay in this precision instead of float32.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class PartForward(ReplacedForward):
         self.compiled: CompiledForward | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the part; the arguments and the result are those of its own forward."""
+        """Run the part; arguments and result are those of its own forward."""
         if self.channels_last:
             args = apply_to(args, _is_map, _to_channels_last)
         if records_gradients(self.module):
@@ -88,7 +88,7 @@ class PartForward(ReplacedForward):
         return outputs if self.low_outputs else apply_to(outputs, _is_low, Tensor.float)
 
     def _infer(self, *args: Any, **kwargs: Any) -> Any:
-        """Run as fast as the part lets itself be run; a way that failed is not tried again."""
+        """Run in the fastest way that works; a way that failed is not tried again."""
         ways = [(self.compile, self.dtype), (False, self.dtype), (False, None)]
         failures = []
         for compile, dtype in dict.fromkeys(ways):
@@ -102,7 +102,7 @@ class PartForward(ReplacedForward):
             if failures:
                 self._settle(compile, dtype, failures[0])
             return outputs
-        # Not even the part as MMDetection runs it takes these arguments.
+        # The original forward rejects these arguments, too.
         raise failures[-1]
 
     def _run(self, compile: bool, dtype: torch.dtype | None, *args: Any, **kwargs: Any) -> Any:
@@ -119,7 +119,7 @@ class PartForward(ReplacedForward):
         return self.compiled
 
     def _settle(self, compile: bool, dtype: torch.dtype | None, error: Exception) -> None:
-        """Go on without what failed."""
+        """Continue without the option that failed."""
         lost = 'torch.compile' if self.compile and not compile else ''
         if self.dtype != dtype:
             lost = ' and '.join(filter(None, [lost, str(self.dtype)]))
@@ -131,19 +131,19 @@ class PartForward(ReplacedForward):
         )
 
     def __getstate__(self) -> dict:
-        """Leave out the compiled code, which would run the weights of the module it was made of."""
+        """Drop the compiled code, which uses the weights of the original module."""
         return {**vars(self), 'compiled': None}
 
 
 class ContiguousForward(ReplacedForward):
-    """The forward of one of mmcv's operators, which read their inputs' memory as (N, C, H, W).
+    """The forward of an mmcv operator, which assumes inputs stored as (N, C, H, W).
 
-    They neither check the layout nor convert it: in channels_last they return wrong numbers. They
-    have no kernels for bfloat16 either.
+    These operators neither check nor convert the layout: with channels_last they return wrong
+    results. They have no bfloat16 kernels either.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the operator on contiguous tensors, those in low precision in float32."""
+        """Run the operator on contiguous tensors, with low precision converted to float32."""
         args, kwargs = apply_to((args, kwargs), _is_low, Tensor.float)
         args, kwargs = apply_to((args, kwargs), _is_tensor, Tensor.contiguous)
         device = next(filter(_is_tensor, (*args, *kwargs.values()))).device
@@ -152,13 +152,13 @@ class ContiguousForward(ReplacedForward):
 
 
 class PlainForward(ReplacedForward):
-    """The forward of a head that is left as it is, between parts that were made faster.
+    """The forward of a head that is not accelerated, between parts that are.
 
-    Its maps come in as MMDetection would bring them: contiguous, and in float32 at inference.
+    Its inputs are as in MMDetection: contiguous, and float32 at inference.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the head; the arguments and the result are those of its own forward."""
+        """Run the head; arguments and result are those of its own forward."""
         args, kwargs = apply_to((args, kwargs), _is_map, Tensor.contiguous)
         if not records_gradients(self.module):
             args, kwargs = apply_to((args, kwargs), _is_low, Tensor.float)
@@ -167,12 +167,12 @@ class PlainForward(ReplacedForward):
 
 @cache
 def _warn_once(text: str) -> None:
-    """Warn; filters of Python do not suffice, since torch resets what they have seen."""
+    """Warn once; Python's filters are not enough, because torch resets them."""
     warnings.warn(text, stacklevel=4)
 
 
 def records_gradients(module: nn.Module) -> bool:
-    """Tell whether a module trains, or runs where gradients are recorded."""
+    """Tell whether a module is in training mode or gradients are recorded."""
     return module.training or torch.is_grad_enabled()
 
 

@@ -1,4 +1,4 @@
-"""Which precision inference computes in, and which device is quick at it."""
+"""Precision of inference, and which devices are fast at it."""
 
 import warnings
 from pathlib import Path
@@ -11,17 +11,17 @@ from mmdet_detnet.models.arguments import reject
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 AUTO = 'auto'
 CPU_INFO = Path('/proc/cpuinfo')
-# As Linux names the instructions of x86 and of ARM.
+# Names of the instructions in Linux, for x86 and ARM.
 CPU_FLAGS = {'avx512_bf16', 'amx_bf16', 'bf16'}
 # Ampere. Older NVIDIA GPUs emulate bfloat16.
 MIN_CUDA_CAPABILITY = (8, 0)
 
 
 def choose_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dtype | None:
-    """Turn what the user asked for into a type that autocast takes.
+    """Convert the user's choice to a type for autocast.
 
     Args:
-        dtype: As of :func:`.accelerate`.
+        dtype: As for :func:`.accelerate`.
         model: Its parameters are on the device in question.
 
     Returns:
@@ -45,7 +45,7 @@ def has_bfloat16(device: torch.device) -> bool:
     """Tell whether a device has instructions for bfloat16.
 
     Args:
-        device: A CPU, whose flags are known on Linux only, or a GPU.
+        device: A CPU (flags are known on Linux only) or a GPU.
 
     Returns:
         Whether it is known to have them.

@@ -10,11 +10,11 @@ from .forwards import ContiguousForward
 
 
 class RoIAlignForward(ContiguousForward):
-    """The forward of mmcv's RoIAlign, in a quicker way on the CPU.
+    """A faster forward of mmcv's RoIAlign on the CPU.
 
-    mmcv's compiled kernel reads one channel after the other on one thread; that of
-    :mod:`mmdet_detnet.operators.roi_align` sums rows of channels. The sums and the gradients are
-    the same, in another order.
+    mmcv's compiled kernel reads one channel after the other on one thread;
+    :mod:`mmdet_detnet.operators.roi_align` sums rows of channels. Sums and gradients are the same,
+    in another order.
     """
 
     def __call__(self, feature_map: Tensor, rois: Tensor) -> Tensor:

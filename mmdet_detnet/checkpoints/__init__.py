@@ -1,4 +1,4 @@
-"""Checkpoints that hold plain values only, and loading them without running what is in them."""
+"""Write checkpoints that hold only plain values, and load checkpoints without running code."""
 
 from .content import make_plain, restore
 from .loading import force_weights_only, read_checkpoint, weights_only_forced

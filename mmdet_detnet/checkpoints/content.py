@@ -1,4 +1,4 @@
-"""What a checkpoint holds besides weights: as plain values in the file, as objects in memory."""
+"""The parts of a checkpoint besides weights: plain values in the file, objects in memory."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,30 +14,30 @@ HISTORY_KEYS = {'log_history', 'count_history', 'max_length'}
 
 
 def make_plain(checkpoint: dict[str, Any]) -> None:
-    """Replace what torch would not load ``weights_only``, in place.
+    """Replace, in place, everything that torch would not load with ``weights_only``.
 
-    A HistoryBuffer becomes a dictionary of its arguments, with tensors for its two arrays; NumPy's
-    numbers become Python's, its arrays lists, and configs dictionaries. mmengine without this
-    package resumes from such a file as well, but for the history of the logs.
+    A HistoryBuffer becomes a dictionary of its arguments, with tensors for its two arrays. NumPy
+    scalars become Python numbers, NumPy arrays lists, and configs dictionaries. mmengine without
+    this package can also resume from such a file, except for the log history.
 
     Args:
-        checkpoint: What is about to be saved. Weights and the optimizer's state stay as they are.
+        checkpoint: The checkpoint to save. Weights and optimizer state are not changed.
     """
     for key in checkpoint.keys() - set(WEIGHTS):
         checkpoint[key] = _plain(checkpoint[key])
 
 
 def restore(checkpoint: dict[str, Any]) -> None:
-    """Undo :func:`make_plain` for the message hub, and drop what mmengine would execute, in place.
+    """Undo :func:`make_plain` for the message hub, and drop what mmengine would execute.
 
-    mmengine's ``Runner.resume`` runs ``checkpoint['meta']['config']`` as Python. It has not written
-    that key since 0.2; what it writes is ``cfg``, and that it does not run.
+    Works in place. mmengine's ``Runner.resume`` executes ``checkpoint['meta']['config']`` as
+    Python. Since 0.2, it writes ``cfg`` instead, which it does not execute.
 
     Args:
-        checkpoint: What was loaded.
+        checkpoint: The loaded checkpoint.
 
     Raises:
-        ValueError: If the history of a scalar is not two vectors of one length.
+        ValueError: If the history of a scalar is not two vectors of equal length.
     """
     for key in ('meta', 'message_hub'):
         if key in checkpoint:
@@ -78,7 +78,7 @@ def _restored(value: object) -> object:
 
 
 def _with_arrays(value: object, done: dict[int, object]) -> object:
-    """Put arrays for their stand-ins; each object once, however often the file refers to it."""
+    """Replace stand-ins by arrays; each object once, however often the file refers to it."""
     if id(value) in done:
         return done[id(value)]
     done[id(value)] = value

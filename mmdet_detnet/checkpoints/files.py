@@ -1,8 +1,8 @@
-"""Checkpoint files that are either whole or not there.
+"""Atomic checkpoint files.
 
-A file is written under another name, flushed to the disk and moved into place, so that neither a
-killed process nor a full disk leaves half of one. Its SHA-256 stands beside it, as ``sha256sum``
-writes it; ``sha256sum --check epoch_1.pth.sha256`` works.
+A file is written under a temporary name, flushed to disk and renamed, so a killed process or a full
+disk never leaves a partial file. Its SHA-256 is stored beside it in the format of ``sha256sum``:
+``sha256sum --check epoch_1.pth.sha256`` works.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ ZIP_START = b'PK\x03\x04'
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file, or replace one, so that there is never a part of it under its name.
+    """Write or replace a file atomically.
 
     Args:
-        path: Of the file; its folder must exist.
-        content: All of it.
+        path: Path of the file; its folder must exist.
+        content: Content of the file.
 
     Raises:
-        OSError: If the disk is full or refuses. What was at ``path`` is still there.
+        OSError: If writing fails, for example on a full disk. A previous file at ``path`` remains.
     """
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     try:
@@ -45,7 +45,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush the names in a folder: without it, a power failure may undo a finished move."""
+    """Flush the file names of a folder; otherwise a power failure may undo a finished rename."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -56,15 +56,15 @@ def _flush_folder(folder: Path) -> None:
 def write_checkpoint(path: Path, content: bytes) -> None:
     """Write a checkpoint and its checksum.
 
-    The checksum goes first. Where a file is replaced, both its old and its new checksum stand
-    there in between, so that it counts as whole at any moment.
+    The checksum is written first. While a file is replaced, the old and the new checksum are both
+    listed, so the file counts as intact at any moment.
 
     Args:
-        path: Of the checkpoint.
-        content: All of it.
+        path: Path of the checkpoint.
+        content: Content of the file.
 
     Raises:
-        OSError: If one cannot be written; names the file. What was at ``path`` is still there.
+        OSError: If either file cannot be written; names it. A previous file at ``path`` remains.
     """
     checksum_file = checksum_path(path)
     new = _checksum_line(path, hashlib.sha256(content).hexdigest())
@@ -96,21 +96,21 @@ def _digest(path: Path) -> str:
 
 
 def checksum_path(path: Path) -> Path:
-    """Name the file that holds a checkpoint's checksum."""
+    """Return the path of a checkpoint's checksum file."""
     return path.with_name(path.name + CHECKSUM_SUFFIX)
 
 
 def find_fault(path: Path) -> str | None:
-    """Say why a checkpoint is not whole.
+    """Find out why a checkpoint is damaged.
 
-    Without a checksum beside it, as files of other programs are, the checksums inside the zip
-    archive decide. What is no zip archive, as files older than torch 1.6, passes.
+    Without a checksum file, as for files of other programs, the checksums inside the zip archive
+    decide. Files that are not zip archives, such as those from before torch 1.6, pass.
 
     Args:
-        path: Of the checkpoint.
+        path: Path of the checkpoint.
 
     Returns:
-        The reason, to follow the file's name, or None if the file is whole.
+        The reason, to follow the file's name, or None if the file is intact.
     """
     if not path.is_file():
         return 'does not exist'
@@ -138,21 +138,21 @@ def _find_fault_in_archive(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    # A damaged archive gets zipfile to raise errors of every kind.
+    # With a damaged archive, zipfile raises all kinds of errors.
     except Exception as error:
         return f'is not whole ({error})'
     return damaged and f'is damaged: the checksum of {damaged} inside it does not fit'
 
 
 def find_newest(folder: Path, template: str) -> tuple[Path | None, list[str]]:
-    """Find the newest whole checkpoint of a run.
+    """Find the newest intact checkpoint of a run.
 
     Args:
-        folder: Where the run keeps its checkpoints.
-        template: Their name with ``{}`` in place of a number, such as ``'epoch_{}.pth'``.
+        folder: Folder of the run's checkpoints.
+        template: Their name with ``{}`` for the number, such as ``'epoch_{}.pth'``.
 
     Returns:
-        The file, or None if there is none, and for each newer one why it was passed over.
+        The file, or None if there is none, and the reason for skipping each newer one.
     """
     skipped: list[str] = []
     for path in _newest_first(folder, template):
@@ -164,7 +164,7 @@ def find_newest(folder: Path, template: str) -> tuple[Path | None, list[str]]:
 
 
 def _newest_first(folder: Path, template: str) -> Iterator[Path]:
-    """Order by epoch, then by the iteration of files that were saved inside an epoch."""
+    """Sort by epoch, then by the iteration of files saved inside an epoch."""
     prefix, suffix = map(re.escape, template.split('{}'))
     pattern = re.compile(rf'{prefix}(\d+)(?:_iter_(\d+))?{suffix}')
     found = {}
@@ -175,9 +175,9 @@ def _newest_first(folder: Path, template: str) -> Iterator[Path]:
 
 
 class CheckpointFiles(LocalBackend):
-    """mmengine's local files, with checkpoints written as this module does.
+    """mmengine's local files, with checkpoints written by this module.
 
-    :meth:`remove` only takes note of a file, and :meth:`remove_outdated` removes it: mmengine's
+    :meth:`remove` only notes a file, and :meth:`remove_outdated` removes it, because mmengine's
     hook removes the old checkpoint before it writes the new one.
     """
 
@@ -189,23 +189,23 @@ class CheckpointFiles(LocalBackend):
 
         Args:
             obj: Content of the file.
-            filepath: Of the file.
+            filepath: Path of the file.
         """
         write_checkpoint(Path(filepath), bytes(obj))
 
     def remove(self, filepath: str | Path) -> None:
-        """Remember a file that is to go once a newer one is written.
+        """Remember a file to remove once a newer one is written.
 
         Args:
-            filepath: Of the file.
+            filepath: Path of the file.
         """
         self.outdated.append(Path(filepath))
 
     def remove_outdated(self, current: set[Path]) -> None:
-        """Remove the files remembered and their checksums.
+        """Remove the noted files and their checksums.
 
         Args:
-            current: Files to keep all the same: what a new file has replaced.
+            current: Files to keep anyway, because a new file has replaced them.
         """
         for path in self.outdated:
             if path not in current:

@@ -1,10 +1,10 @@
-"""Loading of checkpoints as data: nothing that is in a file is run.
+"""Load checkpoints as data, without executing any code in them.
 
-Importing this module has mmengine read local files and URLs through :func:`read_checkpoint`, by
-``CheckpointLoader.register_scheme``. That is mmengine's place for it, and the only one through
-which all of its callers pass: ``Runner``, ``init_detector``, inferencers, ``init_cfg``. It holds
-for the whole process. What torch 2.6 and newer load by themselves loads as before, and so do
-mmengine's own checkpoints, which torch alone refuses.
+Importing this module makes mmengine read local files and URLs with :func:`read_checkpoint`, through
+``CheckpointLoader.register_scheme``. This is mmengine's extension point, and the only one that all
+callers use: ``Runner``, ``init_detector``, inferencers, ``init_cfg``. It applies to the whole
+process. Files that torch 2.6 and newer load still load, and so do mmengine's own checkpoints, which
+torch alone rejects.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ from .content import restore
 from .files import find_fault
 from .stand_ins import STAND_INS
 
-# From this version on torch takes stand-ins by name.
+# From this version on, torch accepts stand-ins by name.
 STAND_IN_TORCH = '2.6.0'
-# Below, torch.load(weights_only=True) has holes that are known: CVE-2026-24747, CVE-2025-32434.
+# Before, torch.load(weights_only=True) has known holes: CVE-2026-24747, CVE-2025-32434.
 SAFE_TORCH = '2.10.0'
-# How torch names what it refuses, before and since 2.4.
+# How torch names what it rejects, before and since 2.4.
 REFUSED = re.compile(r'(?:GLOBAL|Unsupported class) (\S+)')
 FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 FORCE_NOT = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
@@ -41,10 +41,10 @@ MapLocation: TypeAlias = Callable | torch.device | str | dict[str, str] | None
 
 
 def force_weights_only() -> None:
-    """Make every ``torch.load`` of this process and its children refuse code.
+    """Make every ``torch.load`` of this process and its children reject code.
 
-    For scripts: what mmengine loads otherwise than through :func:`read_checkpoint`, such as
-    ``s3://``, it leaves to torch, which before 2.6 unpickles everything.
+    For scripts. Files that mmengine does not load through :func:`read_checkpoint`, such as
+    ``s3://``, are left to torch, which unpickles everything before 2.6.
     """
     os.environ.pop(FORCE_NOT, None)
     os.environ[FORCE] = '1'
@@ -52,7 +52,7 @@ def force_weights_only() -> None:
 
 @contextlib.contextmanager
 def weights_only_forced() -> Iterator[None]:
-    """Do as :func:`force_weights_only` for a while, in a process that belongs to others."""
+    """Apply :func:`force_weights_only` temporarily, in a process of others."""
     before = {name: os.environ.get(name) for name in (FORCE, FORCE_NOT)}
     force_weights_only()
     try:
@@ -70,51 +70,51 @@ def load_from_local(filename: str, map_location: MapLocation = None) -> dict[str
 
     Args:
         filename: Path of the file.
-        map_location: As of ``torch.load``.
+        map_location: As for ``torch.load``.
 
     Returns:
-        What it holds.
+        Its content.
     """
     return read_checkpoint(os.path.expanduser(filename), map_location)
 
 
 @CheckpointLoader.register_scheme(('http://', 'https://'), force=True)
 def load_from_http(filename: str, map_location: MapLocation = None) -> dict[str, Any]:
-    """Load a file by its URL for mmengine, from torch's cache if it is there.
+    """Load a URL for mmengine, from torch's cache if it is there.
 
     Args:
         filename: The URL.
-        map_location: As of ``torch.load``.
+        map_location: As for ``torch.load``.
 
     Returns:
-        What it holds.
+        Its content.
     """
     cached = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(filename).path).name)
     if is_main_process():
         _download(filename, cached)
     barrier()
-    # Another machine has a cache of its own.
+    # Each machine has its own cache.
     _download(filename, cached)
     return read_checkpoint(cached, map_location)
 
 
 def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[str, Any]:
-    """Read a file that ``torch.save`` wrote, without running anything that is in it.
+    """Read a file written by ``torch.save`` without executing any code in it.
 
-    Tensors and plain values are accepted, and what mmengine's Runner writes besides: NumPy's
-    numbers and arrays of them, and the message hub's HistoryBuffers.
+    Accepts tensors, plain values and what mmengine's Runner adds: NumPy scalars and numeric arrays,
+    and the message hub's HistoryBuffers.
 
     Args:
-        path: The file.
-        map_location: As of ``torch.load``.
+        path: Path of the file.
+        map_location: As for ``torch.load``.
 
     Returns:
-        What it holds, with :func:`restore` applied.
+        Its content, with :func:`restore` applied.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, or holds anything else. On torch below 2.6 that includes
-            what mmengine's Runner writes by itself.
+        ValueError: If the file is damaged or contains anything else. Before torch 2.6, this
+            includes checkpoints that mmengine's Runner writes without this package.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'{path} can not be found.')
@@ -127,7 +127,7 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[
         if not isinstance(content, dict):
             raise ValueError(f'it holds a {type(content).__name__}, where weights have names')
         restore(content)
-    # A damaged file gets torch's unpickler to raise errors of every kind.
+    # With a damaged file, torch's unpickler raises all kinds of errors.
     except Exception as error:
         raise ValueError(f'{path} is not loaded: {_reason(error)}') from error
     return content
@@ -143,13 +143,13 @@ def _warn_of_old_torch() -> None:
 
 
 def _find_danger(path: str | Path) -> str | None:
-    """Find what torch never writes today: tar files, and ZIP files larger inside than outside."""
+    """Find formats that torch does not write: tar files, and compressed ZIP files."""
     if tarfile.is_tarfile(path):
         return 'is a tar file, a format of old versions of torch that cannot be read safely'
     try:
         with zipfile.ZipFile(path) as archive:
             inside = sum(entry.file_size for entry in archive.infolist())
-    # Damage of any kind; find_fault has the words for it.
+    # Any kind of damage; find_fault describes it.
     except Exception:
         return None
     outside = os.path.getsize(path)

@@ -1,10 +1,10 @@
-"""What mmengine's own checkpoints name besides tensors, built without trusting the file.
+"""Stand-ins for the classes in mmengine's own checkpoints, built without trusting the file.
 
-mmengine pickles its message hub as objects: a HistoryBuffer for each scalar, which holds NumPy
-arrays and its statistics as methods, ``getattr(HistoryBuffer, 'mean')``. With the real ``getattr``
-on torch's safe list, a file gets from there to ``eval``; with the real HistoryBuffer or ndarray it
-sets whatever attribute it likes. The stand-ins take the places of these names while one file is
-read. Each checks what it is given and keeps numbers only.
+mmengine pickles its message hub as objects: one HistoryBuffer per scalar, with NumPy arrays and its
+statistics as methods, ``getattr(HistoryBuffer, 'mean')``. With the real ``getattr`` on torch's safe
+list, a file could reach ``eval``; with the real HistoryBuffer or ndarray, it could set any
+attribute. The stand-ins replace these names while one file is read. Each checks its input and keeps
+only numbers.
 """
 
 import math
@@ -20,11 +20,11 @@ STATISTICS = ('min', 'max', 'current', 'mean')
 
 
 class DtypeStandIn:
-    """A type of numbers, in place of ``numpy.dtype``.
+    """A numeric type, instead of ``numpy.dtype``.
 
     Args:
         code: Kind and size in bytes, such as 'f8'.
-        options: ``align`` and ``copy``, which mean nothing for numbers.
+        options: ``align`` and ``copy``, which have no meaning for numbers.
     """
 
     __slots__ = ('dtype',)
@@ -35,14 +35,14 @@ class DtypeStandIn:
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple) -> None:
-        """Take over the byte order, the only part of the state that numbers have."""
+        """Set the byte order, the only state that numbers have."""
         if state[1] not in BYTE_ORDERS:
             raise ValueError(f'a NumPy type with the byte order {state[1]!r}')
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class ArrayStandIn:
-    """An array of numbers, in place of ``numpy.ndarray``; empty until its state is set."""
+    """An array of numbers, instead of ``numpy.ndarray``; empty until its state is set."""
 
     __slots__ = ('array',)
 
@@ -50,7 +50,7 @@ class ArrayStandIn:
         self.array = np.empty(0)
 
     def __setstate__(self, state: tuple) -> None:
-        """Copy the numbers, after a check that there are as many bytes as the shape needs."""
+        """Copy the numbers after checking that the number of bytes fits the shape."""
         _, shape, dtype, fortran_order, data = state
         if not isinstance(dtype, DtypeStandIn) or not isinstance(data, bytes):
             raise ValueError('a NumPy array of objects, where only numbers are allowed')
@@ -64,15 +64,15 @@ class ArrayStandIn:
 class HistoryBufferStandIn(HistoryBuffer):
     """A history of numbers; once its state is set, it is an ordinary HistoryBuffer.
 
-    The methods that the state brings for statistics are left out: mmengine would put them into a
-    table that all HistoryBuffers of the process share.
+    Statistics methods in the state are dropped: mmengine would put them into a table that all
+    HistoryBuffers of the process share.
     """
 
     def __init__(self) -> None:
         super().__init__()
 
     def __setstate__(self, state: dict) -> None:
-        """Copy the two arrays and the greatest length."""
+        """Copy the two arrays and the maximum length."""
         log_history, count_history = state['_log_history'], state['_count_history']
         for history in (log_history, count_history):
             if not isinstance(history, ArrayStandIn):
@@ -86,18 +86,18 @@ class HistoryBufferStandIn(HistoryBuffer):
 def build_history(
     log_history: np.ndarray, count_history: np.ndarray, max_length: int
 ) -> HistoryBuffer:
-    """Build a HistoryBuffer from what a file says about it.
+    """Build a HistoryBuffer from its state in a file.
 
     Args:
         log_history: Logged values, one-dimensional.
-        count_history: How often each counts, of the same length.
-        max_length: How many values are kept.
+        count_history: Count of each value, of the same length.
+        max_length: Maximum number of values kept.
 
     Returns:
         The buffer.
 
     Raises:
-        ValueError: If these do not make up a history.
+        ValueError: If these do not form a history.
     """
     if log_history.ndim != 1 or log_history.shape != count_history.shape:
         raise ValueError(
@@ -110,14 +110,14 @@ def build_history(
 
 
 def reconstruct(subtype: type, shape: tuple, typecode: bytes) -> ArrayStandIn:
-    """Begin an array, in place of NumPy's function; its state follows in the file."""
+    """Create an empty array, instead of NumPy's function; its state follows in the file."""
     if subtype is not ArrayStandIn:
         raise ValueError(f'a NumPy array of the class {subtype!r}')
     return ArrayStandIn()
 
 
 def scalar(dtype: DtypeStandIn, data: bytes) -> float | int | bool:
-    """Read one number, in place of NumPy's function."""
+    """Read one number, instead of NumPy's function."""
     if not isinstance(dtype, DtypeStandIn) or not isinstance(data, bytes):
         raise ValueError('a NumPy scalar that is not a number')
     (value,) = np.frombuffer(data, dtype.dtype).tolist()
@@ -125,13 +125,13 @@ def scalar(dtype: DtypeStandIn, data: bytes) -> float | int | bool:
 
 
 def name_statistic(owner: type, name: str) -> str:
-    """Give the name of a HistoryBuffer's statistic, in place of ``getattr``."""
+    """Return the name of a HistoryBuffer's statistic, instead of ``getattr``."""
     if owner is not HistoryBufferStandIn or name not in STATISTICS:
         raise ValueError(f'the attribute {name!r}, which is no statistic of a HistoryBuffer')
     return name
 
 
-# NumPy 2 renamed numpy.core; a file has the name of the NumPy that wrote it.
+# NumPy 2 renamed numpy.core; a file contains the name used by the NumPy that wrote it.
 STAND_INS: list[tuple[Any, str]] = [
     (HistoryBufferStandIn, 'mmengine.logging.history_buffer.HistoryBuffer'),
     (ArrayStandIn, 'numpy.ndarray'),

@@ -1,7 +1,7 @@
-"""What is wrong with a config, a built model or a checkpoint, in one sentence a fault.
+"""Find faults of a config, a built model or a checkpoint, one sentence each.
 
 Each function returns the faults it finds; :class:`mmdet_detnet.engine.ConfigCheckHook` and the
-launching scripts turn them into one ``ValueError``.
+launch scripts raise them as one ``ValueError``.
 """
 
 from .config import find_config_faults

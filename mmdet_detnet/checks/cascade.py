@@ -1,4 +1,4 @@
-"""Cascades whose lists do not have one entry a stage."""
+"""Cascades whose lists do not have one entry per stage."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ STAGE_LISTS = (
 def find_cascade_faults(config: Mapping) -> list[str]:
     """Compare the lists of a cascade with its number of stages.
 
-    MMDetection stops without a word for some, and leaves surplus entries of the others unused.
+    MMDetection stops without a message for some, and silently ignores surplus entries of others.
 
     Args:
         config: A config of MMDetection.

@@ -1,4 +1,4 @@
-"""All checks that need the config alone."""
+"""All checks that need only the config."""
 
 from collections.abc import Callable, Mapping
 
@@ -20,7 +20,7 @@ CHECKS: tuple[Callable[[Mapping], list[str]], ...] = (
 
 
 def find_config_faults(config: Mapping) -> list[str]:
-    """Check a config before anything of it is built.
+    """Check a config before anything is built from it.
 
     Args:
         config: A config of MMDetection.

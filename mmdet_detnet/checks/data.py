@@ -1,4 +1,4 @@
-"""Classes that the data sets of a config do not agree on."""
+"""Data sets of a config whose classes differ."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def find_data_faults(config: Mapping) -> list[str]:
-    """Check the names of the classes in each data set, and that all have the same.
+    """Check the class names of each data set, and that all data sets share them.
 
     Args:
         config: A config of MMDetection.
@@ -33,13 +33,13 @@ def find_data_faults(config: Mapping) -> list[str]:
 
 
 def innermost_dataset(dataset: Mapping) -> Mapping:
-    """Unwrap data sets that repeat, join or mix others; of several, the first counts.
+    """Unwrap data sets that repeat, join or mix others; the first of several counts.
 
     Args:
         dataset: Config of a data set.
 
     Returns:
-        Config of the data set that reads the annotations.
+        Config of the data set that reads annotations.
     """
     while dataset.get('dataset') or dataset.get('datasets'):
         dataset = dataset.get('dataset') or dataset['datasets'][0]

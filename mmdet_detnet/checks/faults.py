@@ -1,15 +1,15 @@
-"""How faults are worded and raised."""
+"""Wording and raising of faults."""
 
 from collections.abc import Sequence
 
 
 def fault(place: str, value: object, allowed: str) -> str:
-    """Word a fault.
+    """Describe a fault.
 
     Args:
         place: Option or module that is wrong, as a dotted path.
-        value: What it is.
-        allowed: What it has to be.
+        value: Its value.
+        allowed: What is allowed.
 
     Returns:
         One sentence.
@@ -18,13 +18,13 @@ def fault(place: str, value: object, allowed: str) -> str:
 
 
 def raise_faults(faults: Sequence[str]) -> None:
-    """Raise all faults at once, one a line.
+    """Raise all faults at once, one per line.
 
     Args:
         faults: Sentences.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If there are any.
     """
     if faults:
         raise ValueError('\n'.join(faults))

@@ -1,4 +1,4 @@
-"""Strides and levels of anchors and RoI extractors, against the maps that the network gives."""
+"""Compare strides and levels of anchors and RoI extractors with the actual feature maps."""
 
 from collections.abc import Sequence
 from typing import TypeGuard
@@ -10,21 +10,21 @@ from torch.utils.hooks import RemovableHandle
 
 from .faults import fault, raise_faults
 
-# Necks that take the maps of the backbone in the order of their `in_channels`.
+# Necks that take the backbone's maps in the order of their `in_channels`.
 ORDERED_NECKS = (FPN, PAFPN)
-# Heads that take the maps of the neck; those of masks may take others.
+# Heads that take the neck's maps; mask heads may take others.
 HEADS = ('rpn_head', 'bbox_head')
 GENERATORS = ('prior_generator', 'approx_anchor_generator', 'square_anchor_generator')
-# Other extractors pool from other maps than the neck's.
+# Other extractors may not pool from the neck's maps.
 EXTRACTORS = ('bbox_roi_extractor', 'mask_roi_extractor', 'grid_roi_extractor')
 
 
 class FeatureMapCheck:
-    """Watches the first batch go through a detector, and stops it before a head sees wrong maps.
+    """Watches the first batch in a detector, and raises before a head receives wrong maps.
 
     Args:
-        detector: A module with a ``backbone`` and, maybe, a ``neck``.
-        name: What it is called in the model, with a dot behind; empty for the model itself.
+        detector: A module with a ``backbone`` and optionally a ``neck``.
+        name: Its name in the model, followed by a dot; empty for the model itself.
     """
 
     def __init__(self, detector: nn.Module, name: str = '') -> None:
@@ -71,9 +71,9 @@ def find_map_faults(
 
     Args:
         detector: The detector.
-        maps: What its neck gives for a batch, each of shape (N, C, h, w).
+        maps: Outputs of its neck for a batch, each of shape (N, C, h, w).
         image_size: Height and width of the batch, in pixels.
-        name: What stands before the names of the modules.
+        name: Prefix of the module names.
 
     Returns:
         Faults, one sentence each.
@@ -109,7 +109,7 @@ def _check_levels(
 
 
 def _fits(stride: float | Sequence[float], feature_map: Tensor, size: tuple[int, int]) -> bool:
-    """Tell whether a map has the size that a stride gives, whichever way sizes are rounded."""
+    """Tell whether a map has the size that a stride gives, with any rounding."""
     across, down = stride if isinstance(stride, Sequence) else (stride, stride)
     height, width = feature_map.shape[-2:]
     return abs(size[0] / down - height) <= 1 and abs(size[1] / across - width) <= 1

@@ -1,4 +1,4 @@
-"""Batch norm that is frozen although nothing was ever loaded into it."""
+"""Batch norm that is frozen without loaded statistics."""
 
 from collections import Counter
 
@@ -10,17 +10,17 @@ NUM_EXAMPLES = 3
 
 
 def find_frozen_norm_faults(model: nn.Module) -> list[str]:
-    """Look for batch norm that stays at its initial values for the whole training.
+    """Find batch norm that keeps its initial values throughout training.
 
-    With the statistics 0 and 1 it normalizes nothing, and with a scale that is frozen at zero its
-    layer gives nothing. What a backbone lists as ``added_parts`` (IPG-Net's guidance and further
-    stages) may have such statistics, where the scale is trained.
+    With statistics 0 and 1 it does not normalize, and with a scale frozen at zero it outputs
+    nothing. The backbone's ``added_parts`` (IPG-Net's guidance and additional stages) may have such
+    statistics if the scale is trained.
 
     Args:
-        model: A detector whose weights are loaded; it is switched to training.
+        model: A detector with loaded weights; it is set to training mode.
 
     Returns:
-        At most two sentences, one for statistics and one for scales.
+        At most two faults, one for statistics and one for scales.
     """
     model.train()
     norms = {n: each for n, each in model.named_modules() if isinstance(each, _BatchNorm)}
@@ -35,7 +35,7 @@ def find_frozen_norm_faults(model: nn.Module) -> list[str]:
 
 
 def _find_added_parts(model: nn.Module) -> tuple[str, ...]:
-    """List what the names of layers begin with that no checkpoint of a ResNet has."""
+    """List the prefixes of layers that no ResNet checkpoint has."""
     return tuple(
         f'{name}.{part}.' if name else f'{part}.'
         for name, module in model.named_modules()

@@ -1,4 +1,4 @@
-"""Modules of a built detector that do not fit each other."""
+"""Modules of a built detector that do not match."""
 
 from collections.abc import Iterator
 
@@ -24,10 +24,10 @@ IOU_LOSSES = (BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss, IoULoss, S
 
 
 def find_module_faults(model: nn.Module) -> list[str]:
-    """Check anchors, losses and RoI heads of a model, wherever they are in it.
+    """Check all anchors, losses and RoI heads of a model.
 
     Args:
-        model: A detector, or what wraps one.
+        model: A detector, possibly wrapped.
 
     Returns:
         Faults, one sentence each.
@@ -42,7 +42,7 @@ def find_module_faults(model: nn.Module) -> list[str]:
 
 
 def _check_anchors(name: str, head: nn.Module) -> list[str]:
-    """Compare the anchors of all levels: equal ones would be trained and detected twice."""
+    """Compare the anchors of all levels; equal levels would be trained and detected twice."""
     generator = getattr(head, 'prior_generator', None)
     if not isinstance(generator, AnchorGenerator):
         return []
@@ -58,8 +58,8 @@ def _check_anchors(name: str, head: nn.Module) -> list[str]:
 
 
 def _check_iou_loss(name: str, head: nn.Module) -> list[str]:
-    """Find IoU losses of deltas, in the heads whose option decides what the loss gets."""
-    # Other subclasses, such as ATSSHead, decode by themselves whatever the option is.
+    """Find IoU losses applied to deltas, in heads with the option `reg_decoded_bbox`."""
+    # Other subclasses, such as ATSSHead, always decode themselves.
     has_option = _takes_loss_from(head, 'loss_by_feat', AnchorHead, RPNHead) or _takes_loss_from(
         head, 'loss', BBoxHead
     )
@@ -70,7 +70,7 @@ def _check_iou_loss(name: str, head: nn.Module) -> list[str]:
 
 
 def _takes_loss_from(head: nn.Module, method: str, *bases: type) -> bool:
-    """Tell whether a head's loss is that of a base class, or one of ours, which calls it."""
+    """Tell whether a head's loss is that of a base class, or ours, which calls it."""
     if not isinstance(head, bases) or not hasattr(head, 'loss_bbox'):
         return False
     owner = next(each for each in type(head).__mro__ if method in vars(each))
@@ -88,7 +88,7 @@ def _check_roi_head(name: str, roi_head: nn.Module) -> list[str]:
 
 
 def _pairs(name: str, roi_head: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Module]]:
-    """List the box heads with the extractors that feed them."""
+    """List the box heads with their extractors."""
     heads, extractors = roi_head.bbox_head, roi_head.bbox_roi_extractor
     if not isinstance(heads, nn.ModuleList):
         yield f'{name}.bbox_head', heads, extractors

@@ -1,4 +1,4 @@
-"""Feature pyramids that cannot give what they are asked for."""
+"""Feature pyramids with impossible numbers of maps."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ PYRAMIDS = ('FPN', 'PAFPN')
 
 
 def find_neck_faults(config: Mapping) -> list[str]:
-    """Check the numbers of maps that an FPN takes and gives.
+    """Check the numbers of input and output maps of an FPN.
 
     Args:
         config: A config of MMDetection.

@@ -1,4 +1,4 @@
-"""Options that have no effect because another one is missing."""
+"""Options without effect because another one is missing."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from .walk import part, walk_dicts
 
 
 def find_idle_options(config: Mapping) -> list[str]:
-    """Look for deformable convolutions that no stage has, and for stages without any.
+    """Find deformable convolutions without stages, and stages without deformable convolutions.
 
     Args:
         config: A config of MMDetection.

@@ -1,4 +1,4 @@
-"""Keys of ``--cfg-options`` that would change nothing."""
+"""Keys of ``--cfg-options`` without effect."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from .walk import MAPPINGS
 
-# What mmengine and MMDetection's scripts read besides the arguments of the Runner.
+# Read by mmengine and MMDetection's scripts, besides the arguments of the Runner.
 RUN_KEYS = {
     *inspect.signature(Runner.__init__).parameters,
     'activation_checkpointing',
@@ -26,18 +26,18 @@ RUN_KEYS = {
     'tta_pipeline',
 }
 LOADER_KEYS = {*inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_epoch'}
-# Parts that take whatever is written there.
+# Parts that accept any key.
 FREE_PARTS = ('env_cfg', 'metainfo', 'init_kwargs', 'default_hooks', 'randomness', 'dist_cfg')
 
 
 def find_override_faults(config: Mapping, options: Mapping[str, object]) -> list[str]:
-    """Look for keys that the config does not have, and that nothing would read.
+    """Find keys that are not in the config and that nothing would read.
 
-    A key that is new is sound where a class is built from its dictionary, which checks it.
+    A new key is fine if a class is built from its dictionary: the class checks it.
 
     Args:
-        config: The config, before the options are merged.
-        options: The options, by dotted keys.
+        config: The config before the options are merged.
+        options: The options by dotted key.
 
     Returns:
         Faults, one sentence each.
@@ -64,7 +64,7 @@ def _check_key(config: Mapping, names: list[str], key: str) -> str:
 
 
 def _known_names(node: Any, path: list[str]) -> Iterable[str] | None:
-    """List the names that may follow; None if any may."""
+    """List the allowed next names; None if all are."""
     if node is None:
         return None
     if isinstance(node, (list, tuple)):

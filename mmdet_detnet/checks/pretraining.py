@@ -1,4 +1,4 @@
-"""Weights that a config expects and does not get."""
+"""Weights that a config expects but does not get."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ PRETRAINED = ('Pretrained', 'PretrainedInit')
 
 
 def find_pretrained_faults(config: Mapping) -> list[str]:
-    """Look for ``Pretrained`` without a checkpoint, which would start from random weights.
+    """Find ``Pretrained`` without a checkpoint, which would start from random weights.
 
     Args:
         config: A config of MMDetection.
@@ -25,13 +25,13 @@ def find_pretrained_faults(config: Mapping) -> list[str]:
 
 
 def find_random_frozen_stages(config: Mapping) -> list[str]:
-    """Look for stages of a backbone that a training would leave at random weights.
+    """Find backbone stages that would be frozen at random weights.
 
     Args:
-        config: A config of MMDetection that is about to be trained.
+        config: A config of MMDetection to train.
 
     Returns:
-        One sentence, or nothing.
+        At most one sentence.
     """
     backbone = part(config, 'model', 'backbone')
     frozen = backbone.get('frozen_stages', -1)

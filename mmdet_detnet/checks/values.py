@@ -1,4 +1,4 @@
-"""Options whose value is of the wrong kind or makes no sense."""
+"""Options whose value has the wrong type or makes no sense."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from .faults import fault
 from .walk import walk_dicts, walk_values
 
-# Parts of a config that MMDetection builds from; the rest is free.
+# Parts of a config that MMDetection uses; the rest is free.
 PARTS = (
     'model',
     'optim_wrapper',
@@ -23,16 +23,16 @@ PARTS = (
     'custom_hooks',
 )
 MEANT_OTHERWISE = ('True', 'true', 'False', 'false', 'None')
-# Texts that may look like numbers.
+# Strings that may look like numbers.
 TEXT_OPTIONS = ('ann_file', 'attention_type', 'data_root', 'dataset_version', 'img', 'type')
 
 
 class Range(NamedTuple):
-    """Which numbers make sense.
+    """The range of numbers that make sense.
 
     Attributes:
-        allows: Tells whether a number does.
-        words: The same for the reader.
+        allows: Tells whether a number is in the range.
+        words: The range in words.
     """
 
     allows: Callable[[float], bool]
@@ -91,7 +91,7 @@ RANGES: dict[str, Range] = {
 
 
 def find_value_faults(config: Mapping) -> list[str]:
-    """Look for texts where numbers or flags are meant, for NaN, infinity and senseless numbers.
+    """Find strings instead of numbers or booleans, NaN, infinity and nonsensical numbers.
 
     Args:
         config: A config of MMDetection.
@@ -109,7 +109,7 @@ def find_value_faults(config: Mapping) -> list[str]:
 
 
 def _what_is_allowed(key: str, value: object) -> str:
-    """Say what a value should be, or nothing if it is sound."""
+    """Say what is allowed, or nothing if the value is valid."""
     if isinstance(value, str):
         return _what_a_text_means(value, key)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -133,7 +133,7 @@ def _what_a_text_means(text: str, key: str) -> str:
 
 
 def _find_crossed_thresholds(config: Mapping) -> list[str]:
-    """Find assigners by which a box may be positive and negative at once."""
+    """Find assigners that let a box be positive and negative at once."""
     faults = []
     for path, options in walk_dicts(config):
         low, high = options.get('neg_iou_thr'), options.get('pos_iou_thr')

@@ -1,14 +1,14 @@
-"""Visit every option of a config."""
+"""Visit all options of a config."""
 
 from collections.abc import Iterator, Mapping
 
 from mmengine.config import Config
 
-# What the user names: any text may stand there.
+# Names chosen by the user; any string is allowed.
 FREE_TEXT = ('metainfo', 'meta_keys', 'classes', 'text', 'name', 'tags', 'notes')
 
 
-# mmengine's Config is no Mapping.
+# mmengine's Config is not a Mapping.
 MAPPINGS = (Mapping, Config)
 
 
@@ -17,10 +17,10 @@ def part(config: object, *names: str) -> Mapping:
 
     Args:
         config: A config or a part of one.
-        *names: Keys on the way to the part.
+        *names: Keys that lead to the part.
 
     Returns:
-        The part; empty if there is none, or if it was built already.
+        The part; empty if there is none or it is already built.
     """
     for name in names:
         config = config.get(name) if isinstance(config, MAPPINGS) else None
@@ -28,7 +28,7 @@ def part(config: object, *names: str) -> Mapping:
 
 
 def type_name(options: Mapping) -> str:
-    """Name the class that a part of a config builds, without its scope; empty if none."""
+    """Return the name, without scope, of the class that a part builds; empty if none."""
     kind = options.get('type', '')
     return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).split('.')[-1]
 
@@ -38,10 +38,10 @@ def walk_dicts(config: Mapping, path: str = '') -> Iterator[tuple[str, Mapping]]
 
     Args:
         config: A config or a part of one.
-        path: Where it stands, as a dotted path.
+        path: Its place as a dotted path.
 
     Yields:
-        The path of each dictionary, and the dictionary, outer ones first.
+        Each dictionary with its path, outer ones first.
     """
     yield path, config
     for key, value in config.items():
@@ -58,14 +58,14 @@ def _walk_value(value: object, path: str) -> Iterator[tuple[str, Mapping]]:
 
 
 def walk_values(config: Mapping, path: str = '') -> Iterator[tuple[str, str, object]]:
-    """List the single values of a config; those in a list count one by one.
+    """List the single values of a config, including those in lists.
 
     Args:
         config: A config or a part of one.
-        path: Where it stands, as a dotted path.
+        path: Its place as a dotted path.
 
     Yields:
-        The path of each value, the key that it or its list has, and the value.
+        The path of each value, the key of the value or its list, and the value.
     """
     for place, options in walk_dicts(config, path):
         for key, value in options.items():

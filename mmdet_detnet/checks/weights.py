@@ -1,11 +1,11 @@
-"""A checkpoint that is not one of the detector that it is loaded into."""
+"""Checkpoints of another detector."""
 
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 NUM_EXAMPLES = 3
-# What a network has besides what it learns; older files lack some of it.
+# State that is not learned; older files lack some of it.
 NOT_LEARNED = ('num_batches_tracked', 'mean', 'std')
 
 
@@ -14,11 +14,11 @@ def find_weight_faults(model: nn.Module, state: Mapping[str, Tensor], source: st
 
     Args:
         model: The model, not wrapped.
-        state: The checkpoint's weights.
-        source: What the checkpoint is called.
+        state: Weights of the checkpoint.
+        source: Name of the checkpoint.
 
     Returns:
-        At most three sentences: on other shapes, on what the file lacks and on what it has besides.
+        At most three sentences: on different shapes, missing keys and surplus keys.
     """
     own = {key: value.shape for key, value in model.state_dict().items()}
     loaded = {key.removeprefix('module.'): value.shape for key, value in state.items()}

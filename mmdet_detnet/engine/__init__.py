@@ -1,4 +1,4 @@
-"""What a runner needs beside models."""
+"""Hooks and helpers for mmengine's runner."""
 
 from .hooks import (
     AccelerationHook,

@@ -46,7 +46,7 @@ def find_source(content: Mapping) -> str:
     """Recognize the kind of a file by its keys.
 
     Args:
-        content: What it holds.
+        content: Content of the file.
 
     Returns:
         Its name, one of ``SOURCES``.

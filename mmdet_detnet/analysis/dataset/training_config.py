@@ -92,7 +92,7 @@ def read_training_config(source: Path | Config) -> TrainingConfig:
 
 
 def _innermost(dataset: ConfigDict) -> ConfigDict:
-    """Unwrap data sets that repeat, join or mix others; of several, the first counts."""
+    """Unwrap data sets that repeat, join or mix others; the first of several counts."""
     while 'dataset' in dataset or 'datasets' in dataset:
         dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
     return dataset

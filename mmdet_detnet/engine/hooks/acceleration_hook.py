@@ -1,4 +1,4 @@
-"""The hook that makes the runner's detector faster."""
+"""The hook that makes a runner's detector faster."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from mmdet_detnet.registry import HOOKS
 
 @HOOKS.register_module()
 class AccelerationHook(Hook):
-    """Apply :func:`mmdet_detnet.acceleration.accelerate` before a training, validation or test.
+    """Apply :func:`mmdet_detnet.acceleration.accelerate` before training, validation or testing.
 
-    A training gets ``channels_last`` in its own steps, and all of it where it validates. To train
-    in low precision, use MMEngine's ``AmpOptimWrapper``, as by ``tools/train.py --amp``.
+    Training steps use only ``channels_last``; validation uses all options. To train in low
+    precision, use MMEngine's ``AmpOptimWrapper``, as with ``tools/train.py --amp``.
 
     Args:
-        channels_last: As of the function.
-        compile: As of the function.
-        dtype: As of the function.
+        channels_last: As for the function.
+        compile: As for the function.
+        dtype: As for the function.
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class AccelerationHook(Hook):
         )
 
     def before_train(self, runner: Runner) -> None:
-        """Make the detector faster, once its weights are initialized or loaded.
+        """Make the detector faster after its weights are initialized or loaded.
 
-        Earlier, another layout of the weights would draw other random numbers.
+        Earlier, the other memory layout would change the random initialization.
 
         Args:
-            runner: Has the model, wrapped or not.
+            runner: The runner with the model.
         """
         if not self.applied:
             accelerate(runner.model, **self.options)

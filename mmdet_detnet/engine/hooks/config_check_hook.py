@@ -1,4 +1,4 @@
-"""The hook that stops a run whose config, model, data and weights do not fit each other."""
+"""The hook that stops a run whose config, model, data and weights do not match."""
 
 from typing import Any
 
@@ -24,18 +24,17 @@ MISMATCH = 'The checkpoint is not one of this config'
 
 @HOOKS.register_module()
 class ConfigCheckHook(Hook):
-    """Raise before the first iteration what would train to nonsense, or stop without words.
+    """Stop before the first iteration if training would go wrong or fail without a message.
 
-    It checks the config and the built model before the weights are loaded, batch norm after that,
-    and, while the first batch goes through, strides and channels against the feature maps.
+    It checks the config and the built model before weights are loaded, batch norm after that, and
+    strides and channels against the feature maps of the first batch.
 
     Args:
-        allow_mismatch: Whether a test or a resumed training may take a checkpoint with other
-            weights than the model has. A training may always start from one (``load_from``).
+        allow_mismatch: Whether testing or resuming accepts a checkpoint whose weights differ from
+            the model's. ``load_from`` always does.
 
     Raises:
-        ValueError: With one line for each fault: the option or module, its value and what is
-            allowed.
+        ValueError: With one line per fault: the option or module, its value and what is allowed.
     """
 
     def __init__(self, allow_mismatch: bool = False) -> None:
@@ -44,39 +43,39 @@ class ConfigCheckHook(Hook):
         self.weight_faults: list[str] = []
 
     def before_run(self, runner: Runner) -> None:
-        """Log whose operators are in use, and check the config and the model.
+        """Log which operators are in use, and check the config and the model.
 
         Args:
-            runner: Has both, and the logger.
+            runner: The runner with config, model and logger.
         """
         runner.logger.info(f'Operators of mmcv in use: {describe_operators()}.')
         raise_faults(find_config_faults(runner.cfg) + find_module_faults(runner.model))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the weights with the model's; what may be done about it is decided later.
+        """Compare the weights with the model's; a later call decides what to do about it.
 
         Args:
-            runner: Has the model.
-            checkpoint: The file's content.
+            runner: The runner with the model.
+            checkpoint: Content of the file.
         """
         state = checkpoint.get('state_dict', checkpoint)
         self.weight_faults = find_weight_faults(unwrap_model(runner.model), state, MISMATCH)
 
     def before_train(self, runner: Runner) -> None:
-        """Check what is frozen, and begin to watch the first batch.
+        """Check frozen parts, and start watching the first batch.
 
         Args:
-            runner: Has the config, and the model with its weights.
+            runner: The runner with the config and the loaded model.
         """
         faults = find_random_frozen_stages(runner.cfg) + find_frozen_norm_faults(runner.model)
         raise_faults(faults + (self._mismatch() if runner.cfg.get('resume') else []))
         self._watch(runner.model)
 
     def before_test(self, runner: Runner) -> None:
-        """Check the weights, and begin to watch the first batch.
+        """Check the weights, and start watching the first batch.
 
         Args:
-            runner: Has the model with its weights.
+            runner: The runner with the loaded model.
         """
         raise_faults(self._mismatch())
         self._watch(runner.model)

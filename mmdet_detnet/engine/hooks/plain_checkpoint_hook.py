@@ -40,6 +40,6 @@ class PlainCheckpointHook(Hook):
 
         Args:
             runner: Not used.
-            checkpoint: What was loaded.
+            checkpoint: The loaded checkpoint.
         """
         restore(checkpoint)
