@@ -22,7 +22,7 @@ SLICE = (
 # Folders of data sets, trackers, teachers and text; of operators that mmcv has for GPUs only; and
 # of what needs other packages.
 NO_FAMILIES = """_base_ albu_example boxinst bytetrack carafe cityscapes common convnext crowddet
-deepfashion deepsort dsdl efficientnet glip grounding_dino legacy_1.x lvis mask2former_vis
+deepfashion deepsort dsdl efficientnet glip grounding_dino lad ld legacy_1.x lvis mask2former_vis
 masktrack_rcnn misc mm_grounding_dino objects365 ocsort openimages pascal_voc qdtrack reid
 resnet_strikes_back scratch seesaw_loss selfsup_pretrain simple_copy_paste soft_teacher sort
 strong_baselines strongsort timm_example v3det wider_face""".split()
@@ -106,9 +106,11 @@ def run(detector, batch):
 
 
 def tensors(value):
-    """Go through all floating-point tensors in nested containers."""
+    """Copy all floating-point tensors in nested containers: YOLOv3's head decodes in place."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         return [tensor for each in value for tensor in tensors(each)]
-    return [value.detach()] if isinstance(value, torch.Tensor) and value.is_floating_point() else []
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        return [value.detach().clone()]
+    return []
