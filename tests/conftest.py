@@ -16,6 +16,7 @@ import torch
 from mmdet.registry import DATASETS, MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.runner import save_checkpoint
 from run_demo import write_config
 
@@ -65,6 +66,7 @@ def shapes_root(tmp_path_factory):
 def tiny_detector(tmp_path_factory, shapes_root):
     """Config file and checkpoint of the demo's detector at a quarter of its width, untrained."""
     folder = tmp_path_factory.mktemp('detector')
+    init_default_scope('mmdet')  # a test before this one may have run a tool of another scope
     write_config(folder / 'new' / 'config.py', shapes_root)
     cfg = Config.fromfile(folder / 'new' / 'config.py')
     cfg.model.backbone.base_channels = 4
