@@ -1,9 +1,9 @@
 """DetNet, Double-Head, RetinaNet-Conf and IPG-Net as an MMDetection 3.x plug-in.
 
 Importing the package checks the supported versions, makes one entry in mmengine
-(:mod:`mmdet_detnet.compatibility`) and provides mmcv's operators where it has none compiled
-(:mod:`mmdet_detnet.operators`); what torch trusts when it loads a file stays as it is. The
-modules themselves are imported by the registry the first time a config names one, for example
+(:mod:`mmdet_detnet.compatibility`) and provides mmcv's operators if none are compiled
+(:mod:`mmdet_detnet.operators`). It does not change what torch trusts when it loads a file. The
+registry imports the modules when a config first names one, for example
 ``type='mmdet_detnet.DetNet'``.
 """
 

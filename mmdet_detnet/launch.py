@@ -16,12 +16,12 @@ from .preflight import prepare_arguments
 
 
 def run_mmdet_script(name: str) -> None:
-    """Run one of mmdet's scripts as ``__main__``, in this process, with its command line.
+    """Run one of mmdet's scripts as ``__main__`` in this process, with its command line.
 
-    The import of this package comes first and makes its entry in mmengine before the script
-    reads its config. Checkpoints are loaded as data only
-    (:func:`mmdet_detnet.checkpoints.force_weights_only`). What is wrong with the config or the
-    options ends the process with status 2, one line for each fault.
+    This package is imported first, so that its entry in mmengine exists when the script reads its
+    config. Checkpoints are loaded as data only
+    (:func:`mmdet_detnet.checkpoints.force_weights_only`). Faults of the config or the options end
+    the process with status 2, one line each.
 
     Args:
         name: Path of the script below mmdet's ``tools/``, such as ``'train.py'``.
@@ -30,7 +30,7 @@ def run_mmdet_script(name: str) -> None:
         FileNotFoundError: If the installed mmdet has no such script.
     """
     package = Path(mmdet.__file__).parent
-    # A wheel carries its tools in .mim; next to a source checkout they are a folder of their own.
+    # A wheel has its tools in .mim; a source checkout has them in a separate folder.
     candidates = [package / '.mim' / 'tools' / name, package.parent / 'tools' / name]
     script = next((path for path in candidates if path.is_file()), None)
     if script is None:
@@ -52,7 +52,7 @@ def run_mmdet_script(name: str) -> None:
 
 @contextlib.contextmanager
 def explain_lost_rank() -> Iterator[None]:
-    """Say, before an error of a connection between ranks, that the cause is in another one."""
+    """Explain, before a connection error between ranks, that the cause is in another rank."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Where the package's config files are."""
+"""Paths of the package's configs."""
 
 from pathlib import Path
 
@@ -6,12 +6,11 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def config_path(name: str = '') -> str:
-    """Find one of the package's configs, in an installed wheel or a source checkout.
+    """Return the path of one of the package's configs, in an installed wheel or a source checkout.
 
     Args:
-        name: Path below ``configs/``, such as
-            ``'detnet/faster-rcnn_detnet59_fpn_1x_coco.py'``. The default names the folder
-            itself.
+        name: Path below ``configs/``, such as ``'detnet/faster-rcnn_detnet59_fpn_1x_coco.py'``. By
+            default, the folder itself.
 
     Returns:
         The absolute path.

@@ -1,4 +1,4 @@
-"""What our launching scripts do with a command line before MMDetection's script gets it."""
+"""Checks and changes of a command line before MMDetection's script gets it."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from .template_variables import parse_names, set_template_variables
 
 ALLOW_MISMATCH, SKIP_DATA_CHECK = '--allow-mismatch', '--skip-data-check'
 OUR_OPTIONS = (ALLOW_MISMATCH, SKIP_DATA_CHECK)
-# Where launchers write the number of a process; the first one checks the data for all.
+# Variables with the rank of a process; the first rank checks the data for all.
 RANK_VARIABLES = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 HOOK = 'mmdet_detnet.ConfigCheckHook'
 
@@ -23,23 +23,23 @@ HOOK = 'mmdet_detnet.ConfigCheckHook'
 def prepare_arguments(
     parse_args: Callable[[], Namespace], is_training: bool, folder: str
 ) -> list[str]:
-    """Check config and options, and make the arguments that MMDetection's script takes.
+    """Check config and options, and prepare the arguments of MMDetection's script.
 
-    ``--allow-mismatch`` and ``--skip-data-check`` are ours, and so is what makes the first lines of
-    a template work as ``--cfg-options``. Where they, or the checks of the run itself, are not in
-    the config, the script gets a copy of it under the same name.
+    Adds ``--allow-mismatch``, ``--skip-data-check`` and the variables of a template in
+    ``--cfg-options``. If these or the run's own checks change the config, the script gets a copy of
+    it under the same name.
 
     Args:
         parse_args: The parser of MMDetection's script, which reads ``sys.argv``.
         is_training: Whether the script trains.
-        folder: Where a copy may be written.
+        folder: Folder for a copy of the config.
 
     Returns:
-        The arguments, the script's name first.
+        The arguments, starting with the script's name.
 
     Raises:
         FileNotFoundError: If there is no such config.
-        ValueError: With one line for each fault of the config, the options or the data.
+        ValueError: With one line per fault of the config, the options or the data.
     """
     allow_mismatch = ALLOW_MISMATCH in sys.argv
     with_data = is_training and SKIP_DATA_CHECK not in sys.argv
@@ -62,7 +62,7 @@ def prepare_arguments(
 
 
 def _read_options(args: Namespace, arguments: Sequence[str]) -> dict[str, object]:
-    """Read ``--cfg-options``; mmengine takes the spaces out of lists, so classes are read here."""
+    """Read ``--cfg-options``; mmengine removes spaces from lists, so class names are read here."""
     options = dict(args.cfg_options or {})
     for argument in arguments:
         key, _, text = argument.partition('=')
@@ -72,7 +72,7 @@ def _read_options(args: Namespace, arguments: Sequence[str]) -> dict[str, object
 
 
 def _switch_checks_on(config: Config, allow_mismatch: bool) -> bool:
-    """Add our hook where the config has none; say whether anything changed."""
+    """Add our hook if the config lacks it; return whether anything changed."""
     hooks = config.get('default_hooks') or {}
     known = [*hooks.values(), *(config.get('custom_hooks') or [])]
     found = [hook for hook in known if hook and hook.get('type') in (HOOK, HOOK.split('.')[-1])]
@@ -92,7 +92,7 @@ def _find_faults(config: Config, args: Namespace, is_training: bool) -> list[str
 
 
 def _find_data_faults(config: Config) -> list[str]:
-    """Check the annotations; print what is only worth knowing."""
+    """Check the annotations; print warnings."""
     faults = []
     for report in check_training_data(config):
         problems = find_stopping_problems(report)

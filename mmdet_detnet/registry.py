@@ -1,8 +1,7 @@
 """The registries of the package's modules.
 
-``type='mmdet_detnet.DetNet'`` in any OpenMMLab config leads mmengine here: it imports
-this file by the prefix, then the ``locations``, and finds the class. No
-``custom_imports`` is needed.
+For ``type='mmdet_detnet.DetNet'`` in an OpenMMLab config, mmengine imports this file by the prefix,
+then the ``locations``, and finds the class. No ``custom_imports`` is needed.
 """
 
 from collections.abc import Sequence
@@ -14,14 +13,14 @@ SCOPE = 'mmdet_detnet'
 
 
 class ScopeRegistry(Registry):
-    """A registry of this package's scope, which knows mmdet's modules besides its own.
+    """A registry of this package's scope that also knows mmdet's modules.
 
-    What a config takes from ``_base_ = 'mmdet_detnet::...'`` is built in this scope, where
-    mmengine would not look for mmdet's ``type='CocoDataset'``.
+    A config from ``_base_ = 'mmdet_detnet::...'`` is built in this scope, where mmengine would not
+    find mmdet's ``type='CocoDataset'``.
 
     Args:
-        counterpart: mmdet's registry of the same kind; this one becomes its sibling.
-        locations: Modules that register into this one.
+        counterpart: mmdet's registry of the same kind, of which this one becomes a sibling.
+        locations: Modules that register here.
     """
 
     def __init__(self, counterpart: Registry, locations: Sequence[str] = ()) -> None:
@@ -31,13 +30,13 @@ class ScopeRegistry(Registry):
         self.counterpart = counterpart
 
     def get(self, key: str) -> type | None:
-        """Find a module of this package or, failing that, of mmdet or mmengine.
+        """Find a module of this package, or else of mmdet or mmengine.
 
         Args:
             key: Its name, with or without a scope.
 
         Returns:
-            The module, or None if there is none of this name.
+            The module, or None if it does not exist.
         """
         self.import_from_location()
         own = self.module_dict.get(key.removeprefix(f'{SCOPE}.'))

@@ -1,9 +1,9 @@
-"""Opt-in start-up hook: the package is at hand in every program of a Python environment.
+"""Opt-in start-up hook that imports the package in every program of a Python environment.
 
-``python -m mmdet_detnet.startup on`` writes a ``.pth`` file, which Python runs when it starts.
-Afterwards ``mmdet_detnet::`` configs and the operators work in mmdet's own scripts, too, without
-an import of this package. The package itself is imported with the first module of mmcv or mmdet
-only, so that other programs start as fast as before.
+``python -m mmdet_detnet.startup on`` writes a ``.pth`` file that Python runs on start-up.
+``mmdet_detnet::`` configs and the operators then also work in mmdet's own scripts, without an
+import of this package. The package is imported only with the first module of mmcv or mmdet, so
+other programs do not start more slowly.
 """
 
 import argparse

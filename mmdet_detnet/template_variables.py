@@ -1,7 +1,7 @@
-"""The first lines of a template in ``configs/custom/``, set from the command line.
+"""Set the first lines of a template in ``configs/custom/`` from the command line.
 
 mmengine merges ``--cfg-options`` after it has read a config, so ``data_root=...`` would change that
-line and none of the options that were computed from it. Here those follow.
+line but no option computed from it. Here, those options change, too.
 """
 
 from collections.abc import Callable
@@ -14,17 +14,17 @@ DATA = ('train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator'
 
 
 def set_template_variables(config: Config, options: dict[str, object]) -> list[str]:
-    """Set the variables of a template, and every option that came from them.
+    """Set the variables of a template and all options computed from them.
 
     Args:
         config: A config; it is changed.
-        options: Options of the command line; those that are variables here are taken out.
+        options: Options of the command line; variables of the template are removed.
 
     Returns:
         The names of the variables that were set.
 
     Raises:
-        ValueError: If a value is of the wrong kind.
+        ValueError: If a value has the wrong type.
     """
     names = [name for name in SETTERS if name in options and name in config]
     for name in names:
@@ -33,13 +33,13 @@ def set_template_variables(config: Config, options: dict[str, object]) -> list[s
 
 
 def parse_names(text: str) -> list[str]:
-    """Read the names of classes as they are typed.
+    """Read class names from the command line.
 
     Args:
-        text: Names with commas between, maybe with quotation marks and in brackets.
+        text: Names separated by commas, optionally with quotation marks and in brackets.
 
     Returns:
-        The names, with their spaces.
+        The names, including their spaces.
     """
     names = [name.strip().strip('\'"') for name in text.strip('[]()"\' ').split(',')]
     return [name for name in names if name]

@@ -1,4 +1,4 @@
-"""Numbers of a device that are read without making the host wait for it."""
+"""Read values from a device without blocking the host."""
 
 from collections import deque
 from typing import Any, NamedTuple
@@ -7,16 +7,16 @@ import torch
 
 
 class _Pending(NamedTuple):
-    values: torch.Tensor  # on the host, there once the event has happened
+    values: torch.Tensor  # on the host, complete after the event
     copied: torch.cuda.Event | None
     note: Any
 
 
 class LateValues:
-    """A queue of small tensors on their way from a GPU; those of a CPU are there at once.
+    """A queue of small tensors that are copied from a GPU; CPU tensors are available at once.
 
     Args:
-        max_lag: How many later tensors may be under way before the oldest is waited for.
+        max_lag: Number of later tensors in the queue before the oldest is waited for.
     """
 
     def __init__(self, max_lag: int) -> None:
@@ -24,11 +24,11 @@ class LateValues:
         self._pending: deque[_Pending] = deque()
 
     def put(self, values: torch.Tensor, note: object = None) -> None:
-        """Start to copy a tensor to the host.
+        """Start copying a tensor to the host.
 
         Args:
-            values: The tensor, of any device.
-            note: Comes back with it.
+            values: The tensor, on any device.
+            note: Returned together with it.
         """
         if not values.is_cuda:
             self._pending.append(_Pending(values.detach().clone(), None, note))
@@ -40,7 +40,7 @@ class LateValues:
         self._pending.append(_Pending(host, copied, note))
 
     def take(self, all: bool = False) -> list[tuple[torch.Tensor, Any]]:
-        """Take out, oldest first, what is more than ``max_lag`` tensors old, or on a CPU.
+        """Remove, oldest first, tensors that are on a CPU or more than ``max_lag`` tensors old.
 
         Args:
             all: Wait for every tensor.

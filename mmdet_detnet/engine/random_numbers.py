@@ -1,7 +1,7 @@
-"""Random numbers that follow from what is being done, and not from what was done before.
+"""Random numbers that depend on the current step, not on previous ones.
 
-A run that is resumed draws what it would have drawn without the interruption, with as many data
-loader workers as it has, and nothing but its seeds needs to be saved.
+A resumed run draws the same numbers as without the interruption, given the same number of data
+loader workers, and only its seeds need to be saved.
 """
 
 import random
@@ -16,7 +16,7 @@ def seed_everything(*key: int) -> None:
     """Seed Python, NumPy and torch (CPU, and the process's GPU) from a few numbers.
 
     Args:
-        key: Not negative. Any other numbers give unrelated random numbers.
+        key: Non-negative numbers. Other numbers give unrelated random numbers.
     """
     words = numpy.random.SeedSequence(key).generate_state(3, numpy.uint64) >> 1
     python_seed, numpy_seed, torch_seed = map(int, words)
@@ -28,26 +28,26 @@ def seed_everything(*key: int) -> None:
 
 
 class SeedSample:
-    """A step of a data pipeline that seeds the steps after it, for each sample.
+    """A data pipeline step that seeds the following steps for each sample.
 
-    The seed follows from the epoch, the worker and the number of the sample in the worker's epoch.
+    The seed depends on the epoch, the worker and the sample's number in the worker's epoch.
 
     Args:
-        key: Numbers that set the run and the rank apart from others.
+        key: Numbers that identify the run and the rank.
     """
 
     def __init__(self, *key: int) -> None:
         self.key = key
-        # Shared with the workers, which may live longer than an epoch.
+        # Shared with the workers, which may outlive an epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._seen_epoch = -1
         self._count = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Say, in the main process, that an epoch begins.
+        """Set the epoch, in the main process.
 
         Args:
-            epoch: Its number.
+            epoch: Number of the epoch.
         """
         self._epoch.fill_(epoch)
         self._seen_epoch = -1
@@ -56,7 +56,7 @@ class SeedSample:
         """Seed Python, NumPy and torch.
 
         Args:
-            results: What the pipeline knows of the sample.
+            results: The sample.
 
         Returns:
             The same.
@@ -71,7 +71,7 @@ class SeedSample:
 
 
 def find_sampler(loader: DataLoader) -> Sampler:
-    """Find the sampler of single samples, also where a sampler of batches wraps it.
+    """Find the sampler of single samples, even inside a batch sampler.
 
     Args:
         loader: The data loader.
@@ -83,13 +83,13 @@ def find_sampler(loader: DataLoader) -> Sampler:
 
 
 def find_pipelines(dataset: object) -> Iterator[list]:
-    """Find the steps of a data set's pipeline, also inside data sets that repeat or join others.
+    """Find a data set's pipeline steps, even inside data sets that repeat or join others.
 
     Args:
-        dataset: mmengine's.
+        dataset: A data set of mmengine.
 
     Yields:
-        Lists of steps, to read or change.
+        Lists of steps, which can be changed.
     """
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', None)
     if isinstance(steps, list):

@@ -1,4 +1,4 @@
-"""The rest of an epoch that a training was interrupted in."""
+"""The remaining batches of an interrupted epoch."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader
 class RemainingBatches:
     """A data loader without its first batches.
 
-    They are loaded and dropped, so that the workers draw the random numbers of an uninterrupted
-    epoch; mmengine's iteration-based loop does the same when it is resumed.
+    They are loaded and dropped, so that workers draw the random numbers of an uninterrupted epoch;
+    mmengine's iteration-based loop does the same on resume.
 
     Args:
         loader: The data loader.
-        first: How many batches to leave out.
+        first: Number of batches to skip.
     """
 
     def __init__(self, loader: DataLoader, first: int) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM, by which Slurm, `timeout` and spot machines ask a training to end soon."""
+"""SIGTERM, with which Slurm, `timeout` and spot instances ask a training run to stop."""
 
 import multiprocessing
 import os
@@ -17,10 +17,11 @@ EXIT_CODE = 128 + signal.SIGTERM
 
 
 class TerminationRequest:
-    """Remembers SIGTERM; all ranks of a training see it in the same iteration.
+    """Records SIGTERM; all ranks see it in the same iteration.
 
     Args:
-        max_lag: Iterations by which GPUs may see it late, so that none waits for the host.
+        max_lag: Number of iterations by which GPUs may see it late, so that none waits for the
+            host.
     """
 
     def __init__(self, max_lag: int = 5) -> None:
@@ -28,12 +29,12 @@ class TerminationRequest:
         self._late = LateValues(max_lag)
 
     def listen(self) -> None:
-        """Take SIGTERM from now on. Outside the main thread, which alone can, do nothing."""
+        """Handle SIGTERM from now on; do nothing outside the main thread."""
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGTERM, self._receive)
 
     def stop_listening(self) -> None:
-        """Leave SIGTERM to whom it was left before."""
+        """Restore the previous handler of SIGTERM."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._previous)
 
@@ -41,7 +42,7 @@ class TerminationRequest:
         self.received = True
 
     def is_agreed(self) -> bool:
-        """Ask, once an iteration on every rank, whether any of them is to end."""
+        """Ask whether any rank must stop; call once per iteration on every rank."""
         if not is_distributed():
             return self.received
         flag = torch.tensor(float(self.received), device=get_comm_device())
@@ -51,8 +52,8 @@ class TerminationRequest:
 
 
 def stop_workers() -> None:
-    """End the data loaders' workers of this process, which is about to end itself."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch takes a killed worker for an error
+    """Stop the data loader workers of this process before it exits."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch treats a killed worker as an error
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()
@@ -60,13 +61,13 @@ def stop_workers() -> None:
 
 
 def heed_parent_only(inner: Callable[[int], None] | None, worker_id: int) -> None:
-    """Initialize a data loader's worker that heeds SIGTERM of its parent only.
+    """Initialize a data loader worker that obeys SIGTERM only from its parent.
 
-    Slurm and `timeout` send the signal to all processes, and the training needs its workers to
-    finish the step.
+    Slurm and `timeout` send the signal to all processes, but training needs its workers to finish
+    the step.
 
     Args:
-        inner: Initializes the worker besides.
+        inner: Another function that initializes the worker.
         worker_id: Number of the worker.
     """
     if hasattr(signal, 'sigwaitinfo'):  # Linux

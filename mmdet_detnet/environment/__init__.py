@@ -1,4 +1,4 @@
-"""The host libraries: which versions are supported, and which are installed."""
+"""Supported and installed versions of the host libraries."""
 
 from .versions import check_dependencies
 

@@ -1,4 +1,4 @@
-"""``python -m mmdet_detnet.environment``: what is installed, and which operators are in use."""
+"""``python -m mmdet_detnet.environment``: installed versions and the operators in use."""
 
 from .report import describe_environment
 

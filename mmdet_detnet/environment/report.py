@@ -1,4 +1,4 @@
-"""The installed versions and operators, to read and to paste into a bug report."""
+"""The installed versions and operators, for bug reports."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +14,7 @@ DISTRIBUTIONS = (
 
 
 def describe_environment() -> str:
-    """List the versions of what is installed, and the operators that ``mmcv.ops`` uses."""
+    """List the installed versions and the operators that ``mmcv.ops`` uses."""
     rows = {'mmdet_detnet': __version__, 'Python': platform.python_version()}
     rows['system'] = platform.platform()
     for name in DISTRIBUTIONS:

@@ -1,4 +1,4 @@
-"""Which versions of the host libraries the package supports, and the check at import."""
+"""Supported versions of the host libraries, and the check at import."""
 
 import re
 import warnings
@@ -11,9 +11,8 @@ class SupportedVersions(NamedTuple):
     """Supported range of one dependency.
 
     Attributes:
-        minimum: Oldest version that is accepted; below it the import fails.
-        tested_maximum: Newest version the test suite was run with; above it the
-            import warns.
+        minimum: Oldest accepted version; below it, the import fails.
+        tested_maximum: Newest tested version; above it, the import warns.
     """
 
     minimum: str
@@ -32,12 +31,12 @@ SUPPORTED_VERSIONS = {
 def check_dependencies() -> None:
     """Check that every dependency is installed in a supported version.
 
-    A dependency that is importable but has no distribution of its own name (the
-    onedl forks of the OpenMMLab libraries) is taken as it is.
+    An importable dependency without a distribution of its name (the onedl forks of the OpenMMLab
+    libraries) is accepted unchecked.
 
     Raises:
-        ImportError: If a dependency is missing or older than its minimum, or if two installed ones
-            cannot work together.
+        ImportError: If a dependency is missing or too old, or if two installed versions are
+            incompatible.
     """
     for name, supported in SUPPORTED_VERSIONS.items():
         if find_spec(name) is None:
@@ -50,7 +49,7 @@ def check_dependencies() -> None:
 
 
 def _check_combinations() -> None:
-    """Refuse what fails later on, and then with a message that does not name the cause."""
+    """Reject combinations that would fail later, with a misleading message."""
     if _installed('torch') < (2, 3, 0) and _installed('numpy') >= (2, 0, 0):
         raise ImportError(
             f'torch {version("torch")} was built for numpy 1, but numpy {version("numpy")} is '
@@ -63,7 +62,7 @@ def _check_combinations() -> None:
 
 
 def _installed(*names: str) -> tuple[int, ...]:
-    """Release of the first distribution that is installed; the empty tuple, below all, if none."""
+    """Return the release of the first installed distribution; an empty tuple if none."""
     for name in names:
         try:
             return _release(version(name))
@@ -90,6 +89,6 @@ def _check_version(name: str, supported: SupportedVersions) -> None:
 
 
 def _release(text: str) -> tuple[int, ...]:
-    """Turn '2.13.0+cpu' into (2, 13, 0); pre-release and local parts do not count."""
+    """Convert '2.13.0+cpu' to (2, 13, 0), ignoring pre-release and local parts."""
     numbers = [int(number) for number in re.findall(r'\d+', re.split(r'[a-z+]', text)[0])]
     return tuple((numbers + [0, 0, 0])[:3])

@@ -1,4 +1,4 @@
-"""Converting weights that were not trained with this package; above the models, which load them."""
+"""Converters of third-party weights; the models do not import them."""
 
 from mmdet_detnet.models.backbones.pretrained import load_pretrained_backbone, split_pretrained
 from mmdet_detnet.models.backbones.weight_report import WeightReport

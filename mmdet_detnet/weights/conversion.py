@@ -1,4 +1,4 @@
-"""Renaming foreign weights tensor by tensor, with nothing left over on either side."""
+"""Rename third-party weights tensor by tensor, with none left over on either side."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from torch import Tensor, nn
 
 from mmdet_detnet.models.backbones.weight_report import WeightReport
 
-# Enough of a long list of keys to see what kind of file it is.
+# Number of keys shown, enough to recognize the kind of file.
 KEYS_SHOWN = 6
 
 
 @dataclass(frozen=True)
 class Counterpart:
-    """What becomes of one tensor of a foreign file.
+    """Conversion of one tensor of a third-party file.
 
     Attributes:
-        own: Its key in the network here; None if the tensor is not used.
-        shape: The shape that it has in the foreign file; None if any will do.
-        rearrange: How its values are put into our order; None if they are in it already.
-        optional: Whether the file may lack it.
+        own: Its key in our network; None if the tensor is not used.
+        shape: Its shape in the file; None for any.
+        rearrange: Converts its values to our order; None to keep them.
+        optional: Whether the file may omit it.
     """
 
     own: str | None
@@ -34,16 +34,15 @@ Layout = Mapping[str, Counterpart]
 
 @dataclass(frozen=True)
 class WeightSource:
-    """One kind of foreign file.
+    """One kind of third-party file.
 
     Attributes:
-        title: What the file is, as a noun phrase.
-        usage: What a config needs for the weights to mean what they meant there.
-        recognizes: Tells from the keys of a state dict whether it is of this kind.
-        make_layout: Lists every tensor that such a state dict has, by its foreign key. Raises
-            ValueError if not even the size of the network can be read from the state dict.
-        container: Key under which a training's checkpoint holds the state dict, if the kind has
-            such checkpoints.
+        title: Description of the file, as a noun phrase.
+        usage: Settings that a config needs to reproduce the original model.
+        recognizes: Tells whether a state dict is of this kind, from its keys.
+        make_layout: Lists all tensors of such a state dict by their original key. Raises ValueError
+            if the size of the network cannot be determined.
+        container: Key of the state dict in a training checkpoint, if there are such checkpoints.
     """
 
     title: str
@@ -53,10 +52,10 @@ class WeightSource:
     container: str | None = None
 
     def unwrap(self, content: Mapping) -> Mapping[str, Tensor]:
-        """Take the state dict out of a training's checkpoint.
+        """Extract the state dict of a training checkpoint.
 
         Args:
-            content: What the file holds: a state dict, bare or in its container.
+            content: Content of the file: a state dict, bare or in its container.
 
         Returns:
             The state dict.
@@ -67,13 +66,13 @@ class WeightSource:
 
 @dataclass(frozen=True)
 class Conversion:
-    """Converted weights and how they came about.
+    """Converted weights, with a report.
 
     Attributes:
         weights: The converted state dict.
-        report: What happened to every tensor.
-        lines: The same tensor by tensor, with both names and shapes.
-        usage: What a config needs for the weights to mean what they meant where they come from.
+        report: What happened to each tensor.
+        lines: The same per tensor, with both names and shapes.
+        usage: Settings that a config needs to reproduce the original model.
     """
 
     weights: dict[str, Tensor]
@@ -83,18 +82,18 @@ class Conversion:
 
 
 def convert_state(state: Mapping[str, Tensor], source: WeightSource) -> Conversion:
-    """Rename, rearrange and drop tensors; refuse a state dict that is not exactly as expected.
+    """Rename, rearrange and drop tensors; reject a state dict that is not exactly as expected.
 
     Args:
-        state: The foreign state dict.
-        source: What kind it is of.
+        state: The original state dict.
+        source: The kind of file.
 
     Returns:
         The converted weights.
 
     Raises:
-        ValueError: If there is a key that the file should not have, one that it lacks, or a
-            tensor of another shape; every such key is named, up to a few of each kind.
+        ValueError: If keys are unexpected or missing, or shapes differ; names a few keys of each
+            kind.
     """
     layout = source.make_layout(state)
     _refuse_surprises(state, layout, source.title)
@@ -119,7 +118,7 @@ def convert_state(state: Mapping[str, Tensor], source: WeightSource) -> Conversi
 
 
 def shapes_of(build: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
-    """List the shape of every tensor of a network's state dict, without making the tensors.
+    """List the shapes of a network's state dict without creating the tensors.
 
     Args:
         build: Builds the network.
@@ -153,7 +152,7 @@ def first_dimension(state: Mapping[str, Tensor], key: str) -> int:
 
 def _refuse_surprises(state: Mapping[str, Tensor], layout: Layout, title: str) -> None:
     unknown = [key for key in state if key not in layout]
-    # torch counts batches since 0.4.1; some published files are older.
+    # torch has counted batches since 0.4.1; some published files are older.
     absent = [
         key
         for key, counterpart in layout.items()

@@ -1,10 +1,10 @@
-"""The weights of guoruoqian/DetNet_pytorch: ``detnet59.pth``, and its detectors.
+"""Weights of guoruoqian/DetNet_pytorch: ``detnet59.pth`` and its detectors.
 
-The first is a bare state dict, written by a torch older than 0.4, of a network whose layers are
-ours but for two names: the projection shortcuts of the new stages are called ``extra_conv``, and a
-classifier ``fc`` follows the backbone. The detectors have the backbone cut into ``RCNN_layer0`` to
-``RCNN_layer5``. Their FPN smooths other levels than MMDetection's, and resizes otherwise, so that
-only the backbone is converted.
+``detnet59.pth`` is a bare state dict, written by torch before 0.4. Its layers match ours except for
+two names: the projection shortcuts of the new stages are called ``extra_conv``, and a classifier
+``fc`` follows the backbone. The detectors split the backbone into ``RCNN_layer0`` to
+``RCNN_layer5``. Only their backbone is converted, because their FPN smooths other levels than
+MMDetection's and resizes differently.
 """
 
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ CLASSIFIER = {
 
 
 def is_detnet_pytorch(state: Mapping[str, Tensor]) -> bool:
-    """Tell whether a state dict has that repository's names of the projection shortcuts.
+    """Tell whether a state dict has that repository's names for the projection shortcuts.
 
     Args:
         state: A state dict.
 
     Returns:
-        True if it has.
+        Whether it has.
     """
     return any(DETNET_PYTORCH_SHORTCUT in key for key in state)
 
@@ -41,10 +41,10 @@ def make_layout(state: Mapping[str, Tensor]) -> Layout:
     """List the tensors of ``detnet59.pth``.
 
     Args:
-        state: Its content, which decides nothing: there is one such file.
+        state: Its content; unused, because there is only one such file.
 
     Returns:
-        What becomes of each, for :class:`mmdet_detnet.models.DetNet` of depth 59.
+        The conversion of each, for :class:`mmdet_detnet.models.DetNet` of depth 59.
     """
     shapes = shapes_of(lambda: DetNet(depth=59))
     return {
@@ -54,25 +54,25 @@ def make_layout(state: Mapping[str, Tensor]) -> Layout:
 
 
 def is_detector(state: Mapping[str, Tensor]) -> bool:
-    """Tell whether a state dict has that repository's names of a detector's backbone.
+    """Tell whether a state dict has that repository's names for a detector's backbone.
 
     Args:
         state: A state dict.
 
     Returns:
-        True if it has.
+        Whether it has.
     """
     return any(key.startswith(DETECTOR_LAYER) for key in state)
 
 
 def make_detector_layout(state: Mapping[str, Tensor]) -> Layout:
-    """List the tensors of a detector; all but the backbone's are not used.
+    """List the tensors of a detector; only the backbone's are used.
 
     Args:
         state: The state dict.
 
     Returns:
-        What becomes of each, for :class:`mmdet_detnet.models.DetNet` of depth 59.
+        The conversion of each, for :class:`mmdet_detnet.models.DetNet` of depth 59.
     """
     layout = {key: Counterpart(None, None) for key in state if not key.startswith(DETECTOR_LAYER)}
     for key, shape in shapes_of(lambda: DetNet(depth=59)).items():
@@ -81,7 +81,7 @@ def make_detector_layout(state: Mapping[str, Tensor]) -> Layout:
 
 
 def _detector_name(key: str) -> str:
-    """Name a tensor of ``detnet59.pth`` as the detectors do: Sequentials around every layer."""
+    """Convert a name of ``detnet59.pth`` to the detectors' name, with Sequentials around layers."""
     layer, rest = key.split('.', 1)
     if layer.startswith('layer'):
         return f'RCNN_{layer}.0.{rest}'

@@ -1,11 +1,11 @@
-"""The RoI head of the Double-Head authors' models, of wuyuebupt/doubleheadsrcnn.
+"""The RoI head of the Double-Head authors' models, from wuyuebupt/doubleheadsrcnn.
 
-That code is a fork of maskrcnn-benchmark. Only its RoI head is converted, the feature extractor
-``FPN2MLPFeatureExtractorNeighbor`` and the predictor ``FPNPredictorNeighbor``; the backbone, FPN
-and RPN have maskrcnn-benchmark's names and are left out.
+That code is a fork of maskrcnn-benchmark. Only its RoI head is converted: the feature extractor
+``FPN2MLPFeatureExtractorNeighbor`` and the predictor ``FPNPredictorNeighbor``. The backbone, FPN
+and RPN, with maskrcnn-benchmark's names, are not.
 
-Background is the first class there and the last one here. There it has rows in the box layers too,
-which nothing uses.
+Background is the first class there and the last one here. There, it also has unused rows in the box
+layers.
 """
 
 import re
@@ -18,7 +18,7 @@ from mmdet_detnet.models import DoubleConvFCBBoxHead
 from .conversion import Counterpart, Layout, WeightSource, first_dimension, shapes_of
 
 OWN_PREFIX = 'roi_head.bbox_head.'
-# In the file, the names of the head begin with its place in the detector.
+# In the file, the head's names start with its place in the detector.
 HEAD_KEY = re.compile(r'(.*?)((?:feature_extractor|predictor)\..+)')
 BOTTLENECK_KEY = re.compile(
     r'feature_extractor\.shared_nonlocal\.\d+\.ffconv\.bottleneck\.0\.weight'
@@ -57,25 +57,25 @@ BOX_PARAMETERS = 4
 
 
 def background_last(rows: Tensor) -> Tensor:
-    """Move the first row of a class layer, background, to the end."""
+    """Move background, the first row of a class layer, to the end."""
     return rows.roll(-1, dims=0)
 
 
 def without_background(rows: Tensor) -> Tensor:
-    """Drop the rows of background from a box layer."""
-    # A slice alone would be saved with all rows.
+    """Drop the background rows of a box layer."""
+    # Without a copy, the slice would be saved with all rows.
     return rows[BOX_PARAMETERS:].clone()
 
 
 def make_layout(state: Mapping[str, Tensor]) -> Layout:
-    """List the tensors of an authors' model.
+    """List the tensors of a model by the authors.
 
     Args:
-        state: The state dict, which decides on the number of classes and of blocks.
+        state: The state dict, which determines the numbers of classes and blocks.
 
     Returns:
-        What becomes of each: the RoI head's go to this package's ``DoubleConvFCBBoxHead`` with
-        both predictors on each head (Double-Head-Ext), all others are not used.
+        The conversion of each: those of the RoI head go to this package's ``DoubleConvFCBBoxHead``
+        with both predictors on each head (Double-Head-Ext); the others are not used.
 
     Raises:
         ValueError: If there are several heads, or no predictor.
@@ -89,7 +89,7 @@ def make_layout(state: Mapping[str, Tensor]) -> Layout:
 
 
 def _find_place(state: Mapping[str, Tensor]) -> str:
-    """Find what the names of the head begin with."""
+    """Find the prefix of the head's names."""
     places = {match[1] for match in map(HEAD_KEY.fullmatch, state) if match}
     if len(places) != 1:
         raise ValueError(
@@ -100,7 +100,7 @@ def _find_place(state: Mapping[str, Tensor]) -> str:
 
 
 def _head_shapes(head: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """List the shapes of our head with the file's number of classes and of blocks."""
+    """List the shapes of our head with the file's numbers of classes and blocks."""
     num_classes = first_dimension(head, 'predictor.cls_score_fc.weight') - 1
     box_rows = first_dimension(head, 'predictor.bbox_pred.weight') - BOX_PARAMETERS
     return shapes_of(
@@ -119,7 +119,7 @@ def _head_shapes(head: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _foreign_name(key: str) -> str:
-    """Look a name up in the table, with the number of the block taken out and put in again."""
+    """Look up a name in the table, ignoring the number of the block."""
     layer, tensor = key.rsplit('.', 1)
     block = BLOCK_KEY.fullmatch(layer)
     if block:

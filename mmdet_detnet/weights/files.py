@@ -1,4 +1,4 @@
-"""Converting a file of foreign weights, in which nothing is run."""
+"""Convert a file of third-party weights without executing any code in it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,17 +18,17 @@ def convert_file(
     """Convert one file.
 
     Args:
-        source: The published file, which holds nothing but tensors and plain values.
-        target: Where to write the converted state dict, or None to write nothing.
-        kind: What kind of file it is, one of ``SOURCES``; recognized by its keys if None.
-        list_tensors: Whether to report every tensor, with both names and shapes.
+        source: The published file, with only tensors and plain values.
+        target: Path of the converted state dict, or None to write nothing.
+        kind: Kind of file, one of ``SOURCES``; detected from its keys if None.
+        list_tensors: Whether to report each tensor, with both names and shapes.
 
     Returns:
         What happened to the tensors, as text.
 
     Raises:
         FileNotFoundError: If there is no ``source``.
-        ValueError: If ``source`` is damaged or of no known kind.
+        ValueError: If ``source`` is damaged or of an unknown kind.
         FileExistsError: If ``target`` exists.
     """
     if target is not None and target.exists():
@@ -53,7 +53,7 @@ def _load(source: Path) -> dict[str, Any]:
 
 
 def _refuse_odd_tensors(state: Mapping[str, Any], source: Path) -> None:
-    """Refuse tensors that have no values, or share them: written out, they could fill a disk."""
+    """Reject tensors without values of their own: written out, they could fill a disk."""
     tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     odd = [str(key) for key, value in tensors.items() if not _is_array(value)]
     if odd:

@@ -1,8 +1,8 @@
-"""ImageNet weights of ResNets, as timm and mmpretrain name them.
+"""ImageNet weights of ResNets with the names of timm and mmpretrain.
 
-mmdet's ResNet has torchvision's names, and so have the trunk of IPGNet and the first stages of
-DetNet: what has these is loaded as it is. timm and mmpretrain differ in the deep stem, and
-mmpretrain puts ``backbone.`` in front.
+mmdet's ResNet, the trunk of IPGNet and the first stages of DetNet have torchvision's names, so
+files with these names need no conversion. timm and mmpretrain differ in the deep stem, and
+mmpretrain adds the prefix ``backbone.``.
 """
 
 import re
@@ -26,7 +26,7 @@ USAGE = (
 
 
 def timm_name(key: str) -> str:
-    """Give timm's name of a tensor, by mmdet's: the deep stem is ``conv1`` and ``bn1``."""
+    """Convert mmdet's name of a tensor to timm's, whose deep stem is ``conv1`` and ``bn1``."""
     match = STEM_KEY.fullmatch(key)
     if not match:
         return key
@@ -35,7 +35,7 @@ def timm_name(key: str) -> str:
 
 
 def mmpretrain_name(key: str) -> str:
-    """Give mmpretrain's name of a tensor, by mmdet's: the deep stem is three ConvModules."""
+    """Convert mmdet's name of a tensor to mmpretrain's, whose deep stem is three ConvModules."""
     match = STEM_KEY.fullmatch(key)
     if not match:
         return f'backbone.{key}'
@@ -49,19 +49,19 @@ def resnet_layout(
     classifier: str,
     prefix: str = '',
 ) -> Layout:
-    """List the tensors of a ResNet that has the depth and the stem of a state dict's.
+    """List the tensors of a ResNet with the depth and stem of a state dict.
 
     Args:
-        state: The foreign state dict.
-        foreign_name: Gives the foreign name of a tensor by mmdet's.
-        classifier: Foreign name of the classifier, which the file may lack.
-        prefix: What the foreign names of the backbone begin with.
+        state: The original state dict.
+        foreign_name: Converts mmdet's name of a tensor to the one in the file.
+        classifier: Name of the classifier in the file, which may omit it.
+        prefix: Prefix of the backbone's names in the file.
 
     Returns:
-        What becomes of each tensor, for mmdet's ResNet.
+        The conversion of each tensor, for mmdet's ResNet.
 
     Raises:
-        ValueError: If it is a ResNet-D, or of another depth than mmdet's.
+        ValueError: If it is a ResNet-D or has a depth that mmdet does not support.
     """
     if f'{prefix}layer2.0.downsample.2.weight' in state:
         raise ValueError(
@@ -78,17 +78,17 @@ def resnet_layout(
 
 
 def find_depth(state: Mapping[str, Tensor], prefix: str = '') -> int:
-    """Recognize a ResNet's depth by the number of blocks in each stage and the kind of block.
+    """Detect a ResNet's depth from its number and kind of blocks.
 
     Args:
         state: A state dict.
-        prefix: What the names of the backbone begin with.
+        prefix: Prefix of the backbone's names.
 
     Returns:
         The depth.
 
     Raises:
-        ValueError: If mmdet's ResNet does not come in such a depth.
+        ValueError: If mmdet's ResNet does not support the depth.
     """
     keys = [key.removeprefix(prefix) for key in state if key.startswith(prefix)]
     places = {(int(m[1]), int(m[2])) for m in map(BLOCK.match, keys) if m}

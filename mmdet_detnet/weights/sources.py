@@ -1,4 +1,4 @@
-"""All kinds of foreign weights that can be converted, and the choice among them."""
+"""All supported kinds of third-party weights."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ from .detnet_pytorch import DETNET_PYTORCH, DETNET_PYTORCH_DETECTOR
 from .doubleheadsrcnn import DOUBLEHEADSRCNN
 from .resnets import MMPRETRAIN, TIMM
 
-# In the order in which they are tried.
+# In order of detection.
 SOURCES = {
     'detnet_pytorch_detector': DETNET_PYTORCH_DETECTOR,
     'detnet_pytorch': DETNET_PYTORCH,
@@ -19,14 +19,14 @@ SOURCES = {
 
 
 def convert_weights(content: Mapping, source: str | None = None) -> Conversion:
-    """Convert what a foreign file holds.
+    """Convert the content of a third-party file.
 
     Args:
-        content: A state dict, or a training's checkpoint around one.
-        source: Name of the kind of file, one of ``SOURCES``. Recognized by itself if None.
+        content: A state dict or a training checkpoint.
+        source: Kind of file, one of ``SOURCES``; detected if None.
 
     Returns:
-        The converted weights. What else a checkpoint holds is reported as not used.
+        The converted weights. Other content of a checkpoint is reported as not used.
 
     Raises:
         ValueError: If the kind of file is unknown or not recognized, or if a tensor is
@@ -43,16 +43,16 @@ def convert_weights(content: Mapping, source: str | None = None) -> Conversion:
 
 
 def find_source(content: Mapping) -> str:
-    """Recognize the kind of a file by its keys.
+    """Detect the kind of a file from its keys.
 
     Args:
         content: Content of the file.
 
     Returns:
-        Its name, one of ``SOURCES``.
+        The kind, one of ``SOURCES``.
 
     Raises:
-        ValueError: If it is of none of these kinds.
+        ValueError: If it is none of these kinds.
     """
     for name, kind in SOURCES.items():
         if kind.recognizes(kind.unwrap(content)):

@@ -1,4 +1,4 @@
-"""The hook that saves checkpoints which survive, and resumes from them."""
+"""The hook that saves checkpoints safely and resumes from them."""
 
 import os
 from functools import partial
@@ -25,24 +25,24 @@ EPOCH_LENGTH = 'epoch_length'
 
 @HOOKS.register_module()
 class DurableCheckpointHook(CheckpointHook):
-    """mmengine's hook, with files that are whole or not there.
+    """mmengine's ``CheckpointHook`` with atomic files.
 
-    * A checkpoint is written aside, flushed, and moved into place with its SHA-256 beside it; only
-      then older ones are removed. So a killed run and a full disk leave the last one.
-    * ``resume`` without a file takes the newest whole one of the run, says which it passed over,
-      and is an error where there is none. Paths inside a run are relative to its folder: a copy
-      goes on from its own files.
-    * On SIGTERM the training finishes its step, saves, and exits with 143. What was saved inside
-      an epoch is resumed there.
+    * A checkpoint is written to a temporary file, flushed and renamed, with its SHA-256 beside it,
+      before older ones are removed. A killed run or a full disk leaves the last one.
+    * ``resume`` without a file takes the newest intact checkpoint of the run and logs those it
+      skipped; it is an error if there is none. Paths inside a run are relative to its folder, so a
+      copied run resumes from its own files.
+    * On SIGTERM, training finishes the step, saves, and exits with 143. A checkpoint saved inside
+      an epoch resumes there.
 
-    With ``backend_args`` or ``file_client_args`` of the user, files are written by those.
+    If the user sets ``backend_args`` or ``file_client_args``, these write the files.
 
     Args:
-        *args: As of the parent.
-        **kwargs: As of the parent.
+        *args: As for the parent.
+        **kwargs: As for the parent.
     """
 
-    # Of the parent.
+    # Attributes of the parent.
     backend_args: dict | None
     best_ckpt_path: str | None
     best_ckpt_path_dict: dict[str, str | None]
@@ -55,20 +55,20 @@ class DurableCheckpointHook(CheckpointHook):
         self._resumed_epoch_length: int | None = None
 
     def before_run(self, runner: Runner) -> None:
-        """Choose the file to resume from, where the config or command line names none.
+        """Choose the file to resume from if the config and command line name none.
 
         Args:
-            runner: Is about to load it.
+            runner: The runner that will load it.
 
         Raises:
-            FileNotFoundError: If there is no whole one.
+            FileNotFoundError: If there is no intact checkpoint.
         """
-        # mmengine reads these after this call, and has no other way for a hook to choose a file.
+        # mmengine reads these after this call; a hook cannot choose the file in any other way.
         if runner._resume and runner._load_from is None:
             runner._load_from = self._find_newest(runner)
 
     def _find_newest(self, runner: Runner) -> str:
-        """Let the main process look, so that all ranks resume from the same file."""
+        """Search in the main process only, so that all ranks resume from the same file."""
         answer: list = [None, None]
         if is_main_process():
             answer = list(find_newest(self._folder(runner), self.filename_tmpl))
@@ -85,16 +85,16 @@ class DurableCheckpointHook(CheckpointHook):
         return str(newest)
 
     def _folder(self, runner: Runner) -> Path:
-        """Name the folder as mmengine will, which does so in `before_train`."""
+        """Return the folder that mmengine will set in `before_train`."""
         if self.out_dir is None:
             return Path(runner.work_dir)
         return Path(self.out_dir, os.path.basename(runner.work_dir.rstrip(os.sep)))
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare to save, in this run's folder whatever folder a resumed run had.
+        """Prepare to save in this run's folder, even if the resumed run had another one.
 
         Args:
-            runner: Has the folder and the data loader.
+            runner: The runner with the folder and the data loader.
         """
         super().before_train(runner)
         if self.save_best is not None:
@@ -114,7 +114,7 @@ class DurableCheckpointHook(CheckpointHook):
             self.best_ckpt_path_dict = {k: here(v) for k, v in self.best_ckpt_path_dict.items()}
 
     def _resume_inside_epoch(self, runner: Runner) -> None:
-        """Leave out the batches of an epoch that were trained on before a SIGTERM."""
+        """Skip the batches of an epoch that were trained on before a SIGTERM."""
         length = len(runner.train_dataloader)
         if not isinstance(runner.train_loop, EpochBasedTrainLoop) or not self._resumed_epoch_length:
             return
@@ -131,10 +131,10 @@ class DurableCheckpointHook(CheckpointHook):
         runner.train_loop.dataloader = RemainingBatches(runner.train_dataloader, done)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Save as mmengine does; the next epoch has all batches.
+        """Save as mmengine does; the next epoch uses all batches.
 
         Args:
-            runner: Has the training loop.
+            runner: The runner with the training loop.
         """
         super().after_train_epoch(runner)
         if isinstance(runner.train_dataloader, RemainingBatches):
@@ -147,16 +147,16 @@ class DurableCheckpointHook(CheckpointHook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Save if it is time to, and end if a SIGTERM has come.
+        """Save if it is time to, and stop after a SIGTERM.
 
         Args:
-            runner: Knows the iteration.
+            runner: The runner with the iteration.
             batch_idx: Unused.
             data_batch: Unused.
             outputs: Unused.
 
         Raises:
-            SystemExit: With 143, after a SIGTERM.
+            SystemExit: With code 143, after a SIGTERM.
         """
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         if self._termination.is_agreed():
@@ -174,16 +174,16 @@ class DurableCheckpointHook(CheckpointHook):
         data_batch: dict | None = None,
         outputs: list | None = None,
     ) -> None:
-        """Save and end if a SIGTERM has come during a validation, which is not repeated.
+        """Save and stop after a SIGTERM during validation, which is not repeated.
 
         Args:
-            runner: Has the logger.
+            runner: The runner with the logger.
             batch_idx: Unused.
             data_batch: Unused.
             outputs: Unused.
 
         Raises:
-            SystemExit: With 143, after a SIGTERM.
+            SystemExit: With code 143, after a SIGTERM.
         """
         if self._termination.received:
             step = runner.epoch if self.by_epoch else runner.iter
@@ -197,20 +197,20 @@ class DurableCheckpointHook(CheckpointHook):
         raise SystemExit(EXIT_CODE)
 
     def after_train(self, runner: Runner) -> None:
-        """Publish as mmengine does, and leave SIGTERM alone.
+        """Publish as mmengine does, and stop handling SIGTERM.
 
         Args:
-            runner: Has what to publish.
+            runner: The runner of the finished training.
         """
         self._termination.stop_listening()
         super().after_train(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Save the length of an epoch, by which a run knows where inside one it was.
+        """Save the length of an epoch, to find the position inside an epoch on resume.
 
         Args:
-            runner: Has the data loader.
-            checkpoint: What is about to be written.
+            runner: The runner with the data loader.
+            checkpoint: The checkpoint to write.
         """
         checkpoint['meta'][EPOCH_LENGTH] = self._epoch_length(runner)
 
@@ -220,11 +220,11 @@ class DurableCheckpointHook(CheckpointHook):
         return len(loader.loader if isinstance(loader, RemainingBatches) else loader)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Remember the length of an epoch of the interrupted run.
+        """Remember the epoch length of the interrupted run.
 
         Args:
             runner: Unused.
-            checkpoint: What was read.
+            checkpoint: The loaded checkpoint.
         """
         self._resumed_epoch_length = checkpoint.get('meta', {}).get(EPOCH_LENGTH)
 
@@ -240,7 +240,7 @@ class DurableCheckpointHook(CheckpointHook):
             self._remove_outdated()
 
     def _write_pointer(self, work_dir: Path) -> None:
-        """Replace the absolute path that mmengine wrote, if the file is inside the folder."""
+        """Make the path that mmengine wrote relative, if the file is inside the folder."""
         path = Path(self.last_ckpt)
         if path.is_relative_to(work_dir):
             write_file(work_dir / POINTER, str(path.relative_to(work_dir)).encode())

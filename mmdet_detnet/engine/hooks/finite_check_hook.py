@@ -1,4 +1,4 @@
-"""The hook that stops a training whose numbers are no longer finite."""
+"""The hook that stops training at NaN or infinite values."""
 
 import math
 from typing import Any
@@ -17,14 +17,13 @@ GRADIENT_NORM = 'gradient norm'
 
 @HOOKS.register_module()
 class FiniteCheckHook(Hook):
-    """Check losses and gradient of every iteration, and weights before they are saved.
+    """Check losses and gradient in every iteration, and weights before they are saved.
 
-    On a GPU the numbers of an iteration are looked at up to ``max_lag`` iterations later, so that
-    it never waits for the host. With several ranks, the gradient is the average of all, and each
-    of them sees in the same iteration that it is not finite.
+    On a GPU, values are checked up to ``max_lag`` iterations later, so that it never waits for the
+    host. All ranks share the averaged gradient and detect non-finite values in the same iteration.
 
     Args:
-        max_lag: Iterations that a GPU may be ahead of the check; 0 waits for each.
+        max_lag: Number of iterations that a GPU may run ahead of the check; 0 checks immediately.
 
     Raises:
         ValueError: If ``max_lag`` is negative.
@@ -38,10 +37,10 @@ class FiniteCheckHook(Hook):
         self._earlier_norm = math.nan
 
     def before_train(self, runner: Runner) -> None:
-        """Look at the gradient from now on, whenever an optimizer uses it.
+        """Measure the gradient whenever an optimizer uses it from now on.
 
         Args:
-            runner: Has the optimizers.
+            runner: The runner with the optimizers.
         """
         wrapper = runner.optim_wrapper
         wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
@@ -60,21 +59,21 @@ class FiniteCheckHook(Hook):
         data_batch: dict | None = None,
         outputs: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Check the losses and the gradient, or those of an earlier iteration.
+        """Check the losses and the gradient of this or an earlier iteration.
 
         Args:
-            runner: Knows iteration and learning rate.
+            runner: The runner with iteration and learning rate.
             batch_idx: Unused.
-            data_batch: Names the images.
-            outputs: Losses by their names.
+            data_batch: The batch, with the names of its images.
+            outputs: Losses by name.
 
         Raises:
-            FloatingPointError: If one of them is infinite or not a number.
+            FloatingPointError: If one of them is NaN or infinite.
         """
         terms = {name: value for name, value in (outputs or {}).items() if 'loss' in name}
         if len(terms) > 1:
             terms.pop('loss', None)  # their sum
-        if self._norms:  # none where gradients accumulate, or AMP leaves a step out
+        if self._norms:  # empty if gradients accumulate or AMP skips a step
             terms[GRADIENT_NORM] = torch.linalg.vector_norm(torch.stack(self._norms))
             self._norms.clear()
         if not terms:
@@ -84,13 +83,13 @@ class FiniteCheckHook(Hook):
         self._check()
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Check what is left of the epoch, before it is saved.
+        """Check the remaining iterations of the epoch before it is saved.
 
         Args:
             runner: Unused.
 
         Raises:
-            FloatingPointError: If a number is not finite.
+            FloatingPointError: If a value is NaN or infinite.
         """
         self._check(all=True)
 
@@ -109,14 +108,14 @@ class FiniteCheckHook(Hook):
             self._earlier_norm = terms.get(GRADIENT_NORM, self._earlier_norm)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Refuse to save a weight that is not finite.
+        """Refuse to save NaN or infinite weights.
 
         Args:
-            runner: Knows the iteration.
-            checkpoint: What is about to be written.
+            runner: The runner with the iteration.
+            checkpoint: The checkpoint to write.
 
         Raises:
-            FloatingPointError: If a tensor of the model has a value that is not finite.
+            FloatingPointError: If a tensor of the model has a NaN or infinite value.
         """
         tensors = checkpoint['state_dict']
         wrong = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
@@ -129,7 +128,7 @@ class FiniteCheckHook(Hook):
 
 
 def _describe(runner: Runner, data_batch: dict | None) -> str:
-    """Say where the training is: iteration, learning rate, images."""
+    """Describe the state of the training: iteration, learning rate, images."""
     images = [
         str(sample.metainfo.get('img_path', sample.metainfo.get('img_id')))
         for sample in (data_batch or {}).get('data_samples', ())

@@ -1,4 +1,4 @@
-"""The hook that keeps checkpoints free of everything but tensors and plain values."""
+"""The hook that writes checkpoints with only tensors and plain values."""
 
 from typing import Any
 
@@ -11,17 +11,16 @@ from mmdet_detnet.registry import HOOKS
 
 @HOOKS.register_module()
 class PlainCheckpointHook(Hook):
-    """Write checkpoints that ``torch.load(..., weights_only=True)`` reads as they are.
+    """Write checkpoints that ``torch.load(..., weights_only=True)`` can read.
 
-    mmengine pickles the message hub's objects. A torch that may load those has to be told to trust
-    classes, and files can turn that against the user; this hook writes them as plain values, and
-    makes objects of them again after loading.
+    mmengine pickles the message hub's objects. To load them, torch must be told to trust classes,
+    which malicious files can exploit. This hook writes plain values instead, and restores the
+    objects after loading.
 
-    The configs have it among ``default_hooks``, where a config that lists its own
-    ``custom_hooks`` keeps it.
+    The configs list it in ``default_hooks``, so configs with their own ``custom_hooks`` keep it.
     """
 
-    # After every hook that adds to the checkpoint, before the next one of its priority.
+    # After all hooks that add to the checkpoint.
     priority = 'LOWEST'
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -29,14 +28,14 @@ class PlainCheckpointHook(Hook):
 
         Args:
             runner: Not used.
-            checkpoint: What is about to be saved.
+            checkpoint: The checkpoint to save.
         """
         make_plain(checkpoint)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Make it what mmengine expects, and drop what mmengine would execute.
+        """Restore what mmengine expects, and drop what mmengine would execute.
 
-        Our loader has done so for files and URLs; others, such as ``s3://``, pass here only.
+        Our loader has already done so for files and URLs, but not for others such as ``s3://``.
 
         Args:
             runner: Not used.

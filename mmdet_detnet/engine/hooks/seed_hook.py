@@ -1,4 +1,4 @@
-"""The hook that makes a resumed run draw the random numbers of an uninterrupted one."""
+"""The hook that gives a resumed run the random numbers of an uninterrupted one."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from mmdet_detnet.engine.random_numbers import (
 from mmdet_detnet.registry import HOOKS
 
 SAMPLER_SEED = 'sampler_seed'
-# Apart, so that no iteration gets the numbers of a sample.
+# Distinct, so that no iteration gets the random numbers of a sample.
 ITERATIONS, SAMPLES = 0, 1
 
 
@@ -22,19 +22,19 @@ ITERATIONS, SAMPLES = 0, 1
 class SeedHook(DistSamplerSeedHook):
     """Derive random numbers from the run's seed, the rank, and the iteration or sample.
 
-    mmengine seeds once, so that what is drawn depends on all that was drawn before, and a resumed
-    run differs from one that was not interrupted wherever a detector samples or augments. Besides,
-    a resumed run orders its data by a new seed unless the config names one; this hook keeps the
-    first. It stands in the place of mmengine's ``sampler_seed`` hook, which it includes.
+    mmengine seeds once, so random numbers depend on all previous ones, and a resumed run differs
+    from an uninterrupted one wherever a detector samples or augments. A resumed run also orders its
+    data by a new seed unless the config sets one; this hook keeps the first. It replaces mmengine's
+    ``sampler_seed`` hook and includes its function.
     """
 
     _resumed_sampler_seed: int | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Let the data pipeline be seeded, and a resumed run order its data as before.
+        """Seed the data pipeline, and restore the data order of a resumed run.
 
         Args:
-            runner: Has the seed and the data loader.
+            runner: The runner with the seed and the data loader.
         """
         self._key = (runner.seed, runner.rank)
         self._seed_sample = SeedSample(SAMPLES, *self._key)
@@ -42,10 +42,10 @@ class SeedHook(DistSamplerSeedHook):
             find_sampler(runner.train_dataloader).seed = self._resumed_sampler_seed
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Tell sampler and data pipeline which epoch begins.
+        """Tell the sampler and the data pipeline which epoch starts.
 
         Args:
-            runner: Knows the epoch.
+            runner: The runner with the epoch.
         """
         super().before_train_epoch(runner)
         for steps in find_pipelines(runner.train_dataloader.dataset):
@@ -57,31 +57,31 @@ class SeedHook(DistSamplerSeedHook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
-        """Seed what the detector draws in this iteration.
+        """Seed the detector's random numbers for this iteration.
 
         Args:
-            runner: Knows the iteration.
+            runner: The runner with the iteration.
             batch_idx: Unused.
             data_batch: Unused.
         """
         seed_everything(ITERATIONS, *self._key, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Save the seed of the data's order; mmengine saves that of the run.
+        """Save the seed of the data order; mmengine saves that of the run.
 
         Args:
-            runner: Has the data loader.
-            checkpoint: What is about to be written.
+            runner: The runner with the data loader.
+            checkpoint: The checkpoint to write.
         """
         seed = getattr(find_sampler(runner.train_dataloader), 'seed', None)
         if isinstance(seed, int):
             checkpoint['meta'][SAMPLER_SEED] = seed
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Remember the seed of the data's order.
+        """Remember the seed of the data order.
 
         Args:
             runner: Unused.
-            checkpoint: What was read.
+            checkpoint: The loaded checkpoint.
         """
         self._resumed_sampler_seed = checkpoint.get('meta', {}).get(SAMPLER_SEED)
