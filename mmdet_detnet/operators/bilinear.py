@@ -1,4 +1,4 @@
-"""Bilinear interpolation by RoIAlign's rule for the border of a map."""
+"""Bilinear interpolation with RoIAlign's rule for the border of a map."""
 
 import torch
 from torch import Tensor
@@ -7,8 +7,8 @@ from torch import Tensor
 def interpolate(y: Tensor, x: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Find the four pixels around each position, and their weights.
 
-    A position up to one pixel outside the map is moved to its border; farther out it weighs
-    nothing. The weights are differentiable.
+    A position up to one pixel outside the map is moved to its border; farther out, its weight is 0.
+    The weights are differentiable.
 
     Args:
         y: Rows of the positions, of any shape.

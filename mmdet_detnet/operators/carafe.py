@@ -13,15 +13,15 @@ def carafe_naive_forward(
     group_size: int,
     scale_factor: int,
 ) -> None:
-    """Upsample: each output pixel is a weighted sum of the pixels around its source.
+    """Upsample; each output pixel is a weighted sum of the pixels around its source.
 
     Args:
         features: ``(N, C, H, W)``.
         masks: Weights, ``(N, group_size * kernel_size ** 2, H * scale, W * scale)``.
         output: Receives the result, ``(N, C, H * scale, W * scale)``.
         kernel_size: Side of the window of each source pixel; odd.
-        group_size: Number of groups of channels with weights of their own.
-        scale_factor: Output pixels along each side of an input pixel.
+        group_size: Number of channel groups with separate weights.
+        scale_factor: Output pixels per side of an input pixel.
     """
     for index in range(len(features)):
         output[index] = _upsample(
@@ -39,17 +39,17 @@ def carafe_naive_backward(
     group_size: int,
     scale_factor: int,
 ) -> None:
-    """Compute the derivatives.
+    """Compute the gradients.
 
     Args:
-        top_grad: Derivative by the output.
-        features: As forward.
-        masks: As forward.
-        bottom_grad: Receives the derivative by ``features``.
-        mask_grad: Receives the derivative by ``masks``.
-        kernel_size: As forward.
-        group_size: As forward.
-        scale_factor: As forward.
+        top_grad: Gradient of the output.
+        features: As in forward.
+        masks: As in forward.
+        bottom_grad: Receives the gradient of ``features``.
+        mask_grad: Receives the gradient of ``masks``.
+        kernel_size: As in forward.
+        group_size: As in forward.
+        scale_factor: As in forward.
     """
     for index in range(len(features)):
         inputs = [tensor[index].detach().requires_grad_() for tensor in (features, masks)]
@@ -68,7 +68,7 @@ def carafe_forward(
     output: Tensor,
     **settings: int,
 ) -> None:
-    """Upsample, as :func:`carafe_naive_forward`.
+    """Upsample like :func:`carafe_naive_forward`.
 
     Args:
         features: As there.
@@ -95,11 +95,11 @@ def carafe_backward(
     mask_grad: Tensor,
     **settings: int,
 ) -> None:
-    """Compute the derivatives, as :func:`carafe_naive_backward`.
+    """Compute the gradients like :func:`carafe_naive_backward`.
 
     Args:
         top_grad: As there.
-        rfeatures: The features, as forward left them.
+        rfeatures: The features, as written by forward.
         masks: As there.
         rtop_grad: Not used.
         rbottom_grad_hs: Not used.
@@ -107,7 +107,7 @@ def carafe_backward(
         rmask_grad: Not used.
         bottom_grad: As there.
         mask_grad: As there.
-        settings: As forward.
+        settings: As in forward.
     """
     carafe_naive_backward(top_grad, rfeatures, masks, bottom_grad, mask_grad, **settings)
 

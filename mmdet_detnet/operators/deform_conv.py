@@ -21,13 +21,13 @@ def deform_conv_forward(
     Args:
         input: ``(N, C, H, W)``.
         weight: ``(out_channels, C / group, kH, kW)``.
-        offset: Pixels by which each tap is moved, as (y, x) of tap after tap,
+        offset: Offset of each tap in pixels, (y, x) per tap,
             ``(N, deformable_group * kH * kW * 2, h, w)``.
         output: Receives the result, ``(N, out_channels, h, w)``.
         columns: Not used.
         ones: Not used.
         geometry: ``kW``, ``kH`` (kernel), ``dW``, ``dH`` (stride), ``padW``, ``padH``,
-            ``dilationW``, ``dilationH``, ``group`` and ``deformable_group``; the rest is not used.
+            ``dilationW``, ``dilationH``, ``group`` and ``deformable_group``; others are not used.
     """
     conv = _read(geometry)
     dtype = torch.promote_types(output.dtype, torch.float32)
@@ -46,17 +46,17 @@ def deform_conv_backward_input(
     columns: Tensor,
     **geometry: int,
 ) -> None:
-    """Compute the derivatives by the input and the offsets.
+    """Compute the gradients of the input and the offsets.
 
     Args:
-        input: As forward.
-        offset: As forward.
-        gradOutput: Derivative by the output, ``(N, out_channels, h, w)``.
-        gradInput: Receives the derivative by ``input``.
-        gradOffset: Receives the derivative by ``offset``.
-        weight: As forward.
+        input: As in forward.
+        offset: As in forward.
+        gradOutput: Gradient of the output, ``(N, out_channels, h, w)``.
+        gradInput: Receives the gradient of ``input``.
+        gradOffset: Receives the gradient of ``offset``.
+        weight: As in forward.
         columns: Not used.
-        geometry: As forward.
+        geometry: As in forward.
     """
     conv = _read(geometry)
     dtype = torch.promote_types(gradInput.dtype, torch.float32)
@@ -78,17 +78,17 @@ def deform_conv_backward_parameters(
     scale: float,
     **geometry: int,
 ) -> None:
-    """Compute the derivative by the weights.
+    """Compute the gradient of the weights.
 
     Args:
-        input: As forward.
-        offset: As forward.
-        gradOutput: Derivative by the output, ``(N, out_channels, h, w)``.
-        gradWeight: The derivative by ``weight`` is added to it.
+        input: As in forward.
+        offset: As in forward.
+        gradOutput: Gradient of the output, ``(N, out_channels, h, w)``.
+        gradWeight: The gradient of ``weight`` is added to it.
         columns: Not used.
         ones: Not used.
-        scale: Factor of the derivative.
-        geometry: As forward.
+        scale: Factor of the gradient.
+        geometry: As in forward.
     """
     conv = _read(geometry)
     dtype = torch.promote_types(gradWeight.dtype, torch.float32)

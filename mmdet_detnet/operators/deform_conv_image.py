@@ -1,4 +1,4 @@
-"""Deformable convolution of one image, forward and backward, for both versions of it."""
+"""Deformable convolution (both versions) of one image, forward and backward."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from .deform_sampling import DeformConv
 
 
 class ImageGradients(NamedTuple):
-    """Derivatives of a loss by the inputs of :func:`convolve`, of their shapes."""
+    """Gradients of the inputs of :func:`convolve`, with their shapes."""
 
     image: Tensor
     offset: Tensor
@@ -25,7 +25,7 @@ def convolve(
     Args:
         conv: The geometry.
         image: ``(C, H, W)``.
-        offset: Pixels by which each tap is moved, ``(deform_groups * taps * 2, h, w)``.
+        offset: Offset of each tap in pixels, ``(deform_groups * taps * 2, h, w)``.
         mask: Factor of each sample, ``(deform_groups * taps, h, w)``; 1 if None.
         weight: ``(out_channels, C / groups, kernel height, kernel width)``.
 
@@ -46,18 +46,18 @@ def convolve_backward(
     weight: Tensor,
     gradient: Tensor,
 ) -> ImageGradients:
-    """Compute the derivatives of :func:`convolve`.
+    """Compute the gradients of :func:`convolve`.
 
     Args:
-        conv: As forward.
-        image: As forward.
-        offset: As forward.
-        mask: As forward.
-        weight: As forward.
-        gradient: Derivative by the output, ``(out_channels, h, w)``.
+        conv: As in forward.
+        image: As in forward.
+        offset: As in forward.
+        mask: As in forward.
+        weight: As in forward.
+        gradient: Gradient of the output, ``(out_channels, h, w)``.
 
     Returns:
-        The derivatives.
+        The gradients.
     """
     samples, grid = conv.sample(image, offset)
     gradient = gradient.reshape(conv.groups, -1, offset[0].numel())

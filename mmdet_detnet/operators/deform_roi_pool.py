@@ -25,13 +25,13 @@ def deform_roi_pool_forward(
         input: Feature map, ``(N, C, H, W)``.
         rois: Index of the image and corners (x1, y1, x2, y2) in pixels of the image,
             ``(num_rois, 5)``.
-        offset: How far each bin is moved, (x, y) in parts of the RoI, ``(num_rois, 2, h, w)``; not
-            at all if empty.
+        offset: Offset of each bin, (x, y) as a fraction of the RoI, ``(num_rois, 2, h, w)``; zero
+            if empty.
         output: Receives the features, ``(num_rois, C, h, w)``; 0 for RoIs without area.
         pooled_height: Number h of bins.
         pooled_width: Number w of bins.
-        spatial_scale: Pixels of the map in a pixel of the image.
-        sampling_ratio: Samples along each side of a bin; 0 for one in each pixel of the map.
+        spatial_scale: Map pixels per image pixel.
+        sampling_ratio: Samples along each side of a bin; 0 for one per map pixel.
         gamma: Factor of the offsets.
     """
     grid = RoIGrid((pooled_height, pooled_width), spatial_scale, sampling_ratio)
@@ -51,20 +51,20 @@ def deform_roi_pool_backward(
     sampling_ratio: int,
     gamma: float,
 ) -> None:
-    """Compute the derivatives by the feature map and by the offsets.
+    """Compute the gradients of the feature map and the offsets.
 
     Args:
-        grad_output: Derivative by the features, ``(num_rois, C, h, w)``.
-        input: As forward.
-        rois: As forward.
-        offset: As forward.
-        grad_input: Receives the derivative by ``input``.
-        grad_offset: Receives the derivative by ``offset``.
-        pooled_height: As forward.
-        pooled_width: As forward.
-        spatial_scale: As forward.
-        sampling_ratio: As forward.
-        gamma: As forward.
+        grad_output: Gradient of the features, ``(num_rois, C, h, w)``.
+        input: As in forward.
+        rois: As in forward.
+        offset: As in forward.
+        grad_input: Receives the gradient of ``input``.
+        grad_offset: Receives the gradient of ``offset``.
+        pooled_height: As in forward.
+        pooled_width: As in forward.
+        spatial_scale: As in forward.
+        sampling_ratio: As in forward.
+        gamma: As in forward.
     """
     grid = RoIGrid((pooled_height, pooled_width), spatial_scale, sampling_ratio)
     input, offset = (tensor.detach().requires_grad_() for tensor in (input, offset))
@@ -79,7 +79,7 @@ def deform_roi_pool_backward(
 
 
 def _pool(input: Tensor, rois: Tensor, offset: Tensor, grid: RoIGrid, gamma: float) -> Tensor:
-    """Pool as forward does; differentiable by the map and the offsets."""
+    """Pool as in forward; differentiable with respect to the map and the offsets."""
     dtype = torch.promote_types(input.dtype, torch.float32)
     input, rois, offset = (tensor.to(dtype) for tensor in (input, rois, offset))
     rows = input.permute(0, 2, 3, 1).flatten(0, 2)
@@ -105,7 +105,7 @@ def _pool_equal(
     grid: RoIGrid,
     gamma: float,
 ) -> Tensor:
-    """Pool RoIs that have the same number of samples, to ``(num_rois, h, w, C)``."""
+    """Pool RoIs with the same number of samples; returns ``(num_rois, h, w, C)``."""
     height, width = shape[2:]
     starts, bins, samples = grid.scale(rois)
     x, y = (

@@ -1,4 +1,4 @@
-"""The samples that a deformable convolution multiplies with its weights."""
+"""The input samples of a deformable convolution."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ class DeformConv:
 
     Attributes:
         kernel: Size of the kernel.
-        stride: Pixels between outputs.
+        stride: Input pixels between outputs.
         padding: Zeros around the map.
         dilation: Pixels between the taps of the kernel.
-        groups: Groups of channels that are convolved apart.
-        deform_groups: Groups of input channels that have offsets of their own.
+        groups: Number of channel groups that are convolved separately.
+        deform_groups: Number of input channel groups with separate offsets.
     """
 
     kernel: tuple[int, int]
@@ -33,11 +33,11 @@ class DeformConv:
         return self.kernel[0] * self.kernel[1]
 
     def sample(self, image: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-        """Interpolate an image where the taps of the kernel are moved to.
+        """Interpolate an image at the moved taps of the kernel.
 
         Args:
             image: ``(C, H, W)``; zero outside.
-            offset: Pixels by which each tap is moved, as (y, x) of tap after tap,
+            offset: Offset of each tap in pixels, (y, x) per tap,
                 ``(deform_groups * taps * 2, h, w)``.
 
         Returns:
@@ -51,12 +51,12 @@ class DeformConv:
     def sample_backward(
         self, gradient: Tensor, image: Tensor, grid: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Compute the derivatives of :meth:`sample` by the image and by the offsets.
+        """Compute the gradients of :meth:`sample` for the image and the offsets.
 
         Args:
-            gradient: Derivative by the samples, of their shape.
+            gradient: Gradient of the samples, with their shape.
             image: As in :meth:`sample`.
-            grid: As :meth:`sample` returned it.
+            grid: As returned by :meth:`sample`.
 
         Returns:
             ``(C, H, W)`` and ``(deform_groups * taps * 2, h, w)``.

@@ -1,4 +1,4 @@
-"""All functions that stand in for those of ``mmcv._ext``, by name."""
+"""All functions that replace those of ``mmcv._ext``, by name."""
 
 from . import (
     carafe,

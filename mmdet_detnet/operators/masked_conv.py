@@ -1,4 +1,4 @@
-"""Convolution at chosen places only: the gathering and the scattering of mmcv's MaskedConv2d."""
+"""Gathering and scattering for mmcv's MaskedConv2d, which convolves only at chosen places."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,7 +46,7 @@ def masked_col2im_forward(
         col: ``(channels, num_places)``.
         mask_h_idx: Rows of the places, ``(num_places,)``.
         mask_w_idx: Columns of the places, ``(num_places,)``.
-        im: Receives them, ``(1, channels, height, width)``; elsewhere it stays.
+        im: Receives them, ``(1, channels, height, width)``; other places do not change.
         height: Rows of ``im``.
         width: Columns of ``im``.
         channels: Channels of ``im``.

@@ -26,7 +26,7 @@ def modulated_deform_conv_forward(
         weight: ``(out_channels, C / group, kernel_h, kernel_w)``.
         bias: ``(out_channels,)``.
         ones: Not used.
-        offset: Pixels by which each tap is moved, as (y, x) of tap after tap,
+        offset: Offset of each tap in pixels, (y, x) per tap,
             ``(N, deformable_group * kernel_h * kernel_w * 2, h, w)``.
         mask: Factor of each tap, ``(N, deformable_group * kernel_h * kernel_w, h, w)``.
         output: Receives the result, ``(N, out_channels, h, w)``.
@@ -60,24 +60,24 @@ def modulated_deform_conv_backward(
     with_bias: bool,
     **geometry: int,
 ) -> None:
-    """Compute the derivatives by all inputs.
+    """Compute the gradients of all inputs.
 
     Args:
-        input: As forward.
-        weight: As forward.
-        bias: As forward.
+        input: As in forward.
+        weight: As in forward.
+        bias: As in forward.
         ones: Not used.
-        offset: As forward.
-        mask: As forward.
+        offset: As in forward.
+        mask: As in forward.
         columns: Not used.
-        grad_input: Receives the derivative by ``input``.
-        grad_weight: The derivative by ``weight`` is added to it.
-        grad_bias: The derivative by ``bias`` is added to it.
-        grad_offset: Receives the derivative by ``offset``.
-        grad_mask: Receives the derivative by ``mask``.
-        grad_output: Derivative by the output, ``(N, out_channels, h, w)``.
-        with_bias: As forward.
-        geometry: As forward.
+        grad_input: Receives the gradient of ``input``.
+        grad_weight: The gradient of ``weight`` is added to it.
+        grad_bias: The gradient of ``bias`` is added to it.
+        grad_offset: Receives the gradient of ``offset``.
+        grad_mask: Receives the gradient of ``mask``.
+        grad_output: Gradient of the output, ``(N, out_channels, h, w)``.
+        with_bias: As in forward.
+        geometry: As in forward.
     """
     conv = _read(geometry)
     dtype = torch.promote_types(grad_input.dtype, torch.float32)

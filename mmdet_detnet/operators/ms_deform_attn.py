@@ -12,13 +12,13 @@ def ms_deform_attn_forward(
     attention_weights: Tensor,
     im2col_step: int,
 ) -> Tensor:
-    """Attend, by the PyTorch function that mmcv itself uses on the CPU.
+    """Attend with the PyTorch function that mmcv uses on the CPU.
 
     Args:
         value: ``(N, num_keys, num_heads, channels of a head)``.
         value_spatial_shapes: Height and width of each level, ``(num_levels, 2)``.
-        value_level_start_index: Not used: the levels follow each other.
-        sampling_locations: (x, y) in parts of the map,
+        value_level_start_index: Not used, because the levels are consecutive.
+        sampling_locations: (x, y) as a fraction of the map,
             ``(N, num_queries, num_heads, num_levels, num_points, 2)``.
         attention_weights: ``(N, num_queries, num_heads, num_levels, num_points)``.
         im2col_step: Not used.
@@ -44,18 +44,18 @@ def ms_deform_attn_backward(
     grad_attn_weight: Tensor,
     im2col_step: int,
 ) -> None:
-    """Compute the derivatives.
+    """Compute the gradients.
 
     Args:
-        value: As forward.
-        value_spatial_shapes: As forward.
+        value: As in forward.
+        value_spatial_shapes: As in forward.
         value_level_start_index: Not used.
-        sampling_locations: As forward.
-        attention_weights: As forward.
-        grad_output: Derivative by the result.
-        grad_value: Receives the derivative by ``value``.
-        grad_sampling_loc: Receives the derivative by ``sampling_locations``.
-        grad_attn_weight: Receives the derivative by ``attention_weights``.
+        sampling_locations: As in forward.
+        attention_weights: As in forward.
+        grad_output: Gradient of the result.
+        grad_value: Receives the gradient of ``value``.
+        grad_sampling_loc: Receives the gradient of ``sampling_locations``.
+        grad_attn_weight: Receives the gradient of ``attention_weights``.
         im2col_step: Not used.
     """
     inputs = [

@@ -1,4 +1,4 @@
-"""Non-maximum suppression, the greedy result without a loop over boxes."""
+"""Greedy non-maximum suppression without a loop over boxes."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -6,28 +6,28 @@ from functools import cache
 import torch
 from torch import Tensor
 
-# Boxes that are compared with each other at once: bounds the memory, and the rounds in a block.
+# Boxes that are compared at once; limits the memory and the iterations in a block.
 BLOCK_SIZE = 512
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
-    """Keep each box that no better kept box overlaps too much.
+    """Keep boxes that do not overlap a better kept box too much.
 
-    Uses torchvision's operator where it is installed, which gives the same boxes.
+    Uses torchvision's operator, which gives the same boxes, if it is installed.
 
     Args:
         boxes: Corners (x1, y1, x2, y2), ``(num_boxes, 4)``.
         scores: ``(num_boxes,)``.
-        iou_threshold: A box goes if its IoU with a better one that stays is above this.
-        offset: Added to widths and heights: 1 if both corners belong to the box.
+        iou_threshold: A box is dropped if its IoU with a better kept box exceeds this.
+        offset: Added to widths and heights; 1 if both corners belong to the box.
 
     Returns:
-        Indices of the boxes that stay, best first.
+        Indices of the kept boxes, best first.
     """
     boxes, scores = boxes.detach(), scores.detach()
     if boxes.dtype in (torch.float16, torch.bfloat16):
         boxes = boxes.float()
-    # In the boxes' precision, as mmcv compares: an IoU of 0.3 is not above 0.3.
+    # Compare in the boxes' precision, like mmcv: an IoU of 0.3 is not above 0.3.
     iou_threshold = torch.tensor(iou_threshold, dtype=boxes.dtype).item()
     quick_nms = _torchvision_nms()
     if quick_nms is not None and offset == 0:
@@ -56,7 +56,7 @@ def _torchvision_nms() -> Callable[[Tensor, Tensor, float], Tensor] | None:
 def _split_apart(boxes: Tensor, offset: int) -> Iterator[Tensor]:
     """Split boxes into groups that cannot overlap, such as the classes in ``batched_nms``.
 
-    Small groups stay together. On a GPU, which would have to wait for their sizes, all do.
+    Small groups stay together; on a GPU all do, because their sizes would need a synchronization.
 
     Args:
         boxes: Corners, best box first, ``(num_boxes, 4)``.
@@ -86,10 +86,10 @@ def keep_best(boxes: Tensor, overlaps: Callable[[Tensor, Tensor], Tensor]) -> Te
 
     Args:
         boxes: Corners, best box first, ``(num_boxes, 4)``.
-        overlaps: Tells for ``(m, 4)`` and ``(n, 4)`` boxes which overlap too much, ``(m, n)``.
+        overlaps: Returns which of ``(m, 4)`` and ``(n, 4)`` boxes overlap too much, ``(m, n)``.
 
     Returns:
-        Whether each box stays, ``(num_boxes,)``.
+        Whether each box is kept, ``(num_boxes,)``.
     """
     keep = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
     for start in range(0, len(boxes), BLOCK_SIZE):
@@ -99,17 +99,17 @@ def keep_best(boxes: Tensor, overlaps: Callable[[Tensor, Tensor], Tensor]) -> Te
         if boxes.device.type == 'cpu':
             alive = keep[rest].nonzero().squeeze(1) + rest.start
             keep[alive] = ~overlaps(boxes[block][keep[block]], boxes[alive]).any(0)
-        else:  # no shape that depends on data, for which the GPU would have to be waited for
+        else:  # no data-dependent shape, which would synchronize with the GPU
             suppressed = overlaps(boxes[block], boxes[rest]) & keep[block, None]
             keep[rest] &= ~suppressed.any(0)
     return keep
 
 
 def _keep_best_of_block(overlap: Tensor, alive: Tensor) -> Tensor:
-    """Iterate to the fixed point: a box stays if none of the better ones that stay overlaps it.
+    """Iterate to the fixed point: a box is kept if no better kept box overlaps it.
 
-    Round k settles all boxes whose fate hangs on a chain of fewer than k better ones, so the fixed
-    point is reached, and it is the greedy result.
+    Round k settles all boxes that depend on a chain of fewer than k better ones, so the iteration
+    reaches the fixed point, which is the greedy result.
     """
     overlap = overlap.triu(1)
     keep = alive

@@ -1,4 +1,4 @@
-"""Groups of boxes around those that NMS keeps."""
+"""Group boxes around those that NMS keeps."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 
     Args:
         dets: Corners (x1, y1, x2, y2) and score, ``(num_boxes, 5)``.
-        iou_threshold: A box belongs to a better one from this IoU on.
+        iou_threshold: A box belongs to a better one if their IoU is at least this.
 
     Returns:
         Indices of the boxes of each group, the kept box first, then the others by score.

@@ -1,4 +1,4 @@
-"""What answers ``import mmcv._ext`` where mmcv was installed without compiled operators."""
+"""Provide ``import mmcv._ext`` if mmcv has no compiled operators."""
 
 import logging
 import sys
@@ -13,7 +13,7 @@ EXTENSION = 'mmcv._ext'
 
 
 class OperatorFinder(MetaPathFinder, Loader):
-    """Finds ``mmcv._ext`` when no other finder does, so that a compiled one always comes first."""
+    """Finds ``mmcv._ext`` if no other finder does, so that a compiled one takes precedence."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -22,7 +22,7 @@ class OperatorFinder(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self, origin=__package__) if fullname == EXTENSION else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Make the module; the operators are imported with it, not with this package."""
+        """Create the module; this, not the import of the package, imports the operators."""
         return OperatorModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
@@ -33,10 +33,10 @@ class OperatorFinder(MetaPathFinder, Loader):
 
 
 class OperatorModule(ModuleType):
-    """Module in place of ``mmcv._ext``.
+    """Module that replaces ``mmcv._ext``.
 
-    ``mmcv.ops`` asks at import for every function it might call. One that is not provided exists,
-    and raises NotImplementedError when it is called.
+    At import, ``mmcv.ops`` looks up every function that it might call. Functions that are not
+    provided exist, but raise NotImplementedError when called.
     """
 
     def __getattr__(self, name: str) -> Callable:
@@ -53,9 +53,9 @@ class OperatorModule(ModuleType):
 
 
 def provide_operators() -> None:
-    """Let ``import mmcv._ext`` give the operators of this package where mmcv has none.
+    """Make ``import mmcv._ext`` return this package's operators if mmcv has none.
 
-    Logs which are in use, at INFO level.
+    Logs the operators in use at INFO level.
     """
     if not any(isinstance(finder, OperatorFinder) for finder in sys.meta_path):
         sys.meta_path.append(OperatorFinder())

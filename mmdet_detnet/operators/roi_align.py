@@ -32,15 +32,15 @@ def roi_align_forward(
         rois: Index of the image and corners (x1, y1, x2, y2) in pixels of the image,
             ``(num_rois, 5)``.
         output: Receives the features, ``(num_rois, C, h, w)``.
-        argmax_y: Receives the row of the largest sample of each bin, as ``output``; only for the
-            maximum.
+        argmax_y: Receives the row of the largest sample of each bin, with the shape of ``output``;
+            only for maximum pooling.
         argmax_x: Receives its column.
         aligned_height: Number h of bins.
         aligned_width: Number w of bins.
-        spatial_scale: Pixels of the map in a pixel of the image.
-        sampling_ratio: Samples along each side of a bin; 0 for one in each pixel of the map.
+        spatial_scale: Map pixels per image pixel.
+        sampling_ratio: Samples along each side of a bin; 0 for one per map pixel.
         pool_mode: 0 for the largest sample of a bin, 1 for their average.
-        aligned: Whether half a pixel is taken off, for the centers of pixels.
+        aligned: Whether to subtract half a pixel, for pixel centers.
     """
     grid = RoIGrid((aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned)
     if pool_mode == MAX_POOLING:
@@ -65,20 +65,20 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Compute the derivative by the feature map.
+    """Compute the gradient of the feature map.
 
     Args:
-        grad_output: Derivative by the features, ``(num_rois, C, h, w)``.
-        rois: As forward.
-        argmax_y: As forward left it.
-        argmax_x: As forward left it.
-        grad_input: Receives the derivative, ``(N, C, H, W)``.
-        aligned_height: As forward.
-        aligned_width: As forward.
-        spatial_scale: As forward.
-        sampling_ratio: As forward.
-        pool_mode: As forward.
-        aligned: As forward.
+        grad_output: Gradient of the features, ``(num_rois, C, h, w)``.
+        rois: As in forward.
+        argmax_y: As written by forward.
+        argmax_x: As written by forward.
+        grad_input: Receives the gradient, ``(N, C, H, W)``.
+        aligned_height: As in forward.
+        aligned_width: As in forward.
+        spatial_scale: As in forward.
+        sampling_ratio: As in forward.
+        pool_mode: As in forward.
+        aligned: As in forward.
     """
     if pool_mode == MAX_POOLING:
         grad_input.copy_(max_backward(grad_output, rois, argmax_y, argmax_x, grad_input.shape))
@@ -104,7 +104,7 @@ class RoIAlignAverage(torch.autograd.Function):
     def backward(
         ctx: torch.autograd.function.FunctionCtx, gradient: Tensor
     ) -> tuple[Tensor, None, None]:
-        """Compute the derivative by the feature map."""
+        """Compute the gradient of the feature map."""
         (rois,) = ctx.saved_tensors
         return average_backward(gradient, rois, ctx.grid, ctx.shape), None, None
 
@@ -112,13 +112,13 @@ class RoIAlignAverage(torch.autograd.Function):
 def average_forward(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> Tensor:
     """Average the samples in the bins of RoIs.
 
-    Each pixel of the map is a row of channels, and each bin a weighted sum of rows: an
-    ``embedding_bag``, which runs on all threads and on whole vectors.
+    Each pixel of the map is a row of channels, and each bin a weighted sum of rows, computed by
+    ``embedding_bag`` on all threads and whole vectors.
 
     Args:
-        feature_map: ``(N, C, H, W)``, quickest in channels_last.
+        feature_map: ``(N, C, H, W)``, fastest in channels_last.
         rois: Index of the image and corners in pixels of the image, ``(num_rois, 5)``.
-        grid: How bins and samples are laid out.
+        grid: Layout of bins and samples.
 
     Returns:
         ``(num_rois, C, h, w)``, in float32 or float64.
@@ -134,12 +134,12 @@ def average_forward(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> Tensor:
 
 
 def average_backward(gradient: Tensor, rois: Tensor, grid: RoIGrid, shape: torch.Size) -> Tensor:
-    """Compute the derivative of :func:`average_forward` by the feature map.
+    """Compute the gradient of the feature map for :func:`average_forward`.
 
     Args:
-        gradient: Derivative by the features, ``(num_rois, C, h, w)``.
-        rois: As forward.
-        grid: As forward.
+        gradient: Gradient of the features, ``(num_rois, C, h, w)``.
+        rois: As in forward.
+        grid: As in forward.
         shape: Shape (N, C, H, W) of the feature map.
 
     Returns:
@@ -155,7 +155,7 @@ def average_backward(gradient: Tensor, rois: Tensor, grid: RoIGrid, shape: torch
 
 
 def _sum_of_bins(lookups: Lookups, bins: Tensor, num_pixels: int) -> Tensor:
-    """Sum for each pixel the bins that looked it up: the transposed ``embedding_bag``."""
+    """Sum, for each pixel, the bins that used it: the transposed ``embedding_bag``."""
     pixels, order = lookups.pixels.flatten().sort()
     counts = pixels.bincount(minlength=num_pixels)
     return F.embedding_bag(

@@ -1,4 +1,4 @@
-"""RoIAlign by the largest sample of a bin."""
+"""RoIAlign with the largest sample of each bin."""
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ def max_forward(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> tuple[Tenso
     Args:
         feature_map: ``(N, C, H, W)``.
         rois: Index of the image and corners in pixels of the image, ``(num_rois, 5)``.
-        grid: How bins and samples are laid out.
+        grid: Layout of bins and samples.
 
     Returns:
         The samples, their rows and their columns, ``(num_rois, C, h, w)`` each; 0, -1 and -1 for
@@ -59,13 +59,13 @@ def _largest(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> tuple[Tensor, 
 def max_backward(
     gradient: Tensor, rois: Tensor, rows: Tensor, columns: Tensor, shape: torch.Size
 ) -> Tensor:
-    """Compute the derivative of :func:`max_forward` by the feature map.
+    """Compute the gradient of the feature map for :func:`max_forward`.
 
     Args:
-        gradient: Derivative by the samples, ``(num_rois, C, h, w)``.
-        rois: As forward.
-        rows: As forward returned them.
-        columns: As forward returned them.
+        gradient: Gradient of the samples, ``(num_rois, C, h, w)``.
+        rois: As in forward.
+        rows: As returned by forward.
+        columns: As returned by forward.
         shape: Shape (N, C, H, W) of the feature map.
 
     Returns:

@@ -27,7 +27,7 @@ def roi_pool_forward(
             without pixels.
         pooled_height: Number h of bins.
         pooled_width: Number w of bins.
-        spatial_scale: Pixels of the map in a pixel of the image.
+        spatial_scale: Map pixels per image pixel.
     """
     output.zero_()
     argmax.fill_(-1)
@@ -62,16 +62,16 @@ def roi_pool_backward(
     pooled_width: int,
     spatial_scale: float,
 ) -> None:
-    """Compute the derivative by the feature map.
+    """Compute the gradient of the feature map.
 
     Args:
-        grad_output: Derivative by the features, ``(num_rois, C, h, w)``.
-        rois: As forward.
-        argmax: As forward left it.
-        grad_input: Receives the derivative, ``(N, C, H, W)``.
-        pooled_height: As forward.
-        pooled_width: As forward.
-        spatial_scale: As forward.
+        grad_output: Gradient of the features, ``(num_rois, C, h, w)``.
+        rois: As in forward.
+        argmax: As written by forward.
+        grad_input: Receives the gradient, ``(N, C, H, W)``.
+        pooled_height: As in forward.
+        pooled_width: As in forward.
+        spatial_scale: As in forward.
     """
     channels, height, width = grad_input.shape[1:]
     planes = rois[:, :1].nan_to_num().long() * channels + torch.arange(channels, device=rois.device)
@@ -85,7 +85,7 @@ def roi_pool_backward(
 def _bins(
     first: Tensor, last: Tensor, spatial_scale: float, num_bins: int, extent: int
 ) -> tuple[Tensor, Tensor]:
-    """Compute along an axis where bins start and end, ``(num_rois, num_bins)`` each.
+    """Compute where bins start and end along an axis, ``(num_rois, num_bins)`` each.
 
     RoIs without area or with NaNs have empty bins.
     """

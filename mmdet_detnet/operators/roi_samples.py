@@ -1,4 +1,4 @@
-"""Which pixels of a feature map the bins of RoIs are made of, and with what weights."""
+"""Pixels of a feature map that make up the bins of RoIs, and their weights."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Lookups at once: bounds the memory to about 100 MB.
+# Lookups at once; limits the memory to about 100 MB.
 CHUNK_SIZE = 2**21
 
 
@@ -17,9 +17,9 @@ class RoIGrid:
 
     Attributes:
         output_size: Number of bins, (h, w).
-        spatial_scale: Pixels of the map in a pixel of the image.
-        sampling_ratio: Samples along each side of a bin; 0 for one in each pixel of the map.
-        aligned: Whether half a pixel is taken off, for the centers of pixels.
+        spatial_scale: Map pixels per image pixel.
+        sampling_ratio: Samples along each side of a bin; 0 for one per map pixel.
+        aligned: Whether to subtract half a pixel, for pixel centers.
     """
 
     output_size: tuple[int, int]
@@ -28,7 +28,7 @@ class RoIGrid:
     aligned: bool = True
 
     def scale(self, rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute first corners, sizes of a bin and numbers of samples, (x, y) each.
+        """Compute first corners, bin sizes and numbers of samples, (x, y) each.
 
         Args:
             rois: ``(num_rois, 5)``.
@@ -62,15 +62,15 @@ class Lookups(NamedTuple):
 
 
 def make_lookups(rois: Tensor, grid: RoIGrid, shape: torch.Size) -> Iterator[Lookups]:
-    """Compute for each bin the pixels whose weighted sum is the average of its samples.
+    """Compute, for each bin, the pixels whose weighted sum is the average of its samples.
 
-    Samples and bilinear interpolation are separable, so a bin has a line of pixels along each axis.
-    A pixel between several samples is looked up once. RoIs with lines of about the same length
-    are handled together.
+    Sampling and bilinear interpolation are separable, so a bin has a line of pixels along each
+    axis. A pixel shared by several samples is looked up once. RoIs with lines of similar length are
+    processed together.
 
     Args:
         rois: Index of the image and corners in pixels of the image, ``(num_rois, 5)``.
-        grid: How bins and samples are laid out.
+        grid: Layout of bins and samples.
         shape: Shape (N, C, H, W) of the feature map.
 
     Yields:
@@ -94,10 +94,10 @@ def make_lookups(rois: Tensor, grid: RoIGrid, shape: torch.Size) -> Iterator[Loo
 
 
 def _line_lengths(bins: Tensor, samples: Tensor) -> Tensor:
-    """Bound the number of pixels along each axis of a bin, rounded up.
+    """Compute an upper bound, rounded up, on the number of pixels along each axis of a bin.
 
-    Adjacent samples share pixels where they are less than two apart. The margin is for positions
-    that were rounded.
+    Adjacent samples share pixels if they are less than two apart. The margin allows for rounded
+    positions.
     """
     span = (samples - 1) * bins / samples.clamp(min=1)
     length = torch.minimum(2 * samples, (span + 0.01).floor().long() + 3)
@@ -105,7 +105,7 @@ def _line_lengths(bins: Tensor, samples: Tensor) -> Tensor:
 
 
 def round_up(lengths: Tensor) -> Tensor:
-    """Round lengths up by at most a quarter, so that there are few different ones."""
+    """Round lengths up by at most a quarter, to get few different ones."""
     step = 2 ** (lengths.clamp(min=4).log2().floor().long() - 2)
     return (lengths + step - 1) // step * step
 
@@ -135,12 +135,12 @@ def _line(
         bin_size: Pixels in a bin, ``(num_rois,)``.
         samples: Samples in a bin, ``(num_rois,)``.
         num_bins: Bins along the axis.
-        length: Number of pixels in a line; those that a bin does not need have no weight.
+        length: Number of pixels in a line; unneeded ones have weight 0.
         extent: Pixels of the map along the axis.
 
     Returns:
-        Pixels and weights, ``(num_rois, num_bins, length)`` each. A sample more than one pixel
-        outside the map weighs nothing.
+        Pixels and weights, ``(num_rois, num_bins, length)`` each. Samples more than one pixel
+        outside the map have weight 0.
     """
     position, valid = sample_positions(start, bin_size, samples, num_bins)
     inside = (position >= -1) & (position <= extent) & valid
@@ -149,7 +149,7 @@ def _line(
     fraction = position - low
     share = inside / samples[:, None, None].to(position.dtype)
     pixel = low.long()
-    # A sample starts at the pixel of the one before, at the next one, or at two new ones.
+    # A sample starts at the pixel of the previous one, at the next one, or at two new ones.
     slot = pixel.diff(dim=2, prepend=pixel[..., :1]).clamp(0, 2).cumsum(2).clamp(max=length - 2)
     pixels = pixel[..., -1:].repeat(1, 1, length)
     pixels.scatter_(2, slot + 1, (pixel + 1).clamp(max=extent - 1)).scatter_(2, slot, pixel)
@@ -162,7 +162,7 @@ def _line(
 def sample_positions(
     start: Tensor, bin_size: Tensor, samples: Tensor, num_bins: int
 ) -> tuple[Tensor, Tensor]:
-    """Compute where along one axis the samples of bins are.
+    """Compute the positions of a bin's samples along one axis.
 
     Args:
         start: First corner on the map, ``(num_rois,)``.
@@ -171,13 +171,13 @@ def sample_positions(
         num_bins: Bins along the axis.
 
     Returns:
-        Positions and whether there is such a sample, ``(num_rois, num_bins, most samples)``; a
-        RoI with fewer samples than the others repeats its last one.
+        Positions and whether the sample exists, ``(num_rois, num_bins, most samples)``; RoIs with
+        fewer samples repeat their last one.
     """
     start, bin_size, samples = (value[:, None, None] for value in (start, bin_size, samples))
     bins = torch.arange(num_bins, device=start.device)[:, None]
     sample = torch.arange(int(samples.max()), device=start.device)
     valid = sample < samples
     middle = torch.minimum(sample, samples - 1) + 0.5
-    # In mmcv's order of operations, since a position is rounded to 1e-5 pixels.
+    # Follows mmcv's order of operations, because positions are rounded to 1e-5 pixels.
     return start + bins * bin_size + middle * bin_size / samples, valid

@@ -12,12 +12,12 @@ def sigmoid_focal_loss_forward(
 
     Args:
         input: Logits, ``(num_samples, num_classes)``.
-        target: Label of each sample, ``(num_samples,)``; any other number is background.
+        target: Label of each sample, ``(num_samples,)``; any other value is background.
         weight: Weight of the samples of each class, ``(num_classes,)``; 1 for all if empty, and for
             the background.
         output: Receives the losses, as ``input``.
         gamma: Exponent of the modulating factor.
-        alpha: Weight of positive logits; negative ones have ``1 - alpha``.
+        alpha: Weight of positive logits; negative logits have ``1 - alpha``.
     """
     logits = input.float() if output.dtype != torch.float64 else input
     probability = logits.sigmoid()
@@ -29,15 +29,15 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Compute the derivative of each loss by its logit, into ``grad_input``.
+    """Write the derivative of each loss with respect to its logit to ``grad_input``.
 
     Args:
-        input: As forward.
-        target: As forward.
-        weight: As forward.
-        grad_input: Receives the derivatives, as ``input``.
-        gamma: As forward.
-        alpha: As forward.
+        input: As in forward.
+        target: As in forward.
+        weight: As in forward.
+        grad_input: Receives the gradients, with the shape of ``input``.
+        gamma: As in forward.
+        alpha: As in forward.
     """
     logits = input.float() if grad_input.dtype != torch.float64 else input
     probability = logits.sigmoid()

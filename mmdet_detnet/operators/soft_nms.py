@@ -17,23 +17,23 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Lower the scores of boxes that overlap better ones, one box after the other.
+    """Lower the scores of boxes that overlap better boxes, one after the other.
 
-    Each choice depends on the scores that the ones before it left, so this is a loop, in NumPy.
+    Each choice depends on the scores left by the previous ones, so this is a loop in NumPy.
 
     Args:
         boxes: Corners (x1, y1, x2, y2) on the CPU, ``(num_boxes, 4)``.
         scores: ``(num_boxes,)``.
-        dets: Receives the corners and new scores of the boxes that stay, in its first rows,
+        dets: Receives the corners and new scores of the kept boxes in its first rows,
             ``(num_boxes, 5)``.
-        iou_threshold: IoU from which on the naive and linear methods lower a score.
+        iou_threshold: Minimum IoU at which the naive and linear methods lower a score.
         sigma: Width of the Gaussian method.
-        min_score: Boxes whose score is lowered below this go.
+        min_score: Boxes with a new score below this are dropped.
         method: Index in ``METHODS``.
         offset: Added to widths and heights.
 
     Returns:
-        Indices of the boxes that stay, in the order of ``dets``.
+        Indices of the kept boxes, in the order of ``dets``.
     """
     corners = boxes.detach().float().numpy()
     current = scores.detach().float().numpy().copy()

@@ -31,17 +31,17 @@ def softmax_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Compute the derivatives of each loss by the logits.
+    """Compute the gradient of each loss with respect to the logits.
 
     Args:
-        input: As forward.
-        target: As forward.
-        weight: As forward.
-        buff: Receives the derivative by the logit of the label, but for a factor,
+        input: As in forward.
+        target: As in forward.
+        weight: As in forward.
+        buff: Receives the gradient of the logit of the label, but for a factor,
             ``(num_samples,)``.
-        grad_input: Receives the derivatives, as ``input``.
-        gamma: As forward.
-        alpha: As forward.
+        grad_input: Receives the gradients, with the shape of ``input``.
+        gamma: As in forward.
+        alpha: As in forward.
     """
     probability = _of_label(input, target)
     rest = 1 - probability

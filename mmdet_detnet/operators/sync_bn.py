@@ -1,4 +1,4 @@
-"""The steps of mmcv's MMSyncBN between which processes exchange statistics."""
+"""The steps of mmcv's MMSyncBN, between which processes exchange statistics."""
 
 import torch
 from torch import Tensor
@@ -48,13 +48,13 @@ def sync_bn_forward_output(
         var: Biased variance of all processes, ``(C,)``.
         weight: ``(C,)``; 1 if empty.
         bias: ``(C,)``; 0 if empty.
-        running_mean: Is moved towards the mean; stays if empty.
-        running_var: Is moved towards the unbiased variance; stays if empty.
+        running_mean: Moved towards the mean; not used if empty.
+        running_var: Moved towards the unbiased variance; not used if empty.
         norm: Receives the normalized input, ``(N, C, L)``.
         std: Receives the standard deviations, ``(C,)``.
         output: Receives the result, ``(N, C, L)``.
         eps: Added to the variance.
-        momentum: How far the running statistics are moved.
+        momentum: Weight of the new statistics in the running ones.
         group_size: Number of processes.
     """
     std.copy_((var + eps).sqrt())
@@ -70,13 +70,13 @@ def sync_bn_forward_output(
 def sync_bn_backward_param(
     grad_output: Tensor, norm: Tensor, grad_weight: Tensor, grad_bias: Tensor
 ) -> None:
-    """Compute the derivatives by weight and bias.
+    """Compute the gradients of weight and bias.
 
     Args:
-        grad_output: Derivative by the output, ``(N, C, L)``.
-        norm: As forward left it.
-        grad_weight: Receives the derivative by the weight, ``(C,)``.
-        grad_bias: Receives the derivative by the bias, ``(C,)``.
+        grad_output: Gradient of the output, ``(N, C, L)``.
+        norm: As written by forward.
+        grad_weight: Receives the gradient of the weight, ``(C,)``.
+        grad_bias: Receives the gradient of the bias, ``(C,)``.
     """
     grad_weight.copy_((grad_output.float() * norm).sum((0, 2)))
     grad_bias.copy_(grad_output.float().sum((0, 2)))
@@ -91,16 +91,16 @@ def sync_bn_backward_data(
     std: Tensor,
     grad_input: Tensor,
 ) -> None:
-    """Compute the derivative by the input.
+    """Compute the gradient of the input.
 
     Args:
-        grad_output: Derivative by the output, ``(N, C, L)``.
-        weight: As forward.
-        grad_weight: Mean over the processes of what :func:`sync_bn_backward_param` gave.
-        grad_bias: Likewise.
-        norm: As forward left it.
-        std: As forward left it.
-        grad_input: Receives the derivative, ``(N, C, L)``.
+        grad_output: Gradient of the output, ``(N, C, L)``.
+        weight: As in forward.
+        grad_weight: Mean over the processes of the result of :func:`sync_bn_backward_param`.
+        grad_bias: Likewise for the bias.
+        norm: As written by forward.
+        std: As written by forward.
+        grad_input: Receives the gradient, ``(N, C, L)``.
     """
     count = norm.shape[0] * norm.shape[2]
     common = (grad_weight[:, None] * norm + grad_bias[:, None]) / count

@@ -1,4 +1,4 @@
-"""What ``mmcv.ops.get_compiler_version`` and its like report."""
+"""Reports of ``mmcv.ops.get_compiler_version`` and similar functions."""
 
 
 def get_compiler_version() -> str:
