@@ -11,11 +11,10 @@ warnings), 1 if something would, 2 if the command line is wrong.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from mmdet_detnet.analysis.dataset import check_dataset, draw_distributions
+from mmdet_detnet.analysis.dataset import check_dataset, write_report
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,8 +28,7 @@ def parse_args() -> argparse.Namespace:
     expected.add_argument('--config', type=Path, help='config with classes, image scale, anchors')
     expected.add_argument('--classes', nargs='+', help='names of the classes, in order')
     parser.add_argument('--allow-subset', action='store_true', help='categories may be left out')
-    out_dir = Path('work_dirs/check_dataset')
-    parser.add_argument('--out-dir', type=Path, default=out_dir, help='for report and picture')
+    parser.add_argument('--out-dir', default='work_dirs/check_dataset', help='for the report')
     parser.add_argument('--num-workers', type=int, default=2, help='images decoded at a time')
     args = parser.parse_args()
     for path in (args.annotation_file, args.config):
@@ -53,12 +51,7 @@ def main() -> int:
         print(f'check_dataset: {error}', file=sys.stderr)
         return 1
     print(report)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    name = Path(report.annotation_file).stem
-    text, picture = out_dir / f'{name}_report.json', out_dir / f'{name}_boxes.png'
-    text.write_text(json.dumps(report.as_dict(), indent=1))
-    draw_distributions(report, picture)
-    print(f'written to {text} and {picture}')
+    print('written to {} and {}'.format(*write_report(report, out_dir)))
     return 1 if report.problems else 0
 
 

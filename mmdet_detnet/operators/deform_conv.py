@@ -6,6 +6,9 @@ from torch import Tensor
 from .deform_conv_image import convolve, convolve_backward
 from .deform_sampling import DeformConv
 
+# How mmcv names height and width of kernel, stride, padding and dilation.
+GEOMETRY = ('kH', 'kW', 'dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW')
+
 
 def deform_conv_forward(
     input: Tensor,
@@ -29,7 +32,7 @@ def deform_conv_forward(
         geometry: ``kW``, ``kH`` (kernel), ``dW``, ``dH`` (stride), ``padW``, ``padH``,
             ``dilationW``, ``dilationH``, ``group`` and ``deformable_group``; others are not used.
     """
-    conv = _read(geometry)
+    conv = DeformConv.read(geometry, GEOMETRY)
     dtype = torch.promote_types(output.dtype, torch.float32)
     input, weight, offset = (tensor.to(dtype) for tensor in (input, weight, offset))
     for index, image in enumerate(input):
@@ -58,7 +61,7 @@ def deform_conv_backward_input(
         columns: Not used.
         geometry: As in forward.
     """
-    conv = _read(geometry)
+    conv = DeformConv.read(geometry, GEOMETRY)
     dtype = torch.promote_types(gradInput.dtype, torch.float32)
     input, offset, gradient, weight = (
         tensor.to(dtype) for tensor in (input, offset, gradOutput, weight)
@@ -90,7 +93,7 @@ def deform_conv_backward_parameters(
         scale: Factor of the gradient.
         geometry: As in forward.
     """
-    conv = _read(geometry)
+    conv = DeformConv.read(geometry, GEOMETRY)
     dtype = torch.promote_types(gradWeight.dtype, torch.float32)
     input, offset, gradient = (tensor.to(dtype) for tensor in (input, offset, gradOutput))
     total = torch.zeros_like(gradWeight, dtype=dtype)
@@ -101,17 +104,3 @@ def deform_conv_backward_parameters(
         by_group = gradient[index].reshape(conv.groups, -1, columns.shape[2])
         total += torch.bmm(by_group, columns.transpose(1, 2)).view(total.shape)
     gradWeight += scale * total
-
-
-def _read(geometry: dict[str, int]) -> DeformConv:
-    def pair(name: str) -> tuple[int, int]:
-        return geometry[f'{name}H'], geometry[f'{name}W']
-
-    return DeformConv(
-        kernel=pair('k'),
-        stride=pair('d'),
-        padding=pair('pad'),
-        dilation=pair('dilation'),
-        groups=geometry['group'],
-        deform_groups=geometry['deformable_group'],
-    )

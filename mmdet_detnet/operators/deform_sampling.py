@@ -1,5 +1,6 @@
 """The input samples of a deformable convolution."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,22 @@ class DeformConv:
     dilation: tuple[int, int]
     groups: int
     deform_groups: int
+
+    @classmethod
+    def read(cls, geometry: dict[str, int], names: Sequence[str]) -> 'DeformConv':
+        """Make one of the arguments that mmcv gives an operator.
+
+        Args:
+            geometry: The arguments.
+            names: Those of kernel, stride, padding and dilation, the vertical one first.
+
+        Returns:
+            The geometry.
+        """
+        numbers = [geometry[name] for name in names]
+        kernel, stride, padding, dilation = zip(numbers[::2], numbers[1::2], strict=True)
+        groups, deform_groups = geometry['group'], geometry['deformable_group']
+        return cls(kernel, stride, padding, dilation, groups, deform_groups)
 
     @property
     def taps(self) -> int:

@@ -6,6 +6,12 @@ from torch import Tensor
 from .deform_conv_image import convolve, convolve_backward
 from .deform_sampling import DeformConv
 
+# How mmcv names height and width of kernel, stride, padding and dilation.
+GEOMETRY = (
+    *('kernel_h', 'kernel_w', 'stride_h', 'stride_w'),
+    *('pad_h', 'pad_w', 'dilation_h', 'dilation_w'),
+)
+
 
 def modulated_deform_conv_forward(
     input: Tensor,
@@ -35,7 +41,7 @@ def modulated_deform_conv_forward(
         geometry: ``kernel_h``, ``kernel_w``, ``stride_h``, ``stride_w``, ``pad_h``, ``pad_w``,
             ``dilation_h``, ``dilation_w``, ``group`` and ``deformable_group``.
     """
-    conv = _read(geometry)
+    conv = DeformConv.read(geometry, GEOMETRY)
     dtype = torch.promote_types(output.dtype, torch.float32)
     input, weight, offset, mask = (tensor.to(dtype) for tensor in (input, weight, offset, mask))
     for index, image in enumerate(input):
@@ -79,7 +85,7 @@ def modulated_deform_conv_backward(
         with_bias: As in forward.
         geometry: As in forward.
     """
-    conv = _read(geometry)
+    conv = DeformConv.read(geometry, GEOMETRY)
     dtype = torch.promote_types(grad_input.dtype, torch.float32)
     input, weight, offset, mask, gradient = (
         tensor.to(dtype) for tensor in (input, weight, offset, mask, grad_output)
@@ -95,17 +101,3 @@ def modulated_deform_conv_backward(
     grad_weight += total
     if with_bias:
         grad_bias += gradient.sum((0, 2, 3))
-
-
-def _read(geometry: dict[str, int]) -> DeformConv:
-    def pair(name: str) -> tuple[int, int]:
-        return geometry[f'{name}_h'], geometry[f'{name}_w']
-
-    return DeformConv(
-        kernel=pair('kernel'),
-        stride=pair('stride'),
-        padding=pair('pad'),
-        dilation=pair('dilation'),
-        groups=geometry['group'],
-        deform_groups=geometry['deformable_group'],
-    )

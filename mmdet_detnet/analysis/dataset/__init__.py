@@ -2,6 +2,7 @@
 
 from .check import check_dataset
 from .findings import Finding
+from .output import write_report
 from .picture import draw_distributions
 from .report import Report
 from .shapes import generate_shapes
@@ -14,4 +15,5 @@ __all__ = [
     'convert_voc',
     'draw_distributions',
     'generate_shapes',
+    'write_report',
 ]

@@ -11,7 +11,7 @@ from typing import Any
 from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmdet.models.backbones.resnet import Bottleneck, ResNet
 from mmdet.models.layers import ResLayer
-from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
+from mmdet.utils import OptConfigType, OptMultiConfig
 from torch import nn
 
 from mmdet_detnet.models.arguments import (
@@ -51,8 +51,6 @@ class DetNet(ResNetExtension, ResNet):
 
     Args:
         depth: 59 (stages of ResNet-50) or 110 (of ResNet-101). The paper has no results for 110.
-        in_channels: Number of channels of the image.
-        stem_channels: Number of channels of the stem; ``base_channels`` if None.
         base_channels: Width of the first stage's bottlenecks. The paper's is 64, which gives
             outputs of 256, 512, 1024, 1024 and 1024 channels; other widths scale all of them.
         out_indices: Indices of the returned stages, in increasing order, from 0 (C2) to 4 (C6). 4
@@ -60,29 +58,23 @@ class DetNet(ResNetExtension, ResNet):
         style: 'pytorch' puts the stride of a bottleneck in its 3x3 convolution, 'caffe' in its
             first 1x1 convolution. The paper's 4.8 GFLOPs fit 'caffe'; the public weights
             (guoruoqian/DetNet_pytorch) need 'pytorch'.
-        deep_stem: Whether three 3x3 convolutions replace the stem's 7x7 one.
-        avg_down: Whether stride-2 shortcuts pool before their 1x1 convolution.
         frozen_stages: Number of residual stages that are frozen, together with the stem. 0 freezes
             only the stem, as in the paper; -1 freezes nothing.
-        conv_cfg: Config of the convolutions; plain ones if None.
-        norm_cfg: Config of the normalization layers.
-        norm_eval: Whether batch norm keeps its running statistics during training. Do not use it
-            unless a checkpoint covers stages 5 and 6: their statistics would stay at their initial
-            values.
         dcn: Config of the deformable convolution that replaces 3x3 ones, or None.
         stage_with_dcn: For each of the five stages, whether ``dcn`` applies to it.
         plugins: Plugin layers of the blocks, as in mmdet's ResNet; the ``stages`` of a plugin are
             five flags.
-        with_cp: Whether activations are recomputed in the backward pass, to save memory.
-        zero_init_residual: Whether the last normalization of each block starts at zero. With
-            ``requires_grad=False`` in ``norm_cfg`` it starts at one, so that the block can learn.
         projection: Which new stages start with a projection shortcut: 'both' (DetNet-59), 'stage5'
             (the paper's DetNet-59-NoProj, where stage 6 continues stage 5) or 'none'.
         init_cfg: Initialization; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)`` also
             loads a checkpoint: all of a DetNet, or stages 1 to 4 from a ResNet-50/101 of
             torchvision, mmdet or mmpretrain. See :func:`.load_pretrained_backbone`.
-        **inherited: ``num_stages``, ``strides`` and ``dilations`` of a ResNet config that this one
-            is merged into. They are ignored if they have ResNet's values.
+        **kwargs: The other arguments of mmdet's ResNet (``in_channels``, ``stem_channels``,
+            ``deep_stem``, ``avg_down``, ``conv_cfg``, ``norm_cfg``, ``norm_eval``, ``with_cp``,
+            ``zero_init_residual``). Do not use ``norm_eval`` unless a checkpoint covers stages 5
+            and 6: their statistics would stay at their initial values. ``num_stages``, ``strides``
+            and ``dilations`` of a ResNet config that this one is merged into are ignored if they
+            have ResNet's values.
 
     Raises:
         ValueError: If an argument has a value that is not allowed.
@@ -100,26 +92,18 @@ class DetNet(ResNetExtension, ResNet):
     def __init__(
         self,
         depth: int,
-        in_channels: int = 3,
-        stem_channels: int | None = None,
         base_channels: int = 64,
         out_indices: Sequence[int] = (0, 1, 2, 3, 4),
         style: str = 'pytorch',
-        deep_stem: bool = False,
-        avg_down: bool = False,
         frozen_stages: int = -1,
-        conv_cfg: OptConfigType = None,
-        norm_cfg: ConfigType = dict(type='BN', requires_grad=True),  # noqa: B006
-        norm_eval: bool = True,
         dcn: OptConfigType = None,
         stage_with_dcn: Sequence[bool] = (False,) * NUM_STAGES,
         plugins: list[dict] | None = None,
-        with_cp: bool = False,
-        zero_init_residual: bool = True,
         projection: str = 'both',
         init_cfg: OptMultiConfig = None,
-        **inherited: Any,
+        **kwargs: Any,
     ) -> None:
+        inherited = {name: kwargs.pop(name) for name in RESNET_STAGES if name in kwargs}
         check_inherited(self, inherited, RESNET_STAGES)
         check_choice(self, 'depth', depth, self.arch_settings)
         check_choice(self, 'style', style, ('pytorch', 'caffe'))
@@ -133,25 +117,17 @@ class DetNet(ResNetExtension, ResNet):
         check_stage_flags(self, stage_with_dcn, plugins, NUM_STAGES, dcn)
         super().__init__(
             depth=depth,
-            in_channels=in_channels,
-            stem_channels=stem_channels,
             base_channels=base_channels,
             num_stages=NUM_RESNET_STAGES,
             strides=(1, 2, 2),
             dilations=(1, 1, 1),
             out_indices=(0,),
             style=style,
-            deep_stem=deep_stem,
-            avg_down=avg_down,
-            conv_cfg=conv_cfg,
-            norm_cfg=norm_cfg,
-            norm_eval=norm_eval,
             dcn=dcn,
             stage_with_dcn=tuple(stage_with_dcn)[:NUM_RESNET_STAGES],
             plugins=_plugins_of_resnet_stages(plugins),
-            with_cp=with_cp,
-            zero_init_residual=zero_init_residual,
             init_cfg=init_cfg,
+            **kwargs,
         )
         # The parent supports at most four stages: it built three, the others are set here.
         self.num_stages = NUM_STAGES

@@ -69,18 +69,9 @@ class IPGNet(ImagePyramidGuided, ResNet):
         init_cfg: Initialization; Kaiming if None. ``dict(type='Pretrained', checkpoint=...)`` also
             loads a checkpoint: all of an IPG-Net, or the trunk from a ResNet of torchvision, mmdet
             or mmpretrain.
-        fused_stages: Fused stages. :class:`.ImagePyramidGuided` describes this and the following
-            arguments.
-        share_stem: Whether the shrunken images use the trunk's stem.
-        guidance_stem_channels: Number of channels of their stems; the trunk's if None.
-        fusion: 'add', 'sum', 'product' or 'concat'.
-        fusion_kernel: Kernel size of the convolutions of the last three, 1 or 3.
-        fusion_relu: Whether these convolutions end in a ReLU.
-        interpolation: How the image is shrunk, 'bilinear' or 'nearest'.
-        zero_init_guidance: Whether the network initially equals the trunk; only with 'add'.
-        in_channels: Number of channels of the image.
-        **kwargs: The other arguments of mmdet's ResNet (``stem_channels``, ``deep_stem``,
-            ``avg_down``, ``conv_cfg``, ``norm_cfg``, ``norm_eval``, ``dcn``, ``with_cp``, ...).
+        **kwargs: The arguments of :class:`.ImagePyramidGuided`, which describe the guidance, and
+            the other arguments of mmdet's ResNet (``stem_channels``, ``deep_stem``, ``avg_down``,
+            ``conv_cfg``, ``norm_cfg``, ``norm_eval``, ``dcn``, ``with_cp``, ...).
 
     Raises:
         ValueError: If an argument has a value that is not allowed.
@@ -105,15 +96,6 @@ class IPGNet(ImagePyramidGuided, ResNet):
         stage_with_dcn: Sequence[bool] = (False,) * NUM_RESNET_STAGES,
         plugins: list[dict] | None = None,
         init_cfg: OptMultiConfig = None,
-        fused_stages: Sequence[int] = (2, 3, 4),
-        share_stem: bool = False,
-        guidance_stem_channels: int | None = None,
-        fusion: str = 'add',
-        fusion_kernel: int = 3,
-        fusion_relu: bool = False,
-        interpolation: str = 'bilinear',
-        zero_init_guidance: bool = False,
-        in_channels: int = 3,
         **kwargs: Any,
     ) -> None:
         check_choice(self, 'depth', depth, self.depths)
@@ -133,15 +115,6 @@ class IPGNet(ImagePyramidGuided, ResNet):
             stage_with_dcn=tuple(stage_with_dcn),
             plugins=plugins,
             init_cfg=init_cfg,
-            fused_stages=fused_stages,
-            share_stem=share_stem,
-            guidance_stem_channels=guidance_stem_channels,
-            fusion=fusion,
-            fusion_kernel=fusion_kernel,
-            fusion_relu=fusion_relu,
-            interpolation=interpolation,
-            zero_init_guidance=zero_init_guidance,
-            in_channels=in_channels,
             **kwargs,
         )
         # The parent supports at most four stages: it built these, the others are set here.

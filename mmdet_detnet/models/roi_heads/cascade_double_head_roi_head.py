@@ -103,18 +103,7 @@ class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
         rcnn_test_cfg: ConfigType | None,
         rescale: bool = False,
     ) -> InstanceList:
-        """Detect the objects of each image.
-
-        Args:
-            x: Feature maps, the highest resolution first.
-            batch_img_metas: Meta information of each image.
-            rpn_results_list: Proposals of each image.
-            rcnn_test_cfg: Config of the post-processing; None returns scores and boxes of all RoIs.
-            rescale: Whether to return boxes in coordinates of the original image.
-
-        Returns:
-            Boxes (corners in pixels), scores and labels for each image.
-        """
+        """Detect the objects of each image, see :meth:`.DoubleHeadRoIHead.predict_bbox`."""
         options = {}
         if self.regress_survivors_only and rcnn_test_cfg is not None and not self.training:
             options = dict(earlier_scores=[], score_thr=rcnn_test_cfg.score_thr)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from small_dataset import HEIGHT, WIDTH, make_content
 
+from mmdet_detnet.analysis.dataset import output
+
 
 @pytest.fixture
 def content(tmp_path):
@@ -30,7 +32,7 @@ def check(tmp_path, monkeypatch):
         paths = [str(file), str(tmp_path / 'images'), '--out-dir', str(tmp_path / 'out')]
         monkeypatch.setattr(sys, 'argv', ['check_dataset.py', *paths, *map(str, options)])
         if not with_picture:
-            monkeypatch.setattr(check_dataset, 'draw_distributions', lambda report, out: None)
+            monkeypatch.setattr(output, 'draw_distributions', lambda report, out: None)
         status = check_dataset.main()
         report = tmp_path / 'out/data_report.json'
         return status, json.loads(report.read_text()) if report.exists() else None
