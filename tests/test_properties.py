@@ -10,7 +10,7 @@ from mmcv.ops import roi_align
 from mmdet.models.layers import multiclass_nms
 from mmdet.registry import MODELS
 
-from mmdet_detnet.models.dense_heads.confidence_retina_head import joint_logits
+from mmdet_detnet.models.dense_heads.confidence_branch import joint_logits
 from mmdet_detnet.models.layers import FUSIONS
 from mmdet_detnet.models.roi_heads.two_size_roi_head import find_survivors
 

@@ -1,4 +1,4 @@
-"""Average precision of a ConfidenceRetinaHead for a list of exponents of the joint score.
+"""Average precision of a head with a confidence branch for a list of exponents of the joint score.
 
 The network runs once over the validation set, and its outputs are turned into detections twice for
 each exponent: the joint score decides on what passes ``score_thr`` and is among the ``nms_pre``
@@ -25,8 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from mmdet_detnet.models import ConfidenceRetinaHead
-from mmdet_detnet.models.dense_heads.confidence_retina_head import SELECTION_SCORES
+from mmdet_detnet.models.dense_heads.confidence_branch import SELECTION_SCORES, ConfidenceBranch
 
 EXPONENTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 DPI = 120
@@ -35,7 +34,7 @@ LINE_STYLES = dict(zip(SELECTION_SCORES, ('-', '--'), strict=True))
 
 
 class Scoring(NamedTuple):
-    """How a ConfidenceRetinaHead scores.
+    """How a head with a confidence branch scores.
 
     Attributes:
         select_by: Which score decides on what reaches the NMS, 'joint' or 'cls'.
@@ -61,8 +60,8 @@ def sweep_conf_exponent(
     """Evaluate a detector on its validation set for each exponent and both ways to select.
 
     Args:
-        config: Config file of a detector with a ConfidenceRetinaHead; its ``val_dataloader``
-            and ``val_evaluator`` are used.
+        config: Config file of a detector with a ConfidenceRetinaHead or ConfidenceATSSHead; its
+            ``val_dataloader`` and ``val_evaluator`` are used.
         checkpoint: Checkpoint file of the detector.
         out_dir: Folder for ``sweep.json`` and ``sweep.png``.
         exponents: Values of ``conf_exponent``, each in [0, 1).
@@ -81,10 +80,9 @@ def sweep_conf_exponent(
     cfg.merge_from_dict(cfg_options or {})
     model = init_detector(cfg, str(checkpoint), device=device or get_device())
     head = getattr(model, 'bbox_head', None)
-    if not isinstance(head, ConfidenceRetinaHead):
+    if not isinstance(head, ConfidenceBranch):
         raise ValueError(
-            f'{config} must have a ConfidenceRetinaHead as model.bbox_head, got '
-            f'{type(head).__name__}.'
+            f'{config} must have a confidence branch in model.bbox_head, got {type(head).__name__}.'
         )
     for exponent in exponents:
         head.conf_exponent = exponent  # refuses a wrong one before anything runs

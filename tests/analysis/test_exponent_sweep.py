@@ -120,7 +120,7 @@ def test_table_has_a_line_for_each_exponent():
 
 
 def test_other_heads_are_refused(tiny_detector, tmp_path):
-    with pytest.raises(ValueError, match=r'config\.py must have a ConfidenceRetinaHead'):
+    with pytest.raises(ValueError, match=r'config\.py must have a confidence branch'):
         sweep_conf_exponent(*tiny_detector, tmp_path, device='cpu')
 
 

@@ -8,6 +8,7 @@ DETNET = dict(type='mmdet_detnet.DetNet', depth=59)
 IPGNET = dict(type='mmdet_detnet.IPGNet', depth=50)
 IPGDETNET = dict(type='mmdet_detnet.IPGDetNet', depth=59)
 CONF = dict(type='mmdet_detnet.ConfidenceRetinaHead', num_classes=3, in_channels=16)
+ATSS_CONF = {**CONF, 'type': 'mmdet_detnet.ConfidenceATSSHead'}
 BOX_HEAD = dict(
     type='mmdet_detnet.DoubleConvFCBBoxHead',
     num_convs=1,
@@ -102,6 +103,8 @@ WRONG = [
     (CONF, dict(select_by='class'), 'select_by must be one of'),
     (CONF, dict(feature_source='both'), 'feature_source must be one of'),
     (CONF, dict(detach_iou_target='False'), f'detach_iou_target {BOOL}'),
+    (ATSS_CONF, dict(multiply_centerness='True'), f'multiply_centerness {BOOL}'),
+    (ATSS_CONF, dict(select_by='class'), 'select_by must be one of'),
     (CONF, dict(num_classes='3'), 'num_classes must be a positive integer'),
     (CONF, dict(num_classes=0), 'num_classes must be a positive integer'),
     (CONF, dict(in_channels=-16), 'in_channels must be a positive integer'),

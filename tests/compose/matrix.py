@@ -69,6 +69,11 @@ DETECTORS = {
         'retinanet/retinanet_r50_fpn_1x_coco.py', 'anchors', bbox_head=ONE_STAGE
     ),
     'ATSS': Detector('atss/atss_r50_fpn_1x_coco.py', 'anchors'),
+    'ATSS-Conf': Detector(
+        'atss/atss_r50_fpn_1x_coco.py',
+        'anchors',
+        bbox_head="type='mmdet_detnet.ConfidenceATSSHead'",
+    ),
     'GFL': Detector('gfl/gfl_r50_fpn_1x_coco.py', 'anchors'),
     'VFNet': Detector('vfnet/vfnet_r50_fpn_1x_coco.py', 'points'),
     'TOOD': Detector('tood/tood_r50_fpn_1x_coco.py', 'anchors'),
