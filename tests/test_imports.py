@@ -14,6 +14,7 @@ LEVELS = (
     {'environment', 'models'},
     {'acceleration', 'checks', 'weights'},
     {'analysis', 'engine', 'export'},
+    {'own_data'},
 )
 ROOMS = sorted(
     path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name[0] not in '._'

@@ -8,11 +8,10 @@ _base_ = [
     '../_base_/models/faster-rcnn_detnet59-slim_fpn.py',
     '../_base_/datasets/custom_detection.py',
     '../_base_/schedules/schedule_adamw_cosine.py',
-    '../_base_/default_runtime.py',
+    '../_base_/custom_runtime.py',
 ]
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 _base_.param_scheduler[1].T_max = max_epochs
-default_hooks = dict(logger=dict(interval=10))
 model = dict(roi_head=dict(bbox_head=dict(num_classes=len(class_names))))
 dataset = dict(
     data_root=data_root, metainfo=dict(classes=class_names), data_prefix=dict(img='images/')

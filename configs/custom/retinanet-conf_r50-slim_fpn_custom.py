@@ -8,11 +8,10 @@ _base_ = [
     '../_base_/models/retinanet-conf_r50_fpn.py',
     '../_base_/datasets/custom_detection.py',
     '../_base_/schedules/schedule_adamw_cosine.py',
-    '../_base_/default_runtime.py',
+    '../_base_/custom_runtime.py',
 ]
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 _base_.param_scheduler[1].T_max = max_epochs
-default_hooks = dict(logger=dict(interval=10))
 channels = 64
 model = dict(
     backbone=dict(base_channels=16, frozen_stages=-1, norm_eval=False, init_cfg=None),

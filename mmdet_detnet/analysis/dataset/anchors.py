@@ -105,15 +105,8 @@ def suggest_anchors(sizes: np.ndarray, anchors: Anchors) -> str:
     """
     if share_inside(sizes, anchors) >= ENOUGH:
         return ''
-    present = anchors.values[0]
-
-    def quality(scale: float) -> tuple[float, float]:
-        """Prefer the scale with most boxes inside, of equal ones the nearest to the present."""
-        return share_inside(sizes, anchors, scale / present), -abs(math.log(scale / present))
-
-    scale = max(SCALES, key=quality)
-    factor = scale / present
-    share = quality(scale)[0]
+    factor = choose_factor(sizes, anchors)
+    share = share_inside(sizes, anchors, factor)
     if share <= share_inside(sizes, anchors):
         return 'No other scale of the anchors holds more boxes: change the image scale instead.'
     text = (
@@ -126,6 +119,24 @@ def suggest_anchors(sizes: np.ndarray, anchors: Anchors) -> str:
     value = f'[{values}]' if anchors.option == 'scales' else values
     line = f'model = dict({anchors.head}=dict(anchor_generator=dict({anchors.option}={value})))'
     return f'{text}: {line}.'
+
+
+def choose_factor(sizes: np.ndarray, anchors: Anchors) -> float:
+    """Choose the factor of the anchors' sizes with which they hold most boxes.
+
+    Args:
+        sizes: Square roots of the boxes' areas, in pixels of the resized image.
+        anchors: Range of the present anchors.
+
+    Returns:
+        The factor that leads to one of ``SCALES``, of equally good ones the nearest to 1.
+    """
+    present = anchors.values[0]
+
+    def quality(scale: float) -> tuple[float, float]:
+        return share_inside(sizes, anchors, scale / present), -abs(math.log(scale / present))
+
+    return max(SCALES, key=quality) / present
 
 
 def check_sizes(retained: Retained, sizes: np.ndarray, anchors: Anchors) -> list[Finding]:

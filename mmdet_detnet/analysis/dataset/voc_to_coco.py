@@ -74,12 +74,12 @@ def convert_voc(
     dropped: list[str] = []
     for image_id, name in enumerate(tqdm(names, desc='converting', unit='image'), start=1):
         file = folder / 'Annotations' / f'{name}.xml'
-        root = _parse(file)
+        root = parse_annotation(file)
         width, height = _read_size(root, images[name])
         content['images'].append(
             {'id': image_id, 'file_name': images[name].name, 'width': width, 'height': height}
         )
-        for voc_object in _read_objects(root, file):
+        for voc_object in read_objects(root, file):
             if voc_object.name not in classes:
                 raise ValueError(f'{file}: unknown class {voc_object.name!r}, not in {classes}.')
             annotation = _make_annotation(voc_object, image_id, classes, zero_based)
@@ -142,17 +142,42 @@ def _find_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:
 
 def _find_classes(folder: Path) -> list[str]:
     files = sorted(folder.glob('*.xml'))
-    return sorted({each.name for file in files for each in _read_objects(_parse(file), file)})
+    return sorted(
+        {each.name for file in files for each in read_objects(parse_annotation(file), file)}
+    )
 
 
-def _parse(file: Path) -> ET.Element:
+def parse_annotation(file: Path) -> ET.Element:
+    """Read the XML of an annotation.
+
+    Args:
+        file: An XML file.
+
+    Returns:
+        Its root element.
+
+    Raises:
+        ValueError: If it is not valid XML.
+    """
     try:
         return ET.parse(file).getroot()
     except ET.ParseError as error:
         raise ValueError(f'{file} is not valid XML: {error}.') from error
 
 
-def _read_objects(root: ET.Element, file: Path) -> Iterator[VocObject]:
+def read_objects(root: ET.Element, file: Path) -> Iterator[VocObject]:
+    """Read the objects of an annotation.
+
+    Args:
+        root: Its root element.
+        file: Where it is from, for messages.
+
+    Yields:
+        Each object.
+
+    Raises:
+        ValueError: If one lacks its name or a corner, or has a wrong value.
+    """
     for element in root.findall('object'):
         try:
             yield VocObject(

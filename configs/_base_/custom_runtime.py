@@ -1,0 +1,14 @@
+# For data sets of one's own: the best checkpoint is kept beside the last two.
+_base_ = './default_runtime.py'
+default_hooks = dict(
+    logger=dict(interval=10),
+    checkpoint=dict(max_keep_ckpts=2, save_best='coco/bbox_mAP', rule='greater'),
+)
+# For custom_hooks: ten validations in which AP does not rise by 0.1 points end the training.
+early_stopping = dict(
+    type='EarlyStoppingHook',
+    monitor='coco/bbox_mAP',
+    rule='greater',
+    min_delta=0.001,
+    patience=10,
+)

@@ -1,0 +1,4 @@
+"""From a folder of images with annotations to a detector, in the user's own folder.
+
+The steps of the console script ``mmdet-detnet``, as functions.
+"""

@@ -1,0 +1,79 @@
+"""Annotation files in COCO's format, one for each part."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmdet_detnet.analysis.dataset import Finding
+from mmdet_detnet.analysis.dataset.findings import find
+from mmdet_detnet.analysis.dataset.images import read_header
+
+from .records import LabeledBox, LabeledImage
+
+
+def measure_images(
+    images: Sequence[LabeledImage],
+) -> tuple[list[tuple[LabeledImage, tuple[int, int]]], list[Finding]]:
+    """Find the size of each image, as the annotations state it or else as the file has it.
+
+    Args:
+        images: The images.
+
+    Returns:
+        The images with width and height in pixels, and those that cannot be read, which are left
+        out.
+    """
+    measured = []
+    unreadable: list[str] = []
+    for image in images:
+        size = image.size
+        if size is None:
+            state = read_header(image.path)
+            size = state.size
+            unreadable += [f'{image.path.name} ({state.error})'] if size is None else []
+        if size is not None:
+            measured.append((image, size))
+    message = 'images that cannot be read, and whose size no annotation states. Left out.'
+    return measured, find('undecodable-image', message, unreadable, is_problem=False)
+
+
+def write_annotations(
+    file: Path,
+    images: Sequence[tuple[LabeledImage, tuple[int, int]]],
+    classes: Sequence[str],
+    folder: Path,
+) -> None:
+    """Write the annotation file of one part; all ids count from 1.
+
+    Args:
+        file: The file.
+        images: The images with their sizes.
+        classes: Names of the classes, in the order of their numbers.
+        folder: Where the names of the images begin.
+    """
+    numbers = {name: number for number, name in enumerate(classes, start=1)}
+    records = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, (image, (width, height)) in enumerate(images, start=1):
+        name = Path(os.path.relpath(image.path, folder)).as_posix()
+        records.append({'id': image_id, 'file_name': name, 'width': width, 'height': height})
+        for box in image.boxes:
+            place = {'id': len(annotations) + 1, 'image_id': image_id}
+            annotations.append({**place, **_describe(box, numbers)})
+    categories = [{'id': number, 'name': name} for name, number in numbers.items()]
+    content = {'images': records, 'annotations': annotations, 'categories': categories}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content), encoding='utf-8')
+
+
+def _describe(box: LabeledBox, numbers: dict[str, int]) -> dict[str, Any]:
+    _, _, width, height = box.box
+    record = {
+        'category_id': numbers[box.label],
+        'bbox': list(box.box),
+        'area': width * height if box.area is None else box.area,
+        'iscrowd': int(box.is_crowd),
+    }
+    return record if box.segmentation is None else {**record, 'segmentation': box.segmentation}

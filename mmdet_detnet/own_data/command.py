@@ -1,0 +1,130 @@
+"""The console script ``mmdet-detnet``: parse, call, print, exit."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmdet_detnet.analysis.image_demo import detect_images, find_images
+from mmdet_detnet.checkpoints import force_weights_only
+
+from .formats import FORMATS
+from .project import Options, create_project
+from .templates import TEMPLATES
+from .training import find_checkpoint, find_work_dir, next_lines, test, train
+
+SUMMARY = """\
+From a folder of images with annotations to a trained detector:
+
+    mmdet-detnet new my_data/ --model faster-rcnn_detnet59-slim
+    mmdet-detnet train my_data-detector/faster-rcnn_detnet59-slim.py
+
+The first one prints the second, and the lines for all that follows.
+"""
+OMP = 'OMP_WAIT_POLICY'
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        'mmdet-detnet',
+        description=SUMMARY,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    _add_new(commands.add_parser('new', help='look at a data set, and write a config for it'))
+    each = commands.add_parser('train', help="train; takes all options of MMDetection's train.py")
+    each.add_argument('config', type=Path)
+    each.add_argument('--from-start', action='store_true', help='do not go on with a training')
+    each = commands.add_parser('test', help="evaluate; takes all options of MMDetection's test.py")
+    each.add_argument('config', type=Path)
+    each.add_argument('--checkpoint', type=Path, help='default: the best of the training')
+    each = commands.add_parser('predict', help='detect in images: pictures and a JSON file')
+    each.add_argument('config', type=Path)
+    each.add_argument('images', nargs='+', help='image files, folders or (quoted) globs')
+    each.add_argument('--checkpoint', type=Path, help='default: the best of the training')
+    each.add_argument('--out-dir', type=Path, help='default: folder predictions of the training')
+    each.add_argument('--score-thr', type=float, default=0.3, help='least score to report')
+    return parser
+
+
+def _add_new(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('folder', type=Path, help='folder with images and annotations, in any arrangement')
+    add('--model', default=Options.model, choices=TEMPLATES, help='default: %(default)s')
+    add('--out', type=Path, help='folder to write to; default: NAME-detector')
+    add('--images', type=Path, help='folder of the images, if there are several')
+    add('--annotations', type=Path, help='folder or file of the annotations, if there are several')
+    add('--format', dest='format_name', choices=FORMATS, help='if there are several')
+    add('--zero-based', action='store_true', help='corners of VOC are positions from 0')
+    add('--group-by', help='regular expression: images for which it matches alike stay together')
+    add('--seed', type=int, default=0, help='of the parts that are drawn')
+    add('--resplit', action='store_true', help='divide the images anew')
+    add('--fix', action='store_true', help='repair what can be repaired, in copies')
+    add('--start-from', type=Path, metavar='CHECKPOINT', help='weights to start from')
+    add('--epochs', dest='max_epochs', type=int, help='length of the training')
+    add('--overwrite', action='store_true', help='replace a config of this name')
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: The command line; None takes that of the process.
+
+    Returns:
+        The exit status.
+    """
+    args, rest = make_parser().parse_known_args(arguments)
+    if rest and args.command not in ('train', 'test'):
+        make_parser().error(f'unrecognized arguments: {" ".join(rest)}')
+    try:
+        return COMMANDS[args.command](args, rest)
+    except (FileExistsError, FileNotFoundError, ValueError) as error:
+        print(f'mmdet-detnet {args.command}: {error}', file=sys.stderr)
+        return 2
+
+
+def _new(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    options = {key: value for key, value in vars(args).items() if key != 'command'}
+    project = create_project(Options(**options))
+    if project is None:
+        hint = '' if args.fix else ' Repair them, or let --fix repair what it can, in copies.'
+        print(f'\nNo config was written, because of the problems above.{hint}')
+        return 1
+    config, images = (Path(os.path.relpath(path)) for path in project)
+    print(f'\nNext:\n{next_lines(config, images)}')
+    return 0
+
+
+def _train(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    train(args.config, rest, args.from_start)
+    return 0
+
+
+def _test(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    test(args.config, args.checkpoint, rest)
+    return 0
+
+
+def _predict(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    force_weights_only()
+    work_dir = find_work_dir(args.config)
+    checkpoint = args.checkpoint or find_checkpoint(work_dir)
+    out_dir = args.out_dir or work_dir / 'predictions'
+    images = [image for pattern in args.images for image in find_images(pattern)]
+    failed = detect_images(args.config, checkpoint, images, out_dir, args.score_thr)
+    print(f'{len(images) - len(failed)} images detected, {len(failed)} failed: {out_dir}')
+    return 1 if failed else 0
+
+
+COMMANDS = {'new': _new, 'train': _train, 'test': _test, 'predict': _predict}
+
+
+def run() -> None:
+    """Run as a console script: once more in a process where OpenMP's threads do not spin."""
+    if len(sys.argv) > 1 and sys.argv[1] in ('train', 'test') and OMP not in os.environ:
+        os.environ[OMP] = 'passive'  # OpenMP reads it when torch is imported
+        os.execv(sys.executable, [sys.executable, '-m', 'mmdet_detnet.own_data', *sys.argv[1:]])
+    sys.exit(main())

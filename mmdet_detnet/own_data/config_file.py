@@ -1,0 +1,134 @@
+"""The config of a data set, written for its owner to read and change."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmdet_detnet.paths import config_path
+
+from .settings import Measured, Settings, choose_settings
+from .templates import TEMPLATES
+
+LOADERS = ('train', 'val', 'test')
+
+TEXT = """\
+# {summary}
+_base_ = __import__('mmdet_detnet').config_path('{base}')
+data_root = '{{{{ fileDirname }}}}/'  # annotations/train.json, val.json and test.json
+images = {images!r}
+class_names = {classes!r}  # in the order of the annotation files
+max_epochs = {settings.max_epochs}
+image_scale = {settings.image_scale}  # {settings.scale_reason}
+{resizes}
+# {settings.anchor_reason}
+model = {model}
+data = dict(data_root=data_root, metainfo=dict(classes=class_names), data_prefix=dict(img=images))
+_base_.train_dataloader.batch_size = {settings.batch_size}  # {settings.batch_reason}
+train_dataloader = dict(dataset=dict(ann_file='annotations/train.json', **data))
+val_dataloader = dict(dataset=dict(ann_file='annotations/val.json', **data))
+test_dataloader = dict(dataset=dict(ann_file='annotations/{test}.json', **data))
+val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
+test_evaluator = dict(ann_file=data_root + 'annotations/{test}.json')
+train_cfg = dict(max_epochs=max_epochs, val_interval={settings.val_interval})
+_base_.param_scheduler[1].T_max = max_epochs
+optim_wrapper = dict(optimizer=dict(lr={settings.learning_rate:g}))  # {rate_reason}
+custom_hooks = [*_base_.custom_hooks, _base_.early_stopping]
+work_dir = data_root + '{work_dir}'
+"""
+START = 'load_from = {!r}  # the weights to start from\n'
+
+
+def write_config(
+    file: Path,
+    model_name: str,
+    images: Measured,
+    classes: Sequence[str],
+    images_folder: Path,
+    test_split: str = 'test',
+    start_from: Path | None = None,
+    max_epochs: int | None = None,
+) -> Settings:
+    """Write the config, beside the folder ``annotations``.
+
+    Args:
+        file: The config to write.
+        model_name: One of ``TEMPLATES``.
+        images: The training images with their sizes.
+        classes: Names of the classes, in the order of the annotation files.
+        images_folder: Where the names of the images begin.
+        test_split: Which annotation file the test takes.
+        start_from: Checkpoint to start from; None starts as the template does.
+        max_epochs: Length of the training; None chooses one.
+
+    Returns:
+        The settings that were chosen.
+    """
+    template = TEMPLATES[model_name]
+    base = Config.fromfile(config_path(template.config))
+    settings = choose_settings(template, base.model, images, max_epochs)
+    values = dict.fromkeys(_class_counts(base.model), len(classes))
+    text = TEXT.format(
+        summary=f'{len(images)} training images. Written by mmdet-detnet new, for you to change.',
+        base=template.config,
+        images=_images_prefix(images_folder, file.parent),
+        classes=tuple(classes),
+        settings=settings,
+        resizes=_resizes(base),
+        model=_nested({**values, **dict([settings.anchors] if settings.anchors else [])}),
+        test=test_split,
+        rate_reason=f'{template.rate:g} for batches of {template.rate_batch}',
+        work_dir=file.stem,
+    )
+    if start_from is not None:
+        text += START.format(str(start_from.resolve()))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding='utf-8')
+    return settings
+
+
+def _images_prefix(images: Path, folder: Path) -> str:
+    """Name the images' folder, relative to the config's if both can be moved together."""
+    images, folder = images.resolve(), folder.resolve()
+    if images.is_relative_to(folder.parent):
+        return f'{Path(os.path.relpath(images, folder)).as_posix()}/'
+    return f'{images.as_posix()}/'
+
+
+def _resizes(base: Config) -> str:
+    lines = []
+    for loader in LOADERS:
+        pipeline = base[f'{loader}_dataloader'].dataset.pipeline
+        number = next(i for i, each in enumerate(pipeline) if each.type == 'Resize')
+        place = f'_base_.{loader}_dataloader.dataset.pipeline[{number}]'
+        lines.append(f'{place}.scale = image_scale')
+    return '\n'.join(lines)
+
+
+def _class_counts(node: Mapping, path: str = '') -> Iterator[str]:
+    """Find where a model says how many classes there are; that of an RPN head is its own."""
+    for key, value in node.items():
+        if key == 'num_classes':
+            yield f'{path}{key}'
+        elif isinstance(value, Mapping) and key != 'rpn_head':
+            yield from _class_counts(value, f'{path}{key}.')
+
+
+def _nested(values: Mapping[str, object]) -> str:
+    """Write dotted options as nested calls of ``dict``."""
+    tree: dict[str, Any] = {}
+    for path, value in values.items():
+        *parents, key = path.split('.')
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[key] = value
+    return _write(tree)
+
+
+def _write(value: object) -> str:
+    if not isinstance(value, dict):
+        return repr(value)
+    return f'dict({", ".join(f"{key}={_write(each)}" for key, each in value.items())})'

@@ -1,0 +1,168 @@
+"""The files of a data set's folder, and how annotations find their images."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from mmdet_detnet.analysis.dataset import Finding
+from mmdet_detnet.analysis.dataset.findings import find
+
+SPLITS = ('train', 'val', 'test')
+# How folders and annotation files name their part of a data set.
+SPLIT_WORDS = {
+    **dict.fromkeys(('train', 'training', 'trainset'), 'train'),
+    **dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val'),
+    **dict.fromkeys(('test', 'testing', 'testset'), 'test'),
+}
+
+
+def list_files(folder: Path, ignored: Path | None = None) -> Iterator[Path]:
+    """List the files below a folder, sorted; hidden ones are left out.
+
+    Args:
+        folder: A folder.
+        ignored: A folder that is left out.
+
+    Yields:
+        The files.
+    """
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if name[0] != '.' and (ignored is None or Path(place, name).resolve() != ignored)
+        )
+        yield from (Path(place, name) for name in sorted(names) if name[0] != '.')
+
+
+def name_split(path: Path) -> str:
+    """Tell by the words of a path which part of a data set it is.
+
+    Args:
+        path: A relative path; of an image, that of its folder.
+
+    Returns:
+        ``'train'``, ``'val'``, ``'test'``, or nothing. The innermost folder decides.
+    """
+    for part in reversed(path.parts):
+        for word in re.findall('[a-z]+', part.lower()):
+            if word in SPLIT_WORDS:
+                return SPLIT_WORDS[word]
+    return ''
+
+
+@dataclass
+class ImageFiles:
+    """The images below a folder, found by the names that annotations have for them.
+
+    Attributes:
+        folder: The folder.
+        paths: All images in it.
+        used: Those that an annotation was found for.
+        missing: Names that no image has.
+    """
+
+    folder: Path
+    paths: list[Path]
+    used: set[Path] = field(default_factory=set)
+    missing: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        for path in self.paths:
+            self._by_name[path.name].append(path)
+            self._by_name[path.stem].append(path)
+
+    @classmethod
+    def below(cls, folder: Path, ignored: Path | None = None) -> 'ImageFiles':
+        """Find the images below a folder.
+
+        Args:
+            folder: The folder.
+            ignored: A folder that is left out.
+
+        Returns:
+            The images.
+        """
+        suffixes = {s for s, name in Image.registered_extensions().items() if name in Image.OPEN}
+        suffixes -= {'.pdf', '.mpg', '.mpeg'}
+        files = list_files(folder, ignored)
+        return cls(folder, [file for file in files if file.suffix.lower() in suffixes])
+
+    def find(self, annotation: Path, *names: str) -> Path | None:
+        """Find the image of an annotation.
+
+        Args:
+            annotation: The annotation file, beside which the image may be.
+            *names: Paths or names, with or without a suffix, maybe of another machine. The first
+                that leads to an image counts.
+
+        Returns:
+            The image; None if there is none, which is noted.
+
+        Raises:
+            ValueError: If several images could be meant.
+        """
+        for name in filter(None, names):
+            candidates = self._candidates(annotation, name)
+            if len(candidates) > 1:
+                raise ValueError(
+                    f'{annotation}: {name!r} may be {candidates[0]} or {candidates[1]}. Name the '
+                    'folder of the images with --images, or give them different names.'
+                )
+            if candidates:
+                self.used.add(candidates[0])
+                return candidates[0]
+        self.missing.append(f'{names[-1]} ({annotation.name})')
+        return None
+
+    def _candidates(self, annotation: Path, name: str) -> list[Path]:
+        parts = Path(name.replace('\\', '/')).parts
+        last = parts[-1]
+        named = self._by_name.get(last) or self._by_name.get(Path(last).stem, [])
+        near = [annotation.parent.joinpath(*parts), self.folder.joinpath(*parts)]
+        exact = [path for path in near if path in named]
+        beside = [path for path in named if path.parent == annotation.parent]
+        return exact[:1] or beside or self._longest_match(named, parts, annotation)
+
+    @staticmethod
+    def _longest_match(
+        candidates: list[Path], parts: tuple[str, ...], annotation: Path
+    ) -> list[Path]:
+        """Keep the images whose folders have most names in common with the annotation's."""
+        if len(candidates) < 2:
+            return candidates
+        wanted = {*parts[:-1], *annotation.parent.parts}
+        common = [len(wanted.intersection(path.parent.parts)) for path in candidates]
+        return [path for path, n in zip(candidates, common, strict=True) if n == max(common)]
+
+    def findings(self, unused_are_background: bool = False) -> list[Finding]:
+        """Say which images and annotations found no partner.
+
+        Args:
+            unused_are_background: Whether an image without annotation has no objects.
+
+        Returns:
+            What is found.
+        """
+        unused = [str(p.relative_to(self.folder)) for p in self.paths if p not in self.used]
+        meaning = 'Taken as background.' if unused_are_background else 'Left out.'
+        return [
+            *find(
+                'image-not-found',
+                'annotations whose image is not in the folder. Left out.',
+                self.missing,
+                is_problem=False,
+            ),
+            *find(
+                'image-not-annotated',
+                f'images without an annotation. {meaning}',
+                unused,
+                is_problem=False,
+            ),
+        ]

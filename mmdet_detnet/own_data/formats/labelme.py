@@ -1,0 +1,73 @@
+"""LabelMe: a JSON file of shapes for each image."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmdet_detnet.analysis.dataset.findings import find
+
+from ..files import ImageFiles, name_split
+from ..records import LabeledBox, LabeledImage, LabeledSet
+from .shapes import outline_box, polygon_area
+
+
+def recognizes(content: object) -> bool:
+    """Tell whether a JSON file is in this format.
+
+    Args:
+        content: What is in it.
+    """
+    return isinstance(content, dict) and content.keys() >= {'shapes', 'imagePath'}
+
+
+def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
+    """Read rectangles, circles and polygons; a polygon becomes a box, and its mask is kept.
+
+    Args:
+        files: JSON files.
+        images: Where the images are.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ValueError: If a file is damaged.
+    """
+    result, odd_shapes = [], []
+    for file in files:
+        content = json.loads(file.read_text(encoding='utf-8'))
+        try:
+            boxes = [_read_shape(shape) for shape in content['shapes']]
+            path = images.find(file, content['imagePath'], file.stem)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'{file}: damaged shape or imagePath ({error!r}).') from error
+        kinds = [shape.get('shape_type', 'polygon') for shape in content['shapes']]
+        odd_shapes += [
+            f'{file.name} ({kind})' for kind, box in zip(kinds, boxes, strict=True) if box is None
+        ]
+        if path is not None:
+            split = name_split(path.relative_to(images.folder).parent)
+            found = [box for box in boxes if box is not None]
+            result.append(LabeledImage(path, found, split))
+    message = 'shapes that have no area, such as points and lines. Left out.'
+    findings = find('shape-without-area', message, odd_shapes, is_problem=False)
+    return LabeledSet(result, findings=findings + images.findings())
+
+
+def _read_shape(shape: dict[str, Any]) -> LabeledBox | None:
+    """Read a shape; None if its kind has no area."""
+    kind, label = shape.get('shape_type', 'polygon'), str(shape['label'])
+    points = [(float(x), float(y)) for x, y in shape['points']]
+    if kind == 'rectangle':
+        return LabeledBox(label, outline_box(points))
+    if kind == 'circle':
+        (x, y), edge = points
+        radius = math.dist((x, y), edge)
+        return LabeledBox(label, (x - radius, y - radius, 2 * radius, 2 * radius))
+    if kind != 'polygon' or len(points) < 3:
+        return None
+    ring = [value for point in points for value in point]
+    area = polygon_area(points)
+    return LabeledBox(label, outline_box(points), segmentation=[ring], area=area)

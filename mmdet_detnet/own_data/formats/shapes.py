@@ -1,0 +1,33 @@
+"""Polygons as boxes and as COCO's masks."""
+
+from collections.abc import Sequence
+
+Point = Sequence[float]
+Box = tuple[float, float, float, float]
+
+
+def outline_box(points: Sequence[Point]) -> Box:
+    """Put a box around points.
+
+    Args:
+        points: Positions ``(x, y)`` in pixels, at least one.
+
+    Returns:
+        Left, top, width and height.
+    """
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+
+
+def polygon_area(points: Sequence[Point]) -> float:
+    """Measure a polygon by the shoelace formula.
+
+    Args:
+        points: Its corners in order, in pixels.
+
+    Returns:
+        The area in square pixels.
+    """
+    following = [*points[1:], points[0]]
+    pairs = zip(points, following, strict=True)
+    return abs(sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in pairs)) / 2

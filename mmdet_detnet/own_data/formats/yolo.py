@@ -1,0 +1,158 @@
+"""YOLO: a text file for each image, and a YAML file that names classes and parts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmdet_detnet.analysis.dataset import Finding
+from mmdet_detnet.analysis.dataset.findings import find
+from mmdet_detnet.analysis.dataset.images import read_header
+
+from ..files import SPLITS, ImageFiles, name_split
+from ..records import LabeledBox, LabeledImage, LabeledSet
+from .shapes import outline_box, polygon_area
+
+NAME_LISTS = ('classes.txt', 'obj.names', '_darknet.labels')
+NUM_LINES = 5
+
+
+def recognizes(file: Path) -> bool:
+    """Tell whether a text file has lines of a class number and positions.
+
+    Args:
+        file: A text file.
+    """
+    try:
+        lines = [line for line in file.read_text(encoding='utf-8').splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        return False
+    return bool(lines) and all(map(_is_row, lines[:NUM_LINES]))
+
+
+def _is_row(line: str) -> bool:
+    number, *values = line.split()
+    try:
+        return number.isdecimal() and len(values) >= 4 and bool([*map(float, values)])
+    except ValueError:
+        return False
+
+
+def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
+    """Read annotations. An image without a text file is background, as YOLO has it.
+
+    Args:
+        files: Text files with rows.
+        images: Where the images are.
+
+    Returns:
+        The data set, with the parts of the YAML file or of the folders' names.
+
+    Raises:
+        ValueError: If a row is wrong or a class has no name.
+    """
+    yaml_file, description = _read_yaml([images.folder, *files[0].parents])
+    names = _class_names(description, [images.folder, *files[0].parents])
+    places, findings = _find_splits(yaml_file, description)
+    rows = {images.find(file, file.stem): file for file in files}
+    result = []
+    unreadable: list[str] = []
+    for path in images.paths:
+        state = read_header(path)
+        if state.size is None:
+            unreadable.append(f'{path.name} ({state.error})')
+            continue
+        boxes = _read_rows(rows[path], state.size, names) if path in rows else []
+        split = next((places[p] for p in (path, *path.parents) if p in places), '')
+        split = split or name_split(path.relative_to(images.folder).parent)
+        result.append(LabeledImage(path, boxes, split))
+    message = 'images that cannot be read. Left out.'
+    findings += find('undecodable-image', message, unreadable, is_problem=False)
+    return LabeledSet(result, names, findings + images.findings(unused_are_background=True))
+
+
+def _read_rows(file: Path, size: tuple[int, int], names: list[str]) -> list[LabeledBox]:
+    boxes, by_number = [], dict(enumerate(names))
+    for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            label, *values = line.split()
+            boxes.append(_read_row(by_number[int(label)], [*map(float, values)], size))
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f'{file}, line {number}: {line!r} must be a class from 0 to {len(names) - 1} with '
+                '4 numbers (center, width and height) or the corners of a polygon, as shares of '
+                f'the image ({error}).'
+            ) from error
+    return boxes
+
+
+def _read_row(label: str, values: list[float], size: tuple[int, int]) -> LabeledBox:
+    width, height = size
+    if len(values) == 4:
+        x, y, across, down = values
+        left, top = (x - across / 2) * width, (y - down / 2) * height
+        return LabeledBox(label, (left, top, across * width, down * height))
+    if len(values) < 6 or len(values) % 2:
+        raise ValueError(f'{len(values)} numbers')
+    pairs = zip(values[::2], values[1::2], strict=True)
+    points = [(x * width, y * height) for x, y in pairs]
+    ring = [value for point in points for value in point]
+    area = polygon_area(points)
+    return LabeledBox(label, outline_box(points), segmentation=[ring], area=area)
+
+
+def _read_yaml(folders: Sequence[Path]) -> tuple[Path, dict[str, Any]]:
+    """Find the file that names the classes, in the first folder that has one."""
+    for folder in folders:
+        for file in sorted([*folder.glob('*.yaml'), *folder.glob('*.yml')]):
+            content = yaml.safe_load(file.read_text(encoding='utf-8'))
+            if isinstance(content, dict) and 'names' in content:
+                return file, content
+    return folders[0], {}
+
+
+def _class_names(description: dict[str, Any], folders: Sequence[Path]) -> list[str]:
+    names = description.get('names')
+    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+        return [str(names[number]) for number in range(len(names))]
+    if isinstance(names, list):
+        return [str(name) for name in names]
+    for file in (folder / name for folder in folders for name in NAME_LISTS):
+        if file.is_file():
+            lines = file.read_text(encoding='utf-8').splitlines()
+            return [line.strip() for line in lines if line.strip()]
+    raise ValueError(
+        f'{folders[0]} has no names of classes for YOLO: write data.yaml with a line such as '
+        'names: [cat, dog].'
+    )
+
+
+def _find_splits(
+    yaml_file: Path, description: dict[str, Any]
+) -> tuple[dict[Path, str], list[Finding]]:
+    """Find the folders or images of each part, and say if two parts are the same."""
+    root = yaml_file.parent / str(description.get('path') or '')
+    root = root if root.is_dir() else yaml_file.parent
+    places: dict[Path, str] = {}
+    doubled = []
+    for split in SPLITS:
+        entries = description.get(split) or []
+        for entry in [entries] if isinstance(entries, str) else entries:
+            for place in _resolve(root, entry):
+                doubled += [str(entry)] if place in places else []
+                places.setdefault(place, split)
+    message = 'parts that the YAML file has twice, such as one folder for train and val.'
+    findings = find('doubled-split', f'{message} Divided anew.', doubled, is_problem=False)
+    return ({} if doubled else places), findings
+
+
+def _resolve(root: Path, entry: str) -> list[Path]:
+    """Turn an entry into a folder, or into the images that a list names."""
+    place = Path(root, entry).resolve()
+    if place.suffix != '.txt' or not place.is_file():
+        return [place]
+    lines = place.read_text(encoding='utf-8').splitlines()
+    return [Path(root, line.strip()).resolve() for line in lines if line.strip()]

@@ -1,0 +1,189 @@
+"""All steps from a folder with annotated images to a config that can be trained."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from mmdet_detnet.analysis.dataset import draw_distributions
+from mmdet_detnet.analysis.dataset.check import check_annotations
+from mmdet_detnet.analysis.dataset.images import check_images
+from mmdet_detnet.analysis.dataset.training_config import read_training_config
+
+from .annotations import measure_images, write_annotations
+from .config_file import write_config
+from .files import SPLITS
+from .fixes import fix_images
+from .formats import read_folder
+from .records import LabeledSet
+from .splits import Split, apply_splits, choose_splits, read_splits, write_splits
+from .templates import TEMPLATES
+
+SPLIT_FILE = 'splits.csv'
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user can say about a data set.
+
+    Attributes:
+        folder: The folder with images and annotations.
+        model: One of ``TEMPLATES``.
+        out: Folder for what is written; None is ``NAME-detector`` in the working directory.
+        images: Folder below ``folder`` that has the images.
+        annotations: Folder or file that has the annotations.
+        format_name: One of :data:`mmdet_detnet.own_data.formats.FORMATS`.
+        zero_based: Whether corners of VOC are positions from 0.
+        group_by: Regular expression; images for which it matches the same text stay together.
+        seed: Seed of the parts that are drawn.
+        resplit: Whether to divide the images anew.
+        fix: Whether to repair what can be repaired, in copies.
+        start_from: Checkpoint to start from.
+        max_epochs: Length of the training.
+        overwrite: Whether a config of this name may be replaced.
+    """
+
+    folder: Path
+    model: str = 'faster-rcnn_detnet59-slim'
+    out: Path | None = None
+    images: Path | None = None
+    annotations: Path | None = None
+    format_name: str | None = None
+    zero_based: bool = False
+    group_by: str | None = None
+    seed: int = 0
+    resplit: bool = False
+    fix: bool = False
+    start_from: Path | None = None
+    max_epochs: int | None = None
+    overwrite: bool = False
+
+
+def create_project(options: Options) -> tuple[Path, Path] | None:
+    """Read a data set, divide it, check it and write a config; say what is found and chosen.
+
+    Args:
+        options: What the user says.
+
+    Returns:
+        The config, and a folder with images to detect in. None if the checks found something
+        that would stop training or make it wrong.
+
+    Raises:
+        FileNotFoundError: If a folder or the checkpoint is missing.
+        FileExistsError: If the config is there already.
+        ValueError: If the data set cannot be used, or an option is wrong.
+    """
+    _check_options(options)
+    root = options.images or options.folder
+    out = (options.out or Path(f'{_plain_name(options.folder)}-detector')).resolve()
+    config = out / f'{options.model}.py'
+    if config.exists() and not options.overwrite:
+        raise FileExistsError(f'{config} exists. To write it anew: --overwrite')
+    labeled = _read(options, out)
+    split = _divide(labeled, root, out / SPLIT_FILE, options)
+    images = apply_splits(labeled.images, split)
+    if options.fix:
+        images, fixes = fix_images(images, root, out / 'images')
+        print(*fixes, sep='\n')
+    measured, unreadable = measure_images(images)
+    print(*unreadable, sep='\n', end='\n' if unreadable else '')
+    classes = labeled.all_classes()
+    present = [name for name in SPLITS if any(each.split == name for each, _ in measured)]
+    for name in present:
+        part = [pair for pair in measured if pair[0].split == name]
+        write_annotations(out / f'annotations/{name}.json', part, classes, root)
+    training = [pair for pair in measured if pair[0].split == 'train']
+    settings = write_config(
+        config,
+        options.model,
+        training,
+        classes,
+        root,
+        present[-1],
+        options.start_from,
+        options.max_epochs,
+    )
+    if not _check(config, present, root):
+        config.unlink()
+        return None
+    print(
+        f'\nimages {settings.image_scale[0]} x {settings.image_scale[1]}: {settings.scale_reason}\n'
+        f'{settings.anchor_reason}\n'
+        f'batches of {settings.batch_size}: {settings.batch_reason}\n'
+        f'{settings.max_epochs} epochs; written: {config}'
+    )
+    return config, measured[-1][0].path.parent
+
+
+def _check_options(options: Options) -> None:
+    if options.model not in TEMPLATES:
+        raise ValueError(f'--model must be one of {", ".join(TEMPLATES)}, got {options.model!r}.')
+    for place in (options.folder, options.images):
+        if place is not None and not place.is_dir():
+            raise FileNotFoundError(f'no such folder: {place}')
+    for place in (options.annotations, options.start_from):
+        if place is not None and not place.exists():
+            raise FileNotFoundError(f'no such file or folder: {place}')
+    if options.max_epochs is not None and options.max_epochs < 1:
+        raise ValueError(f'--epochs must be at least 1, got {options.max_epochs}.')
+
+
+def _plain_name(folder: Path) -> str:
+    return re.sub(r'[^\w.-]+', '_', folder.resolve().name) or 'data'
+
+
+def _read(options: Options, out: Path) -> LabeledSet:
+    name, labeled = read_folder(
+        options.folder,
+        options.images,
+        options.annotations,
+        options.format_name,
+        options.zero_based,
+        out,
+    )
+    boxes = sum(len(image.boxes) for image in labeled.images)
+    classes = labeled.all_classes()
+    if not boxes:
+        raise ValueError(f'{options.folder}: no box of an image that is there was found.')
+    print(f'{options.folder}: {name}, {len(labeled.images)} images with {boxes} boxes')
+    print(f'classes: {", ".join(classes)}')
+    for finding in labeled.findings:
+        print(finding)
+    return labeled
+
+
+def _divide(labeled: LabeledSet, root: Path, file: Path, options: Options) -> Split:
+    if file.exists() and not options.resplit:
+        split, words = read_splits(file, labeled.images, root), f'as {file} has it'
+    else:
+        split, words = choose_splits(labeled.images, root, options.seed, options.group_by)
+        write_splits(file, labeled.images, split, root)
+    counts = Counter(split.values())
+    parts = ', '.join(f'{name} {counts[name]}' for name in SPLITS if counts[name])
+    print(f'parts ({words}): {parts}')
+    left_out = len(labeled.images) - len(split)
+    if left_out:
+        print(f'images of no part, left out: {left_out}')
+    if not counts['test']:
+        print('no test images: the validation images stand in, so test results will be too good.')
+    return split
+
+
+def _check(config: Path, present: list[str], root: Path) -> bool:
+    """Check each part and write the reports; print what was found."""
+    training = read_training_config(config)
+    read_images = partial(check_images, folder=root)
+    reports = {
+        name: check_annotations(config.parent / f'annotations/{name}.json', training, read_images)
+        for name in present
+    }
+    for name, report in reports.items():
+        short = '\n'.join(map(str, [report.headline, *report.findings]))
+        print(report if name == 'train' else short)
+        text = json.dumps(report.as_dict(), indent=1)
+        (config.parent / f'annotations/{name}_report.json').write_text(text, encoding='utf-8')
+    draw_distributions(reports['train'], config.parent / 'boxes.png')
+    return not any(report.problems for report in reports.values())

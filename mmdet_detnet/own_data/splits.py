@@ -1,0 +1,188 @@
+"""Parts for training, validation and test: the set's own, or drawn; kept in a file."""
+
+import csv
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from .files import SPLITS
+from .records import LabeledImage
+
+SHARES = {'train': 0.70, 'val': 0.15, 'test': 0.15}
+HEADER = ('image', 'split')
+
+Split = dict[Path, str]
+
+
+def choose_splits(
+    images: Sequence[LabeledImage], folder: Path, seed: int = 0, group_by: str | None = None
+) -> tuple[Split, str]:
+    """Take the data set's own parts if it has them, and draw what is missing.
+
+    Args:
+        images: The images.
+        folder: Where the names for ``group_by`` begin.
+        seed: Seed of the drawing.
+        group_by: Regular expression; images for which its first group (or all of it, without
+            one) matches the same text of their name stay together. None groups nothing.
+
+    Returns:
+        The part of each image, and in words where it is from. Images that the set's own parts
+        leave out are missing.
+
+    Raises:
+        ValueError: If the expression is wrong or does not match an image, or there are too few
+            images.
+    """
+    own = {image.path: image.split for image in images if image.split}
+    present = set(own.values())
+    shares = f'{SHARES["train"]:.0%}, {SHARES["val"]:.0%} and {SHARES["test"]:.0%}'
+    if present >= {'train', 'val'}:
+        words = "the data set's own"
+    elif present >= {'train', 'test'}:
+        part = [image for image in images if image.split == 'train']
+        own.update(_draw(part, folder, seed, group_by, {**SHARES, 'test': 0}))
+        words = f"the data set's own, and validation drawn from training (seed {seed})"
+    else:
+        own = _draw(images, folder, seed, group_by, SHARES)
+        words = f'drawn: {shares} of the images (seed {seed})'
+    for split in SPLITS[:2]:
+        if split not in own.values():
+            raise ValueError(f'{len(images)} images are too few: none is left for {split}.')
+    return own, words
+
+
+def _draw(
+    images: Sequence[LabeledImage],
+    folder: Path,
+    seed: int,
+    group_by: str | None,
+    shares: dict[str, float],
+) -> Split:
+    groups: dict[str, list[LabeledImage]] = defaultdict(list)
+    for image in images:
+        name = image.path.relative_to(folder).as_posix()
+        groups[_group_name(name, group_by)].append(image)
+    counts = [
+        Counter(box.label for each in group for box in each.boxes) for group in groups.values()
+    ]
+    drawn = draw_stratified(counts, [len(group) for group in groups.values()], shares, seed)
+    pairs = zip(groups.values(), drawn, strict=True)
+    return {image.path: split for group, split in pairs for image in group}
+
+
+def _group_name(name: str, group_by: str | None) -> str:
+    if group_by is None:
+        return name
+    try:
+        match = re.search(group_by, name)
+    except re.error as error:
+        raise ValueError(f'--group-by {group_by!r} is no regular expression: {error}.') from error
+    if match is None:
+        raise ValueError(f'--group-by {group_by!r} does not match the image {name}.')
+    return match[1] if match.re.groups else match[0]
+
+
+def draw_stratified(
+    counts: Sequence[Counter[str]], sizes: Sequence[int], shares: dict[str, float], seed: int
+) -> list[str]:
+    """Divide groups so that each class has its shares as far as possible.
+
+    Iterative stratification (Sechidis et al., 2011): the rarest class first, each of its groups to
+    the part that lacks most of it.
+
+    Args:
+        counts: Boxes of each class, for each group.
+        sizes: Number of images of each group.
+        shares: Of each part; together 1 or less, of which they are then shares.
+        seed: Seed of the order.
+
+    Returns:
+        The part of each group.
+    """
+    whole = sum(shares.values())
+    total = sum(counts, Counter[str]())
+    lacking = {
+        split: {
+            '': sum(sizes) * share / whole,
+            **{label: number * share / whole for label, number in total.items()},
+        }
+        for split, share in shares.items()
+        if share
+    }
+    order = list(range(len(counts)))
+    random.Random(seed).shuffle(order)
+    drawn: dict[int, str] = {}
+    for label in [*sorted(total, key=lambda each: (total[each], each)), '']:
+        # Large groups first: the small ones even out what they leave.
+        of_label = [g for g in order if g not in drawn and (not label or counts[g][label])]
+        for group in sorted(of_label, key=lambda g: -sizes[g]):
+            split = max(lacking, key=lambda part: (lacking[part][label], lacking[part]['']))
+            drawn[group] = split
+            lacking[split][''] -= sizes[group]
+            for name, number in counts[group].items():
+                lacking[split][name] -= number
+    return [drawn[group] for group in range(len(counts))]
+
+
+def read_splits(file: Path, images: Sequence[LabeledImage], folder: Path) -> Split:
+    """Read the parts that an earlier call has written.
+
+    Args:
+        file: The file.
+        images: The images that must be in it.
+        folder: Where their names begin.
+
+    Returns:
+        The part of each image.
+
+    Raises:
+        ValueError: If an image or a part is unknown.
+    """
+    with file.open(newline='', encoding='utf-8') as stream:
+        known = {row['image']: row['split'] for row in csv.DictReader(stream)}
+    wrong = {split for split in known.values() if split not in ('', *SPLITS)}
+    if wrong:
+        raise ValueError(f'{file} has the split {sorted(wrong)[0]!r}, not one of {SPLITS}.')
+    names = {image.path: image.path.relative_to(folder).as_posix() for image in images}
+    new = [name for name in names.values() if name not in known]
+    if new:
+        raise ValueError(
+            f'{len(new)} images are not in {file}, the first is {new[0]}. Add them there, or '
+            'divide all images anew with --resplit.'
+        )
+    return {path: known[name] for path, name in names.items() if known[name]}
+
+
+def write_splits(file: Path, images: Sequence[LabeledImage], split: Split, folder: Path) -> None:
+    """Write the part of each image; images that have none get an empty one.
+
+    Args:
+        file: The file, a CSV table.
+        images: The images.
+        split: The part of each.
+        folder: Where their names begin.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open('w', newline='', encoding='utf-8') as stream:
+        table = csv.writer(stream)
+        table.writerow(HEADER)
+        for image in images:
+            name = image.path.relative_to(folder).as_posix()
+            table.writerow((name, split.get(image.path, '')))
+
+
+def apply_splits(images: Sequence[LabeledImage], split: Split) -> list[LabeledImage]:
+    """Give each image its part; those that have none are left out.
+
+    Args:
+        images: The images.
+        split: The part of each.
+
+    Returns:
+        The images that have a part.
+    """
+    return [replace(each, split=split[each.path]) for each in images if each.path in split]

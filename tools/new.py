@@ -1,0 +1,13 @@
+"""Look at a folder of images with annotations, and write a config that trains on it.
+
+    python tools/new.py my_data/ --model faster-rcnn_detnet59-slim
+
+is ``mmdet-detnet new``, for ``mim run mmdet_detnet new``; ``--help`` lists the options.
+"""
+
+import sys
+
+from mmdet_detnet.own_data.command import main
+
+if __name__ == '__main__':
+    sys.exit(main(['new', *sys.argv[1:]]))
