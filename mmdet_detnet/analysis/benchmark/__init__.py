@@ -1,4 +1,4 @@
-"""What detectors cost beside each other, measured in turn and in one run."""
+"""Compare the cost of detectors, measured in turn in one run."""
 
 from .comparison import compare, make_rows, measure
 from .plots import plot_scaling

@@ -1,4 +1,4 @@
-"""Detectors of configs, and images for them."""
+"""Build detectors and images to measure them with."""
 
 import argparse
 from pathlib import Path
@@ -18,15 +18,15 @@ from .workload import Workload, split_name
 
 # A typical COCO image holds about seven objects.
 NUM_BOXES = 7
-# Enough for labels of any detector with two classes and more.
+# Valid labels for any detector with two or more classes.
 NUM_CLASSES = 2
 
 
 def load_config(name: str) -> Config:
-    """Find a config by its path, as ``package::folder/file.py``, or among this package's.
+    """Load a config by path, as ``package::folder/file.py``, or from this package's configs.
 
     Args:
-        name: The path, and after spaces settings that replace those of the file, such as
+        name: The path, optionally followed by settings that override the file's, such as
             ``a.py model.roi_head.gate_score_thr=0.05``, as for ``--cfg-options``.
     """
     path, settings = split_name(name)
@@ -48,20 +48,20 @@ def build_detector(config: Config, workload: Workload, device: torch.device) -> 
 
 
 def module_list(modules: nn.Module | None) -> list[nn.Module]:
-    """List the modules of an attribute that a cascade has as a list."""
+    """List the modules of an attribute, which is a list in a cascade."""
     if modules is None:
         return []
     return list(modules) if isinstance(modules, nn.ModuleList) else [modules]
 
 
 def dense_heads(detector: nn.Module) -> list[nn.Module]:
-    """List the heads that see whole feature maps: RPN, or a one-stage detector's box head."""
+    """List the heads that run on whole feature maps: RPN, or a one-stage detector's box head."""
     heads = (getattr(detector, name, None) for name in ('rpn_head', 'bbox_head'))
     return [head for head in heads if isinstance(head, nn.Module)]
 
 
 def share_weights(network: nn.Module, reference: nn.Module) -> None:
-    """Give a network the weights of another wherever names and shapes agree."""
+    """Copy the weights of another network wherever names and shapes agree."""
     own = network.state_dict()
     shared = {
         key: value
@@ -72,12 +72,12 @@ def share_weights(network: nn.Module, reference: nn.Module) -> None:
 
 
 def make_batch(detector: nn.Module, workload: Workload, device: torch.device) -> dict:
-    """Make preprocessed images with boxes and labels, and masks where the detector wants them.
+    """Make preprocessed images with boxes and labels, and masks if the detector needs them.
 
     Args:
         detector: Its data preprocessor pads and normalizes.
         workload: Size and number of the images.
-        device: Where the batch goes.
+        device: Device of the batch.
 
     Returns:
         ``inputs`` of shape (batch, 3, H, W) and ``data_samples``.

@@ -1,4 +1,4 @@
-"""The comparisons that the benchmark knows by name, and those a user names by configs."""
+"""Comparisons known by name, and those given as configs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +14,12 @@ MMDET_DOUBLE_HEAD = 'mmdet::double_heads/dh-faster-rcnn_r50_fpn_1x_coco.py'
 
 @dataclass(frozen=True)
 class Comparison:
-    """Configs that are measured in turn.
+    """Configs to measure in turn.
 
     Attributes:
         configs: Their names; the last is the reference, MMDetection's counterpart.
-        kind: What of them is measured, see :class:`Entry`.
-        survivors: Number of surviving proposals that belongs to this comparison, if any.
+        kind: The part that is measured, see :class:`Entry`.
+        survivors: Number of surviving proposals, if the comparison sets it.
     """
 
     configs: tuple[str, ...]
@@ -84,12 +84,12 @@ COMPARISONS = {
         )
     ),
 }
-# Of 1000 proposals. RoI heads alone are compared at each of these.
+# Survivors of 1000 proposals at which RoI heads alone are compared.
 ROI_SURVIVORS = (50, 100, 200, 1000)
 
 
 def find_comparisons(what: Sequence[str]) -> dict[str, Comparison]:
-    """Turn names of known comparisons, or configs, into comparisons by name.
+    """Look up known comparisons by name, or make one from configs.
 
     Raises:
         ValueError: If they are neither.
@@ -120,20 +120,20 @@ def make_entries(
     accelerate: str = 'all',
     checkpoints: Sequence[str] = (),
 ) -> list[Entry]:
-    """List what a comparison measures, the reference last.
+    """List the entries of a comparison, the reference last.
 
     Args:
         comparison: Its configs.
-        settings: How accelerated entries run.
-        accelerate: Which entries run so: ``'all'``; ``'ours'``, all but the reference; or
-            ``'added'``: every config runs plain, and once more accelerated.
-        checkpoints: One for each config, or none.
+        settings: Settings of accelerated entries.
+        accelerate: Accelerated entries: ``'all'``; ``'ours'``, all but the reference; or
+            ``'added'``, an additional entry for each config.
+        checkpoints: One per config, or none.
 
     Returns:
         The entries.
 
     Raises:
-        ValueError: If there are checkpoints, but not one for each config.
+        ValueError: If there are checkpoints, but not one per config.
     """
     if checkpoints and len(checkpoints) != len(comparison.configs):
         raise ValueError(
@@ -147,6 +147,6 @@ def make_entries(
     ]
     fast = [replace(entry, settings=settings) for entry in plain]
     if accelerate == 'added' and settings != PLAIN:
-        # The plain reference stays last: everything is compared with MMDetection as it is.
+        # Keep the plain reference last: everything is compared with unchanged MMDetection.
         return [entry for pair in zip(fast, plain, strict=True) for entry in pair]
     return fast[:-1] + (plain[-1:] if accelerate == 'ours' else fast[-1:])

@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: options, and the end of a run."""
+"""Options and final output of the benchmark scripts."""
 
 import argparse
 import sys
@@ -12,14 +12,14 @@ from .report import Report, format_rows
 from .rows import Row
 from .workload import Rounds, Settings, Workload
 
-# An answer in about two minutes on two cores: with --quick, what the command line leaves open.
+# Defaults with --quick, for a result in about two minutes on two cores.
 QUICK = dict(height=320, width=480, warm_up=1)
 QUICK_SECONDS = 80
-INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
+INTERRUPTED = 130  # exit status of a program ended by Ctrl-C
 
 
 def make_parser(description: str, rounds: int, warm_up: int) -> argparse.ArgumentParser:
-    """Make a parser of the options on device, workload, rounds and output."""
+    """Make a parser with options for device, workload, rounds and output."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -42,7 +42,7 @@ def make_parser(description: str, rounds: int, warm_up: int) -> argparse.Argumen
 
 
 def add_acceleration(parser: argparse.ArgumentParser) -> None:
-    """Add the options on accelerated rows, on weights and on a quick run."""
+    """Add options for accelerated rows, weights and a quick run."""
     parser.add_argument('--amp', choices=['fp16', 'bf16'], help='precision of accelerated rows')
     parser.add_argument('--channels-last', action='store_true', help='layout of accelerated rows')
     parser.add_argument('--compile', action='store_true', help='compile accelerated rows')
@@ -77,7 +77,7 @@ def read_workload(args: argparse.Namespace) -> Workload:
 
 
 def read_rounds(args: argparse.Namespace, settings: Settings = Settings()) -> Rounds:  # noqa: B008
-    """Read the rounds; refuse a missing GPU, and leave out what a CPU cannot do."""
+    """Read the rounds; reject a missing GPU, and skip what a CPU cannot do."""
     if args.device.type == 'cuda' and not torch.cuda.is_available():
         sys.exit(f'--device {args.device}: torch sees no CUDA device here.')
     training = not args.no_training
@@ -91,7 +91,7 @@ def read_rounds(args: argparse.Namespace, settings: Settings = Settings()) -> Ro
 
 @contextmanager
 def reporting(rows: Sequence[Row], args: argparse.Namespace, name: str) -> Iterator[Report]:
-    """Print and draw at the end what was measured; after Ctrl-C too, and exit then."""
+    """Print and plot the results at the end; also after Ctrl-C, before exiting."""
     report = Report(rows, args.out_dir, name, args.device)
     interrupted = False
     try:

@@ -1,4 +1,4 @@
-"""One comparison: several entries under one workload, the last of them the reference."""
+"""Compare several entries with one workload; the last is the reference."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,17 +18,17 @@ def compare(
     rounds: Rounds = Rounds(),  # noqa: B008
     device: str | torch.device | None = None,
 ) -> list[Row]:
-    """Measure detectors in turn. One that fails leaves the others alone.
+    """Measure detectors in turn. If one fails, the others continue.
 
     Args:
         configs: Paths of configs, ``package::folder/file.py``, paths among this package's, or
             entries; the last is the reference.
         workload: Images, numbers of candidates and survivors.
-        rounds: How often each action runs.
-        device: Where they run; a GPU if there is one, by default.
+        rounds: Number of runs of each action.
+        device: Device to measure on; by default a GPU if there is one.
 
     Returns:
-        A row for each, in the order given.
+        One row per detector, in the given order.
 
     Example:
         >>> rows = compare(
@@ -48,11 +48,11 @@ def make_rows(configs: Sequence[str | Entry], workload: Workload) -> list[Row]:
     """Make a row for each config, with its parameters and multiply-adds.
 
     Args:
-        configs: As of :func:`compare`.
+        configs: As for :func:`compare`.
         workload: Images, numbers of candidates and survivors.
 
     Returns:
-        The rows, to be filled by :func:`measure`.
+        The rows for :func:`measure` to fill.
     """
     entries = [Entry(each) if isinstance(each, str) else each for each in configs]
     rows = [Row(entry, workload) for entry in entries]
@@ -68,16 +68,16 @@ def measure(
     device: str | torch.device | None = None,
     after_round: Callable[[], object] = lambda: None,
 ) -> None:
-    """Fill rows in turn. If this is interrupted, they hold all rounds that were finished.
+    """Fill rows in turn. If interrupted, they hold all finished rounds.
 
     Args:
-        rows: Of one workload; the last is the reference.
-        rounds: How often each action runs.
-        device: Where they run; a GPU if there is one, by default.
-        after_round: Called whenever the rows hold more than before.
+        rows: Rows of one workload; the last is the reference.
+        rounds: Number of runs of each action.
+        device: Device to measure on; by default a GPU if there is one.
+        after_round: Called whenever there are new results.
     """
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    # Random weights make numbers so small that a CPU handles them a hundred times slower.
+    # Random weights give denormal numbers, which are a hundred times slower on a CPU.
     torch.set_flush_denormal(True)
     with Measurement(rows, rounds, device, after_round) as measurement:
         measurement.measure_memory()

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds, from shapes alone: nothing is computed, no image is read."""
+"""Count parameters and multiply-adds from shapes alone, without computing anything."""
 
 import inspect
 from collections.abc import Callable
@@ -20,13 +20,13 @@ META = torch.device('meta')
 
 
 def build_without_weights(config: Config) -> nn.Module:
-    """Build the detector of a config with tensors that have shapes and no memory."""
+    """Build the detector of a config with tensors that have shapes but no memory."""
     with META:
         return build_detector(config, Workload(), META)
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Count the parameters of a module, frozen ones too."""
+    """Count the parameters of a module, including frozen ones."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -35,17 +35,17 @@ def count_gmacs(
 ) -> dict[str, float]:
     """Count the multiply-adds of convolutions and matrix products for one image.
 
-    A RoI head is counted for 1000 proposals, all of which pass all of it, and for 100 masks: what
-    a head does not compute is not known from shapes.
+    RoI heads are counted for 1000 proposals that pass through the whole head, and for 100 masks;
+    shapes do not tell what a head skips.
 
     Args:
-        detector: Of :func:`build_without_weights`.
+        detector: Output of :func:`build_without_weights`.
         height: Height of the image in pixels; padded to a multiple of 32.
-        width: Its width; the same.
+        width: Width of the image in pixels; padded likewise.
         kind: ``'detector'``, or its ``'backbone'`` or ``'roi_head'`` alone.
 
     Returns:
-        Multiply-adds in units of 1e9 of each part there is.
+        Multiply-adds of each part, in units of 1e9.
     """
     if kind == 'roi_head':
         return {ROI_HEAD: count_roi_gmacs(detector.roi_head)}
@@ -63,7 +63,7 @@ def count_gmacs(
 
 
 def count_roi_gmacs(roi_head: nn.Module) -> float:
-    """Count box heads for 1000 RoIs and mask heads for 100; of a cascade all stages."""
+    """Count box heads for 1000 RoIs and mask heads for 100, in all stages of a cascade."""
     total = 0.0
     for name, number in (('bbox', NUM_PROPOSALS), ('mask', NUM_MASKS)):
         heads = module_list(getattr(roi_head, f'{name}_head', None))
@@ -76,7 +76,7 @@ def count_roi_gmacs(roi_head: nn.Module) -> float:
 
 
 def _inputs(head: nn.Module, regions: torch.Tensor) -> list[torch.Tensor]:
-    """Repeat the features as often as the head wants them: Double-Head pools twice."""
+    """Repeat the features as the head needs them: Double-Head pools twice."""
     parameters = inspect.signature(head.forward).parameters.values()
     return [regions for parameter in parameters if parameter.default is inspect.Parameter.empty]
 

@@ -1,4 +1,4 @@
-"""How long a comparison will take, told before it starts."""
+"""Estimate how long a comparison will take."""
 
 import time
 from collections.abc import Sequence
@@ -11,21 +11,21 @@ from .subjects import SUBJECTS
 from .timing import wait_for
 from .workload import Rounds
 
-# A training step's time over inference's: the forward pass, and about as much for each gradient.
+# Time of a training step relative to inference: a forward pass and two gradients of similar cost.
 TRAINING_FACTOR = 2.5
-# To start a process with torch and mmdet in it.
+# Seconds to start a process with torch and mmdet.
 START_SECONDS = 10
-# A bottleneck of ResNet-50's first stage at the resolution of an image of 800x1333.
+# A bottleneck of ResNet-50's first stage for an image of 800x1333.
 CHANNELS, WIDTH, HEIGHT_ON_MAP, WIDTH_ON_MAP = 256, 64, 200, 336
 
 
 def estimate_seconds(rows: Sequence[Row], rounds: Rounds, gmacs_per_second: float) -> float:
-    """Estimate the time from multiply-adds: right within a factor of two or so.
+    """Estimate the time from multiply-adds, within about a factor of two.
 
     Args:
-        rows: As counted; a row without multiply-adds, because it failed, takes no time.
-        rounds: How often each action runs.
-        gmacs_per_second: As of :func:`measure_speed`.
+        rows: Rows with counts; a failed row without multiply-adds takes no time.
+        rounds: Number of runs of each action.
+        gmacs_per_second: Output of :func:`measure_speed`.
 
     Returns:
         Seconds for all rows.
@@ -34,7 +34,7 @@ def estimate_seconds(rows: Sequence[Row], rounds: Rounds, gmacs_per_second: floa
     for row in rows:
         actions = rounds.actions(SUBJECTS[row.entry.kind].actions)
         training = actions.pop('train', 0)
-        # One more of each for the memory, and inference for the scores.
+        # One more run of each for the memory, and one inference for the scores.
         inferences = 1 + sum(actions.values()) + rounds.memory
         steps = training + (training > 0) * rounds.memory
         runs = inferences + TRAINING_FACTOR * steps
@@ -44,12 +44,12 @@ def estimate_seconds(rows: Sequence[Row], rounds: Rounds, gmacs_per_second: floa
 
 
 def format_estimate(rows: Sequence[Row], rounds: Rounds, device: torch.device) -> str:
-    """Say how long rows will take on this machine.
+    """Describe how long rows will take on this machine.
 
     Args:
-        rows: Of all comparisons that are to be measured.
-        rounds: How often each action runs.
-        device: Where they run.
+        rows: Rows of all comparisons to measure.
+        rounds: Number of runs of each action.
+        device: Device to measure on.
 
     Returns:
         A sentence.
@@ -63,7 +63,7 @@ def format_estimate(rows: Sequence[Row], rounds: Rounds, device: torch.device) -
 
 
 def measure_speed(device: torch.device) -> float:
-    """Time a block of ResNet-50 as a measure of the machine, in units of 1e9 multiply-adds."""
+    """Measure the speed of the machine in 1e9 multiply-adds per second, on a ResNet-50 block."""
     block = nn.Sequential(
         nn.Conv2d(CHANNELS, WIDTH, 1, bias=False),
         nn.BatchNorm2d(WIDTH),

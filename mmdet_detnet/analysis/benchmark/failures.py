@@ -1,4 +1,4 @@
-"""What went wrong with a row, in a sentence."""
+"""Describe what went wrong with a row."""
 
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -13,7 +13,7 @@ SMALLER = 'take a smaller batch, height or width'
 
 @contextmanager
 def noting_failure(row: Row) -> Iterator[None]:
-    """Keep an error from ending the run: note it in the row instead."""
+    """Note an error in the row instead of ending the run."""
     try:
         yield
     except Exception as error:
@@ -23,8 +23,8 @@ def noting_failure(row: Row) -> Iterator[None]:
 
 
 def explain(error: Exception) -> str:
-    """Say in a sentence what an error means to the user of the benchmark."""
-    # str() of a KeyError puts its message in quotes.
+    """Describe an error for the user of the benchmark."""
+    # str() of a KeyError quotes its message.
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     text = next(iter(message.strip().splitlines()), type(error).__name__).rstrip('.')
     out_of_memory = isinstance(error, torch.cuda.OutOfMemoryError | MemoryError)

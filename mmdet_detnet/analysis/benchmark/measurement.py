@@ -1,4 +1,4 @@
-"""What fills the rows of a comparison: memory first, then the times of every action in turn."""
+"""Fill the rows of a comparison: memory first, then the times of all actions in turn."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,14 +18,14 @@ ACTIONS = {'predict': 'inference', 'parts': 'split of inference', 'train': 'trai
 
 
 class Measurement:
-    """Measures rows in turn, and says so as it goes.
+    """Measures rows in turn and reports progress.
 
     Args:
-        rows: Of one workload; the last is the reference. They are filled in place, a round of all
-            at once.
-        rounds: How often each action runs.
-        device: Where they run.
-        after_round: Called whenever the rows hold more than before.
+        rows: Rows of one workload; the last is the reference. They are filled in place, a round of
+            all at once.
+        rounds: Number of runs of each action.
+        device: Device to measure on.
+        after_round: Called whenever there are new results.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Measurement:
         self.progress.close()
 
     def measure_memory(self) -> None:
-        """Measure the peak memory of each row, in a process of its own."""
+        """Measure the peak memory of each row in a separate process."""
         for row in self._working() if self.rounds.memory else ():
             with noting_failure(row):
                 row.predict_mib, row.train_mib = run_alone(
@@ -105,7 +105,7 @@ class Measurement:
             self._finish_round()
 
     def _build(self) -> list[tuple[Row, Subject]]:
-        """Build what has not failed; the reference first, since the others take its weights."""
+        """Build rows that have not failed; the reference first, whose weights the others share."""
         subjects: list[tuple[Row, Subject]] = []
         reference = None
         for row in reversed(self._working()):
@@ -137,7 +137,7 @@ class Measurement:
 def measure_memory(
     entry: Entry, workload: Workload, device: torch.device, train: bool
 ) -> tuple[list[float], list[float]]:
-    """Measure the peak memory of inference, and of a training step after it, both in MiB."""
+    """Measure the peak memory of inference and of a subsequent training step, both in MiB."""
     peak = PeakMemory(device)
     subject = SUBJECTS[entry.kind](entry, workload, device)
     subject.predict()
@@ -149,7 +149,7 @@ def measure_memory(
 
 
 def _note(row: Row, action: str, seconds: float, parts: dict[str, float]) -> None:
-    """Note a round; of an action that failed in a later round, none is kept."""
+    """Note a round; if an action fails in a later round, all its rounds are dropped."""
     for part, part_seconds in parts.items():
         row.parts.setdefault(part, []).append(part_seconds)
     if action != 'parts':

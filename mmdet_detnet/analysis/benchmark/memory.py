@@ -1,4 +1,4 @@
-"""Peak memory of one entry, in a process of its own."""
+"""Measure the peak memory of one entry in a separate process."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -13,7 +13,7 @@ KIBIBYTE, MEBIBYTE = 2**10, 2**20
 
 
 def run_alone(function: Callable[..., Result], *arguments: object) -> Result:
-    """Call a function of a module in a fresh process, so that no memory of others counts."""
+    """Call a function of a module in a fresh process, to measure only its memory."""
     context = multiprocessing.get_context('spawn')
     others = multiprocessing.active_children()
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
@@ -28,13 +28,13 @@ def run_alone(function: Callable[..., Result], *arguments: object) -> Result:
 
 
 class PeakMemory:
-    """The most memory that was in use since this object was made.
+    """The peak memory since this object was created.
 
-    On a GPU it is what torch's allocator handed out, on the CPU how far the resident memory of
-    the process grew.
+    On a GPU, the memory allocated by torch; on the CPU, the growth of the process's resident
+    memory.
 
     Args:
-        device: Whose memory to watch.
+        device: Device to watch.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -49,6 +49,6 @@ class PeakMemory:
 
 
 def _status(field: str) -> int:
-    """Read a size from Linux's account of this process; getrusage would include the parent's."""
+    """Read a size from /proc; getrusage would include the parent's memory."""
     lines = Path('/proc/self/status').read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * KIBIBYTE

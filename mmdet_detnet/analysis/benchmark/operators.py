@@ -1,4 +1,4 @@
-"""Times of mmcv's operators, compiled and in PyTorch, in turn: alone and in whole detectors."""
+"""Time mmcv's operators, compiled and in PyTorch, in turn: alone and in whole detectors."""
 
 import statistics
 import sys
@@ -29,7 +29,7 @@ Case = tuple[Callable[..., Tensor], tuple[Tensor, ...]]
 
 @contextmanager
 def use_own_operators() -> Iterator[None]:
-    """Let ``mmcv.ops`` call the functions of this package, even where it has compiled ones."""
+    """Make ``mmcv.ops`` call this package's functions even if it has compiled ones."""
     finder = OperatorFinder()
     module = finder.create_module(ModuleSpec('mmcv._ext', finder))
     finder.exec_module(module)
@@ -49,7 +49,7 @@ def use_own_operators() -> Iterator[None]:
 
 
 def make_cases(device: torch.device) -> dict[str, Case]:
-    """Make operators with inputs of the size that detectors of 800 x 1333 pixels give them."""
+    """Make operators with inputs as large as in detectors at 800 x 1333 pixels."""
     torch.manual_seed(0)
 
     def draw_rois(number: int, smallest: int, largest: int, width: int, height: int) -> Tensor:
@@ -86,14 +86,14 @@ def make_cases(device: torch.device) -> dict[str, Case]:
 
 
 def compare_operators(rounds: int, device: torch.device) -> Iterator[tuple[str, str, float, float]]:
-    """Time operators on both implementations in turn.
+    """Time both implementations of the operators in turn.
 
     Args:
-        rounds: How often each is timed.
-        device: Where they run.
+        rounds: Number of timed runs of each.
+        device: Device to measure on.
 
     Yields:
-        Operator, pass, and the median seconds of ours and of mmcv's.
+        Operator, pass, and median seconds of ours and of mmcv's.
     """
     for name, (operator, inputs) in make_cases(device).items():
         forward = partial(operator, *inputs)
@@ -104,14 +104,14 @@ def compare_operators(rounds: int, device: torch.device) -> Iterator[tuple[str, 
 
 
 def compare_detectors(rounds: int, device: torch.device) -> Iterator[tuple[str, str, float, float]]:
-    """Time whole detectors on both implementations in turn: inference and a training step.
+    """Time whole detectors with both implementations in turn: inference and a training step.
 
     Args:
-        rounds: How often each is timed.
-        device: Where they run.
+        rounds: Number of timed runs of each.
+        device: Device to measure on.
 
     Yields:
-        Detector with its images, pass, and the median seconds on ours and on mmcv's.
+        Detector and images, pass, and median seconds with ours and with mmcv's.
     """
     for config, workload in DETECTORS.items():
         entry = Entry(config)

@@ -1,4 +1,4 @@
-"""Pictures of rows: ratios to the reference, and cost against batch and image size."""
+"""Plot rows: ratios to the reference, and cost over batch and image size."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ ACTIONS = {'train': ('training step', '-'), 'predict': ('inference', '--')}
 
 
 def plot_rows(rows: Sequence[Row], path: Path, title: str) -> None:
-    """Draw bars of the ratios to the reference, the last row; nothing if there are none."""
+    """Plot the ratios to the reference, the last row, as bars; do nothing if there are none."""
     rows, reference = [row for row in rows[:-1] if row.ratios], rows[-1]
     if not rows:
         return
@@ -44,11 +44,11 @@ def plot_rows(rows: Sequence[Row], path: Path, title: str) -> None:
 
 
 def plot_scaling(rows: Sequence[Row], path: Path) -> Path:
-    """Draw time and memory against batch size, and against image size.
+    """Plot time and memory over batch size and over image size.
 
     Args:
-        rows: Of several workloads. The curves are those of the image size with most batches, and
-            of the batch with most image sizes.
+        rows: Rows of several workloads. The curves show the image size with most batches and the
+            batch with most image sizes.
         path: Image to write.
 
     Returns:
@@ -79,7 +79,7 @@ def plot_scaling(rows: Sequence[Row], path: Path) -> Path:
 
 
 def choose_curves(workloads: Sequence[Workload]) -> tuple[list[Workload], list[Workload]]:
-    """Pick the workloads of the size with most batches, and of the batch with most sizes."""
+    """Select the workloads of the size with most batches, and of the batch with most sizes."""
 
     def most(key: Callable[[Workload], object]) -> list[Workload]:
         keys = [key(workload) for workload in workloads]

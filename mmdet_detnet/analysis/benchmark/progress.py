@@ -1,4 +1,4 @@
-"""How far a comparison is: a bar on a terminal, elsewhere a line for every measurement."""
+"""Progress of a comparison: a bar on a terminal, otherwise one line per measurement."""
 
 import sys
 
@@ -10,7 +10,7 @@ class Progress:
 
     Args:
         total: Number of measurements.
-        title: What is measured.
+        title: Title of the measurement.
     """
 
     def __init__(self, total: int, title: str) -> None:
@@ -20,7 +20,7 @@ class Progress:
             print(f'{title}: {total} measurements', file=sys.stderr, flush=True)
 
     def advance(self, what: str, result: str) -> None:
-        """Say that something was measured.
+        """Report a finished measurement.
 
         Args:
             what: Such as ``'inference, round 2, retinanet_r50_fpn_1x_coco'``.
@@ -34,5 +34,5 @@ class Progress:
         self.bar.update()
 
     def close(self) -> None:
-        """Leave the terminal's line."""
+        """End the progress bar."""
         self.bar.close()

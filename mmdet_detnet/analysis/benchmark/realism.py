@@ -1,4 +1,4 @@
-"""Random weights, realistic workload: proposals and scores as a trained detector has them."""
+"""Random weights, realistic workload: proposals and scores as in a trained detector."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -12,21 +12,21 @@ from torch import nn
 from .building import module_list
 from .workload import Workload
 
-# As many as MMDetection's Faster R-CNN has at test time.
+# As in MMDetection's Faster R-CNN at test time.
 NUM_PROPOSALS = 1000
 # Side lengths in pixels: from small objects to most of an image, log-uniform.
 SHORTEST, LONGEST = 16, 512
-# Of all pairs of anchor and class in an image, measured on the slim RetinaNet of docs/bccd.md.
+# Over all pairs of anchor and class in an image, measured on the slim RetinaNet of docs/bccd.md.
 LOGIT_STD = 4.9
 
 
 def make_proposals(number: int, workload: Workload, device: torch.device) -> list[InstanceData]:
-    """Draw boxes as a region proposal network gives them out, the same for every detector.
+    """Draw boxes like those of a region proposal network, the same for every detector.
 
     Args:
-        number: For each image.
+        number: Number of boxes per image.
         workload: Size and number of images, and the seed.
-        device: Where they go.
+        device: Device of the boxes.
 
     Returns:
         For each image, ``bboxes`` of shape (number, 4) as (x1, y1, x2, y2) in pixels, ``scores``
@@ -49,9 +49,9 @@ def make_proposals(number: int, workload: Workload, device: torch.device) -> lis
 
 
 def fix_proposals(detector: nn.Module, workload: Workload, device: torch.device) -> None:
-    """Let the RPN of a detector do its work, and then give out fixed proposals.
+    """Run the RPN of a detector, but replace its output with fixed proposals.
 
-    Those of random weights differ from detector to detector, in sizes and even in number.
+    With random weights, proposals differ between detectors in size and even in number.
     """
     rpn_head = getattr(detector, 'rpn_head', None)
     if rpn_head is not None:
@@ -64,7 +64,7 @@ def _replace_result(method: Callable, proposals: Sequence[InstanceData]) -> Call
     @wraps(method)
     def with_fixed_proposals(*args: Any, **kwargs: Any) -> Any:
         result = method(*args, **kwargs)
-        # The RoI head takes the boxes out of what it is given.
+        # The RoI head removes the boxes from its input.
         fixed = [one_image.clone() for one_image in proposals]
         return (result[0], fixed) if isinstance(result, tuple) else fixed
 
@@ -73,10 +73,10 @@ def _replace_result(method: Callable, proposals: Sequence[InstanceData]) -> Call
 
 @torch.no_grad()
 def raise_scores(detector: nn.Module, batch: dict, candidates: int) -> None:
-    """Spread the class scores of a RetinaHead's detector as in a trained one.
+    """Spread the class scores of a detector with a RetinaHead as in a trained one.
 
-    The logits get a trained detector's standard deviation, and a mean at which ``candidates``
-    pairs of anchor and class exceed the threshold: what post-processing costs depends on both.
+    The logits get the standard deviation of a trained detector, and a mean at which ``candidates``
+    pairs of anchor and class exceed the threshold; the cost of post-processing depends on both.
     """
     head = getattr(detector, 'bbox_head', None)
     if not isinstance(head, RetinaHead):
@@ -96,22 +96,22 @@ def _class_logits(detector: nn.Module, batch: dict) -> torch.Tensor:
 def set_survivors(
     roi_head: nn.Module, predict: Callable[[], object], survivors: int
 ) -> tuple[int, int] | None:
-    """Change the classifiers so that a number of proposals have a class worth detecting.
+    """Change the classifiers so that a given number of proposals exceed the score threshold.
 
-    The logits of every class, in a cascade their average over the stages, get zero mean and a
-    trained detector's spread over the proposals. Then the bias of the background decides: for each
-    proposal there is a bias at which its best foreground score equals the threshold, and the bias
-    that is set lies half-way between those of the last survivor and of the next proposal.
+    The logits of each class (in a cascade, their average over the stages) get zero mean and a
+    trained detector's spread over the proposals. The background's bias then decides: for each
+    proposal, there is a bias at which its best foreground score equals the threshold; the new bias
+    lies half-way between those of the last survivor and the next proposal.
 
     Args:
-        roi_head: A RoI head whose box heads end in a linear layer ``fc_cls`` with softmax; any
-            other is left alone.
+        roi_head: A RoI head whose box heads end in a linear layer ``fc_cls`` with softmax; others
+            are not changed.
         predict: Runs the RoI head.
-        survivors: Wanted number, of all proposals of the batch.
+        survivors: Number of survivors among all proposals of the batch.
 
     Returns:
-        The number of proposals, and of those whose best foreground score exceeds ``score_thr``; or
-        none if the head was left alone.
+        The number of proposals and the number whose best foreground score exceeds ``score_thr``;
+        None if the head was not changed.
     """
     heads = module_list(getattr(roi_head, 'bbox_head', None))
     last_layers = [getattr(head, 'fc_cls', None) for head in heads]
@@ -151,7 +151,7 @@ def _recorded_inputs(
 
 
 def _logits(classifiers: Sequence[nn.Linear], features: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Average over the stages, in float32 whatever the detector runs in: (R, num_classes + 1)."""
+    """Average logits over the stages, always in float32: (R, num_classes + 1)."""
     logits = [
         nn.functional.linear(stage.float(), classifier.weight.float(), classifier.bias.float())
         for classifier, stage in zip(classifiers, features, strict=True)
@@ -160,10 +160,10 @@ def _logits(classifiers: Sequence[nn.Linear], features: Sequence[torch.Tensor]) 
 
 
 def _critical_biases(logits: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Find what to add to the background's logit, so that the best class gets the threshold.
+    """Find the addition to the background's logit at which the best class equals the threshold.
 
-    From exp(best) / (sum of foreground exp + exp(background + bias)) = threshold. A proposal whose
-    foreground classes are so even that none reaches it gets minus infinity.
+    From exp(best) / (sum of foreground exp + exp(background + bias)) = threshold. It is minus
+    infinity if the foreground classes are too even to reach the threshold.
     """
     foreground, background = logits[:, :-1].double(), logits[:, -1].double()
     others = (foreground - foreground.amax(dim=1, keepdim=True)).exp().sum(dim=1)
@@ -172,7 +172,7 @@ def _critical_biases(logits: torch.Tensor, threshold: float) -> torch.Tensor:
 
 
 def _between(biases: torch.Tensor, survivors: int) -> torch.Tensor:
-    """Find a bias that lies below the ``survivors`` highest ones and above all others."""
+    """Find a bias below the ``survivors`` highest ones and above all others."""
     biases = biases[biases.isfinite()].sort(descending=True).values
     if not 0 < survivors < len(biases):
         return biases[0] + 1 if survivors <= 0 else biases[-1] - 1

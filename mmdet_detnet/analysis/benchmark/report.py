@@ -1,4 +1,4 @@
-"""A comparison as text, as a JSON file and as a picture."""
+"""Write a comparison as text, JSON and a plot."""
 
 import json
 import os
@@ -24,14 +24,14 @@ MISSING = '-'
 
 
 def format_rows(rows: Sequence[Row]) -> str:
-    """Lay rows out as text.
+    """Format rows as text.
 
     Args:
         rows: Of one comparison, the reference last.
 
     Returns:
-        Tables in Markdown, of the costs and of the split of inference; how well another run would
-        agree; then the failures.
+        Markdown tables of the costs and the split of inference, the expected agreement with another
+        run, and the failures.
     """
     tables = [[_costs(row) for row in rows], [_split(row) for row in rows if row.parts]]
     failures = [f'FAILED {row.entry.title}: {row.failure}' for row in rows if row.failure]
@@ -40,16 +40,16 @@ def format_rows(rows: Sequence[Row]) -> str:
 
 
 class Report:
-    """The JSON file of a run, which may be rewritten as rounds come in, and its picture.
+    """The JSON file of a run, which can be rewritten after each round, and its plot.
 
     Args:
         rows: Of one comparison, the reference last.
         out_dir: Folder for both.
-        name: Of the comparison; with the device, torch and settings it makes the file's name.
-        device: Where the rows are measured; a GPU if there is one, by default.
+        name: Name of the comparison; part of the file name, with device, torch and settings.
+        device: Device of the measurement; by default a GPU if there is one.
 
     Attributes:
-        path: The JSON file, never that of an earlier run.
+        path: The JSON file; never an existing one.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Report:
         )
 
     def write(self) -> None:
-        """Write everything that was measured so far; the file is whole at any moment."""
+        """Write all results so far, atomically."""
         report = {
             'name': self.name,
             'date': date.today().isoformat(),
@@ -90,7 +90,7 @@ class Report:
         write_file(self.path, json.dumps(report, indent=1).encode())
 
     def draw(self) -> None:
-        """Draw the ratios, or curves of several workloads, under the same name with ``.png``."""
+        """Plot the ratios, or curves for several workloads, to the same name with ``.png``."""
         picture = self.path.with_suffix('.png')
         if len({row.workload for row in self.rows}) > 1:
             plot_scaling(self.rows, picture)
@@ -104,7 +104,7 @@ def write_report(
     name: str = 'comparison',
     device: str | torch.device | None = None,
 ) -> Path:
-    """Write everything that was measured as JSON, with a picture; arguments as :class:`Report`.
+    """Write all results as JSON, with a plot; arguments as in :class:`Report`.
 
     Returns:
         The JSON file.
@@ -116,10 +116,10 @@ def write_report(
 
 
 def read_report(path: str | Path) -> dict:
-    """Read what :func:`write_report` has written, the rows as :class:`Row`.
+    """Read a file of :func:`write_report`, with rows as :class:`Row`.
 
     Raises:
-        ValueError: If the file is no report.
+        ValueError: If the file is not a report.
     """
     try:
         report = json.loads(Path(path).read_text())
@@ -142,7 +142,7 @@ def _table(lines: list[dict[str, str]]) -> str:
 
 
 def _agreement(rows: Sequence[Row]) -> list[str]:
-    """Say which ratios another run may not confirm."""
+    """List ratios that another run may not confirm."""
     ratios = {
         f'{QUANTITIES[key][0]} of {row.entry.title}': row.ratios[key].repeatability
         for row in rows[:-1]

@@ -1,4 +1,4 @@
-"""What one line of a comparison has measured, and how two lines compare."""
+"""Measurements of one row of a comparison, and ratios between rows."""
 
 import math
 import statistics
@@ -8,7 +8,7 @@ from typing import Any
 
 from .workload import Entry, Settings, Workload
 
-# Every measured quantity: its name in tables, and how one of its values is written.
+# All measured quantities: name in tables and format of a value.
 QUANTITIES = {
     'predict_seconds': ('inference', '{:.3f} s'),
     'train_seconds': ('training step', '{:.3f} s'),
@@ -20,12 +20,12 @@ QUANTITIES = {
 # 1.96 * sqrt(2) * 1.253 / 1.349: two medians of normally distributed values differ by at most this
 # times their interquartile range over the root of their number, in 95 % of cases.
 MEDIANS_APART = 2.575
-# Quartiles of fewer say too little.
+# Quartiles of fewer rounds are not meaningful.
 FEWEST_ROUNDS = 5
 
-# Process memory is counted once a run and has no rounds.
+# Process memory is measured once per run, without rounds.
 TIMED = ('predict_seconds', 'train_seconds')
-# By which share ratios of two runs may differ without remark.
+# Relative difference of two runs' ratios that is not reported.
 AGREEMENT = 0.03
 
 
@@ -47,9 +47,9 @@ class Ratio:
 
     @property
     def repeatability(self) -> float | None:
-        """By what share of the median that of another such run may differ, in 95 % of cases.
+        """Relative difference of the median in another run, not exceeded in 95 % of cases.
 
-        It follows from the quartiles; None for fewer than five rounds.
+        Computed from the quartiles; None for fewer than five rounds.
         """
         if self.rounds < FEWEST_ROUNDS:
             return None
@@ -72,22 +72,22 @@ def ratio(values: Sequence[float], reference: Sequence[float]) -> Ratio | None:
 
 @dataclass
 class Row:
-    """What one entry costs, and its ratios to the reference. What was not measured is empty.
+    """Cost of one entry, and ratios to the reference; empty if not measured.
 
     Attributes:
         entry: What was measured.
-        workload: What it was given.
+        workload: Its input.
         parameters: Number of parameters.
-        gmacs: Multiply-adds of one image's forward pass by part, in units of 1e9.
+        gmacs: Multiply-adds of a forward pass of one image by part, in units of 1e9.
         predict_seconds: Time of each round of inference.
         train_seconds: Time of each round of a training step.
-        parts: Times of inference by part, in rounds of their own.
+        parts: Times of inference by part, from separate rounds.
         predict_mib: Peak memory of inference, in MiB; one value.
         train_mib: Peak memory of a training step, in MiB; one value.
         proposals: Number of proposals of a two-stage detector with random weights.
-        survivors: How many of them have a class whose score exceeds the threshold.
-        failure: Why something is missing, in a sentence.
-        ratios: For each of :data:`QUANTITIES` that both have, how it compares with the reference.
+        survivors: Number of proposals with a class above the score threshold.
+        failure: Reason for missing values.
+        ratios: Ratio to the reference for each of :data:`QUANTITIES` that both have.
     """
 
     entry: Entry
@@ -106,7 +106,7 @@ class Row:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> 'Row':
-        """Read a row out of what a report's JSON file holds."""
+        """Read a row from the content of a report's JSON file."""
         settings = Settings(**values['entry']['settings'])
         return cls(
             **{
@@ -118,7 +118,7 @@ class Row:
         )
 
     def median(self, quantity: str) -> float | None:
-        """Give the median of a quantity's rounds; None if it was not measured."""
+        """Return the median of a quantity's rounds; None if not measured."""
         values = getattr(self, quantity)
         return statistics.median(values) if values else None
 
@@ -128,6 +128,6 @@ class Row:
         times.clear()
 
     def compare_with(self, reference: 'Row') -> None:
-        """Note the ratios to a reference."""
+        """Set the ratios to a reference."""
         pairs = {key: ratio(getattr(self, key), getattr(reference, key)) for key in QUANTITIES}
         self.ratios = {key: value for key, value in pairs.items() if value is not None}

@@ -1,10 +1,9 @@
-"""Where the time of inference goes, part by part.
+"""Split the time of inference by part.
 
-The methods of the detector that begin and end a part are wrapped, and a clock runs for one part at
-a time: while ``rpn_head.predict`` calls ``rpn_head.predict_by_feat``, the time is that of the
-latter's part. So the parts do not overlap, and with what is left over they sum to the total. A GPU
-is waited for at every change of part; the split is therefore taken in rounds of its own, whose
-total can exceed that of the undisturbed ones.
+The methods that start and end a part are wrapped, and a clock runs for one part at a time: while
+``rpn_head.predict`` calls ``rpn_head.predict_by_feat``, the time counts for the latter's part. The
+parts therefore do not overlap, and with the rest they sum to the total. A GPU is synchronized at
+every change of part, so the split is measured in separate rounds, whose total can be higher.
 """
 
 import time
@@ -20,17 +19,17 @@ from .building import dense_heads, module_list
 from .timing import wait_for
 
 BACKBONE, DENSE_HEAD, ROI_HEAD, DECODE = 'backbone + neck', 'dense head', 'RoI head', 'decode + NMS'
-# Building the result objects, and whatever a detector does outside the four.
+# Building the result objects, and anything else outside the four parts.
 REST = 'rest'
 PARTS = (BACKBONE, DENSE_HEAD, ROI_HEAD, DECODE, REST)
 
 
 class PartClock:
-    """A clock that always runs for exactly one part.
+    """A clock that runs for exactly one part at a time.
 
     Args:
-        device: A GPU is waited for before the clock is read.
-        now: Gives the time in seconds.
+        device: Device to synchronize before the clock is read.
+        now: Returns the time in seconds.
     """
 
     def __init__(self, device: torch.device, now: Callable[[], float] = time.perf_counter) -> None:
@@ -41,17 +40,17 @@ class PartClock:
         self._since = 0.0
 
     def start(self) -> None:
-        """Begin, with the part :data:`REST`."""
+        """Start with the part :data:`REST`."""
         self._since = self._time()
 
     def stop(self) -> None:
-        """Book the time since the last change."""
+        """Add the time since the last change."""
         since, self._since = self._since, self._time()
         self.seconds[self._running[-1]] += self._since - since
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Run for another of :data:`PARTS`, then for the former one again."""
+        """Switch to another of :data:`PARTS`, and back afterwards."""
         self.stop()
         self._running.append(name)
         try:
@@ -80,7 +79,7 @@ def time_parts(
 
 
 def _boundaries(network: nn.Module) -> list[tuple[nn.Module, str, str]]:
-    """List the modules whose methods begin and end a part: (owner, method, part)."""
+    """List the methods that start and end a part: (owner, method, part)."""
     if not hasattr(network, 'extract_feat'):
         return _roi_boundaries(network)
     found = [(network, 'extract_feat', BACKBONE)]
@@ -101,7 +100,7 @@ def _roi_boundaries(roi_head: nn.Module) -> list[tuple[nn.Module, str, str]]:
 
 @contextmanager
 def _wrapped(owner: nn.Module, method: str, clock: PartClock, part: str) -> Iterator[None]:
-    """Put a method of an object on the clock for a while."""
+    """Temporarily time a method of an object."""
     original, had_own = getattr(owner, method), method in vars(owner)
 
     @wraps(original)

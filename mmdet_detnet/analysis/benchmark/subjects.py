@@ -1,6 +1,6 @@
-"""What is timed: a detector, or its backbone or RoI head alone, each with its input.
+"""Subjects to time: a detector, or its backbone or RoI head alone, with input.
 
-Every subject has the same methods, and says by ``actions`` which of them make sense.
+All subjects have the same methods; ``actions`` lists those that make sense.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -28,14 +28,14 @@ class Subject:
     """A network with its input.
 
     Args:
-        entry: What to build and how it runs.
+        entry: What to build and its settings.
         workload: Its input.
         device: Where it runs.
-        reference: Shares its weights wherever names and shapes agree; None if this is it.
+        reference: Subject to share weights with; None if this is the reference.
 
     Attributes:
         actions: Which of ``predict``, ``parts`` and ``train`` can be timed.
-        network: What has weights.
+        network: The network with the weights.
         proposals: Number of proposals of a two-stage detector with random weights.
         survivors: How many of them exceed the score threshold.
     """
@@ -59,11 +59,11 @@ class Subject:
             self._set_survivors()
 
     def build(self) -> nn.Module:
-        """Make the network and its input; return the network."""
+        """Build the network and its input; return the network."""
         raise NotImplementedError
 
     def predict(self) -> None:
-        """Run inference, from the network's input to boxes where it has any."""
+        """Run inference, from the network's input to its outputs."""
         raise NotImplementedError
 
     def train(self) -> None:
@@ -75,7 +75,7 @@ class Subject:
         return time_parts(self.network, self.predict, self.device)
 
     def raise_scores(self) -> None:
-        """Let a one-stage detector find something."""
+        """Raise the scores of a one-stage detector."""
 
     @property
     def roi_head(self) -> nn.Module | None:
@@ -112,10 +112,10 @@ class Subject:
 
 
 class DetectorSubject(Subject):
-    """A whole detector: from preprocessed images to boxes, or to a step of the optimizer."""
+    """A whole detector: from preprocessed images to boxes or an optimizer step."""
 
     def build(self) -> nn.Module:
-        """Make the detector and a batch of images with boxes."""
+        """Build the detector and a batch of images with boxes."""
         detector = build_detector(load_config(self.entry.config), self.workload, self.device)
         self.batch = make_batch(detector, self.workload, self.device)
         if not self.entry.checkpoint:
@@ -149,12 +149,12 @@ class DetectorSubject(Subject):
 
 
 class BackboneSubject(Subject):
-    """The backbone of a detector: from images to feature maps, and back from their sum."""
+    """The backbone of a detector: from images to feature maps, and backward from their sum."""
 
     actions = ('predict', 'train')
 
     def build(self) -> nn.Module:
-        """Make the detector and a batch of images; keep the backbone under the name it has."""
+        """Build the detector and a batch of images; keep only the backbone, under its name."""
         detector = build_detector(load_config(self.entry.config), self.workload, self.device)
         self.inputs = make_batch(detector, self.workload, self.device)['inputs']
         return nn.ModuleDict({'backbone': detector.backbone})
@@ -182,7 +182,7 @@ class RoIHeadSubject(Subject):
     actions = ('predict', 'parts')
 
     def build(self) -> nn.Module:
-        """Make the RoI head, feature maps and proposals."""
+        """Build the RoI head, feature maps and proposals."""
         config = load_config(self.entry.config)
         model = config.model
         if 'roi_head' not in model:
@@ -205,7 +205,7 @@ class RoIHeadSubject(Subject):
 
     @torch.no_grad()
     def predict(self) -> None:
-        """Pool, classify, regress, decode, and suppress overlaps."""
+        """Pool, classify, regress, decode and run NMS."""
         self.network.predict(self.features, self.boxes, self.samples, rescale=True)
 
     def _make_features(self, extractor: nn.Module) -> tuple[torch.Tensor, ...]:

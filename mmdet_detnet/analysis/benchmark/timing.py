@@ -1,4 +1,4 @@
-"""Times of several actions, taken in turn."""
+"""Time several actions in turn."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,19 +16,19 @@ def time_in_turn(
     after_action: Callable[[int, int, float], object] = lambda *_: None,
     budget: float | None = None,
 ) -> Iterator[list[float]]:
-    """Run A B A B ..., so that a machine that slows down or speeds up does so for all.
+    """Run A B A B ..., so that changes in the machine's speed affect all actions.
 
     Args:
-        actions: What to time.
-        rounds: How often each action is timed.
-        warm_up: How often each action runs before, untimed.
-        device: Where the actions run; a GPU is waited for before and after each.
+        actions: Functions to time.
+        rounds: Number of timed runs of each action.
+        warm_up: Number of untimed runs of each action before.
+        device: Device of the actions; a GPU is synchronized before and after each.
         after_action: Called after every action with its index, the number of the round (from 1;
             a warm-up has 0 or less) and the seconds.
-        budget: After so many seconds, warm-up included, no second or later timed round starts.
+        budget: Seconds, including warm-up, after which no second or later timed round starts.
 
     Yields:
-        The seconds of every action, after each timed round.
+        The seconds of all actions, after each timed round.
     """
     end = time.perf_counter() + budget if budget else float('inf')
     for number in range(1 - warm_up, rounds + 1):
@@ -51,6 +51,6 @@ def _seconds(action: Action, device: torch.device) -> float:
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until a GPU has done all its work."""
+    """Wait until a GPU has finished."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""What is measured, and on what: plain data, shared by all parts of the benchmark."""
+"""Plain data classes shared by all parts of the benchmark."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Workload:
-    """What every entry of a comparison is given.
+    """Input of every entry of a comparison.
 
     Attributes:
         height: Height of the images, in pixels.
         width: Width of the images, in pixels.
         batch: Number of images.
-        candidates: How many pairs of anchor and class exceed the score threshold in each image
-            of a one-stage detector. Random weights would give none, and no work to NMS.
-        survivors: How many proposals of each image have a foreground class whose score exceeds
-            the threshold in a two-stage detector. Random weights would give none.
+        candidates: Number of pairs of anchor and class per image above the score threshold of a
+            one-stage detector. Random weights would give none, and NMS no work.
+        survivors: Number of proposals per image with a foreground class above the score threshold
+            of a two-stage detector. Random weights would give none.
         seed: Seed of weights, images and boxes.
     """
 
@@ -33,16 +33,16 @@ class Workload:
 
 @dataclass(frozen=True)
 class Rounds:
-    """How often each action runs.
+    """Number of runs of each action.
 
     Attributes:
-        timed: How often it is timed.
-        warm_up: How often it runs before.
-        training: Whether training steps are measured too.
-        split: Whether inference is split into its parts too.
-        memory: Whether the peak memory is measured too.
-        seconds: Time for all rounds, shared equally by inference, its split and training. Once it
-            is over, what has one timed round gets no more. None for all the rounds.
+        timed: Number of timed runs.
+        warm_up: Number of untimed runs before.
+        training: Whether to measure training steps.
+        split: Whether to split inference into parts.
+        memory: Whether to measure peak memory.
+        seconds: Time budget for all rounds, shared equally by inference, its split and training.
+            When it is used up, actions with one timed round stop. None for no limit.
     """
 
     timed: int = 10
@@ -53,14 +53,14 @@ class Rounds:
     seconds: float | None = None
 
     def actions(self, possible: Sequence[str]) -> dict[str, int]:
-        """Tell how often each action of an entry runs, warm-up included, in order.
+        """Return how often each action of an entry runs, including warm-up, in order.
 
         Args:
-            possible: Those that make sense for the entry, of 'predict', 'parts' and 'train'.
+            possible: Actions among 'predict', 'parts' and 'train' that make sense for the entry.
         """
         numbers = {
             'predict': self.warm_up + self.timed,
-            'parts': self.timed * self.split,  # it follows inference, and needs no warm-up
+            'parts': self.timed * self.split,  # follows inference and needs no warm-up
             'train': (self.warm_up + self.timed) * self.training,
         }
         return {
@@ -70,12 +70,12 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Settings:
-    """How an entry runs.
+    """Settings of an entry.
 
     Attributes:
-        precision: ``'fp32'``, or the type that most operations are cast to: ``'fp16'``, ``'bf16'``.
-        channels_last: Whether the channels of a tensor lie next to each other in memory.
-        compile: Whether backbone, neck and towers of the heads are compiled.
+        precision: Type of most operations: ``'fp32'``, ``'fp16'`` or ``'bf16'``.
+        channels_last: Whether tensors are in the channels-last memory format.
+        compile: Whether backbone, neck and head towers are compiled.
     """
 
     precision: str = 'fp32'
@@ -84,7 +84,7 @@ class Settings:
 
     @property
     def name(self) -> str:
-        """All of it in one word, such as ``'bf16_nhwc_compiled'``."""
+        """All settings in one word, such as ``'bf16_nhwc_compiled'``."""
         layout = 'nhwc' if self.channels_last else 'nchw'
         return f'{self.precision}_{layout}_{"compiled" if self.compile else "eager"}'
 
@@ -97,11 +97,12 @@ class Entry:
     """One line of a comparison.
 
     Attributes:
-        config: Path of a config, ``package::folder/file.py``, or a path among this package's; after
-            spaces, settings that replace those of the file: ``a.py model.backbone.depth=101``.
+        config: Path of a config, ``package::folder/file.py``, or a path among this package's;
+            optionally followed by settings that override the file's:
+            ``a.py model.backbone.depth=101``.
         kind: ``'detector'``, or its ``'backbone'`` or ``'roi_head'`` alone.
-        settings: How it runs.
-        checkpoint: Its weights; without it they are random and shared with the reference.
+        settings: Its settings.
+        checkpoint: Its weights; None for random weights shared with the reference.
     """
 
     config: str
@@ -116,8 +117,8 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """The config's name, marked where it runs otherwise than MMDetection would run it."""
-        # Without the path of a key.
+        """The config's name, with settings that differ from MMDetection's."""
+        # Drop the path of a key.
         marks = [
             setting[setting[: setting.find('=')].rfind('.') + 1 :]
             for setting in split_name(self.config)[1]
@@ -128,6 +129,6 @@ class Entry:
 
 
 def split_name(name: str) -> tuple[str, list[str]]:
-    """Split the name of a config into its path and the settings ``key=value`` after it."""
+    """Split the name of a config into its path and its settings ``key=value``."""
     path, suffix, settings = name.partition('.py ')
     return path + suffix.strip(), settings.split()
