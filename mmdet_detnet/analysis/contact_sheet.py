@@ -1,4 +1,4 @@
-"""Draw ground truth beside prediction for the first images of a config's test set.
+"""Draw ground truth beside predictions for the first images of a config's test set.
 
 Works for any MMDetection config that predicts boxes, instance masks or both.
 """
@@ -25,7 +25,7 @@ from torch import nn
 TILE_INCHES = 4
 DPI = 100
 FONT_POINTS = 9
-# A label stands above its box, or inside it if the box begins in this share of the height.
+# A label is drawn above its box, or inside if the box starts in this top fraction of the image.
 TOP_MARGIN = 0.08
 
 
@@ -41,14 +41,14 @@ def make_contact_sheet(
     """Run a detector on the first images of its test set and draw them on one sheet.
 
     Args:
-        config: Config file of the detector; its ``test_dataloader`` names the data set.
+        config: Config file of the detector, with the data set in its ``test_dataloader``.
         checkpoint: Checkpoint file of the detector.
-        out: Image to write; each of its tiles is 400 x 400 pixels. An image that cannot be
-            processed leaves its tiles empty.
-        num_images: How many images to show; all, if the data set has fewer.
+        out: Image to write, with tiles of 400 x 400 pixels. The tiles of an image that cannot be
+            processed stay empty.
+        num_images: Number of images to show; all if the data set has fewer.
         score_thr: Only predictions with a higher score are drawn.
-        pairs_per_row: How many pairs of ground truth and prediction stand side by side.
-        device: Where to run the detector; None takes a GPU if there is one.
+        pairs_per_row: Number of pairs of ground truth and prediction per row.
+        device: Device of the detector; None for a GPU if there is one.
 
     Returns:
         ``out`` as a path.
@@ -93,9 +93,9 @@ def make_contact_sheet(
 def _detect(
     model: nn.Module, dataset: BaseDataset, index: int
 ) -> tuple[np.ndarray, InstanceData, InstanceData]:
-    """Give image (RGB), ground truth and prediction, both in pixels of the original image.
+    """Return image (RGB), ground truth and prediction, both in pixels of the original image.
 
-    The ground truth does not come from the test pipeline, which may rescale it.
+    The ground truth is not from the test pipeline, which may rescale it.
     """
     info = dataset.get_data_info(index)
     prediction = inference_detector(model, info['img_path']).pred_instances.cpu()
@@ -116,7 +116,7 @@ def _draw(
 ) -> None:
     """Draw an image with boxes, captions and the outlines of masks."""
     height, width = image.shape[:2]
-    # Boxes count from the outer edge of the first pixel, `imshow` alone from its center.
+    # Box coordinates start at the edge of the first pixel, those of `imshow` at its center.
     axes.imshow(image, extent=(0, width, height, 0))
     axes.set_title(title, fontsize=FONT_POINTS, parse_math=False)
     palette = get_palette(metainfo.get('palette'), len(metainfo['classes']))

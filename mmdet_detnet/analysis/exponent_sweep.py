@@ -1,9 +1,9 @@
 """Average precision of a head with a confidence branch for a list of exponents of the joint score.
 
-The network runs once over the validation set, and its outputs are turned into detections twice for
-each exponent: the joint score decides on what passes ``score_thr`` and is among the ``nms_pre``
-best of a level, or the class score does. At one threshold, the joint score lets more boxes pass the
-higher the exponent is, so that only the second compares exponents on the same candidates.
+The network runs once over the validation set. For each exponent, its outputs are converted to
+detections twice: ``score_thr`` and ``nms_pre`` apply to the joint score or to the class score. At
+the same threshold, the joint score lets more boxes pass with a higher exponent, so only the class
+score compares exponents on the same candidates.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ class Scoring(NamedTuple):
     """How a head with a confidence branch scores.
 
     Attributes:
-        select_by: Which score decides on what reaches the NMS, 'joint' or 'cls'.
+        select_by: Score that selects boxes before NMS, 'joint' or 'cls'.
         conf_exponent: Exponent of the confidence in the joint score.
     """
 
@@ -45,7 +45,7 @@ class Scoring(NamedTuple):
     conf_exponent: float
 
 
-# The metrics of each scoring, by the names that the evaluator gives them.
+# The metrics of each scoring, by the evaluator's names.
 Results = dict[Scoring, dict[str, float]]
 
 
@@ -57,7 +57,7 @@ def sweep_conf_exponent(
     cfg_options: dict[str, Any] | None = None,
     device: str | None = None,
 ) -> Results:
-    """Evaluate a detector on its validation set for each exponent and both ways to select.
+    """Evaluate a detector on its validation set for each exponent and both values of select_by.
 
     Args:
         config: Config file of a detector with a ConfidenceRetinaHead or ConfidenceATSSHead; its
@@ -65,12 +65,12 @@ def sweep_conf_exponent(
         checkpoint: Checkpoint file of the detector.
         out_dir: Folder for ``sweep.json`` and ``sweep.png``.
         exponents: Values of ``conf_exponent``, each in [0, 1).
-        cfg_options: Settings that replace those of the config, as for ``tools/test.py``.
-        device: Where to run the detector; None takes a GPU if there is one.
+        cfg_options: Settings that override the config's, as for ``tools/test.py``.
+        device: Device of the detector; None for a GPU if there is one.
 
     Returns:
-        The metrics of each scoring, without those that are not defined: all of them if there is
-        no detection, and those of a size that no object has.
+        The metrics of each scoring, except undefined ones: all if there are no detections, and
+        those of sizes that no object has.
 
     Raises:
         FileNotFoundError: If the config, the checkpoint or the data set is missing.
@@ -85,7 +85,7 @@ def sweep_conf_exponent(
             f'{config} must have a confidence branch in model.bbox_head, got {type(head).__name__}.'
         )
     for exponent in exponents:
-        head.conf_exponent = exponent  # refuses a wrong one before anything runs
+        head.conf_exponent = exponent  # rejects invalid values before anything runs
     loader = Runner.build_dataloader(cfg.val_dataloader)
     scorings = [Scoring(select_by, e) for select_by in SELECTION_SCORES for e in exponents]
     evaluators = {scoring: Evaluator(cfg.val_evaluator) for scoring in scorings}
@@ -102,7 +102,7 @@ def sweep_conf_exponent(
 
 @torch.no_grad()
 def _process(model: nn.Module, loader: DataLoader, evaluators: dict[Scoring, Evaluator]) -> None:
-    """Run the network once, and show each evaluator the detections of its scoring."""
+    """Run the network once, and pass each evaluator the detections of its scoring."""
     for batch in tqdm(loader):
         data = model.data_preprocessor(batch, False)
         outputs = model(**data, mode='tensor')
@@ -113,7 +113,7 @@ def _process(model: nn.Module, loader: DataLoader, evaluators: dict[Scoring, Eva
             detections = model.bbox_head.predict_by_feat(
                 *outputs, batch_img_metas=metas, rescale=True
             )
-            # The evaluator keeps a copy, so that the samples can be used again.
+            # The evaluator keeps a copy, so the samples can be reused.
             evaluator.process(model.add_pred_to_datasample(samples, detections), batch)
 
 
@@ -122,19 +122,19 @@ def _evaluate(evaluators: dict[Scoring, Evaluator], num_images: int) -> Results:
     for scoring, evaluator in evaluators.items():
         with contextlib.redirect_stdout(io.StringIO()):  # COCO's long table
             metrics = evaluator.evaluate(num_images)
-        # COCO gives -1 where there is no object, such as none that is small.
+        # COCO returns -1 if there are no objects, for example no small ones.
         results[scoring] = {name: value for name, value in metrics.items() if value >= 0}
     return results
 
 
 def metric_names(results: Results) -> list[str]:
-    """List all metrics in order; those that are not defined for a scoring are missing there.
+    """List all metrics in order, including those undefined for some scorings.
 
     Args:
         results: The metrics of each scoring.
 
     Returns:
-        Their names; the first is the one to compare by.
+        Their names, the main metric first.
     """
     return list(dict.fromkeys(name for metrics in results.values() for name in metrics))
 
@@ -164,13 +164,13 @@ def _plot(results: Results, file: Path) -> None:
 
 
 def format_table(results: Results) -> str:
-    """Lay the metrics out as a table for the terminal.
+    """Format the metrics as a table for the terminal.
 
     Args:
         results: The metrics of each scoring.
 
     Returns:
-        One line for the names, and one for each scoring.
+        One line with the names, and one per scoring.
     """
     names = metric_names(results)
     titles = [name.split('/')[-1] for name in names]

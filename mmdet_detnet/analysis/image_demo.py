@@ -1,4 +1,4 @@
-"""Detections in images, a folder of images or a glob, with any MMDetection model."""
+"""Detect objects in images, a folder or a glob, with any MMDetection model."""
 
 import glob
 import os
@@ -29,23 +29,23 @@ def detect_images(
     device: str | None = None,
     allow_mismatch: bool = False,
 ) -> list[Path]:
-    """Run a detector on images; write the pictures and ``predictions.json`` as they come.
+    """Run a detector on images; write pictures and ``predictions.json`` after each image.
 
     Args:
         config: Config file of the detector.
         checkpoint: Checkpoint file of the detector.
-        images: Image files. The pictures keep their folders below the common one.
-        out_dir: Folder for the results; those of an earlier call are overwritten.
+        images: Image files. Pictures keep their folders relative to the common one.
+        out_dir: Folder for the results; earlier results are overwritten.
         score_thr: Only detections with a higher score are drawn and written.
-        device: Where to run the detector; None takes a GPU if there is one.
-        allow_mismatch: Whether the checkpoint may have other weights than the config's detector.
+        device: Device of the detector; None for a GPU if there is one.
+        allow_mismatch: Whether the checkpoint's weights may differ from the config's detector.
 
     Returns:
-        The images that are missing or damaged, or that the detector cannot process.
+        Images that are missing, damaged or cannot be processed.
 
     Raises:
         FileNotFoundError: If the config or the checkpoint is missing.
-        ValueError: If the checkpoint is of another detector, such as one of other classes.
+        ValueError: If the checkpoint is of another detector, for example with other classes.
     """
     for file in (config, checkpoint):
         if not Path(file).is_file():
@@ -76,7 +76,7 @@ def detect_images(
 def _try_to_detect(
     inferencer: DetInferencer, path: Path, picture: Path, score_thr: float
 ) -> tuple[list[dict[str, Any]], str]:
-    """Detect in one image; its detections, or what kept them from being found."""
+    """Detect in one image; return its detections or an error message."""
     problem = find_problem(path)
     if problem:
         return [], problem
@@ -87,17 +87,17 @@ def _try_to_detect(
 
 
 def _without_dots(path: Path) -> Path:
-    """Make a path absolute and free of ``..``, which would lead out of the folder of results."""
+    """Make a path absolute, without ``..``, which would lead out of the output folder."""
     return Path(os.path.abspath(path))
 
 
 def _detect(
     inferencer: DetInferencer, path: Path, picture: Path, score_thr: float
 ) -> list[dict[str, Any]]:
-    """Detect in one image, draw, and return what passes the score threshold.
+    """Detect in one image, draw, and return detections above the score threshold.
 
-    The inferencer's own threshold is for drawing only, and it would draw images of one name in
-    two folders into the same file.
+    The inferencer's own threshold only affects drawing, and it would draw images of the same name
+    in two folders into one file.
     """
     output = inferencer(str(path), return_vis=True, pred_score_thr=score_thr)
     if picture.suffix.lower() not in IMG_EXTENSIONS:
@@ -121,17 +121,17 @@ def _detect(
 
 
 def find_images(pattern: str) -> list[Path]:
-    """List the images that an argument of the command line means.
+    """List the images that a command line argument refers to.
 
     Args:
-        pattern: An image file, a folder (searched without its sub-folders), or a glob, in
-            which ``**`` means any depth.
+        pattern: An image file, a folder (without sub-folders), or a glob, where ``**`` means any
+            depth.
 
     Returns:
-        The files in sorted order. A plain file name is returned even if there is no such file.
+        The sorted files. A plain file name is returned even if the file does not exist.
 
     Raises:
-        FileNotFoundError: If a folder or a glob holds no image.
+        FileNotFoundError: If a folder or a glob has no image.
     """
     path = Path(pattern)
     if path.is_dir():
@@ -147,13 +147,13 @@ def find_images(pattern: str) -> list[Path]:
 
 
 def find_problem(path: Path) -> str:
-    """Say what keeps an image from being read; mmdet itself would stop at the first one.
+    """Say why an image cannot be read; mmdet would stop at the first one.
 
     Args:
         path: An image file.
 
     Returns:
-        A sentence, or nothing if the image can be read to its end.
+        A sentence; empty if the whole image can be read.
     """
     try:
         with Image.open(path) as image:

@@ -1,16 +1,16 @@
-"""How well the scores of detections agree with the fit of their boxes.
+"""Compare the scores of detections with the IoU of their boxes.
 
 For all detections and by the size of their objects: histograms of score and IoU, the share of
 well-localized boxes (IoU > 0.5) that score under 0.5, and Pearson's and Spearman's correlation of
 score and IoU.
 
-- Every detection of the test set with a score above ``score_thr`` counts.
-- Its IoU is the highest with any ground truth of its class, 0 if it touches none. Several
-  detections may share one ground truth.
-- Its size is the area of that ground truth's box in the original image (its own, if it touches
-  none), with COCO's bounds of 32^2 and 96^2 pixels.
-- It is left out if more than half of it lies in a crowd (or "difficult") box of its class, unless
-  it is well localized on another object.
+- All detections of the test set with a score above ``score_thr`` count.
+- The IoU of a detection is the highest with any ground truth of its class, or 0. Several detections
+  may share one ground truth.
+- Its size is the area of that ground truth in the original image (its own if there is none), with
+  COCO's bounds of 32^2 and 96^2 pixels.
+- It is ignored if more than half of it is in a crowd (or "difficult") box of its class, unless it
+  is well localized on another object.
 """
 
 import json
@@ -52,7 +52,7 @@ DPI = 110
 
 
 class Detections(NamedTuple):
-    """Detections that count, as arrays of one length.
+    """Detections that count, as arrays of equal length.
 
     Attributes:
         scores: Scores.
@@ -76,17 +76,17 @@ def match_data_set(
 
     Args:
         config: Config file of a detector; its ``test_dataloader`` names the data set.
-        predictions: Checkpoint file of the detector, or its predictions (``.pkl``).
+        predictions: Checkpoint of the detector, or its predictions (``.pkl``).
         score_thr: Only detections with a higher score count.
-        cfg_options: Settings that replace those of the config, as for ``tools/test.py``.
-        device: Where to run the detector; None takes a GPU if there is one.
+        cfg_options: Settings that override the config's, as for ``tools/test.py``.
+        device: Device of the detector; None for a GPU if there is one.
 
     Returns:
         The detections of all images.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If the predictions are not those of the data set.
+        ValueError: If the predictions are not for this data set.
     """
     cfg = Config.fromfile(config)
     cfg.merge_from_dict(cfg_options or {})
@@ -149,7 +149,7 @@ def match_image(
         The detections that count.
     """
     boxes, labels, scores = (prediction[name] for name in ('bboxes', 'labels', 'scores'))
-    # The last entry, of no class, stands for the ground truth of a box that has none.
+    # The last entry, without a class, represents missing ground truth.
     truth_boxes = torch.tensor([*(truth['bbox'] for truth in instances), [0.0] * 4])
     truth_labels = torch.tensor([*(truth['bbox_label'] for truth in instances), -1])
     is_crowd = torch.tensor([*(bool(truth['ignore_flag']) for truth in instances), False])
@@ -174,15 +174,15 @@ def _select_size(detections: Detections, size: str) -> Detections:
 
 
 def summarize(detections: Detections) -> dict[str, float | int | None]:
-    """Put the misalignment of detections into numbers.
+    """Compute statistics of the misalignment of detections.
 
     Args:
         detections: Detections, or those of one size.
 
     Returns:
-        The number of ``detections`` and of ``well_localized`` ones, the ``low_score_share`` of
-        the latter, and ``pearson`` and ``spearman``, also for ``_well_localized`` ones. What is
-        not defined for so few detections is None.
+        The numbers of ``detections`` and of ``well_localized`` ones, the ``low_score_share`` of the
+        latter, and ``pearson`` and ``spearman``, also for ``_well_localized`` ones; None if there
+        are too few detections.
     """
     scores, ious, _ = detections
     good = ious > WELL_LOCALIZED_IOU
@@ -206,15 +206,15 @@ def _correlation(function: Callable, scores: np.ndarray, ious: np.ndarray) -> fl
 def write_report(
     results: Sequence[tuple[str, Detections]], out_dir: str | Path, score_thr: float
 ) -> list[dict[str, Any]]:
-    """Write the numbers and the picture.
+    """Write the statistics and the plot.
 
     Args:
         results: Name and detections of one or more detectors.
         out_dir: Folder for ``misalignment.json`` and ``misalignment.png``.
-        score_thr: The threshold that the detections were matched with.
+        score_thr: Score threshold of the detections.
 
     Returns:
-        For each detector its ``name`` and the numbers of each size.
+        For each detector, its ``name`` and the statistics of each size.
     """
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -254,12 +254,12 @@ def _draw(
 
 
 def detector_name(config: str, predictions: str, options: dict[str, Any] | None) -> str:
-    """Name a detector by its files, and by what was changed by options.
+    """Name a detector by its files and changed options.
 
     Args:
         config: Config file.
-        predictions: Checkpoint, or file of predictions.
-        options: Settings that replaced those of the config.
+        predictions: Checkpoint or file of predictions.
+        options: Settings that override the config's.
 
     Returns:
         The name.

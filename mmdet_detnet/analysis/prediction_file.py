@@ -1,4 +1,4 @@
-"""A JSON file of detections that is whole after each image."""
+"""A JSON file of detections that is valid after each image."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any
 
 
 class PredictionFile:
-    """Writes detections as they come: whenever the program ends, the file is valid.
+    """Writes detections one by one; the file is valid whenever the program ends.
 
     Args:
-        path: File to write; its folder is made.
-        score_thr: Which is noted down in it.
+        path: File to write; its folder is created.
+        score_thr: Score threshold, written to the file.
     """
 
     def __init__(self, path: Path, score_thr: float) -> None:
@@ -39,7 +39,7 @@ class PredictionFile:
 
         Args:
             path: The image.
-            detections: What was found in it, as plain values.
+            detections: Its detections, as plain values.
         """
         text = json.dumps({'path': str(path), 'detections': detections})
         self.file.seek(self.end)

@@ -1,4 +1,4 @@
-"""Curves of a training: the loss, and the average precision of the validations."""
+"""Plot the loss and the validation AP of a training run."""
 
 import json
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ Record = dict[str, Any]
 
 
 def plot_training(work_dir: str | Path, run: str | None = None, out: str | Path = '') -> Path:
-    """Draw loss over iterations beside average precision over epochs.
+    """Plot loss over iterations beside average precision over epochs.
 
     Args:
-        work_dir: Work folder of a training.
-        run: Name of one run in it, such as ``'20251120_101500'``. The default is the newest
-            run, with what it continues if it was resumed.
-        out: Image to write; ``training.png`` in ``work_dir`` if empty.
+        work_dir: Work directory of a training run.
+        run: Name of one run in it, such as ``'20251120_101500'``. By default the newest run, with
+            the runs that it resumed.
+        out: Image to write; by default ``training.png`` in ``work_dir``.
 
     Returns:
         The path of the image.
 
     Raises:
         FileNotFoundError: If there is no log.
-        ValueError: If a log is damaged or holds no training losses.
+        ValueError: If a log is damaged or has no training losses.
     """
     work_dir = Path(work_dir)
     records = read_training_log(work_dir, run)
@@ -46,22 +46,22 @@ def plot_training(work_dir: str | Path, run: str | None = None, out: str | Path 
 
 
 def read_training_log(work_dir: Path, run: str | None = None) -> list[Record]:
-    """Read one run's log, or the newest run's with those that it resumed.
+    """Read the log of one run, or of the newest run and those that it resumed.
 
-    Each run has its own folder, named by its start time. A record of training has keys such as
-    ``'loss'``, ``'iter'`` and, in epoch-based loops, ``'epoch'``; one of validation has the
-    metrics, and the epoch (or iteration) as ``'step'``.
+    Each run has its own folder, named by its start time. Training records have keys such as
+    ``'loss'``, ``'iter'`` and, in epoch-based loops, ``'epoch'``; validation records have metrics,
+    and the epoch (or iteration) as ``'step'``.
 
     Args:
-        work_dir: Work folder of a training.
-        run: Name of one run; the default joins runs as described.
+        work_dir: Work directory of a training run.
+        run: Name of one run; by default, runs are joined as described.
 
     Returns:
         The records in order.
 
     Raises:
         FileNotFoundError: If there is no log.
-        ValueError: If a log is damaged or holds no training losses.
+        ValueError: If a log is damaged or has no training losses.
     """
     files = sorted(work_dir.glob(f'{run or "*"}/{LOG_NAME}'))
     if not files:
@@ -83,7 +83,7 @@ def _read_records(file: Path) -> list[Record]:
 
 
 def _join_runs(runs: Sequence[list[Record]]) -> list[Record]:
-    """Keep of each run what comes before the next one's start: a fresh start keeps nothing."""
+    """Keep the records of each run before the start of the next; a fresh start keeps none."""
     joined: list[Record] = []
     for records in runs:
         start = next(_position(record) for record in records if 'loss' in record)
@@ -92,7 +92,7 @@ def _join_runs(runs: Sequence[list[Record]]) -> list[Record]:
 
 
 def _position(record: Record) -> int:
-    """Return the epoch, or in iteration-based loops the iteration."""
+    """Return the epoch or, in iteration-based loops, the iteration."""
     return record['epoch'] if 'epoch' in record else record['step']
 
 
@@ -128,14 +128,14 @@ def _plot_precision(axes: Axes, records: list[Record]) -> None:
 
 
 def metric_values(records: Sequence[Record], metric: str) -> list[tuple[int, float]]:
-    """Pick one metric out of the records.
+    """Select one metric from the records.
 
     Args:
         records: Records as returned by :func:`read_training_log`.
         metric: Name without the evaluator's prefix, such as ``'bbox_mAP'``.
 
     Returns:
-        The epoch (or iteration) and the value of each validation.
+        The epoch (or iteration) and value of each validation.
     """
     return [
         (record['step'], value)

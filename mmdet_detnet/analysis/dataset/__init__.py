@@ -1,4 +1,4 @@
-"""Checking a data set before training on it, converting one to COCO format, drawing one."""
+"""Check a data set before training, convert one to COCO format, or draw one."""
 
 from .check import check_dataset
 from .findings import Finding

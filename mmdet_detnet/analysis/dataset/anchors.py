@@ -1,4 +1,4 @@
-"""Compare the sizes of the boxes with those of the anchors, and suggest better anchors."""
+"""Compare the sizes of boxes and anchors, and suggest better anchors."""
 
 import math
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from mmengine.config import ConfigDict
 from .findings import Finding, find
 from .retained import Retained
 
-# Values to choose a scale from; 8 is Faster R-CNN's.
+# Candidate scales; 8 is Faster R-CNN's.
 SCALES = (0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-# Less than this share of the boxes inside the range of the anchors gives a suggestion.
+# Suggest anchors if fewer than this fraction of the boxes are in their range.
 ENOUGH = 0.5
 
 
@@ -23,11 +23,11 @@ class Anchors:
     """Range of a detector's anchors, and the option that moves it.
 
     Attributes:
-        smallest: Side of the smallest anchor as a square, in pixels of the resized image.
-        largest: The same of the largest.
-        head: Which head of the model has the anchors.
-        option: Option of the anchor generator that all sizes are proportional to, or empty.
-        values: The option's values.
+        smallest: Side length of the smallest square anchor, in pixels of the resized image.
+        largest: Side length of the largest.
+        head: Head of the model that has the anchors.
+        option: Option of the anchor generator that scales all sizes, or empty.
+        values: Values of the option.
     """
 
     smallest: float
@@ -45,10 +45,10 @@ def read_anchors(model: ConfigDict) -> Anchors | None:
     """Find the anchors of a detector.
 
     Args:
-        model: A model's config.
+        model: Config of a model.
 
     Returns:
-        Their sizes, None if neither ``rpn_head`` nor ``bbox_head`` has anchors.
+        Their sizes; None if neither ``rpn_head`` nor ``bbox_head`` has anchors.
     """
     for head in ('rpn_head', 'bbox_head'):
         generator = (model.get(head) or {}).get('anchor_generator')
@@ -62,7 +62,7 @@ def read_anchors(model: ConfigDict) -> Anchors | None:
         sides = (corners[:, 2:] - corners[:, :2]).prod(dim=1).sqrt()
         option = next((key for key in ('scales', 'octave_base_scale') if generator.get(key)), '')
         value = generator.get(option, STANDARD_ANCHORS.values)
-        # Rounded to hide the errors of 32-bit square roots.
+        # Rounded to hide the error of 32-bit square roots.
         return Anchors(
             smallest=round(sides.min().item(), 2),
             largest=round(sides.max().item(), 2),
@@ -74,15 +74,15 @@ def read_anchors(model: ConfigDict) -> Anchors | None:
 
 
 def share_inside(sizes: np.ndarray, anchors: Anchors, factor: float = 1) -> float:
-    """Count the boxes whose size is that of an anchor, or between two anchors.
+    """Compute the fraction of boxes whose size is within the range of the anchors.
 
     Args:
         sizes: Square roots of the boxes' areas, in pixels of the resized image.
         anchors: Range of the anchors.
-        factor: What the range is multiplied by.
+        factor: Factor of the range.
 
     Returns:
-        Their share of all boxes; 1 if there is none.
+        The fraction; 1 if there are no boxes.
     """
     if not len(sizes):
         return 1.0
@@ -94,14 +94,14 @@ def _is_inside(sizes: np.ndarray, anchors: Anchors, factor: float = 1) -> np.nda
 
 
 def suggest_anchors(sizes: np.ndarray, anchors: Anchors) -> str:
-    """Say which scale of the anchors holds most boxes.
+    """Suggest the scale of the anchors that covers most boxes.
 
     Args:
         sizes: Square roots of the boxes' areas, in pixels of the resized image.
-        anchors: Range of the present anchors.
+        anchors: Range of the current anchors.
 
     Returns:
-        Sentences with a line for the config; empty if the present anchors do.
+        Sentences with a line for the config; empty if the current anchors fit.
     """
     if share_inside(sizes, anchors) >= ENOUGH:
         return ''
@@ -126,7 +126,7 @@ def choose_factor(sizes: np.ndarray, anchors: Anchors) -> float:
 
     Args:
         sizes: Square roots of the boxes' areas, in pixels of the resized image.
-        anchors: Range of the present anchors.
+        anchors: Range of the current anchors.
 
     Returns:
         The factor that leads to one of ``SCALES``, of equally good ones the nearest to 1.
@@ -143,12 +143,12 @@ def check_sizes(retained: Retained, sizes: np.ndarray, anchors: Anchors) -> list
     """Warn if most boxes are smaller or larger than all anchors.
 
     Args:
-        retained: What CocoDataset retains.
+        retained: Records that CocoDataset retains.
         sizes: Square roots of the areas of its boxes, in pixels of the resized image.
         anchors: Range of the anchors.
 
     Returns:
-        What is found.
+        Findings.
     """
     suggestion = suggest_anchors(sizes, anchors)
     outside = [

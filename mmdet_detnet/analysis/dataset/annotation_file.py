@@ -1,4 +1,4 @@
-"""Read a COCO annotation file, and check that its records have the fields that mmdet reads."""
+"""Read a COCO annotation file, and check the fields that mmdet reads."""
 
 import json
 import reprlib
@@ -12,7 +12,7 @@ from .findings import Finding, find
 
 Record = dict[str, Any]
 LISTS = ('images', 'annotations', 'categories')
-# OpenCV reads no longer side and no larger image.
+# Limits of OpenCV.
 MAX_SIDE, MAX_PIXELS = 2**20, 2**30
 
 
@@ -33,7 +33,7 @@ class AnnotationFile:
 
 
 def read_annotation_file(path: Path) -> AnnotationFile:
-    """Read the lists of a file; what is in their records is not looked at.
+    """Read the lists of a file without checking their records.
 
     Args:
         path: A JSON file.
@@ -66,7 +66,7 @@ def is_id(value: object) -> bool:
 
 
 def is_text(value: object) -> bool:
-    """Tell whether a value is a text that is not empty."""
+    """Tell whether a value is a non-empty string."""
     return isinstance(value, str) and value != ''
 
 
@@ -83,7 +83,7 @@ def is_length(value: object) -> bool:
 
 
 def is_box(value: object) -> bool:
-    """Tell whether a value is four numbers that can be pixels."""
+    """Tell whether a value is four numbers in the range of pixels."""
     if not isinstance(value, list) or len(value) != 4 or not all(map(is_number, value)):
         return False
     return max(map(abs, value)) <= MAX_SIDE
@@ -114,14 +114,14 @@ OTHER_CONSEQUENCE = 'Training stops, or is wrong. Left out of all further checks
 
 
 def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Finding]]:
-    """Look for fields that are missing or hold something else than they should.
+    """Find missing and invalid fields.
 
     Args:
-        file: The lists as they are in the file.
+        file: The lists as in the file.
 
     Returns:
-        The records that the other checks can use, ``area`` and ``iscrowd`` filled in, and what is
-        found.
+        The records that other checks can use, with ``area`` and ``iscrowd`` filled in, and
+        findings.
     """
     usable, found = {}, []
     for name, fields in FIELDS.items():

@@ -1,4 +1,4 @@
-"""Check the boxes, each against its image."""
+"""Check each box against its image."""
 
 from collections import defaultdict
 
@@ -6,20 +6,20 @@ from . import retained
 from .annotation_file import AnnotationFile, Record
 from .findings import Finding, find
 
-# How far a box may reach over the edge of its image by rounding, in pixels.
+# Tolerance at the image border for rounding, in pixels.
 EDGE_TOLERANCE = 0.5
-# From these shares on, the last two numbers of the boxes are taken for a corner.
+# Minimum fractions at which the last two numbers of boxes are considered corners.
 OVER_EDGE_SHARE, CORNER_SHARE = 0.2, 0.95
 
 
 def check_boxes(file: AnnotationFile) -> list[Finding]:
-    """Look for boxes that CocoDataset drops, and for those that reach over their image.
+    """Find boxes that CocoDataset drops, and boxes that cross the image border.
 
     Args:
-        file: Records that have all fields.
+        file: Records with all fields.
 
     Returns:
-        What is found.
+        Findings.
     """
     images = {image['id']: image for image in file.images}
     every_category = {annotation['category_id'] for annotation in file.annotations}
@@ -75,7 +75,7 @@ def _reaches_over_edge(annotation: Record, image: Record) -> bool:
 
 
 def _could_be_corners(annotation: Record, image: Record) -> bool:
-    """Tell whether the last two numbers may be the right and the lower edge."""
+    """Tell whether the last two numbers could be the right and bottom edges."""
     left, top, right, bottom = annotation['bbox']
     across = left < right <= image['width'] + EDGE_TOLERANCE
     return across and top < bottom <= image['height'] + EDGE_TOLERANCE

@@ -1,4 +1,4 @@
-"""All checks of a data set in one call."""
+"""Run all checks of a data set."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -30,25 +30,25 @@ def check_dataset(
 ) -> Report:
     """Check a data set in COCO format before training on it.
 
-    Every image is decoded. The checks look for what stops mmdet, for what it drops or mixes up
-    without a word, and for boxes that the anchors do not fit.
+    Decodes every image. Finds what stops mmdet, what it silently drops or mixes up, and boxes that
+    do not fit the anchors.
 
     Args:
         annotation_file: JSON file in COCO format.
-        images: Folder in which the file names of its images start.
+        images: Folder that the file names of its images are relative to.
         config: Config to train with: its classes, image scale and anchors are checked against the
-            data. Without it, the classes are the file's and the anchors Faster R-CNN's.
-        classes: Names of the classes in order, instead of the config's.
+            data. Without it, the classes are from the file and the anchors from Faster R-CNN.
+        classes: Class names in order, instead of the config's.
         allow_subset: Whether categories with boxes may be left out of the classes.
-        num_workers: How many images are decoded at a time.
+        num_workers: Number of images decoded at a time.
 
     Returns:
-        What was found and counted. ``report.problems`` would break or silently change training,
-        ``report.warnings`` may be as intended; ``print(report)`` shows all of it.
+        Findings and counts. ``report.problems`` would break or silently change training;
+        ``report.warnings`` may be intended. ``print(report)`` shows all.
 
     Raises:
         FileNotFoundError: If the annotation file or the config is missing.
-        ValueError: If one of them cannot be used at all.
+        ValueError: If either is unusable.
     """
     training = read_training_config(Path(config)) if config else TrainingConfig()
     training = replace(training, classes=classes or training.classes)
@@ -62,20 +62,20 @@ def check_annotations(
     read_images: Callable[[list[Record]], list[Finding]],
     allow_subset: bool = False,
 ) -> Report:
-    """Check an annotation file, with a check of the image files given.
+    """Check an annotation file, with a given check of image files.
 
     Args:
         annotation_file: JSON file in COCO format.
-        training: What to train with.
-        read_images: Checks the files of the images whose records it gets.
+        training: Config to train with.
+        read_images: Checks the image files of given records.
         allow_subset: Whether categories with boxes may be left out of the classes.
 
     Returns:
-        As of :func:`check_dataset`.
+        As for :func:`check_dataset`.
 
     Raises:
         FileNotFoundError: If the annotation file is missing.
-        ValueError: If it cannot be used at all.
+        ValueError: If it is unusable.
     """
     whole_file = read_annotation_file(Path(annotation_file))
     file, findings = check_fields(whole_file)

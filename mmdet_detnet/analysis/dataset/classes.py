@@ -1,4 +1,4 @@
-"""Check the names of the categories against the classes of the detector."""
+"""Compare the category names with the classes of the detector."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ def check_classes(
 ) -> list[Finding]:
     """Compare names in both directions, and their order.
 
-    CocoDataset finds the categories by name, but numbers them in the order of the file. A class
-    that the file lacks, or another order, gives the labels other names than the config's.
+    CocoDataset finds categories by name, but numbers them in file order. If a class is missing from
+    the file or the order differs, labels get other names than in the config.
 
     Args:
-        file: Records that have all fields.
-        classes: Names of the classes, in the order of the config.
+        file: Records with all fields.
+        classes: Class names in the order of the config.
         allow_subset: Whether categories with boxes may be left out of ``classes``.
 
     Returns:
-        What is found.
+        Findings.
     """
     names = [category['name'] for category in file.categories]
     of_config = [name for name in classes if name in names]

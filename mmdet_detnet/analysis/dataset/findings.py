@@ -1,4 +1,4 @@
-"""What the checks find: problems, which break or silently change training, and warnings."""
+"""Findings of the checks: problems, which break or silently change training, and warnings."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ class Finding:
     """One kind of defect.
 
     Attributes:
-        check: Short name of the defect, for scripts.
-        message: What it is and what follows from it.
-        count: How often it occurs.
-        examples: The first records or images that have it.
-        is_problem: Whether it breaks or silently changes training; else it is a warning.
+        check: Short name of the defect.
+        message: Description and consequence.
+        count: Number of occurrences.
+        examples: The first records or images with the defect.
+        is_problem: Whether it breaks or silently changes training; otherwise a warning.
     """
 
     check: str
@@ -34,16 +34,16 @@ class Finding:
 def find(
     check: str, message: str, culprits: Iterable[object], is_problem: bool = True
 ) -> list[Finding]:
-    """Make the finding of one kind of defect.
+    """Create the finding of one kind of defect.
 
     Args:
         check: Short name of the defect.
-        message: What it is and what follows from it, in sentences.
-        culprits: Names or ids of what has the defect.
+        message: Description and consequence, in sentences.
+        culprits: Names or ids of the records with the defect.
         is_problem: Whether it breaks or silently changes training.
 
     Returns:
-        The finding, alone in a list, which is empty if nothing has the defect.
+        A list with the finding, empty if no record has the defect.
     """
     names = [str(culprit) for culprit in culprits]
     if not names:

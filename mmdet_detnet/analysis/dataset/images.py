@@ -1,4 +1,4 @@
-"""Check the image files: decode each as mmdet does and compare its size with the annotations."""
+"""Check image files: decode each like mmdet, and compare its size with the annotations."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,18 +13,18 @@ from tqdm import tqdm
 from .annotation_file import Record
 from .findings import Finding, find
 
-# EXIF's tag, and its values that exchange width and height.
+# EXIF tag of the orientation, and its values that swap width and height.
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
 class ImageState:
-    """How reading an image went.
+    """Result of reading an image.
 
     Attributes:
-        is_missing: Whether there is no such file.
-        error: What kept it from being read to its end.
-        size: Width and height as mmdet gets them, in pixels, where it was read.
+        is_missing: Whether the file does not exist.
+        error: Error while reading it.
+        size: Width and height as in mmdet, in pixels, if it was read.
     """
 
     is_missing: bool = False
@@ -37,25 +37,25 @@ def check_images(images: list[Record], folder: Path, num_workers: int = 2) -> li
 
     Args:
         images: Records of images.
-        folder: Where their ``file_name`` starts.
-        num_workers: How many images are decoded at a time.
+        folder: Folder that their ``file_name`` is relative to.
+        num_workers: Number of images decoded at a time.
 
     Returns:
-        What is found.
+        Findings.
     """
     return _compare(images, _read_all(images, folder, num_workers), folder)
 
 
 def check_headers(images: list[Record], folder: Path, num_images: int = 1000) -> list[Finding]:
-    """Compare the sizes in the headers of image files with the annotations, without decoding.
+    """Compare the sizes in image headers with the annotations, without decoding.
 
     Args:
         images: Records of images.
-        folder: Where their ``file_name`` starts.
-        num_images: At most how many are looked at, evenly spread.
+        folder: Folder that their ``file_name`` is relative to.
+        num_images: Maximum number of images to read, evenly spaced.
 
     Returns:
-        What is found.
+        Findings.
     """
     step = max(1, -(-len(images) // num_images))
     chosen = images[::step]
@@ -90,25 +90,25 @@ def _compare(images: list[Record], states: Iterable[ImageState], folder: Path) -
 
 
 def read_header(path: Path) -> ImageState:
-    """Read the size of an image, as it is once the rotation in its EXIF data is applied.
+    """Read the size of an image after its EXIF rotation.
 
     Args:
         path: An image file.
 
     Returns:
-        How it went.
+        The result.
     """
     return _read(path, _size_in_header)
 
 
 def read_image(path: Path) -> ImageState:
-    """Decode an image as mmdet does, and with Pillow: OpenCV 4.8 invents what a JPEG lacks.
+    """Decode an image like mmdet, and with Pillow: OpenCV 4.8 fills in truncated JPEGs.
 
     Args:
         path: An image file.
 
     Returns:
-        How it went.
+        The result.
     """
     return _read(path, _decoded_size)
 
@@ -142,7 +142,7 @@ def _decoded_size(path: Path) -> tuple[int, int]:
 def _read_all(images: list[Record], folder: Path, num_workers: int) -> Iterator[ImageState]:
     paths = [folder / image['file_name'] for image in images]
     progress = partial(tqdm, total=len(paths), desc='decoding', unit='image')
-    # Decoders release Python's lock: threads share the work as processes would.
+    # Decoders release Python's lock, so threads are enough.
     with ThreadPoolExecutor(num_workers) as pool:
         yield from progress(pool.map(read_image, paths))
 

@@ -1,4 +1,4 @@
-"""Draw how the boxes are distributed over sizes and classes."""
+"""Plot the distribution of boxes over sizes and classes."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ BINS_PER_OCTAVE = 5
 
 
 def draw_distributions(report: Report, out: Path) -> None:
-    """Draw a histogram of the sizes beside the numbers of boxes of each class.
+    """Plot a histogram of sizes beside the number of boxes per class.
 
     Args:
         report: Result of the checks.

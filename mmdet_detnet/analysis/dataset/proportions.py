@@ -1,4 +1,4 @@
-"""Check that images are not so long and narrow that resizing leaves nothing of them."""
+"""Check for images so long and narrow that resizing leaves nothing of them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,21 +9,21 @@ from .annotation_file import AnnotationFile, Record
 from .findings import Finding, find
 
 Rescale = Callable[[int, int], tuple[float, float]]
-# MMDetection's usual longer side.
+# Usual long side in MMDetection.
 USUAL_SIDE = 1333
 
 
 def check_proportions(
     file: AnnotationFile, rescale: Rescale
 ) -> tuple[AnnotationFile, list[Finding]]:
-    """Look for images whose shorter side has no pixel after resizing.
+    """Find images whose short side has no pixel after resizing.
 
     Args:
-        file: Records that have all fields.
-        rescale: Gives the factors that width and height are resized by.
+        file: Records with all fields.
+        rescale: Returns the resize factors of width and height.
 
     Returns:
-        The records without these images, and what is found.
+        The records without these images, and findings.
     """
     vanishing = [image for image in file.images if _vanishes(image, rescale)]
     found = find(

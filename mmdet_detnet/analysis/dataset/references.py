@@ -1,4 +1,4 @@
-"""Check that ids are unique and that annotations point to images and categories of the file."""
+"""Check that ids are unique and that annotations refer to existing images and categories."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,14 +8,14 @@ from .findings import Finding, find
 
 
 def check_references(file: AnnotationFile, whole_file: AnnotationFile) -> list[Finding]:
-    """Look for ids that occur twice, and for annotations that point nowhere.
+    """Find duplicate ids, and annotations with unknown images or categories.
 
     Args:
-        file: Records that have all fields.
-        whole_file: The same with the others; what points to one of them does not point nowhere.
+        file: Records with all fields.
+        whole_file: All records, including those with missing fields, which may be referred to.
 
     Returns:
-        What is found.
+        Findings.
     """
     found = _find_duplicates(file)
     for kind, records in (('image', whole_file.images), ('category', whole_file.categories)):

@@ -1,4 +1,4 @@
-"""Everything that is known of a data set after the checks, as text and for a JSON file."""
+"""The result of the checks, as text and for a JSON file."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,11 +19,11 @@ class Report:
     Attributes:
         annotation_file: Path of the file.
         findings: Problems and warnings.
-        num_images: How many images the file lists.
-        num_used_images: How many of them CocoDataset trains on.
-        rows: Numbers of boxes, one row for each class, by :func:`count_boxes`.
+        num_images: Number of images in the file.
+        num_used_images: Number of images that CocoDataset trains on.
+        rows: Numbers of boxes, one row per class, from :func:`count_boxes`.
         sizes: Square roots of the boxes' areas, in pixels.
-        scale: Which image those pixels are of, in words.
+        scale: Description of the image that the pixels refer to.
         anchors: Range of the anchors; None if the detector has none.
     """
 
@@ -48,19 +48,19 @@ class Report:
 
     @property
     def num_retained(self) -> int:
-        """How many boxes CocoDataset trains on."""
+        """Number of boxes that CocoDataset trains on."""
         return sum(row['retained'] for row in self.rows)
 
     @property
     def headline(self) -> str:
-        """What training sees, in one sentence."""
+        """Summary of the training data in one sentence."""
         return (
             f'{self.annotation_file}: CocoDataset trains on {self.num_used_images} of '
             f'{self.num_images} images, with {self.num_retained} boxes.'
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Turn the report into what a JSON file can hold.
+        """Convert the report for a JSON file.
 
         Returns:
             ``problems``, ``warnings``, numbers of images and boxes, and ``anchors``.

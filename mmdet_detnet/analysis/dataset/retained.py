@@ -1,4 +1,4 @@
-"""What mmdet's CocoDataset keeps of a file, and why it drops the rest."""
+"""Records that mmdet's CocoDataset retains, and why it drops the others."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ OUTSIDE = 'box-outside-image'
 
 
 def drop_reason(annotation: Record, image: Record, category_ids: Collection) -> str:
-    """Say why CocoDataset drops an annotation (``CocoDataset.parse_data_info`` has the rules).
+    """Say why CocoDataset drops an annotation, by the rules of ``CocoDataset.parse_data_info``.
 
     Args:
         annotation: An annotation.
-        image: The image that it belongs to.
-        category_ids: Ids of the categories that are trained.
+        image: Its image.
+        category_ids: Ids of the trained categories.
 
     Returns:
-        The reason, empty if the annotation is retained.
+        The reason; empty if the annotation is retained.
     """
     left, top, width, height = annotation['bbox']
     if annotation.get('ignore', False):
@@ -41,12 +41,12 @@ def drop_reason(annotation: Record, image: Record, category_ids: Collection) -> 
 
 @dataclass(frozen=True)
 class Retained:
-    """What CocoDataset trains on.
+    """Records that CocoDataset trains on.
 
     Attributes:
-        categories: The categories that get a label, in the order of the labels.
-        boxes: Each annotation with its image. Crowds are among them.
-        images: The images that it does not leave out.
+        categories: Categories with a label, in the order of the labels.
+        boxes: Each annotation with its image, including crowds.
+        images: The retained images.
     """
 
     categories: list[Record]
@@ -57,16 +57,16 @@ class Retained:
 def find_retained(
     file: AnnotationFile, classes: Collection[str] | None, filter_cfg: dict[str, Any]
 ) -> Retained:
-    """Pick what CocoDataset trains on.
+    """Select the records that CocoDataset trains on.
 
     Args:
-        file: Records that have all fields.
-        classes: Names of the classes; None means all categories.
-        filter_cfg: The data set's option: ``filter_empty_gt`` leaves images out that have no
-            annotation of these classes, ``min_size`` those with a shorter side, in pixels.
+        file: Records with all fields.
+        classes: Class names; None for all categories.
+        filter_cfg: Option of the data set: ``filter_empty_gt`` drops images without annotations of
+            these classes, ``min_size`` those with a shorter side, in pixels.
 
     Returns:
-        Records of ``file``, in its order.
+        Records of ``file``, in file order.
     """
     categories = [each for each in file.categories if classes is None or each['name'] in classes]
     category_ids = {category['id'] for category in categories}
@@ -75,7 +75,7 @@ def find_retained(
         (each, images[each['image_id']]) for each in file.annotations if each['image_id'] in images
     ]
     boxes = [pair for pair in pairs if not drop_reason(*pair, category_ids)]
-    # As in ``CocoDataset.filter_data``, annotations that are dropped count as well.
+    # As in ``CocoDataset.filter_data``, dropped annotations count, too.
     annotated = {
         each['image_id'] for each in file.annotations if each['category_id'] in category_ids
     }
@@ -91,14 +91,14 @@ def find_retained(
 
 
 def check_retained(file: AnnotationFile, retained: Retained) -> list[Finding]:
-    """Look for classes and images that are left without boxes.
+    """Find classes and images without boxes.
 
     Args:
-        file: Records that have all fields.
-        retained: What CocoDataset retains of them.
+        file: Records with all fields.
+        retained: Records that CocoDataset retains of them.
 
     Returns:
-        What is found.
+        Findings.
     """
     if not retained.boxes:
         return find('no-boxes', 'CocoDataset keeps no box at all.', [f'{len(file.images)} images'])

@@ -1,7 +1,7 @@
 """Draw a small detection data set in COCO format: circles, squares and triangles on noise.
 
-The same arguments give the same pixels and the same annotation bytes. One rasterizer, that of
-pycocotools, makes both the pixels and the masks, so that boxes, areas and polygons are exact.
+The same arguments give the same pixels and the same annotation bytes. pycocotools rasterizes both
+pixels and masks, so boxes, areas and polygons are exact.
 """
 
 import json
@@ -18,7 +18,7 @@ CLASSES = ('circle', 'square', 'triangle')
 IMAGE_SIZE = 160  # pixels, height and width
 MIN_SIZE, MAX_SIZE = 12, 72  # pixels, of either side of a box
 MAX_OBJECTS = 6
-MAX_BOX_OVERLAP = 0.1  # of the smaller box; the shapes themselves never cover each other
+MAX_BOX_OVERLAP = 0.1  # fraction of the smaller box; the shapes never cover each other
 MIN_CONTRAST = 100  # Euclidean distance of a shape's mean color from the background's
 PLACEMENT_TRIALS = 20
 NUM_CORNERS = {'circle': 32, 'square': 4, 'triangle': 3}
@@ -27,24 +27,24 @@ NUM_CORNERS = {'circle': 32, 'square': 4, 'triangle': 3}
 def generate_shapes(
     root: str | Path, num_train: int = 400, num_val: int = 100, seed: int = 0
 ) -> Path:
-    """Write the data set, or find that the very same one is already there.
+    """Write the data set, unless the same one exists already.
 
-    It consists of ``annotations/{train,val}.json`` and ``{train,val}/*.png``.
-    The folder appears only when it is complete. Image ``i`` of a split depends on ``seed``
-    and ``i`` alone: a larger set begins with the images of a smaller one.
+    It consists of ``annotations/{train,val}.json`` and ``{train,val}/*.png``. The folder appears
+    only when it is complete. Image ``i`` of a split depends only on ``seed`` and ``i``, so a larger
+    set starts with the images of a smaller one.
 
     Args:
-        root: Folder of the data set; it must not exist, be empty, or hold this data set.
+        root: Folder of the data set; must not exist, be empty, or contain this data set.
         num_train: Number of training images.
         num_val: Number of validation images.
-        seed: Seed of all random choices, not negative.
+        seed: Seed of all random choices, at least 0.
 
     Returns:
         ``root`` as a path.
 
     Raises:
         ValueError: If a number of images or the seed is out of range.
-        FileExistsError: If ``root`` holds anything but this data set.
+        FileExistsError: If ``root`` contains anything but this data set.
     """
     root = Path(root)
     if min(num_train, num_val) < 1 or seed < 0:
@@ -110,7 +110,7 @@ def _contrasting_color(generator: np.random.Generator, background: np.ndarray) -
 
 
 def _propose_shape(generator: np.random.Generator) -> tuple[dict[str, Any], np.ndarray]:
-    """Draw class, size, rotation and place; the annotation is measured on the mask."""
+    """Draw class, size, rotation and place at random; measure the annotation on the mask."""
     label = int(generator.integers(len(CLASSES)))
     corners = NUM_CORNERS[CLASSES[label]]
     angles = 2 * math.pi * np.arange(corners) / corners + generator.uniform(0, 2 * math.pi)
@@ -131,12 +131,12 @@ def _propose_shape(generator: np.random.Generator) -> tuple[dict[str, Any], np.n
 
 
 def _fits(box: list[float], others: list[list[float]]) -> bool:
-    """Tell whether a box has a permitted size and hardly overlaps the others."""
+    """Tell whether a box has an allowed size and hardly overlaps others."""
     if not MIN_SIZE <= min(box[2:]) <= max(box[2:]) <= MAX_SIZE:
         return False
     if not others:
         return True
-    # With `iscrowd`, pycocotools divides by the area of the first box alone.
+    # With `iscrowd`, pycocotools divides by the area of the first box only.
     of_this = coco_mask.iou(np.array([box]), np.array(others), [1] * len(others))
     of_other = coco_mask.iou(np.array(others), np.array([box]), [1])
     return max(of_this.max(), of_other.max()) <= MAX_BOX_OVERLAP

@@ -1,4 +1,4 @@
-"""Count the boxes that CocoDataset keeps, by class and by size."""
+"""Count the boxes that CocoDataset retains, by class and size."""
 
 from collections import Counter, defaultdict
 from typing import Any
@@ -9,13 +9,13 @@ from .annotation_file import AnnotationFile, Record
 from .retained import Retained
 from .training_config import TrainingConfig
 
-# COCO's bounds between small, medium and large: areas in square pixels of the original image.
+# COCO's bounds of small and medium areas, in square pixels of the original image.
 MEDIUM_AREA, LARGE_AREA = 32**2, 96**2
 SIZE_BINS = ('small', 'medium', 'large')
 
 
 def size_bin(annotation: Record) -> str:
-    """Name COCO's bin of an object's size.
+    """Return COCO's size bin of an object.
 
     Args:
         annotation: Its annotation.
@@ -33,12 +33,12 @@ def count_boxes(file: AnnotationFile, retained: Retained) -> list[dict[str, Any]
 
     Args:
         file: All records.
-        retained: What CocoDataset retains of them.
+        retained: Records that CocoDataset retains of them.
 
     Returns:
-        For each category its name (``class``), how many annotations are in the file
-        (``in file``), how many are ``retained``, how many of those are a ``crowd``, which is not
-        trained on, and how many of those retained are ``small``, ``medium`` and ``large``.
+        For each category its name (``class``) and its numbers of annotations: in the file
+        (``in file``), ``retained``, and of these ``crowd`` (not trained on), ``small``, ``medium``
+        and ``large``.
     """
     in_file = Counter(annotation['category_id'] for annotation in file.annotations)
     boxes = defaultdict(list)
@@ -58,11 +58,11 @@ def count_boxes(file: AnnotationFile, retained: Retained) -> list[dict[str, Any]
 
 
 def resized_sizes(retained: Retained, config: TrainingConfig) -> np.ndarray:
-    """Compute the sizes of the boxes as the detector sees them.
+    """Compute the sizes of boxes in the resized images.
 
     Args:
-        retained: What CocoDataset retains.
-        config: Its image scale is applied.
+        retained: Records that CocoDataset retains.
+        config: Config with the image scale.
 
     Returns:
         Square roots of the areas, in pixels.

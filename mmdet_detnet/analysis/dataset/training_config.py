@@ -1,4 +1,4 @@
-"""What a config says about classes, filters, image scale and anchors."""
+"""Classes, filters, image scale and anchors of a config."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,27 +21,27 @@ ORIGINAL = 'in the original image'
 
 
 def keep_size(width: float, height: float) -> tuple[float, float]:
-    """Rescale nothing.
+    """Do not rescale.
 
     Args:
         width: Width of an image in pixels.
-        height: Its height.
+        height: Height of the image in pixels.
 
     Returns:
-        The factors of width and height.
+        The resize factors of width and height.
     """
     return 1.0, 1.0
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The part of a config that the checks compare the data with.
+    """The parts of a config that the data is compared with.
 
     Attributes:
-        classes: Names of the classes; None means those of the annotation file.
-        filter_cfg: Which images CocoDataset leaves out.
-        rescale: Gives the factors that an image's width and height are resized by for the test.
-        scale: Which image results of that, in words.
+        classes: Class names; None for those of the annotation file.
+        filter_cfg: Option of CocoDataset that drops images.
+        rescale: Returns the resize factors of width and height at test time.
+        scale: Description of the resized image.
         anchors: Sizes of the detector's anchors; None if it has none.
     """
 
@@ -56,14 +56,14 @@ def read_training_config(source: Path | Config) -> TrainingConfig:
     """Read a config of MMDetection.
 
     Args:
-        source: A config, or the file that has it.
+        source: A config or config file.
 
     Returns:
-        What the checks need of it.
+        The parts needed by the checks.
 
     Raises:
-        ValueError: If it has no data set to train on, or if the classes are missing or a single
-            text.
+        ValueError: If it has no training data set, or if the classes are missing or a single
+            string.
     """
     cfg = source if isinstance(source, Config) else Config.fromfile(source)
     path = cfg.filename

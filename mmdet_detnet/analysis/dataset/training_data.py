@@ -1,4 +1,4 @@
-"""The checks that precede training: the annotation files of a config, and headers of images."""
+"""Checks before training: annotation files of a config, and image headers."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -17,24 +17,24 @@ from .report import Report
 from .training_config import read_training_config
 
 LOADERS = ('train_dataloader', 'val_dataloader')
-# COCO itself has a few of these; more than this share of the boxes is a mistake.
+# COCO itself has a few; more than this fraction of the boxes is an error.
 DROPPED = (retained.DEGENERATE, retained.NO_AREA, retained.OUTSIDE)
 DROPPED_SHARE = 0.01
 
 
 def check_training_data(config: Config) -> list[Report]:
-    """Check the annotations that a config trains and validates on, without decoding images.
+    """Check the training and validation annotations of a config without decoding images.
 
-    Data sets in other formats than COCO's, and files that are not on this machine, are left out.
+    Skips data sets in other formats than COCO's, and files that are not on this machine.
 
     Args:
         config: A config of MMDetection.
 
     Returns:
-        A report for each annotation file.
+        One report per annotation file.
 
     Raises:
-        ValueError: If an annotation file cannot be used at all, or is missing.
+        ValueError: If an annotation file is unusable or missing.
     """
     register_all_modules(init_default_scope=False)
     datasets = [each for name in LOADERS for each in _find_coco_datasets(config.get(name))]
@@ -52,13 +52,13 @@ def check_training_data(config: Config) -> list[Report]:
 
 
 def find_stopping_problems(report: Report) -> list[Finding]:
-    """Pick the problems for which training is not worth its time.
+    """Select the problems that should stop training.
 
     Args:
         report: Result of the checks.
 
     Returns:
-        All problems, but for single boxes that are dropped.
+        All problems except single boxes that are dropped.
     """
     num_boxes = sum(row['in file'] for row in report.rows)
     return [

@@ -1,4 +1,4 @@
-"""Convert a folder in the format of Pascal VOC to a COCO annotation file, for any classes.
+"""Convert a Pascal VOC folder to a COCO annotation file, for any classes.
 
 - VOC counts pixels from 1, and both corners belong to the box: ``xmin`` 1 and ``xmax`` 3 become the
   left edge 0 and the width 3. With ``zero_based``, corners are positions from 0 (width 2).
@@ -6,7 +6,7 @@
   trained on it, and neither gain nor lose by detecting it.
 - A box without width or height is dropped, and named. All else that is wrong is an error.
 
-mmdet's own converter is for VOC 2007 and 2012 only: their classes, folders and whole numbers.
+mmdet's own converter only supports the classes, folders and integers of VOC 2007 and 2012.
 """
 
 import math
@@ -21,7 +21,7 @@ import mmcv
 from PIL import Image
 from tqdm import tqdm
 
-# How tools write that an object is difficult.
+# Spellings of the difficult flag.
 FLAGS = {'0': False, '1': True, 'false': False, 'true': True, 'no': False, 'yes': True}
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 NUM_EXAMPLES = 5
@@ -35,8 +35,8 @@ class VocObject:
 
     Attributes:
         name: Its class.
-        corners: Left, top, right and bottom as they are written, in pixels.
-        is_difficult: Whether it is marked so.
+        corners: Left, top, right and bottom as in the file, in pixels.
+        is_difficult: Whether it is marked as difficult.
     """
 
     name: str
@@ -53,18 +53,18 @@ def convert_voc(
     """Convert one split.
 
     Args:
-        folder: Folder that holds ``Annotations`` and ``JPEGImages``.
-        split: Name of a list in ``ImageSets/Main``; None takes all annotations.
-        classes: Names of the classes. None takes all that occur in ``Annotations``, sorted, so
-            that every split has the same.
-        zero_based: Whether corners are positions from 0, not pixels counted from 1.
+        folder: Folder with ``Annotations`` and ``JPEGImages``.
+        split: Name of a list in ``ImageSets/Main``; None for all annotations.
+        classes: Class names. None for all names in ``Annotations``, sorted, which are the same for
+            every split.
+        zero_based: Whether corners are positions from 0 instead of pixels counted from 1.
 
     Returns:
-        What to write to the annotation file, and the boxes that were dropped, in words.
+        The content of the annotation file, and descriptions of the dropped boxes.
 
     Raises:
         FileNotFoundError: If a list, an annotation or an image is missing.
-        ValueError: If a list or an annotation is damaged, a class unknown or an image ambiguous.
+        ValueError: If a list or an annotation is damaged, a class is unknown or an image ambiguous.
     """
     names = _list_names(folder, split)
     images = _find_images(folder / 'JPEGImages', names)
@@ -125,7 +125,7 @@ def _list_names(folder: Path, split: str | None) -> list[str]:
 
 
 def _find_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Find the image of each annotation, whatever its suffix."""
+    """Find the image of each annotation, with any suffix."""
     suffixes = Image.registered_extensions()
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
@@ -212,7 +212,7 @@ def _text(element: ET.Element, path: str) -> str:
 
 
 def _read_size(root: ET.Element, image: Path) -> tuple[int, int]:
-    """Read width and height; some tools leave them out, or write 0."""
+    """Read width and height; some tools omit them or write 0."""
     texts = [root.findtext(f'size/{side}', '').strip() for side in ('width', 'height')]
     if all(text.isdecimal() and int(text) > 0 for text in texts):
         return int(texts[0]), int(texts[1])
@@ -224,11 +224,11 @@ def _read_size(root: ET.Element, image: Path) -> tuple[int, int]:
 
 
 def summarize(content: Content, dropped: Sequence[str]) -> str:
-    """Say what was converted.
+    """Summarize the conversion.
 
     Args:
         content: The annotation file.
-        dropped: The boxes that were dropped, in words.
+        dropped: Descriptions of the dropped boxes.
 
     Returns:
         Lines of text.
