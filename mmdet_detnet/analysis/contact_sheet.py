@@ -37,8 +37,9 @@ def make_contact_sheet(
     score_thr: float = 0.3,
     pairs_per_row: int = 2,
     device: str | None = None,
+    indices: Sequence[int] | None = None,
 ) -> Path:
-    """Run a detector on the first images of its test set and draw them on one sheet.
+    """Run a detector on images of its test set and draw them on one sheet.
 
     Args:
         config: Config file of the detector, with the data set in its ``test_dataloader``.
@@ -49,6 +50,7 @@ def make_contact_sheet(
         score_thr: Only predictions with a higher score are drawn.
         pairs_per_row: Number of pairs of ground truth and prediction per row.
         device: Device of the detector; None for a GPU if there is one.
+        indices: Numbers of the images in the test set, from 0; None for the first ones.
 
     Returns:
         ``out`` as a path.
@@ -64,26 +66,26 @@ def make_contact_sheet(
         )
     model = init_detector(str(config), str(checkpoint), device=device or get_device())
     dataset = DATASETS.build(model.cfg.test_dataloader.dataset)
-    num_images = min(num_images, len(dataset))
-    rows = math.ceil(num_images / pairs_per_row)
+    indices = [*(range(len(dataset)) if indices is None else indices)][:num_images]
+    rows = math.ceil(len(indices) / pairs_per_row)
     columns = 2 * pairs_per_row
     figure = Figure((columns * TILE_INCHES, rows * TILE_INCHES), DPI, layout='constrained')
     tiles = figure.subplots(rows, columns, squeeze=False).ravel()
     for tile in tiles:
         tile.set_axis_off()
-    for index in range(num_images):
+    for place, index in enumerate(indices):
         title = Path(dataset.get_data_info(index)['img_path']).name
         try:
             image, truth, prediction = _detect(model, dataset, index)
         except (cv2.error, OSError, RuntimeError, ValueError) as error:
             print(f'{title}: cannot be processed ({error})', file=sys.stderr)
-            tiles[2 * index].set_title(f'{title}: cannot be processed', parse_math=False)
+            tiles[2 * place].set_title(f'{title}: cannot be processed', parse_math=False)
             continue
         prediction = prediction[prediction.scores > score_thr]
         # The best prediction is drawn last, on top of the others.
         prediction = prediction[prediction.scores.argsort()]
-        _draw(tiles[2 * index], title, image, truth, dataset.metainfo)
-        _draw(tiles[2 * index + 1], 'prediction', image, prediction, model.dataset_meta)
+        _draw(tiles[2 * place], title, image, truth, dataset.metainfo)
+        _draw(tiles[2 * place + 1], 'prediction', image, prediction, model.dataset_meta)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)

@@ -97,8 +97,8 @@ def match_data_set(
     else:
         loader = Runner.build_dataloader(cfg.test_dataloader)
         dataset = loader.dataset
-        samples = _detect(cfg, predictions, loader, device or get_device())
-    truths = _ground_truth(dataset)
+        samples = run_detector(cfg, predictions, loader, device or get_device())
+    truths = read_ground_truth(dataset)
     matches = []
     for sample in samples:
         if sample['img_id'] not in truths:
@@ -121,16 +121,35 @@ def _read(file: str | Path) -> list[dict[str, Any]]:
 
 
 @torch.no_grad()
-def _detect(
+def run_detector(
     cfg: Config, checkpoint: str | Path, loader: DataLoader, device: str
 ) -> Iterator[dict[str, Any]]:
+    """Run a detector on a data set.
+
+    Args:
+        cfg: Its config.
+        checkpoint: Its weights.
+        loader: Loader of the data set.
+        device: Where to run it.
+
+    Yields:
+        For each image its ``img_id`` and ``pred_instances``.
+    """
     model = init_detector(cfg, str(checkpoint), device=device)
     for batch in tqdm(loader):
         for sample in model.test_step(batch):
             yield sample.cpu().to_dict()
 
 
-def _ground_truth(dataset: BaseDataset) -> dict[int | str, list[dict[str, Any]]]:
+def read_ground_truth(dataset: BaseDataset) -> dict[int | str, list[dict[str, Any]]]:
+    """Read the objects of each image.
+
+    Args:
+        dataset: A data set.
+
+    Returns:
+        By the image's id, ``bbox``, ``bbox_label`` and ``ignore_flag`` of each object.
+    """
     infos = (dataset.get_data_info(index) for index in range(len(dataset)))
     return {info['img_id']: info['instances'] for info in infos}
 

@@ -10,6 +10,7 @@ from mmdet_detnet.analysis.image_demo import detect_images, find_images
 from mmdet_detnet.checkpoints import force_weights_only
 
 from .formats import FORMATS
+from .looking import look
 from .project import Options, create_project
 from .templates import TEMPLATES
 from .training import find_checkpoint, find_work_dir, next_lines, test, train
@@ -40,13 +41,19 @@ def make_parser() -> argparse.ArgumentParser:
     each = commands.add_parser('test', help="evaluate; takes all options of MMDetection's test.py")
     each.add_argument('config', type=Path)
     each.add_argument('--checkpoint', type=Path, help='default: the best of the training')
+    each = commands.add_parser('look', help='pictures of a detector on the test images, on a page')
+    _add_detector(each, 'look')
     each = commands.add_parser('predict', help='detect in images: pictures and a JSON file')
-    each.add_argument('config', type=Path)
+    _add_detector(each, 'predictions')
     each.add_argument('images', nargs='+', help='image files, folders or (quoted) globs')
-    each.add_argument('--checkpoint', type=Path, help='default: the best of the training')
-    each.add_argument('--out-dir', type=Path, help='default: folder predictions of the training')
-    each.add_argument('--score-thr', type=float, default=0.3, help='least score to report')
     return parser
+
+
+def _add_detector(parser: argparse.ArgumentParser, folder: str) -> None:
+    parser.add_argument('config', type=Path)
+    parser.add_argument('--checkpoint', type=Path, help='default: the best of the training')
+    parser.add_argument('--out-dir', type=Path, help=f'default: {folder} in the training folder')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='least score to report')
 
 
 def _add_new(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +115,15 @@ def _test(args: argparse.Namespace, rest: Sequence[str]) -> int:
     return 0
 
 
+def _look(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    force_weights_only()
+    work_dir = find_work_dir(args.config)
+    checkpoint = args.checkpoint or find_checkpoint(work_dir)
+    out_dir = args.out_dir or work_dir / 'look'
+    print(f'open in a browser: {look(args.config, checkpoint, work_dir, out_dir, args.score_thr)}')
+    return 0
+
+
 def _predict(args: argparse.Namespace, rest: Sequence[str]) -> int:
     force_weights_only()
     work_dir = find_work_dir(args.config)
@@ -119,7 +135,7 @@ def _predict(args: argparse.Namespace, rest: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-COMMANDS = {'new': _new, 'train': _train, 'test': _test, 'predict': _predict}
+COMMANDS = {'new': _new, 'train': _train, 'test': _test, 'look': _look, 'predict': _predict}
 
 
 def run() -> None:

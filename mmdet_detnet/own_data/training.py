@@ -96,6 +96,7 @@ def next_lines(config: Path, images: Path, *, is_trained: bool = False) -> str:
     lines = [f'mmdet-detnet train {name}'] if not is_trained else []
     lines += [
         f'mmdet-detnet test {name}',
+        f'mmdet-detnet look {name}',
         f'mmdet-detnet predict {name} {shlex.quote(str(images))}',
     ]
     return '\n'.join(lines)

@@ -1,0 +1,151 @@
+"""What a detector misses, invents and confuses, image by image.
+
+MMDetection's ``confusion_matrix.py`` counts an object once for each detection that overlaps it, and
+stops at an image without objects. Here each object has one detection at most.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from mmdet.structures.bbox import bbox_overlaps
+
+DPI = 100
+INCHES_PER_CLASS = 0.6
+BACKGROUND = 'background'
+# As COCO counts a detection into a crowd: the share of it that lies there.
+CROWD_SHARE = 0.5
+
+
+@dataclass
+class Errors:
+    """Detections compared with the ground truth.
+
+    Attributes:
+        classes: Names of the classes.
+        matrix: Objects by their class (row) and that of their detection (column). The last row are
+            detections without an object, the last column objects without a detection.
+        missed: Objects without a detection of their class, by the image's id.
+        invented: Detections without an object of their class, by the image's id.
+    """
+
+    classes: Sequence[str]
+    matrix: np.ndarray
+    missed: dict[Any, int] = field(default_factory=dict)
+    invented: dict[Any, int] = field(default_factory=dict)
+
+    def worst(self, num_images: int) -> list[Any]:
+        """List the images with most errors.
+
+        Args:
+            num_images: How many at most.
+
+        Returns:
+            Their ids; those without errors are left out.
+        """
+        errors = {image: self.missed[image] + self.invented[image] for image in self.missed}
+        ordered = sorted(errors, key=lambda image: -errors[image])
+        return [image for image in ordered if errors[image]][:num_images]
+
+
+def find_errors(
+    samples: Iterable[Mapping[str, Any]],
+    truths: Mapping[Any, Sequence[Mapping[str, Any]]],
+    classes: Sequence[str],
+    score_thr: float = 0.3,
+    iou_thr: float = 0.5,
+) -> Errors:
+    """Compare detections with the ground truth.
+
+    Detections take the best object left, in the order of their scores: one of their own class if it
+    overlaps enough, otherwise one of another.
+
+    Args:
+        samples: ``img_id`` and ``pred_instances`` of each image.
+        truths: The objects by the image's id, as in mmdet. Crowds are neither missed nor do
+            detections in them count as invented.
+        classes: Names of the classes.
+        score_thr: Only detections with a higher score count.
+        iou_thr: Least IoU of a detection with its object.
+
+    Returns:
+        What was missed, invented and confused.
+    """
+    errors = Errors(classes, np.zeros((len(classes) + 1, len(classes) + 1), int))
+    for sample in samples:
+        image = sample['img_id']
+        truth = truths[image]
+        pairs = match_objects(sample['pred_instances'], truth, score_thr, iou_thr)
+        for true_label, found_label in pairs:
+            errors.matrix[true_label, found_label] += 1
+        wrong = [pair for pair in pairs if pair[0] != pair[1]]
+        errors.missed[image] = sum(true_label >= 0 for true_label, _ in wrong)
+        errors.invented[image] = sum(found_label >= 0 for _, found_label in wrong)
+    return errors
+
+
+def match_objects(
+    prediction: Mapping[str, torch.Tensor],
+    instances: Sequence[Mapping[str, Any]],
+    score_thr: float,
+    iou_thr: float,
+) -> list[tuple[int, int]]:
+    """Match the detections and the objects of one image.
+
+    Args:
+        prediction: ``bboxes`` (corners in pixels of the original image), ``labels``, ``scores``.
+        instances: ``bbox``, ``bbox_label`` and ``ignore_flag`` of each object.
+        score_thr: Only detections with a higher score count.
+        iou_thr: Least IoU of a detection with its object.
+
+    Returns:
+        Pairs of labels, that of the object and that of the detection; -1 stands for none.
+    """
+    order = prediction['scores'].argsort(descending=True)
+    order = order[prediction['scores'][order] > score_thr]
+    boxes, labels = prediction['bboxes'][order], prediction['labels'][order].tolist()
+    crowds = [each for each in instances if each['ignore_flag']]
+    objects = [each for each in instances if not each['ignore_flag']]
+    ious = bbox_overlaps(boxes, _boxes(objects)).tolist()
+    in_crowds = bbox_overlaps(boxes, _boxes(crowds), mode='iof').tolist()
+    left = set(range(len(objects)))
+    pairs = []
+    for label, overlaps, in_crowd in zip(labels, ious, in_crowds, strict=True):
+        fitting = [index for index in left if overlaps[index] >= iou_thr]
+        if fitting:
+            best = max(fitting, key=lambda i: (objects[i]['bbox_label'] == label, overlaps[i]))
+            left.remove(best)
+            pairs.append((objects[best]['bbox_label'], label))
+        elif not any(share > CROWD_SHARE for share in in_crowd):
+            pairs.append((-1, label))
+    return pairs + [(objects[index]['bbox_label'], -1) for index in sorted(left)]
+
+
+def _boxes(instances: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+    return torch.tensor([each['bbox'] for each in instances]).reshape(-1, 4).float()
+
+
+def draw_matrix(errors: Errors, out: Path) -> None:
+    """Draw the confusion matrix, shaded by the share of each row.
+
+    Args:
+        errors: What was confused.
+        out: Image to write.
+    """
+    names = [*errors.classes, BACKGROUND]
+    side = 3 + INCHES_PER_CLASS * len(names)
+    figure = Figure((side, side), DPI, layout='constrained')
+    axes = figure.subplots()
+    shares = errors.matrix / np.maximum(errors.matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap='Blues', vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(errors.matrix):
+        color = 'white' if shares[row, column] > 0.5 else 'black'
+        axes.text(column, row, str(count), ha='center', va='center', color=color)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha='right', parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set(xlabel='detected as', ylabel='is')
+    figure.savefig(out)

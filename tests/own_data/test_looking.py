@@ -1,0 +1,37 @@
+"""`mmdet-detnet look`: the page stands alone, and its numbers are those of the data set."""
+
+import json
+import re
+
+import pytest
+
+from mmdet_detnet.own_data.command import main
+
+
+@pytest.fixture(scope='module')
+def folder(tiny_detector, tmp_path_factory):
+    config, checkpoint = tiny_detector
+    out = tmp_path_factory.mktemp('look')
+    options = ['--checkpoint', str(checkpoint), '--out-dir', str(out), '--score-thr', '0']
+    assert main(['look', str(config), *options]) == 0
+    return out
+
+
+def test_page_holds_its_pictures(folder):
+    page = (folder / 'index.html').read_text()
+    sources = re.findall('src="([^"]{30})', page)
+    assert len(sources) == 3
+    assert all(source.startswith('data:image/png;base64,') for source in sources)
+    assert 'href' not in page
+    headings = re.findall('<h2>(.*?)</h2>', page)
+    assert headings == ['Test images', 'Worst images', 'Confusion matrix']
+
+
+def test_every_object_is_counted(folder, shapes_root):
+    truth = json.loads((shapes_root / 'annotations/val.json').read_text())
+    rows = json.loads((folder / 'errors.json').read_text())['classes']
+    counts = [
+        sum(each['category_id'] == number for each in truth['annotations']) for number in (1, 2, 3)
+    ]
+    assert [row['objects'] for row in rows] == counts
+    assert all(row['found'] + row['missed'] == row['objects'] for row in rows)
