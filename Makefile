@@ -16,10 +16,10 @@ PYTEST := -m pytest --numprocesses auto --maxprocesses 8 --durations 10
 # Other CPUs than this one: the newest instructions of oneDNN and of ATen, and the threads.
 CPUS := SSE41-default-1 SSE41-avx2-2 AVX2-default-4 AVX512_CORE-avx2-2
 
-.PHONY: help setup compiled demo test lint test-compiled test-everywhere matrix notebook zoo conformance mutants clean
+.PHONY: help setup compiled demo test lint test-compiled test-everywhere matrix notebook zoo conformance mutants docs clean
 
 help:
-	@echo 'make demo | test | lint | test-everywhere | test-compiled | matrix | notebook | zoo | conformance | mutants'
+	@echo 'make demo | test | lint | test-everywhere | test-compiled | matrix | notebook | zoo | conformance | mutants | docs'
 	@echo 'make setup | compiled | clean   (the first command makes .venv, once)'
 
 setup: .venv/complete
@@ -74,5 +74,17 @@ conformance: setup # tests/conformance with every config and family of mmdet; mi
 mutants: setup # breaks the code on purpose, and sees that the tests notice; minutes
 	$(VENV_PYTHON) dev/mutants.py
 
+docs: .venv-docs/complete # the site, in build/site
+	rm -rf build/documents
+	mkdir -p build/documents
+	git ls-files -z --cached --others --exclude-standard '*.md' docs configs tools LICENSE | \
+	tar --null --files-from - --create | tar --extract --directory build/documents
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --config-file dev/mkdocs.yml
+
+.venv-docs/complete: requirements-docs.txt | setup
+	.venv/bin/uv venv --quiet --clear --python $(VENV_PYTHON) .venv-docs
+	.venv/bin/uv pip install --python .venv-docs $(PACKAGES) -r requirements-docs.txt
+	touch $@
+
 clean: # uv keeps what it downloaded and compiled in its own cache
-	rm -rf .venv .venv-compiled build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-compiled .venv-docs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

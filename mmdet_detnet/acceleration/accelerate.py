@@ -67,7 +67,7 @@ def accelerate(
         ValueError: If ``dtype`` is unknown or unsupported on this device, or if the model has no
             part to make faster.
 
-    Example:
+    Examples:
         >>> model = accelerate(init_detector(config, checkpoint), dtype='bf16')
         >>> inference_detector(model, image)
     """

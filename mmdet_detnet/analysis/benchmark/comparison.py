@@ -30,7 +30,7 @@ def compare(
     Returns:
         One row per detector, in the given order.
 
-    Example:
+    Examples:
         >>> rows = compare(
         ...     ['detnet/faster-rcnn_detnet59_fpn_1x_coco.py',
         ...      'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'],

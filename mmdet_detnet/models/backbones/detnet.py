@@ -79,7 +79,7 @@ class DetNet(ResNetExtension, ResNet):
     Raises:
         ValueError: If an argument has a value that is not allowed.
 
-    Example:
+    Examples:
         >>> net = DetNet(depth=59)
         >>> [tuple(c.shape) for c in net(torch.rand(1, 3, 224, 224))]
         [(1, 256, 56, 56), (1, 512, 28, 28), (1, 1024, 14, 14), (1, 1024, 14, 14),

@@ -76,7 +76,7 @@ class IPGNet(ImagePyramidGuided, ResNet):
     Raises:
         ValueError: If an argument has a value that is not allowed.
 
-    Example:
+    Examples:
         >>> net = IPGNet(depth=50)
         >>> [tuple(c.shape) for c in net(torch.rand(1, 3, 200, 333))]
         [(1, 256, 50, 84), (1, 512, 25, 42), (1, 1024, 13, 21), (1, 2048, 7, 11)]

@@ -34,12 +34,10 @@ class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
 
     Double-Head-Ext trains each head on both tasks. In the paper's terms the losses are weighted by
 
-    =========  ==========================  =======================
-    head       classification              regression
-    =========  ==========================  =======================
-    fc-head    w_fc * lambda_fc            w_fc * (1 - lambda_fc)
-    conv-head  w_conv * (1 - lambda_conv)  w_conv * lambda_conv
-    =========  ==========================  =======================
+    | head      | classification             | regression             |
+    |-----------|----------------------------|------------------------|
+    | fc-head   | w_fc * lambda_fc           | w_fc * (1 - lambda_fc) |
+    | conv-head | w_conv * (1 - lambda_conv) | w_conv * lambda_conv   |
 
     where w_fc is the ``loss_weight`` of ``loss_cls`` and w_conv that of ``loss_bbox``. The paper
     uses 2.0 and 2.5, and for Ext lambda_fc = 0.7 and lambda_conv = 0.8, which gives 1.4, 0.6, 0.5

@@ -1,0 +1,55 @@
+"""The site of the documents: its pages, and what is changed in them."""
+
+from pathlib import Path
+from pkgutil import resolve_name
+from types import SimpleNamespace
+
+import docs_hooks
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = yaml.safe_load((ROOT / 'dev' / 'mkdocs.yml').read_text())
+
+
+def pages(nav):
+    for entry in nav:
+        target = next(iter(entry.values())) if isinstance(entry, dict) else entry
+        yield from [target] if isinstance(target, str) else pages(target)
+
+
+def test_navigation_has_every_document():
+    documents = {
+        *ROOT.glob('*.md'),
+        *ROOT.glob('docs/**/*.md'),
+        *ROOT.glob('docs/*.ipynb'),
+        *ROOT.glob('configs/*/README.md'),
+    }
+    assert sorted(pages(CONFIG['nav'])) == sorted(str(path.relative_to(ROOT)) for path in documents)
+
+
+@pytest.mark.parametrize('page', sorted(ROOT.glob('docs/api/*.md')), ids=lambda path: path.stem)
+def test_documented_objects_exist(page):
+    names = [line[4:] for line in page.read_text().splitlines() if line.startswith('::: ')]
+    assert names
+    assert all(resolve_name(name).__doc__ for name in names)
+
+
+def test_links_to_folders_are_text():
+    page = SimpleNamespace(file=SimpleNamespace(src_uri='docs/usage.md'))
+    markdown = '[`custom/`](../configs/custom), [checks](checks.md) and [x](https://arxiv.org/)'
+    expected = '`custom/`, [checks](checks.md) and [x](https://arxiv.org/)'
+    assert docs_hooks.on_page_markdown(markdown, page=page) == expected
+
+
+def test_roles_of_sphinx_are_left_out():
+    html = 'see :class:<code>.ConfidenceBranch</code> and <code>x</code>'
+    expected = 'see <code>ConfidenceBranch</code> and <code>x</code>'
+    assert docs_hooks.on_page_content(html) == expected
+
+
+@pytest.mark.parametrize('tag', ['<script defer src="{}">', '<link rel="stylesheet" href="{}">'])
+def test_page_that_needs_the_network_is_refused(tag):
+    assert docs_hooks.on_post_page(tag.format('../assets/a.css')) == tag.format('../assets/a.css')
+    with pytest.raises(ValueError, match=r'without network.*https://unpkg\.com/a'):
+        docs_hooks.on_post_page(tag.format('https://unpkg.com/a'))
