@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from matplotlib.figure import Figure
@@ -29,6 +29,7 @@ from mmdet_detnet.models.dense_heads.confidence_branch import SELECTION_SCORES, 
 
 EXPONENTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 DPI = 120
+Key = TypeVar('Key')
 
 LINE_STYLES = dict(zip(SELECTION_SCORES, ('-', '--'), strict=True))
 
@@ -92,7 +93,7 @@ def sweep_conf_exponent(
     for evaluator in evaluators.values():
         evaluator.dataset_meta = loader.dataset.metainfo
     _process(model, loader, evaluators)
-    results = _evaluate(evaluators, len(loader.dataset))
+    results = evaluate_each(evaluators, len(loader.dataset))
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     _write(results, out_dir / 'sweep.json')
@@ -117,13 +118,22 @@ def _process(model: nn.Module, loader: DataLoader, evaluators: dict[Scoring, Eva
             evaluator.process(model.add_pred_to_datasample(samples, detections), batch)
 
 
-def _evaluate(evaluators: dict[Scoring, Evaluator], num_images: int) -> Results:
+def evaluate_each(evaluators: dict[Key, Evaluator], num_images: int) -> dict[Key, dict[str, float]]:
+    """Evaluate what several evaluators were shown, without COCO's long tables.
+
+    Args:
+        evaluators: By any name.
+        num_images: Size of the data set.
+
+    Returns:
+        The metrics of each, without those of sizes that no object has.
+    """
     results = {}
-    for scoring, evaluator in evaluators.items():
+    for key, evaluator in evaluators.items():
         with contextlib.redirect_stdout(io.StringIO()):  # COCO's long table
             metrics = evaluator.evaluate(num_images)
         # COCO returns -1 if there are no objects, for example no small ones.
-        results[scoring] = {name: value for name, value in metrics.items() if value >= 0}
+        results[key] = {name: value for name, value in metrics.items() if value >= 0}
     return results
 
 

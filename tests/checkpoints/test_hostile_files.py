@@ -181,7 +181,12 @@ def test_fuzzed_file_is_read_or_named(valid, tmp_path):
 
 
 SCRIPTS = ('image_demo', 'convert_weights', 'benchmark', 'benchmark_scaling')
-ANALYSIS_SCRIPTS = ('contact_sheet', 'misalignment', 'sweep_conf_exponent')
+ANALYSIS_SCRIPTS = (
+    'contact_sheet',
+    'misalignment',
+    'sweep_conf_exponent',
+    'sweep_gate_threshold',
+)
 
 
 @pytest.mark.parametrize('tool', [*SCRIPTS, *(f'analysis_tools.{s}' for s in ANALYSIS_SCRIPTS)])

@@ -1,0 +1,151 @@
+"""What Double-Head-Ext gains and loses where RoIs skip the conv-head at test time."""
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.apis import init_detector
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.evaluator import Evaluator
+from mmengine.runner import Runner
+from tabulate import tabulate
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from mmdet_detnet.models import DoubleHeadRoIHead
+
+from .benchmark.timing import wait_for
+from .exponent_sweep import evaluate_each
+
+THRESHOLDS = (0.001, 0.01, 0.02, 0.05, 0.1)
+BOX_AP = 'coco/bbox_mAP'
+
+
+@dataclass
+class Readout:
+    """A way to read detections out of two heads, and what was seen of it.
+
+    Attributes:
+        readout: As of ``DoubleConvFCBBoxHead``.
+        gate_score_thr: As of ``DoubleHeadRoIHead``.
+        rois: Number of RoIs that the conv-head saw, over all images.
+        seconds: Time of each batch, from images to boxes.
+        metrics: What the evaluator gives.
+    """
+
+    readout: str
+    gate_score_thr: float | None
+    rois: int = 0
+    seconds: list[float] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Both settings in a few words."""
+        return self.readout if self.gate_score_thr is None else f'gate {self.gate_score_thr:g}'
+
+
+def sweep_gate(
+    config: str | Path,
+    checkpoint: str | Path,
+    thresholds: Sequence[float] = THRESHOLDS,
+    cfg_options: dict[str, Any] | None = None,
+    device: str | None = None,
+) -> str:
+    """Evaluate a Double-Head-Ext on its validation set, exactly and with RoIs left out.
+
+    Every batch is run in all ways in turn, so that their times compare.
+
+    Args:
+        config: Config file of the detector; ``val_dataloader`` and ``val_evaluator`` are used.
+        checkpoint: Checkpoint file of the detector.
+        thresholds: Values of ``gate_score_thr``, each in [0, 1].
+        cfg_options: Settings that replace those of the config, as for ``tools/test.py``.
+        device: Where to run the detector; None takes a GPU if there is one.
+
+    Returns:
+        A table in Markdown of the exact fused scores, of each threshold, and of ``readout`` as
+        ``'fc_conv'``: RoIs that the conv-head sees in an image, box AP, and time relative to exact,
+        the median over the batches.
+
+    Raises:
+        FileNotFoundError: If the config, the checkpoint or the data set is missing.
+        ValueError: If the detector does not fuse scores, or a threshold is out of range.
+    """
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(cfg_options or {})
+    model = init_detector(cfg, str(checkpoint), device=device or get_device())
+    roi_head = getattr(model, 'roi_head', None)
+    if not isinstance(roi_head, DoubleHeadRoIHead) or not roi_head.bbox_head.fuses_scores:
+        raise ValueError(f'{config} must have a DoubleHeadRoIHead that fuses scores (Ext).')
+    if not all(0 <= threshold <= 1 for threshold in thresholds):
+        raise ValueError(f'thresholds must be in 0 to 1, got {list(thresholds)}.')
+    gates = [Readout('fused', threshold) for threshold in thresholds]
+    readouts = [Readout('fused', None), *gates, Readout('fc_conv', None)]
+    loader = Runner.build_dataloader(cfg.val_dataloader)
+    evaluators = {readout.name: Evaluator(cfg.val_evaluator) for readout in readouts}
+    for evaluator in evaluators.values():
+        evaluator.dataset_meta = loader.dataset.metainfo
+    _process(model, loader, readouts, evaluators)
+    metrics = evaluate_each(evaluators, len(loader.dataset))
+    for readout in readouts:
+        readout.metrics = metrics[readout.name]
+    return _format_table(readouts, len(loader.dataset))
+
+
+@torch.no_grad()
+def _process(
+    model: nn.Module,
+    loader: DataLoader,
+    readouts: Sequence[Readout],
+    evaluators: dict[str, Evaluator],
+) -> None:
+    device = next(model.parameters()).device
+    head = model.roi_head.bbox_head
+    for batch in tqdm(loader):
+        for readout in readouts:
+            head.readout, model.roi_head.gate_score_thr = readout.readout, readout.gate_score_thr
+            with _counting(head.res_block) as sizes:
+                wait_for(device)
+                start = time.perf_counter()
+                detections = model.test_step(batch)
+                wait_for(device)
+                readout.seconds.append(time.perf_counter() - start)
+            readout.rois += sum(sizes)
+            evaluators[readout.name].process(detections, batch)
+
+
+@contextmanager
+def _counting(layer: nn.Module) -> Iterator[list[int]]:
+    sizes: list[int] = []
+    handle = layer.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    try:
+        yield sizes
+    finally:
+        handle.remove()
+
+
+def _format_table(readouts: Sequence[Readout], num_images: int) -> str:
+    exact = readouts[0]
+    lines = [
+        {
+            'scores': readout.name,
+            'RoIs convolved': f'{readout.rois / num_images:.0f}',
+            'box AP': f'{readout.metrics.get(BOX_AP, 0):.3f}',
+            'time': f'{_relative_time(readout, exact):.2f}',
+        }
+        for readout in readouts
+    ]
+    return tabulate(lines, headers='keys', tablefmt='github', disable_numparse=True)
+
+
+def _relative_time(readout: Readout, exact: Readout) -> float:
+    pairs = zip(readout.seconds, exact.seconds, strict=True)
+    return statistics.median(ours / theirs for ours, theirs in pairs)

@@ -1,0 +1,40 @@
+"""Tell what RoIs that skip the conv-head gain and cost a trained Double-Head-Ext at test time.
+
+    python tools/analysis_tools/sweep_gate_threshold.py CONFIG CHECKPOINT
+
+Runs the validation set with exact fused scores, with ``gate_score_thr`` at each threshold, and with
+``readout='fc_conv'``, in turn batch by batch. Prints a table of the RoIs that the conv-head sees in
+an image, box AP, and time relative to exact. To use a threshold, give ``--cfg-options
+model.roi_head.gate_score_thr=...`` to ``tools/test.py``, or write it into the config.
+"""
+
+import argparse
+import os
+
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
+
+from mmengine.config import DictAction
+
+from mmdet_detnet.analysis.gate_sweep import THRESHOLDS, sweep_gate
+from mmdet_detnet.checkpoints import force_weights_only
+
+
+def main() -> None:
+    """Sweep over the thresholds of the command line."""
+    force_weights_only()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file of the detector')
+    parser.add_argument('checkpoint', help='checkpoint file of the detector')
+    parser.add_argument('--thresholds', type=float, nargs='+', default=THRESHOLDS)
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value ...')
+    parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU if there is one')
+    try:
+        print(sweep_gate(**vars(parser.parse_args())))
+    except (FileNotFoundError, ValueError) as error:
+        parser.exit(1, f'{error}\n')
+
+
+if __name__ == '__main__':
+    main()
