@@ -6,6 +6,7 @@ from .hooks import (
     DurableCheckpointHook,
     FiniteCheckHook,
     PlainCheckpointHook,
+    SeededInitHook,
     SeedHook,
 )
 
@@ -16,4 +17,5 @@ __all__ = [
     'FiniteCheckHook',
     'PlainCheckpointHook',
     'SeedHook',
+    'SeededInitHook',
 ]

@@ -6,6 +6,7 @@ from .durable_checkpoint_hook import DurableCheckpointHook
 from .finite_check_hook import FiniteCheckHook
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .seed_hook import SeedHook
+from .seeded_init_hook import SeededInitHook
 
 __all__ = [
     'AccelerationHook',
@@ -14,4 +15,5 @@ __all__ = [
     'FiniteCheckHook',
     'PlainCheckpointHook',
     'SeedHook',
+    'SeededInitHook',
 ]

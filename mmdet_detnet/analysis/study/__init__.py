@@ -1,0 +1,7 @@
+"""Detectors trained side by side, with several seeds, and what their difference is worth."""
+
+from .execution import count_jobs, execute
+from .plan import Run, Study, read_study
+from .report import write_report
+
+__all__ = ['Run', 'Study', 'count_jobs', 'execute', 'read_study', 'write_report']

@@ -1,0 +1,158 @@
+"""What a run has found in the test images: COCO's AP, DeepPCB's measure, and what was matched.
+
+The matches go into the result, so that intervals over the test images need neither the data nor
+the detections.
+"""
+
+import contextlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+# DeepPCB counts a detection from here on; the others are COCO's.
+LOOSE_IOU = 0.33
+IOU_THRESHOLDS = [LOOSE_IOU, *np.linspace(0.5, 0.95, 10)]
+COCO_THRESHOLDS = range(1, len(IOU_THRESHOLDS))
+RECALLS = np.linspace(0, 1, 101)
+AREAS = {'APs': 1, 'APm': 2, 'APl': 3}  # as COCOeval numbers them; 0 is all
+MAX_DETECTIONS = -1  # the last of COCOeval's limits, 100
+SCORE_DIGITS = 6
+
+
+def evaluate(annotations: str | Path, detections: str | Path, classes: Sequence[str]) -> dict:
+    """Evaluate the detections on a test set.
+
+    Args:
+        annotations: The ground truth, in COCO's format.
+        detections: The boxes, in COCO's format for results.
+        classes: Names of the classes that count.
+
+    Returns:
+        ``metrics``: AP, AP50, AP75, APs, APm and APl as COCO defines them; AP33, at the one
+        IoU of 0.33, and F33, the best F-score there, as DeepPCB asks for. What no object defines
+        is None. ``per_class``: the AP of each class. ``images``: their number. ``matches``: for
+        each class the number of ``truths`` in each image, and of each detection the ``image``,
+        its index, the ``score`` and, bit by bit for :data:`IOU_THRESHOLDS`, whether it is a
+        ``hit`` or ``ignored``, because of a crowd.
+    """
+    coco = _evaluate_coco(str(annotations), Path(detections), classes)
+    precision = coco.eval['precision']
+    names = [coco.cocoGt.cats[index]['name'] for index in coco.params.catIds]
+    matches = {name: _read_matches(coco, index) for index, name in enumerate(names)}
+    metrics = {
+        'AP': _mean(precision[COCO_THRESHOLDS, :, :, 0]),
+        'AP50': _mean(precision[1, :, :, 0]),
+        'AP75': _mean(precision[6, :, :, 0]),
+        **{name: _mean(precision[COCO_THRESHOLDS, :, :, area]) for name, area in AREAS.items()},
+        'AP33': _mean(precision[0, :, :, 0]),
+        'F33': best_f_score(matches),
+    }
+    per_class = [
+        _mean(precision[COCO_THRESHOLDS, :, index : index + 1, 0]) for index in range(len(names))
+    ]
+    return {
+        'metrics': metrics,
+        'per_class': dict(zip(names, per_class, strict=True)),
+        'images': len(coco.params.imgIds),
+        'matches': matches,
+    }
+
+
+def _evaluate_coco(annotations: str, detections: Path, classes: Sequence[str]) -> COCOeval:
+    boxes = json.loads(detections.read_text())
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(annotations)
+        found = truth.loadRes(boxes) if boxes else COCO()
+        coco = COCOeval(truth, found, 'bbox')
+        coco.params.catIds = truth.getCatIds(catNms=list(classes))
+        coco.params.iouThrs = np.array(IOU_THRESHOLDS)
+        coco.evaluate()
+        coco.accumulate()
+    return coco
+
+
+def _mean(precision: np.ndarray) -> float | None:
+    """Average what is defined, with COCO's limit of 100 detections."""
+    defined = precision[..., MAX_DETECTIONS][precision[..., MAX_DETECTIONS] > -1]
+    return float(defined.mean()) if defined.size else None
+
+
+def _read_matches(coco: COCOeval, category: int) -> dict[str, list]:
+    num_images, num_areas = len(coco.params.imgIds), len(coco.params.areaRng)
+    start = category * num_areas * num_images
+    matches: dict[str, list] = {key: [] for key in ('truths', 'image', 'score', 'hit', 'ignored')}
+    for image, found in enumerate(coco.evalImgs[start : start + num_images]):
+        if found is None:  # neither an object nor a detection
+            matches['truths'].append(0)
+            continue
+        matches['truths'].append(int(np.count_nonzero(found['gtIgnore'] == 0)))
+        ignored = found['dtIgnore'].astype(bool)
+        matches['image'] += [image] * len(found['dtScores'])
+        matches['score'] += [round(float(score), SCORE_DIGITS) for score in found['dtScores']]
+        matches['hit'] += _to_bits((found['dtMatches'] > 0) & ~ignored)
+        matches['ignored'] += _to_bits(ignored)
+    return matches
+
+
+def _to_bits(flags: np.ndarray) -> list[int]:
+    """Put the thresholds of each detection, rows here, into one number."""
+    return ((1 << np.arange(len(flags))) @ flags.astype(int)).tolist()
+
+
+def _from_bits(numbers: Sequence[int]) -> np.ndarray:
+    bits = np.arange(len(IOU_THRESHOLDS))[:, None]
+    return (np.asarray(numbers, dtype=int) >> bits & 1).astype(bool)
+
+
+def average_precisions(matches: dict[str, list], weights: np.ndarray) -> np.ndarray:
+    """Compute COCO's AP of one class again, with some images counted several times or not at all.
+
+    Args:
+        matches: Of the class, as :func:`evaluate` gives them.
+        weights: How often each image counts.
+
+    Returns:
+        The AP at each of :data:`IOU_THRESHOLDS`, NaN if there is no object.
+    """
+    num_truths = weights @ np.asarray(matches['truths'])
+    if num_truths == 0:
+        return np.full(len(IOU_THRESHOLDS), np.nan)
+    order = np.argsort(-np.asarray(matches['score']), kind='stable')
+    weight = weights[np.asarray(matches['image'], dtype=int)][order]
+    hits = np.cumsum(_from_bits(matches['hit'])[:, order] * weight, axis=1)
+    counted = np.cumsum(~_from_bits(matches['ignored'])[:, order] * weight, axis=1)
+    precision = hits / np.maximum(counted, np.spacing(1))
+    # The best precision at this recall or a higher one, and none where recall never comes.
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    precision = np.pad(precision, ((0, 0), (0, 1)))
+    places = [np.searchsorted(each / num_truths, RECALLS, side='left') for each in hits]
+    return np.array([row[place].mean() for row, place in zip(precision, places, strict=True)])
+
+
+def best_f_score(matches: dict[str, dict[str, list]]) -> float | None:
+    """Compute the F-score at an IoU of 0.33, of all classes, at the score threshold best for it.
+
+    Args:
+        matches: Of each class.
+
+    Returns:
+        2PR / (P + R), None if there is no object.
+    """
+    num_truths = sum(sum(each['truths']) for each in matches.values())
+    if not num_truths:
+        return None
+    score, hit, ignored = (
+        np.concatenate([np.asarray(each[key]) for each in matches.values()])
+        for key in ('score', 'hit', 'ignored')
+    )
+    counted = np.flatnonzero(~_from_bits(ignored)[0])
+    order = counted[np.argsort(-score[counted], kind='stable')]
+    hits = np.cumsum(_from_bits(hit[order])[0])
+    is_last = np.diff(score[order], append=-1) != 0  # a threshold takes all of one score or none
+    f_scores = 2 * hits / (np.arange(1, len(hits) + 1) + num_truths)
+    return float(f_scores[is_last].max(initial=0))

@@ -1,0 +1,113 @@
+"""The runs of a study, several at a time, each in a process of its own."""
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_NB, flock
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+
+from .plan import Run
+from .results import is_finished, result_path, write_result
+from .training import describe_run, train_and_test
+
+LOG = 'log.txt'
+
+
+def count_jobs() -> int:
+    """Count the runs that fit at a time: one for each core, and one where a GPU does the work."""
+    return 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+
+
+def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
+    """Make the runs that have no result yet. What was stopped goes on, what failed is tried again.
+
+    A run that fails leaves the others alone, and a result that says why. Interrupt it as you like:
+    SIGTERM saves what is being trained, and after SIGKILL the last epoch goes on.
+
+    Args:
+        runs: What to make, in order.
+        folder: For ``results/``, and ``runs/`` with logs and checkpoints.
+        jobs: How many runs at a time.
+
+    Raises:
+        FileNotFoundError: If a config is missing.
+        RuntimeError: If the folder is in use by another process.
+        ValueError: If an option is wrong, or a result there is of other settings.
+    """
+    waiting = deque(run for run in runs if not is_finished(run, folder))
+    for run in {(each.detector, each.data_set): each for each in waiting}.values():
+        run.load_config()  # finds mistakes now, and not hours later
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    running: dict[BaseProcess, Run] = {}
+    with _lock(folder):
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    run = waiting.popleft()
+                    running[_start(run, folder, threads)] = run
+                connection.wait([process.sentinel for process in running])
+                for process in [each for each in running if not each.is_alive()]:
+                    _note(running.pop(process), process.exitcode, folder)
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.join()
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'lock').open('w') as file:
+        try:
+            flock(file, LOCK_EX | LOCK_NB)
+        except OSError as error:
+            raise RuntimeError(f'{folder} is in use by another process.') from error
+        yield
+
+
+def _start(run: Run, folder: Path, threads: int) -> BaseProcess:
+    print(f'{run.name}: started', flush=True)
+    process = get_context('spawn').Process(target=_execute_alone, args=(run, folder, threads))
+    process.start()
+    return process
+
+
+def _execute_alone(run: Run, folder: Path, threads: int) -> None:
+    """Be the process of a run."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    run_folder = folder / 'runs' / run.name
+    run_folder.mkdir(parents=True, exist_ok=True)
+    log = os.open(run_folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(log, stream.fileno())
+    if 'OMP_NUM_THREADS' not in os.environ:
+        torch.set_num_threads(threads)
+    write_result(result_path(run, folder), train_and_test(run, run_folder))
+
+
+def _end_with_parent() -> None:
+    """End at once where the study was killed, so that the run is not made twice."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _note(run: Run, exit_code: int | None, folder: Path) -> None:
+    """Say how a run ended; a failure is a result, too."""
+    if exit_code == 0:
+        print(f'{run.name}: done', flush=True)
+        return
+    log = (folder / 'runs' / run.name / LOG).read_text(errors='replace').strip().splitlines()
+    failure = f'exit status {exit_code}: {log[-1] if log else "no output"}'
+    print(f'{run.name}: FAILED, {failure}', flush=True)
+    write_result(result_path(run, folder), {**describe_run(run), 'failure': failure})

@@ -1,0 +1,149 @@
+"""What a study is to train, read from its YAML file."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mmengine.config import Config
+
+from mmdet_detnet.checks import raise_faults
+from mmdet_detnet.checks.overrides import find_override_faults
+from mmdet_detnet.template_variables import set_template_variables
+
+Options = dict[str, Any]
+REQUIRED = {'data_sets', 'seeds', 'detectors', 'comparisons'}
+ALLOWED = REQUIRED | {'options'}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one detector.
+
+    Attributes:
+        detector: Its name in the study.
+        data_set: The data set's.
+        seed: Of all random numbers.
+        config: Path of the config file.
+        options: Settings that replace those of the config, as for ``--cfg-options``.
+    """
+
+    detector: str
+    data_set: str
+    seed: int
+    config: str
+    options: Options = field(hash=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The name of its files."""
+        return f'{self.data_set}_{self.detector}_seed{self.seed}'
+
+    def load_config(self) -> Config:
+        """Read the config, with all options.
+
+        Raises:
+            FileNotFoundError: If there is no such config.
+            ValueError: If an option would change nothing, or has a value of the wrong kind.
+        """
+        cfg = Config.fromfile(self.config)
+        options = dict(self.options)
+        set_template_variables(cfg, options)
+        raise_faults(find_override_faults(cfg, options))
+        cfg.merge_from_dict(options)
+        return cfg
+
+
+@dataclass(frozen=True)
+class Study:
+    """Detectors to compare.
+
+    Attributes:
+        name: The file's name.
+        runs: In the order in which they are made: seed after seed of one comparison.
+        comparisons: Pairs of detectors: with a module, and its control.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    comparisons: tuple[tuple[str, str], ...]
+
+
+def hash_config(cfg: Config) -> str:
+    """Tell apart configs with other content."""
+    content = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def read_study(path: str | Path) -> Study:
+    """Read a study's file; docs/own_data.md has an example.
+
+    Args:
+        path: A YAML file with ``data_sets`` (name: options), ``seeds``, ``detectors`` (name:
+            ``config`` and maybe ``options``), ``comparisons`` (pairs of detectors, the control
+            last) and, for all runs, ``options``.
+
+    Returns:
+        The study.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If something is missing in it, unknown or of the wrong kind.
+    """
+    path = Path(path)
+    content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    if not isinstance(content, dict) or not REQUIRED <= set(content) <= ALLOWED:
+        keys = sorted(content) if isinstance(content, dict) else content
+        raise ValueError(
+            f'{path} must have the keys {", ".join(sorted(REQUIRED))}, and may have options; '
+            f'got {keys}.'
+        )
+    _check(path, content)
+    comparisons = tuple((module, control) for module, control in content['comparisons'])
+    return Study(path.stem, tuple(dict.fromkeys(_list_runs(content))), comparisons)
+
+
+def _check(path: Path, content: dict[str, Any]) -> None:
+    """Refuse what would fail later on, or be ignored."""
+    seeds, detectors = content['seeds'], content['detectors']
+    if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise ValueError(f'{path}: seeds must be numbers from 0 on, got {seeds}.')
+    for name, detector in detectors.items():
+        if not {'config'} <= set(detector) <= {'config', 'options'}:
+            raise ValueError(
+                f'{path}: detectors.{name} must have config and may have options, '
+                f'got {sorted(detector)}.'
+            )
+    for pair in content['comparisons']:
+        if len(pair) != 2 or not set(pair) <= set(detectors):
+            raise ValueError(
+                f'{path}: comparisons must be pairs of {", ".join(detectors)}, got {pair}.'
+            )
+    unused = set(detectors).difference(*content['comparisons'])
+    if unused:
+        raise ValueError(f'{path}: no comparison has {", ".join(sorted(unused))}.')
+
+
+def _list_runs(content: dict[str, Any]) -> Iterator[Run]:
+    """List the runs of each comparison; a control comes once for each."""
+    for data_set, data_options in content['data_sets'].items():
+        for module, control in content['comparisons']:
+            for seed in content['seeds']:
+                for name in (control, module):
+                    detector = content['detectors'][name]
+                    options = {
+                        **content.get('options', {}),
+                        **data_options,
+                        **detector.get('options', {}),
+                    }
+                    yield Run(name, data_set, seed, detector['config'], _with_tuples(options))
+
+
+def _with_tuples(options: Options) -> Options:
+    """Make tuples of lists: YAML has none, and MMDetection's ``Resize`` takes no list."""
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
+    }

@@ -1,0 +1,159 @@
+"""The tables of a study, from its results alone."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+from .comparison import Comparison, find_comparisons
+from .plan import Study
+from .plots import plot_comparisons
+from .results import Result, read_results
+from .statistics import Estimate, bootstrap_difference, estimate_mean
+
+METRICS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AP33', 'F33')
+MISSING = '-'
+LEGEND = (
+    "Differences are paired by seed; behind each its 95 % interval over seeds (Student's t). "
+    'A difference is shown where neither this interval nor that over test images (bootstrap) '
+    'holds 0. AP33 and F33: AP and best F-score at an IoU of 0.33.'
+)
+
+
+def write_report(study: Study, folder: Path) -> str:
+    """Write ``report.md`` and ``report.png`` from the files in ``results/``.
+
+    Args:
+        study: What was planned.
+        folder: The study's.
+
+    Returns:
+        The tables, in Markdown.
+
+    Raises:
+        ValueError: If there is no result.
+    """
+    results = read_results(folder / 'results')
+    if not results:
+        raise ValueError(f'{folder / "results"} has no result yet.')
+    made = [result for result in results if 'failure' not in result]
+    comparisons = list(find_comparisons(study, made))
+    text = format_report(study, results, comparisons)
+    (folder / 'report.md').write_text(text, encoding='utf-8')
+    plot_comparisons(made, comparisons, folder / 'report.png')
+    return text
+
+
+def format_report(
+    study: Study, results: Sequence[Result], comparisons: Sequence[Comparison]
+) -> str:
+    """Lay out all tables, then what failed and what was not run.
+
+    Args:
+        study: What was planned.
+        results: All of them, those of failed runs too.
+        comparisons: Of those that were made.
+
+    Returns:
+        Markdown.
+    """
+    made = [result for result in results if 'failure' not in result]
+    parts = [
+        _table([_judge(each) for each in comparisons]),
+        LEGEND,
+        _table([_compare_metrics(each) for each in comparisons]),
+        _table([_summarize(group) for group in _group(made)]),
+        _table([_list_run(each) for each in made]),
+        *(f'FAILED {_name(each)}: {each["failure"]}' for each in results if 'failure' in each),
+        _list_missing(study, results),
+    ]
+    return '\n\n'.join(filter(None, parts)) + '\n'
+
+
+def _judge(comparison: Comparison) -> dict[str, str]:
+    differences = comparison.differences('AP')
+    over_seeds = estimate_mean(differences)
+    over_images = bootstrap_difference(comparison.pairs)
+    return {
+        **_title(comparison),
+        'AP, difference over seeds': str(over_seeds),
+        'of each seed': ', '.join(f'{each:+.3f}' for each in differences),
+        'over test images': str(over_images),
+        'verdict': decide(over_seeds, over_images),
+    }
+
+
+def decide(over_seeds: Estimate, over_images: Estimate) -> str:
+    """Say what two intervals of one difference allow to say."""
+    if over_seeds.holds_zero or over_images.holds_zero:
+        return 'no difference shown'
+    return 'gain' if over_seeds.mean > 0 else 'loss'
+
+
+def _title(comparison: Comparison) -> dict[str, str]:
+    return {
+        'data': comparison.data_set,
+        'module': comparison.module,
+        'control': comparison.control,
+        'seeds': str(len(comparison.pairs)),
+    }
+
+
+def _compare_metrics(comparison: Comparison) -> dict[str, str]:
+    row = _title(comparison)
+    for metric in METRICS[1:]:
+        differences = comparison.differences(metric)
+        row[metric] = str(estimate_mean(differences)) if differences else MISSING
+    return row
+
+
+def _group(made: Sequence[Result]) -> list[list[Result]]:
+    keys = dict.fromkeys((each['data_set'], each['detector']) for each in made)
+    return [[each for each in made if (each['data_set'], each['detector']) == key] for key in keys]
+
+
+def _summarize(group: Sequence[Result]) -> dict[str, str]:
+    """Give the mean of one detector's seeds, and the standard deviation where there is one."""
+    row = {
+        'data': group[0]['data_set'],
+        'detector': group[0]['detector'],
+        'seeds': str(len(group)),
+        'epochs': str(group[0]['epochs']),
+    }
+    columns = {
+        **{metric: [each['metrics'][metric] for each in group] for metric in METRICS},
+        **{name: [each['per_class'][name] for each in group] for name in group[0]['per_class']},
+    }
+    for name, values in columns.items():
+        defined = [value for value in values if value is not None]
+        row[name] = f'{np.mean(defined):.3f}' if defined else MISSING
+        if len(defined) > 1:
+            row[name] += f' ± {np.std(defined, ddof=1):.3f}'
+    return row
+
+
+def _list_run(result: Result) -> dict[str, str]:
+    return {
+        'run': _name(result),
+        'AP': f'{result["metrics"]["AP"] or math.nan:.3f}',
+        'loss at the end': f'{result["final_loss"]:.3f}',
+        'training': f'{result["train_seconds"]:.0f} s',
+        'CPU time': f'{result["cpu_seconds"]:.0f} s',
+        'device': f'{result["device"]}, {result["threads"]} threads',
+    }
+
+
+def _name(result: Result) -> str:
+    return f'{result["data_set"]}_{result["detector"]}_seed{result["seed"]}'
+
+
+def _list_missing(study: Study, results: Sequence[Result]) -> str:
+    there = {_name(result) for result in results}
+    missing = [run.name for run in study.runs if run.name not in there]
+    return f'Not run: {", ".join(missing)}.' if missing else ''
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    return tabulate(rows, headers='keys', tablefmt='github', disable_numparse=True)

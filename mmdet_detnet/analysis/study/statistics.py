@@ -1,0 +1,82 @@
+"""How sure a difference is: over seeds, and over test images."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import t
+
+from .evaluation import COCO_THRESHOLDS, average_precisions
+from .results import Result
+
+CONFIDENCE = 0.95
+RESAMPLES = 500
+
+
+class Estimate(NamedTuple):
+    """A mean and its 95 % interval.
+
+    Attributes:
+        mean: The mean.
+        low: Lower end of the interval, NaN if there is none.
+        high: Upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether no difference is shown: also where there is no interval."""
+        return not (self.low > 0 or self.high < 0)
+
+    def __str__(self) -> str:
+        interval = '-' if np.isnan(self.low) else f'{self.low:+.3f} to {self.high:+.3f}'
+        return f'{self.mean:+.3f} ({interval})'
+
+
+def estimate_mean(values: Sequence[float]) -> Estimate:
+    """Estimate a mean by Student's t; one value has no interval.
+
+    Args:
+        values: At least one.
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Estimate(mean, np.nan, np.nan)
+    quantile = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
+    margin = float(quantile * np.std(values, ddof=1) / len(values) ** 0.5)
+    return Estimate(mean, mean - margin, mean + margin)
+
+
+def bootstrap_difference(pairs: Sequence[tuple[Result, Result]]) -> Estimate:
+    """Estimate what the AP's difference would be on other images like those of the test set.
+
+    The same images are drawn, with replacement, for all detectors.
+
+    Args:
+        pairs: Results with the module and without it, of one seed each.
+
+    Returns:
+        The difference's mean over seeds, with the percentiles of the resampled means.
+    """
+    num_images = pairs[0][0]['images']
+    shares = np.full(num_images, 1 / num_images)
+    draws = np.random.default_rng(0).multinomial(num_images, shares, RESAMPLES)
+    differences = [_resample(one, draws) - _resample(other, draws) for one, other in pairs]
+    margin = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(np.mean(differences, axis=0), [margin, 1 - margin])
+    mean = np.mean([one['metrics']['AP'] - other['metrics']['AP'] for one, other in pairs])
+    return Estimate(float(mean), float(low), float(high))
+
+
+def _resample(result: Result, draws: np.ndarray) -> np.ndarray:
+    """Compute the AP of each draw of images."""
+    classes = result['matches'].values()
+    return np.array(
+        [
+            np.nanmean([average_precisions(each, draw)[COCO_THRESHOLDS] for each in classes])
+            for draw in draws
+        ]
+    )

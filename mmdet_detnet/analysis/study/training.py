@@ -1,0 +1,116 @@
+"""One run of a study: train, and test the last weights."""
+
+import os
+import platform
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import mmdet
+import mmengine
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmdet_detnet.checkpoints.files import find_newest
+from mmdet_detnet.operators import describe_operators
+from mmdet_detnet.version import __version__
+
+from .evaluation import evaluate
+from .plan import Run, hash_config
+
+FINAL_SHARE = 0.1  # of the iterations, whose mean is the loss at the end
+
+
+def train_and_test(run: Run, folder: Path) -> dict[str, Any]:
+    """Train a detector, or go on where it was stopped, and test what came out last.
+
+    Args:
+        run: What to train.
+        folder: For logs, the newest checkpoint and the detections.
+
+    Returns:
+        What :mod:`mmdet_detnet.analysis.study.report` reads.
+
+    Raises:
+        ValueError: If the config or its options are wrong.
+    """
+    cfg = run.load_config()
+    config_hash = hash_config(cfg)
+    runner = Runner.from_cfg(_prepare(cfg, run.seed, folder))
+    runner.train()
+    start = time.perf_counter()
+    runner.test()
+    detections = folder / 'detections.bbox.json'
+    dataset = runner.test_dataloader.dataset
+    return {
+        **describe_run(run),
+        'config_hash': config_hash,
+        'iterations': runner.iter,
+        'epochs': runner.epoch,
+        **_summarize_training(runner),
+        'test_seconds': round(time.perf_counter() - start, 2),
+        'cpu_seconds': round(time.process_time(), 1),
+        **evaluate(cfg.test_evaluator.ann_file, detections, dataset.metainfo['classes']),
+        **describe_place(),
+    }
+
+
+def _prepare(cfg: Config, seed: int, folder: Path) -> Config:
+    """Pair the run with others of its seed, let it go on after a stop, and drop the validation."""
+    cfg.work_dir = str(folder)
+    cfg.randomness = dict(seed=seed)
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    hooks = cfg.default_hooks
+    hooks.sampler_seed = dict(type='mmdet_detnet.SeedHook')
+    hooks.initial_weights = dict(type='mmdet_detnet.SeededInitHook')
+    hooks.checkpoint.update(type='mmdet_detnet.DurableCheckpointHook', max_keep_ckpts=1)
+    hooks.checkpoint.pop('save_best', None)
+    if isinstance(cfg.test_evaluator, list):
+        (cfg.test_evaluator,) = cfg.test_evaluator
+    cfg.test_evaluator.update(format_only=True, outfile_prefix=str(folder / 'detections'))
+    unit = 'epoch' if hooks.checkpoint.get('by_epoch', True) else 'iter'
+    cfg.resume = find_newest(folder, f'{unit}_{{}}.pth')[0] is not None
+    return cfg
+
+
+def _summarize_training(runner: Runner) -> dict[str, float]:
+    """Read loss and time out of what is saved with checkpoints, so that both survive a stop."""
+    losses, _ = runner.message_hub.get_scalar('train/loss').data
+    seconds, _ = runner.message_hub.get_scalar('train/time').data
+    last = max(1, round(len(losses) * FINAL_SHARE))
+    return {
+        'final_loss': float(losses[-last:].mean()),
+        'train_seconds': round(float(seconds.sum()), 1),
+    }
+
+
+def describe_run(run: Run) -> dict[str, Any]:
+    """Say what a run is."""
+    return {
+        'detector': run.detector,
+        'data_set': run.data_set,
+        'seed': run.seed,
+        'config': run.config,
+        'options': run.options,
+    }
+
+
+def describe_place() -> dict[str, Any]:
+    """Say where and with what a run was made."""
+    has_gpu = torch.cuda.is_available()
+    return {
+        'date': date.today().isoformat(),
+        'device': torch.cuda.get_device_name() if has_gpu else f'{platform.machine()} CPU',
+        'cores': os.cpu_count(),
+        'threads': torch.get_num_threads(),
+        'versions': {
+            'python': platform.python_version(),
+            'torch': torch.__version__,
+            'mmdet': mmdet.__version__,
+            'mmengine': mmengine.__version__,
+            'mmdet_detnet': __version__,
+            'operators': describe_operators(),
+        },
+    }

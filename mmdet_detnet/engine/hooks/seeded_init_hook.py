@@ -1,0 +1,110 @@
+"""The hook that draws each initial weight from a generator of its own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmdet_detnet.acceleration import unwrap_model
+from mmdet_detnet.registry import HOOKS
+
+
+@HOOKS.register_module()
+class SeededInitHook(Hook):
+    """Give parameters of one name and shape the same initial values in every detector.
+
+    A detector's weights are drawn one after the other, so that a module more shifts the random
+    numbers of all that follow it. Here each parameter is drawn from a generator that is seeded by
+    the run's seed and the parameter's name; how it is distributed stays what the config says. So
+    two detectors of one seed differ in their modules and not by chance.
+
+    What is drawn outside ``init_weights``, or elsewhere and then copied (orthogonal
+    initialization), is not reached, and named in a warning.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Wrap ``init_weights``, which the runner calls next when it trains.
+
+        Args:
+            runner: Has the model and the seed.
+        """
+        model = unwrap_model(runner.model)
+        initialize = model.init_weights
+
+        def initialize_by_name() -> None:
+            with draw_by_name(model, runner.seed) as drawing:
+                initialize()
+            missed = drawing.find_missed(model)
+            if missed:
+                runner.logger.warning(
+                    'Initial values that differ between detectors of one seed: '
+                    f'{", ".join(missed)}.'
+                )
+
+        model.init_weights = initialize_by_name
+
+
+class _NamedDraws(TorchDispatchMode):
+    """Gives a generator of its own to each random number operation on a parameter."""
+
+    def __init__(self, model: nn.Module, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+        self.names = {_storage(each): name for name, each in model.named_parameters()}
+        self.written: set[str] = set()
+
+    def __torch_dispatch__(  # noqa: D102
+        self,
+        func: Callable,
+        types: object,
+        args: tuple = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
+        kwargs = dict(kwargs or {})
+        schema = func._schema.arguments
+        is_write = schema and schema[0].alias_info is not None and schema[0].alias_info.is_write
+        name = self.names.get(_storage(args[0])) if is_write else None
+        if name is not None:
+            self.written.add(name)
+            if any(argument.name == 'generator' for argument in schema):
+                kwargs['generator'] = self._make_generator(name, args[0])
+        return func(*args, **kwargs)
+
+    def _make_generator(self, name: str, values: Tensor) -> torch.Generator:
+        """Seed by the part's place as well, for parameters that are drawn in parts."""
+        key = [self.seed, values.storage_offset(), *name.encode()]
+        (word,) = numpy.random.SeedSequence(key).generate_state(1, numpy.uint64) >> 1
+        return torch.Generator(values.device).manual_seed(int(word))
+
+    def find_missed(self, model: nn.Module) -> list[str]:
+        """Name the parameters that were not initialized, and are not constant either."""
+        return [
+            name
+            for name, values in model.named_parameters()
+            if name not in self.written and values.numel() and values.min() != values.max()
+        ]
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+@contextmanager
+def draw_by_name(model: nn.Module, seed: int) -> Iterator[_NamedDraws]:
+    """Draw random numbers for each parameter of a model by its name.
+
+    Args:
+        model: What is initialized inside the context.
+        seed: Not negative; another one gives unrelated numbers.
+
+    Yields:
+        What knows afterwards which parameters were not reached.
+    """
+    with _NamedDraws(model, seed) as drawing:
+        yield drawing

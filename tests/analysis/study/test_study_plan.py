@@ -1,0 +1,82 @@
+import pytest
+
+from mmdet_detnet import config_path
+from mmdet_detnet.analysis.study import read_study
+from mmdet_detnet.analysis.study.plan import hash_config
+
+CONTENT = """
+data_sets:
+  cells: {data_root: data/cells/, class_names: [red, white]}
+seeds: [0, 1]
+options: {max_epochs: 3}
+detectors:
+  plain: {config: CONFIG}
+  slow: {config: CONFIG, options: {max_epochs: 5}}
+  other: {config: CONFIG, options: {model.backbone.base_channels: 8}}
+comparisons:
+  - [slow, plain]
+  - [other, plain]
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write the study with a part of its text replaced; the path of the file."""
+
+    def write(old='', new=''):
+        assert old in CONTENT
+        config = config_path('custom/faster-rcnn_detnet59-slim_fpn_custom.py')
+        (tmp_path / 'mine.yml').write_text(CONTENT.replace(old, new).replace('CONFIG', str(config)))
+        return tmp_path / 'mine.yml'
+
+    return write
+
+
+def test_runs_come_in_pairs_seed_after_seed_and_once(write):
+    study = read_study(write())
+    assert [run.name for run in study.runs] == [
+        'cells_plain_seed0',
+        'cells_slow_seed0',
+        'cells_plain_seed1',
+        'cells_slow_seed1',
+        'cells_other_seed0',
+        'cells_other_seed1',
+    ]
+    assert study.comparisons == (('slow', 'plain'), ('other', 'plain'))
+
+
+def test_options_of_study_data_set_and_detector_reach_the_config(write):
+    plain, slow, *_, other = (run.load_config() for run in read_study(write()).runs)
+    assert plain.train_cfg.max_epochs == plain.param_scheduler[1].T_max == 3
+    assert slow.train_cfg.max_epochs == 5  # the detector's option is the last word
+    assert plain.test_evaluator.ann_file == 'data/cells/annotations/test.json'
+    assert plain.train_dataloader.dataset.metainfo.classes == ('red', 'white')
+    assert other.model.backbone.base_channels == 8
+    assert hash_config(plain) != hash_config(slow)
+
+
+def test_lists_of_numbers_become_tuples(write):
+    key = 'train_dataloader.dataset.pipeline.2.scale'
+    run = read_study(write('max_epochs: 3', f'{key}: [160, 120]')).runs[0]
+    assert run.load_config().train_dataloader.dataset.pipeline[2].scale == (160, 120)
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'message'),
+    [
+        ('seeds: [0, 1]', 'seed: 0', 'must have the keys comparisons, data_sets, detectors, seeds'),
+        ('seeds: [0, 1]', 'seeds: [-1]', 'seeds must be numbers from 0 on'),
+        ('[slow, plain]', '[fast, plain]', 'comparisons must be pairs of plain, slow, other'),
+        ('  - [other, plain]\n', '', 'no comparison has other'),
+        ('options: {max_epochs: 5}', 'option: 1', 'detectors.slow must have config'),
+    ],
+)
+def test_mistakes_in_the_file_are_named(write, old, new, message):
+    with pytest.raises(ValueError, match=message):
+        read_study(write(old, new))
+
+
+def test_option_that_would_change_nothing_is_refused(write):
+    run = read_study(write('max_epochs: 3', 'mdoel.x: 1')).runs[0]
+    with pytest.raises(ValueError, match='mdoel'):
+        run.load_config()

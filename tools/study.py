@@ -1,0 +1,45 @@
+"""Train detectors side by side with several seeds, and say what their differences are worth.
+
+    python tools/study.py STUDY.yml
+
+trains what STUDY.yml lists (docs/own_data.md, docs/evidence.md), one JSON a run, and prints the
+report. Interrupted, it goes on with the same command. `--report` makes the report of what is there,
+from the JSON files alone.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
+
+from mmdet_detnet.analysis.study import count_jobs, execute, read_study, write_report
+
+
+def main() -> None:
+    """Make the runs and the report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('study', type=Path, help='YAML file')
+    parser.add_argument('--jobs', type=int, default=count_jobs(), help='runs at a time')
+    parser.add_argument('--report', action='store_true', help='train nothing')
+    parser.add_argument('--out-dir', type=Path, help='default: work_dirs/ and the name of STUDY')
+    args = parser.parse_args()
+    if args.jobs < 1:
+        parser.error(f'--jobs must be at least 1, but got {args.jobs}')
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    folder = args.out_dir or Path('work_dirs', args.study.stem)
+    try:
+        study = read_study(args.study)
+        if not args.report:
+            execute(study.runs, folder, args.jobs)
+        print(write_report(study, folder))
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
+        sys.exit(f'study: {error}')
+
+
+if __name__ == '__main__':
+    main()
