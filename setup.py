@@ -1,5 +1,6 @@
-"""Build hook: put configs, tools and the model index where mim looks for them."""
+"""Build hooks: mim's folder, and a README for package indexes."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+LOCAL_PICTURE = re.compile(r'!\[[^]]*\]\((?!https?:)[^)]*\)\n*')
+LOCAL_LINK = re.compile(r'\[([^]]*)\]\((?!https?:)[^)]*\)')
 
 
 class BuildWithMimFolder(build_py):
@@ -29,4 +32,14 @@ class BuildWithMimFolder(build_py):
         shutil.copy(ROOT / 'model-index.yml', target)
 
 
-setup(cmdclass={'build_py': BuildWithMimFolder})
+def read_description() -> str:
+    """Read the README without local pictures and links, which do not work on a package index."""
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    return LOCAL_LINK.sub(r'\1', LOCAL_PICTURE.sub('', text))
+
+
+setup(
+    cmdclass={'build_py': BuildWithMimFolder},
+    long_description=read_description(),
+    long_description_content_type='text/markdown',
+)

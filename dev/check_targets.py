@@ -1,4 +1,4 @@
-"""Check a run of tools/benchmark.py against the targets of this package's modules.
+"""Compare a run of tools/benchmark.py with the targets of this package's modules.
 
     python dev/check_targets.py work_dirs/benchmark/REPORT.json [--repeat-of EARLIER.json]
 
@@ -53,13 +53,13 @@ TARGETS = (
     Target('retinanet-conf', CONFIDENCE, RETINANET, 'train_mib', 1.03),
     Target('ipgnet', IPGNET, R50, 'predict_seconds', 1.15),
     Target('ipgnet', IPGNET, R50, 'train_seconds', 1.15),
-    # Four times faster.
+    # Four times as fast.
     Target('double-head-roi-100', DOUBLE_HEAD, MMDET_DOUBLE_HEAD, 'predict_seconds', 0.25),
     Target('double-head-roi-1000', DOUBLE_HEAD, MMDET_DOUBLE_HEAD, 'predict_seconds', 1.0),
     Target('double-head', DOUBLE_HEAD, R50, 'predict_seconds', 1.15),
     Target('double-head-positives', GROUP_NORM, R50, 'train_seconds', 1.45),
 )
-# Accelerated against plain, on a CPU: by precision. A GPU's is for any half precision.
+# Accelerated over plain: by precision on a CPU, for any half precision on a GPU.
 CPU_SPEED_UP = {'fp32': 1.8, 'bf16': 3.0}
 GPU_SPEED_UP = 2.0
 TRAINING_SPEED_UP = 1.15
@@ -67,7 +67,7 @@ TRAINING_SPEED_UP = 1.15
 
 @dataclass
 class Judgement:
-    """What became of a target.
+    """The result for a target.
 
     Attributes:
         sentence: The target in words.

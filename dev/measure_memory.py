@@ -1,8 +1,8 @@
-"""Measure how the memory of a long training or prediction grows, with images of varying size.
+"""Measure memory growth in long training or prediction with images of varying size.
 
-Prints KiB an iteration: the slope of a straight line through the resident memory of the last two
-thirds. On a CPU, oneDNN keeps the code for up to 1024 shapes of layers, unless
-``ONEDNN_PRIMITIVE_CACHE_CAPACITY`` says otherwise; that is what grows where sizes vary.
+Prints KiB per iteration: the slope of a line through the resident memory of the last two thirds. On
+a CPU, oneDNN caches code for up to 1024 layer shapes (``ONEDNN_PRIMITIVE_CACHE_CAPACITY``), which
+grows with varying sizes.
 
 Usage:
     python dev/measure_memory.py {train,predict} [--images 300] [--size 64 192]
@@ -33,13 +33,13 @@ PAGE = os.sysconf('SC_PAGE_SIZE')
 
 
 def resident_kib() -> float:
-    """Read how much memory of this process is in RAM."""
+    """Read the resident memory of this process."""
     with open('/proc/self/statm') as file:
         return int(file.read().split()[1]) * PAGE / 1024
 
 
 def make_batches(number: int, shortest: int, longest: int) -> Iterator[dict]:
-    """Make images of random sizes, one at a time, each with two boxes."""
+    """Make single images of random sizes, each with two boxes."""
     generator = torch.Generator().manual_seed(0)
     for index in range(number):
         height, width = torch.randint(shortest, longest + 1, (2,), generator=generator).tolist()
@@ -61,7 +61,7 @@ def make_batches(number: int, shortest: int, longest: int) -> Iterator[dict]:
 
 
 def make_training_step(detector: nn.Module) -> Callable[[dict], None]:
-    """Train with SGD at a rate of 0: the weights stay, the work is done."""
+    """Train with SGD at a rate of 0, which keeps the weights."""
     optimizer = torch.optim.SGD(detector.parameters(), lr=0, momentum=0.9)
 
     def step(data: dict) -> None:
@@ -84,7 +84,7 @@ def build(config_file: str) -> nn.Module:
 
 
 def measure(step: Callable[[dict], None], batches: Iterator[dict]) -> tuple[float, list[float]]:
-    """Run a step on all batches; the slope in KiB an iteration, and the memory after each."""
+    """Run a step on all batches; return KiB per iteration, and the memory after each."""
     memory, slowest, start = [], 0.0, time.monotonic()
     for index, data in enumerate(batches):
         before = time.monotonic()

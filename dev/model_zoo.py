@@ -2,8 +2,8 @@
 
     python dev/model_zoo.py
 
-A metric of a metafile is named after its task, with who published it in brackets:
-``box AP (paper, Table 1): 39.5``. Without brackets it is our own.
+The name of a metric gives its source in parentheses: ``box AP (paper, Table 1): 39.5``. Without
+parentheses, the result is ours.
 """
 
 import argparse
@@ -27,23 +27,23 @@ HEADINGS = (
     'ours',
     'weights',
 )
-# Whose results a column has, by the first word in the brackets of a metric.
+# Column of a metric, by the first word in its parentheses.
 COLUMN_OF_SOURCE = {'paper': 0, "authors'": 0, 'MMDetection': 1, '': 2}
-# A metric's name, and in brackets who published it if that is not the metafile's owner.
+# Name of a metric and, in parentheses, its source unless it is ours.
 METRIC = re.compile(r'(?P<name>[^()]+?)(?: \((?P<source>[^()]+)\))?')
 
 
 def make_table(root: Path = ROOT) -> str:
-    """Make the table of all models, those with results first.
+    """Make the table of all models, with results first.
 
     Args:
         root: Folder that holds model-index.yml.
 
     Returns:
-        Lines of Markdown, with links as from ``docs/``.
+        Lines of Markdown, with links relative to ``docs/``.
 
     Raises:
-        ValueError: If a metafile names a metric in another way than described above.
+        ValueError: If the name of a metric does not follow the rule above.
     """
     models = [
         (model, collection)
@@ -71,17 +71,17 @@ def read_metafiles(root: Path) -> Iterator[dict[str, Any]]:
 
 
 def insert_table(page: str, table: str) -> str:
-    """Put the table between its two comments.
+    """Insert the table between its two comments.
 
     Args:
-        page: Text that has each of the comments ``BEGIN`` and ``END`` once.
+        page: Text with each of the comments ``BEGIN`` and ``END`` once.
         table: The table.
 
     Returns:
-        The text with this table in the place of the one it had.
+        The text with its table replaced.
 
     Raises:
-        ValueError: If the comments are not there.
+        ValueError: If a comment is missing or repeated.
     """
     if page.count(BEGIN) != 1 or page.count(END) != 1 or page.find(BEGIN) > page.find(END):
         raise ValueError(f'the page must have the lines {BEGIN!r} and {END!r}, once, in order.')
@@ -101,7 +101,7 @@ def _row(model: dict[str, Any], collection: dict[str, Any]) -> str:
 
 
 def _results(model: dict[str, Any]) -> list[str]:
-    """Sort the metrics of a model into the columns of those who published them."""
+    """Sort the metrics of a model into columns by source."""
     columns: list[list[str]] = [[] for _ in set(COLUMN_OF_SOURCE.values())]
     for result in model.get('Results', []):
         for metric, value in result['Metrics'].items():

@@ -1,15 +1,14 @@
-"""Break the code on purpose, one line at a time, and see that the tests notice.
+"""Break the code on purpose, one line at a time, and check that the tests notice.
 
     python dev/mutants.py
     python dev/mutants.py --only warm-up
 
-Each fault of ``dev/mutants/*.yml`` changes one text of one file in a copy of the tree, and names
-the tests that must fail there. Nothing else runs, and each copy is tested in a fork of a process
-that has imported the host libraries, so all of them take minutes.
+Each fault in ``dev/mutants/*.yml`` replaces one string of one file in a copy of the tree, and names
+the tests that must fail. Only these run, in a fork of a process that has already imported the host
+libraries, so all faults take minutes.
 
-mutmut and cosmic-ray invent their faults, by operators on Python code: mutmut within functions
-alone, cosmic-ray with one test command for all. Neither reaches a config, and here most faults that
-went unnoticed were in configs.
+mutmut and cosmic-ray generate faults with operators on Python code: mutmut only within functions,
+cosmic-ray with one test command for all. Neither changes configs, where most unnoticed faults were.
 """
 
 import argparse
@@ -44,10 +43,10 @@ class Fault:
     Attributes:
         name: What is wrong.
         file: Where, from the root of the tree.
-        old: Text that the file has once.
-        new: What stands in its place.
-        tests: Tests that must fail, as pytest names them; each of them, and of a test with
-            parameters one of its cases.
+        old: String that occurs once in the file.
+        new: Its replacement.
+        tests: Pytest ids of the tests, all of which must fail; for a test with parameters, at least
+            one case.
     """
 
     name: str
@@ -57,16 +56,16 @@ class Fault:
     tests: tuple[str, ...]
 
     def make_text(self, root: Path) -> str:
-        """Make the mistake in the file's text.
+        """Apply the fault to the text of the file.
 
         Args:
-            root: The tree that has the file.
+            root: Root of the tree.
 
         Returns:
-            The text with the mistake.
+            The changed text.
 
         Raises:
-            ValueError: If the file has not the text, or more than once.
+            ValueError: If the string does not occur exactly once.
         """
         path = root / self.file
         text = path.read_text() if path.is_file() else ''
@@ -80,12 +79,12 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the tests said.
+    """The result of the tests.
 
     Attributes:
-        fault: The fault; None for the tree as it is.
-        unnoticed: Those of the tests that did not fail, or for the tree as it is those that did.
-        error: Why there is no verdict; empty if there is one.
+        fault: The fault; None for the unchanged tree.
+        unnoticed: Tests that did not fail or, for the unchanged tree, that failed.
+        error: Why there is no result; empty otherwise.
     """
 
     fault: Fault | None

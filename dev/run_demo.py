@@ -1,9 +1,9 @@
-"""Train a slim DetNet detector on drawn shapes, from nothing to pictures, in minutes on a CPU.
+"""Train a slim DetNet detector on drawn shapes in minutes on a CPU.
 
     python dev/run_demo.py
 
-draws the data set, trains, evaluates with pycocotools and writes a contact sheet and a
-training curve. Every step is a command of its own, printed before it runs.
+draws the data set, trains, evaluates with pycocotools and writes a contact sheet and a training
+curve. Each step is a separate command, printed before it runs.
 """
 
 import argparse
@@ -30,15 +30,14 @@ def run_demo(
     epochs: int | None = None,
     resume: bool = False,
 ) -> float:
-    """Run all steps of the demo and print what they wrote.
+    """Run all steps of the demo and print the resulting files.
 
     Args:
-        work_dir: Folder for checkpoints, logs and pictures. If it is there already, it is left
-            alone, unless ``resume`` is set, and the first free one of ``work_dir-2``,
-            ``work_dir-3`` ... is used.
-        data_root: Folder of the data set, drawn if it is not there yet.
-        epochs: Length of the training; the config's if None.
-        resume: Whether to go on with an interrupted training in ``work_dir``.
+        work_dir: Folder for checkpoints, logs and pictures. If it exists and ``resume`` is not set,
+            the first free one of ``work_dir-2``, ``work_dir-3`` ... is used instead.
+        data_root: Folder of the data set, drawn if it does not exist.
+        epochs: Number of epochs; None for the config's.
+        resume: Whether to resume an interrupted training run in ``work_dir``.
 
     Returns:
         The box AP of the best checkpoint on the validation set.
@@ -73,10 +72,10 @@ def run_demo(
 
 
 def free_folder(folder: Path) -> Path:
-    """Find a name for a new work folder, and say so if it is not the one asked for.
+    """Find a free name for a work folder, and print it if it differs from the requested one.
 
     Args:
-        folder: The folder asked for.
+        folder: The requested folder.
 
     Returns:
         ``folder``, or the first of ``folder-2``, ``folder-3`` ... that does not exist.
@@ -97,7 +96,7 @@ def write_config(file: Path, data_root: Path, epochs: int | None = None) -> None
     Args:
         file: Config file to write.
         data_root: Folder of the data set.
-        epochs: Length of the training; the config's if None.
+        epochs: Number of epochs; None for the config's.
     """
     cfg = Config.fromfile(config_path(CONFIG))
     for split in ('train', 'val', 'test'):
@@ -140,7 +139,7 @@ def main() -> None:
     parser.add_argument('--data-root', type=Path, default=DATA_ROOT, help='folder of the data')
     parser.add_argument('--epochs', type=int, help='length of the training')
     parser.add_argument(
-        '--resume', action='store_true', help='go on with an interrupted run in --work-dir'
+        '--resume', action='store_true', help='resume an interrupted run in --work-dir'
     )
     args = parser.parse_args()
     if args.resume and args.epochs is not None:

@@ -64,7 +64,7 @@ def _set_data_root(config: Config, value: object) -> None:
 def _set_class_names(config: Config, value: object) -> None:
     names = parse_names(value) if isinstance(value, str) else value
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f'class_names must be names with commas between, got {value!r}.')
+        raise ValueError(f'class_names must be names separated by commas, got {value!r}.')
     old, new = tuple(config.class_names), tuple(names)
 
     def rename(key: str, option: object) -> object:
@@ -78,7 +78,7 @@ def _set_class_names(config: Config, value: object) -> None:
 
 def _set_max_epochs(config: Config, value: object) -> None:
     if not isinstance(value, int) or value < 1:
-        raise ValueError(f'max_epochs must be a number of epochs from 1 on, got {value!r}.')
+        raise ValueError(f'max_epochs must be an integer of at least 1, got {value!r}.')
     old = config.max_epochs
 
     def extend(key: str, option: object) -> object:

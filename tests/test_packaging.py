@@ -1,5 +1,6 @@
 """The built wheel: what mim needs is inside, and nothing becomes a top-level package."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -44,6 +45,17 @@ def test_no_other_file_of_the_module_directory_has_the_name_of_a_config(wheel_na
     all_names = [Path(name).name for name in wheel_names]
     assert leaves
     assert [name for name in leaves if all_names.count(name) > 1] == []
+
+
+def test_description_for_a_package_index_links_to_urls_only(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith('.dist-info/METADATA'))
+        metadata = archive.read(name).decode()
+    assert 'Description-Content-Type: text/markdown' in metadata
+    assert '# mmdet_detnet' in metadata
+    targets = re.findall(r'\]\(([^)]*)\)', metadata)
+    assert targets
+    assert [target for target in targets if not target.startswith('https://')] == []
 
 
 def run(*command, folder):

@@ -1,4 +1,4 @@
-"""Measure what a module costs, in turn with its counterpart of MMDetection and in one run.
+"""Measure the cost of a module beside MMDetection's counterpart, in turn in one run.
 
     python tools/benchmark.py detnet retinanet-conf    # known comparisons
     python tools/benchmark.py OURS.py STOCK.py         # any configs, the last is the reference
@@ -6,11 +6,11 @@
     python tools/benchmark.py double-head --quick
     python tools/benchmark.py detnet --amp bf16 --channels-last --compile --accelerate added
 
-Says first how long it will take, then a line for each measurement (a bar on a terminal). Prints
-tables, and writes a JSON file, after every round, and a plot for each comparison. Times are medians
-over the rounds; ratios are taken round by round and given with their quartiles. The exit status is
-1 if anything could not be measured. After Ctrl-C the tables of the finished rounds are printed, and
-the exit status is 130.
+First estimates how long it will take, then prints one line per measurement (a bar on a terminal)
+and tables, and writes a plot and, after every round, a JSON file for each comparison. Times are
+medians over the rounds; ratios are taken within each round and given with quartiles. The exit
+status is 1 if anything could not be measured. After Ctrl-C, the tables of the finished rounds are
+printed, and the exit status is 130.
 """
 
 import sys

@@ -1,10 +1,10 @@
-"""Time mmcv's operators in PyTorch beside the compiled ones, in turn, and detectors on both.
+"""Time mmcv's operators in PyTorch and compiled, in turn, and detectors with both.
 
     python tools/benchmark_operators.py --rounds 5
     python tools/benchmark_operators.py --device cuda
 
 Needs an mmcv with compiled operators. Prints medians in milliseconds and the ratio of ours to
-mmcv's; "both" is the forward and the backward pass.
+mmcv's; "both" means forward and backward pass.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from mmdet_detnet.operators import has_compiled_operators
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--rounds', type=int, default=5, help='how often each is timed')
-    parser.add_argument('--device', type=torch.device, default='cpu', help='where they run')
+    parser.add_argument('--rounds', type=int, default=5, help='number of timed runs')
+    parser.add_argument('--device', type=torch.device, default='cpu', help='device to measure on')
     args = parser.parse_args()
     if not has_compiled_operators():
         sys.exit('benchmark_operators: the installed mmcv has no compiled operators.')

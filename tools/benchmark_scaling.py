@@ -2,8 +2,8 @@
 
     python tools/benchmark_scaling.py CONFIG [CONFIG ...] --batches 1 2 4 --sizes 400x667 800x1333
 
-Prints a table of every workload, and writes a JSON file, after every round, and a plot. Ctrl-C
-ends with what was measured, and the exit status is 130.
+Prints a table of each workload, and writes a plot and, after every round, a JSON file. Ctrl-C
+prints the results so far, with exit status 130.
 """
 
 import argparse

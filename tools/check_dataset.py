@@ -2,12 +2,12 @@
 
     python tools/check_dataset.py data/mine/annotations/train.json data/mine/images --config CONFIG
 
-Decodes every image, looks for what stops mmdet or what it drops or mixes up without a word,
-counts the boxes that it keeps and compares their sizes with the anchors. Prints a report and
-writes it as JSON, with a picture of the distributions.
+Decodes every image, finds what stops mmdet and what it silently drops or mixes up, counts the
+retained boxes and compares their sizes with the anchors. Prints a report and writes it as JSON,
+with a plot of the distributions.
 
-The exit status is 0 if nothing would break or silently change training (there may be
-warnings), 1 if something would, 2 if the command line is wrong.
+The exit status is 0 if nothing would break or silently change training (there may be warnings), 1
+otherwise, and 2 for a wrong command line.
 """
 
 import argparse
@@ -23,12 +23,16 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('annotation_file', type=Path, help='JSON file in COCO format')
-    parser.add_argument('images', type=Path, help='folder where the file names of images start')
+    parser.add_argument('images', type=Path, help='folder that file names are relative to')
     expected = parser.add_mutually_exclusive_group()
     expected.add_argument('--config', type=Path, help='config with classes, image scale, anchors')
     expected.add_argument('--classes', nargs='+', help='names of the classes, in order')
-    parser.add_argument('--allow-subset', action='store_true', help='categories may be left out')
-    parser.add_argument('--out-dir', default='work_dirs/check_dataset', help='for the report')
+    parser.add_argument(
+        '--allow-subset', action='store_true', help='allow categories outside the classes'
+    )
+    parser.add_argument(
+        '--out-dir', default='work_dirs/check_dataset', help='folder for the report'
+    )
     parser.add_argument('--num-workers', type=int, default=2, help='images decoded at a time')
     args = parser.parse_args()
     for path in (args.annotation_file, args.config):

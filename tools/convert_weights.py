@@ -1,6 +1,6 @@
-"""Convert published weights of other implementations to the names of mmdet and this package.
+"""Convert third-party weights to the names of mmdet and this package.
 
-The kind of file is recognized by its keys, or named by --source:
+The kind of file is detected from its keys, or set by --source:
     detnet_pytorch     detnet59.pth of guoruoqian/DetNet_pytorch, ImageNet weights of DetNet-59
     detnet_pytorch_detector  a detector of that repository: its backbone
     timm               ResNets with a deep stem, for the backbones ResNet, IPGNet and DetNet
@@ -29,10 +29,10 @@ def main() -> None:
     parser.add_argument('source', type=Path, help='the published file')
     parser.add_argument('target', type=Path, nargs='?', help='where to write the converted file')
     parser.add_argument(
-        '--source', dest='kind', choices=SOURCES, help='kind of file; default: recognized'
+        '--source', dest='kind', choices=SOURCES, help='kind of file; default: detected'
     )
     parser.add_argument('--dry-run', action='store_true', help='report only, write nothing')
-    parser.add_argument('--list', action='store_true', help='report every tensor with its shape')
+    parser.add_argument('--list', action='store_true', help='report each tensor with its shape')
     args = parser.parse_args()
     if args.target is None and not args.dry_run:
         parser.error('give a target, or --dry-run')

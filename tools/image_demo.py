@@ -8,23 +8,23 @@ writes annotated pictures to ``outputs/vis`` and all detections to ``outputs/pre
      {"label": "cat", "score": 0.9, "bbox": [x1, y1, x2, y2]}]}], "failed": ["photos/broken.jpg"]}
 
 Boxes are corners in pixels of the image; models with masks add ``mask``, a COCO run-length
-encoding. An image that is missing, damaged or too odd for the detector is named on stderr, the
-others go on, and the exit status is 1. The file is whole after each image. A checkpoint of another
-detector, such as one of other classes, is refused.
+encoding. Images that are missing, damaged or cannot be processed are listed on stderr; the others
+continue, and the exit status is 1. The file is valid after each image. A checkpoint of another
+detector, for example with other classes, is rejected.
 """
 
 import argparse
 import os
 import sys
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # read by OpenMP when torch is imported
 
 from mmdet_detnet.analysis.image_demo import detect_images, find_images
 from mmdet_detnet.checkpoints import force_weights_only
 
 
 def main() -> int:
-    """Detect in the images that the command line names and return the exit status."""
+    """Detect objects in the given images and return the exit status."""
     force_weights_only()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -33,10 +33,10 @@ def main() -> int:
     parser.add_argument('checkpoint', help='checkpoint file of the detector')
     parser.add_argument('images', nargs='+', help='image files, folders or (quoted) globs')
     parser.add_argument('--out-dir', default='outputs', help='folder for the results')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='least score to report')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='minimum score to report')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU if there is one')
     parser.add_argument(
-        '--allow-mismatch', action='store_true', help='take a checkpoint of another detector'
+        '--allow-mismatch', action='store_true', help='accept a checkpoint of another detector'
     )
     args = parser.parse_args()
     try:

@@ -1,4 +1,4 @@
-"""Look at a folder of images with annotations, and write a config that trains on it.
+"""Read a folder of images with annotations, and write a config to train on it.
 
     python tools/new.py my_data/ --model faster-rcnn_detnet59-slim
 

@@ -1,16 +1,16 @@
-"""Test a detector with mmdet's own script, which has all the options.
+"""Test a detector with mmdet's own script and all its options.
 
 Usage:
     python tools/test.py CONFIG CHECKPOINT [--out FILE.pkl] [--show-dir DIR] [--cfg-options ...]
         [--allow-mismatch]
 
-A checkpoint with other weights than the config's detector has, such as those of another depth or
-number of classes, is refused, unless --allow-mismatch is given.
+A checkpoint of another detector, for example with another depth or number of classes, is rejected
+unless --allow-mismatch is given.
 """
 
 import os
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # read by OpenMP when torch is imported
 
 from mmdet_detnet.launch import run_mmdet_script
 

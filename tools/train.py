@@ -1,18 +1,18 @@
-"""Train a detector with mmdet's own script, which has all the options.
+"""Train a detector with mmdet's own script and all its options.
 
 Usage:
     python tools/train.py CONFIG [--work-dir DIR] [--resume] [--amp] [--cfg-options ...]
         [--skip-data-check]
 
-The config is checked first: each fault is one line, and the exit status 2. A key of --cfg-options
-that would change nothing is a fault; data_root, class_names and max_epochs of a template are set as
-if the line in the file had been changed. Then the annotation files are checked, and the headers of
-the images (docs/own_data.md), unless --skip-data-check is given.
+The config is checked first: faults are printed, one per line, with exit status 2. A key of
+--cfg-options without effect is a fault; data_root, class_names and max_epochs of a template act as
+if the line in the file had been changed. Then the annotation files and image headers are checked
+(docs/own_data.md), unless --skip-data-check is given.
 """
 
 import os
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # read by OpenMP when torch is imported
 
 from mmdet_detnet.launch import run_mmdet_script
 

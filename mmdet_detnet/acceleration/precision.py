@@ -63,6 +63,6 @@ def _check_cpu(precision: torch.dtype | None) -> None:
     if precision == torch.bfloat16 and CPU_INFO.is_file() and not has_bfloat16(torch.device('cpu')):
         warnings.warn(
             "accelerate: this CPU has no instructions for bfloat16, so dtype='bf16' is likely "
-            "slower than float32; dtype='auto' takes it only where they are.",
+            "slower than float32; dtype='auto' uses it only on CPUs that have them.",
             stacklevel=4,
         )

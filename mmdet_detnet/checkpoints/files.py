@@ -79,7 +79,7 @@ def write_checkpoint(path: Path, content: bytes) -> None:
         raise OSError(
             error.errno,
             f'{path} could not be written ({len(content)} bytes): {error.strerror}. '
-            'Older checkpoints are as they were.',
+            'Older checkpoints are unchanged.',
         ) from error
 
 

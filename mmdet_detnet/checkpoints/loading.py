@@ -125,7 +125,7 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[
         with _stand_ins():
             content = torch.load(path, map_location=map_location, weights_only=True)
         if not isinstance(content, dict):
-            raise ValueError(f'it holds a {type(content).__name__}, where weights have names')
+            raise ValueError(f'it is a {type(content).__name__}, not a dictionary of weights')
         restore(content)
     # With a damaged file, torch's unpickler raises all kinds of errors.
     except Exception as error:
@@ -136,8 +136,8 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[
 def _warn_of_old_torch() -> None:
     if not _torch_is_at_least(SAFE_TORCH):
         warnings.warn(
-            f'torch {torch.__version__} reads checkpoints with holes that are mended in '
-            f'{SAFE_TORCH}; load no file from a stranger.',
+            f'torch {torch.__version__} reads checkpoints with known vulnerabilities, fixed in '
+            f'{SAFE_TORCH}; do not load files from strangers.',
             stacklevel=3,
         )
 

@@ -31,7 +31,7 @@ class DtypeStandIn:
 
     def __init__(self, code: str, *options: bool) -> None:
         if not isinstance(code, str) or not NUMBER.fullmatch(code):
-            raise ValueError(f'a NumPy value of type {code!r}, where only numbers are allowed')
+            raise ValueError(f'a NumPy value of type {code!r}; only numbers are allowed')
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple) -> None:
@@ -53,7 +53,7 @@ class ArrayStandIn:
         """Copy the numbers after checking that the number of bytes fits the shape."""
         _, shape, dtype, fortran_order, data = state
         if not isinstance(dtype, DtypeStandIn) or not isinstance(data, bytes):
-            raise ValueError('a NumPy array of objects, where only numbers are allowed')
+            raise ValueError('a NumPy array of objects; only numbers are allowed')
         shape = tuple(int(length) for length in shape)
         if min(shape, default=0) < 0 or math.prod(shape) * dtype.dtype.itemsize != len(data):
             raise ValueError(f'a NumPy array of shape {shape} with {len(data)} bytes')
@@ -102,10 +102,10 @@ def build_history(
     if log_history.ndim != 1 or log_history.shape != count_history.shape:
         raise ValueError(
             f'a HistoryBuffer of shapes {log_history.shape} and {count_history.shape}, '
-            'where two vectors of one length are needed'
+            'instead of two vectors of equal length'
         )
     if type(max_length) is not int or max_length < 1:
-        raise ValueError(f'a HistoryBuffer with the greatest length {max_length!r}')
+        raise ValueError(f'a HistoryBuffer with the maximum length {max_length!r}')
     return HistoryBuffer(log_history, count_history, max_length)
 
 
@@ -127,7 +127,7 @@ def scalar(dtype: DtypeStandIn, data: bytes) -> float | int | bool:
 def name_statistic(owner: type, name: str) -> str:
     """Return the name of a HistoryBuffer's statistic, instead of ``getattr``."""
     if owner is not HistoryBufferStandIn or name not in STATISTICS:
-        raise ValueError(f'the attribute {name!r}, which is no statistic of a HistoryBuffer')
+        raise ValueError(f'the attribute {name!r}, which is not a statistic of a HistoryBuffer')
     return name
 
 

@@ -25,7 +25,7 @@ def find_data_faults(config: Mapping) -> list[str]:
         if (names := _read_classes(part(config, loader, 'dataset'))) is not None
     }
     faults = [
-        fault(place, names, "names of classes without repetition, ('name', ...)")
+        fault(place, names, "unique class names, ('name', ...)")
         for place, names in classes.items()
         if not _are_names(names)
     ]

@@ -23,7 +23,7 @@ def find_neck_faults(config: Mapping) -> list[str]:
         return []
     in_channels = neck.get('in_channels')
     if not isinstance(in_channels, (list, tuple)):
-        return [fault('model.neck.in_channels', in_channels, 'a list, a number for each map')]
+        return [fault('model.neck.in_channels', in_channels, 'a list with one number per map')]
     return [
         *_check_inputs(len(in_channels), part(config, 'model', 'backbone')),
         *_check_outputs(len(in_channels), neck),

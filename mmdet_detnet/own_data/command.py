@@ -37,11 +37,11 @@ def make_parser() -> argparse.ArgumentParser:
     _add_new(commands.add_parser('new', help='look at a data set, and write a config for it'))
     each = commands.add_parser('train', help="train; takes all options of MMDetection's train.py")
     each.add_argument('config', type=Path)
-    each.add_argument('--from-start', action='store_true', help='do not go on with a training')
+    each.add_argument('--from-start', action='store_true', help='do not resume a training run')
     each = commands.add_parser('test', help="evaluate; takes all options of MMDetection's test.py")
     each.add_argument('config', type=Path)
     each.add_argument('--checkpoint', type=Path, help='default: the best of the training')
-    each = commands.add_parser('look', help='pictures of a detector on the test images, on a page')
+    each = commands.add_parser('look', help='show results on the test images on one page')
     _add_detector(each, 'look')
     each = commands.add_parser('predict', help='detect in images: pictures and a JSON file')
     _add_detector(each, 'predictions')
@@ -53,7 +53,7 @@ def _add_detector(parser: argparse.ArgumentParser, folder: str) -> None:
     parser.add_argument('config', type=Path)
     parser.add_argument('--checkpoint', type=Path, help='default: the best of the training')
     parser.add_argument('--out-dir', type=Path, help=f'default: {folder} in the training folder')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='least score to report')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='minimum score to report')
 
 
 def _add_new(parser: argparse.ArgumentParser) -> None:
@@ -141,6 +141,6 @@ COMMANDS = {'new': _new, 'train': _train, 'test': _test, 'look': _look, 'predict
 def run() -> None:
     """Run as a console script: once more in a process where OpenMP's threads do not spin."""
     if len(sys.argv) > 1 and sys.argv[1] in ('train', 'test') and OMP not in os.environ:
-        os.environ[OMP] = 'passive'  # OpenMP reads it when torch is imported
+        os.environ[OMP] = 'passive'  # read by OpenMP when torch is imported
         os.execv(sys.executable, [sys.executable, '-m', 'mmdet_detnet.own_data', *sys.argv[1:]])
     sys.exit(main())

@@ -61,7 +61,7 @@ def train(config: Path, arguments: Sequence[str] = (), from_start: bool = False)
     work_dir = find_work_dir(config)
     arguments = [*arguments]
     if (work_dir / POINTER).is_file() and not from_start and '--work-dir' not in arguments:
-        print(f'goes on with the training in {work_dir} (--from-start begins anew)')
+        print(f'resumes the training in {work_dir} (--from-start starts over)')
         arguments.append('--resume')
     sys.argv = ['train.py', str(config), *arguments]
     run_mmdet_script('train.py')

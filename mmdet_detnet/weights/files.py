@@ -45,7 +45,7 @@ def convert_file(
 def _load(source: Path) -> dict[str, Any]:
     content = read_checkpoint(source, map_location='cpu')
     if not all(isinstance(key, str) for key in content):
-        raise ValueError(f'{source} holds a dictionary whose keys are not texts, no state dict.')
+        raise ValueError(f'{source} is not a state dict: its keys are not strings.')
     for state in (content, *content.values()):
         if isinstance(state, Mapping):
             _refuse_odd_tensors(state, source)
@@ -62,7 +62,7 @@ def _refuse_odd_tensors(state: Mapping[str, Any], source: Path) -> None:
     held = sum(value.untyped_storage().nbytes() for value in storages.values())
     claimed = sum(value.nbytes for value in tensors.values())
     if claimed > held:
-        raise ValueError(f'{source} has tensors of {claimed} bytes, but values for {held} only.')
+        raise ValueError(f'{source} has tensors of {claimed} bytes, but values for only {held}.')
 
 
 def _is_array(value: Tensor) -> bool:

@@ -59,7 +59,7 @@ def find_source(content: Mapping) -> str:
             return name
     shown = [str(key) for key in content][:KEYS_SHOWN]
     raise ValueError(
-        f'these are no weights of a known kind ({", ".join(SOURCES)}); unknown: '
+        f'the file is not of a known kind ({", ".join(SOURCES)}); unknown: '
         f'{", ".join(shown)}{" ..." if len(content) > len(shown) else ""}. Files with the names of '
         "torchvision's ResNet or of MMDetection need no conversion."
     )

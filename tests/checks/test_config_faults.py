@@ -108,9 +108,9 @@ WRONG_PARTS = [
     ('template', 'model.backbone.init_cfg', dict(type='Pretrained', checkpoint=''), 'a path or'),
     ('template', 'model.init_cfg', [dict(type='Pretrained')], 'a path or URL of weights'),
     ('template', 'train_dataloader.dataset.metainfo.classes', 'cat', "('name', ...), got 'cat'"),
-    ('template', 'train_dataloader.dataset.metainfo.classes', (), 'must be names of classes'),
-    ('template', 'train_dataloader.dataset.metainfo.classes', ('a', 'a'), 'without repetition'),
-    ('template', 'train_dataloader.dataset.metainfo.classes', (1, 2), 'must be names of classes'),
+    ('template', 'train_dataloader.dataset.metainfo.classes', (), 'must be unique class names'),
+    ('template', 'train_dataloader.dataset.metainfo.classes', ('a', 'a'), 'unique class names'),
+    ('template', 'train_dataloader.dataset.metainfo.classes', (1, 2), 'must be unique class names'),
     ('template', 'val_dataloader.dataset.metainfo.classes', ('WBC', 'RBC'), 'must be those of'),
     ('template', 'test_dataloader.dataset.metainfo.classes', ('RBC',), 'must be those of train'),
 ]

@@ -102,10 +102,10 @@ def test_number_of_epochs_reaches_the_schedule(make_config):
     [
         ('data_root', 3, 'data_root must be a folder, got 3.'),
         ('data_root', '', "data_root must be a folder, got ''."),
-        ('class_names', [1, 2], r'class_names must be names with commas between, got \[1, 2\]'),
-        ('class_names', 5, 'class_names must be names with commas between, got 5'),
-        ('max_epochs', 0, 'max_epochs must be a number of epochs from 1 on, got 0'),
-        ('max_epochs', 'many', 'max_epochs must be a number of epochs from 1 on'),
+        ('class_names', [1, 2], r'class_names must be names separated by commas, got \[1, 2\]'),
+        ('class_names', 5, 'class_names must be names separated by commas, got 5'),
+        ('max_epochs', 0, 'max_epochs must be an integer of at least 1, got 0'),
+        ('max_epochs', 'many', 'max_epochs must be an integer of at least 1'),
     ],
 )
 def test_wrong_first_line_is_refused(make_config, variable, value, words):

@@ -1,23 +1,22 @@
-"""Measure how well the scores of detections agree with the fit of their boxes.
+"""Compare the scores of detections with the IoU of their boxes.
 
     python tools/analysis_tools/misalignment.py CONFIG CHECKPOINT --out-dir misalignment
 
-takes any MMDetection config that predicts boxes. A file of predictions, written by
-``tools/test.py --out predictions.pkl``, can stand in place of the checkpoint (unpickling runs code:
-open only files of your own). A second detector is drawn beside the first, here the same one
-without its joint score:
+takes any MMDetection config that predicts boxes. Instead of the checkpoint, it accepts predictions
+from ``tools/test.py --out predictions.pkl`` (unpickling executes code: use only your own files). To
+compare with a second detector, here the same one without its joint score:
 
     ... --beside CONFIG CHECKPOINT --beside-options model.bbox_head.conf_exponent=0
 
-Writes ``misalignment.json`` and ``misalignment.png``; ``mmdet_detnet.analysis.misalignment`` says
-how detections are counted.
+Writes ``misalignment.json`` and ``misalignment.png``; ``mmdet_detnet.analysis.misalignment``
+explains how detections are counted.
 """
 
 import argparse
 import json
 import os
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # read by OpenMP when torch is imported
 
 from mmengine.config import DictAction
 
@@ -26,7 +25,7 @@ from mmdet_detnet.checkpoints import force_weights_only
 
 
 def main() -> None:
-    """Measure the detectors that the command line names."""
+    """Run the command line."""
     force_weights_only()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -36,7 +35,7 @@ def main() -> None:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value ...')
     parser.add_argument('--beside', nargs=2, metavar=('CONFIG', 'PREDICTIONS'))
     parser.add_argument('--beside-options', nargs='+', action=DictAction, help='key=value ...')
-    parser.add_argument('--score-thr', type=float, default=0.05, help='least score that counts')
+    parser.add_argument('--score-thr', type=float, default=0.05, help='minimum score to count')
     parser.add_argument('--out-dir', default='misalignment', help='folder for the results')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU if there is one')
     args = parser.parse_args()

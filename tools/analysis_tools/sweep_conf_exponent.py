@@ -1,18 +1,18 @@
-"""Evaluate a ConfidenceRetinaHead for a list of exponents of the joint score.
+"""Evaluate a ConfidenceRetinaHead for several exponents of the joint score.
 
     python tools/analysis_tools/sweep_conf_exponent.py CONFIG CHECKPOINT --out-dir sweep
 
-The network runs once over the validation set, and its outputs are turned into detections for each
-exponent, with ``select_by='joint'`` as the authors have it and with ``'cls'``, where every exponent
-gets the same candidates. Prints a table, and writes it to ``sweep.json`` and ``sweep.png``. To use
-the best exponent, give ``--cfg-options model.bbox_head.conf_exponent=...`` to ``tools/test.py``, or
+The network runs once over the validation set. Its outputs are converted to detections for each
+exponent, with ``select_by='joint'`` as in the authors' code, and with ``'cls'``, which gives every
+exponent the same candidates. Prints a table, and writes ``sweep.json`` and ``sweep.png``. To use
+the best exponent, pass ``--cfg-options model.bbox_head.conf_exponent=...`` to ``tools/test.py``, or
 write it into the config.
 """
 
 import argparse
 import os
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # read by OpenMP when torch is imported
 
 from mmengine.config import DictAction
 
@@ -21,7 +21,7 @@ from mmdet_detnet.checkpoints import force_weights_only
 
 
 def main() -> None:
-    """Sweep over the exponents of the command line."""
+    """Run the command line."""
     force_weights_only()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -1,9 +1,9 @@
-"""Convert a folder in the format of Pascal VOC to a COCO annotation file, for any classes.
+"""Convert a Pascal VOC folder to a COCO annotation file, for any classes.
 
     python tools/dataset_converters/voc_to_coco.py data/mine data/mine/train.json --split train
 
-reads ``data/mine/Annotations/*.xml`` of the names in ``data/mine/ImageSets/Main/train.txt``;
-without ``--split``, all of them. File names in the result start in ``data/mine/JPEGImages``, whose
+reads the ``data/mine/Annotations/*.xml`` listed in ``data/mine/ImageSets/Main/train.txt``; without
+``--split``, all of them. File names in the result are relative to ``data/mine/JPEGImages``, whose
 images may have any suffix.
 """
 
@@ -15,14 +15,14 @@ from mmdet_detnet.analysis.dataset import voc_to_coco
 
 
 def main() -> None:
-    """Convert what the command line names."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('folder', type=Path, help='holds Annotations and JPEGImages')
+    parser.add_argument('folder', type=Path, help='folder with Annotations and JPEGImages')
     parser.add_argument('out', type=Path, help='JSON file to write')
     parser.add_argument('--split', help='a list in ImageSets/Main; default: all annotations')
-    parser.add_argument('--classes', nargs='+', help='default: all that occur, sorted')
+    parser.add_argument('--classes', nargs='+', help='default: all names found, sorted')
     parser.add_argument('--zero-based', action='store_true', help='corners are positions from 0')
     options = vars(parser.parse_args())
     out = options.pop('out')

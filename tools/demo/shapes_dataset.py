@@ -2,8 +2,8 @@
 
     python tools/demo/shapes_dataset.py data/shapes
 
-writes ``annotations/{train,val}.json`` and ``{train,val}/*.png``. The same arguments give
-the same pixels and the same annotation bytes.
+writes ``annotations/{train,val}.json`` and ``{train,val}/*.png``. The same arguments give the same
+pixels and annotations, byte for byte.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from mmdet_detnet.analysis.dataset import generate_shapes
 
 
 def main() -> None:
-    """Write the data set that the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

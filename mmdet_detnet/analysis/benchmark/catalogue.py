@@ -112,8 +112,8 @@ def find_comparisons(what: Sequence[str]) -> dict[str, Comparison]:
         }
     if len(what) < 2 or any(name in COMPARISONS for name in what):
         raise ValueError(
-            f'give comparisons of {sorted(COMPARISONS)}, or at least two configs of which the last '
-            f'is the reference; got {list(what)}.'
+            f'expected comparisons among {sorted(COMPARISONS)}, or at least two configs, of which '
+            f'the last is the reference; got {list(what)}.'
         )
     return {Entry(what[0]).stem: Comparison(tuple(what))}
 

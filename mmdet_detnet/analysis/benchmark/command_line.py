@@ -34,8 +34,10 @@ def make_parser(description: str, rounds: int, warm_up: int) -> argparse.Argumen
     ):
         default = getattr(Workload(), name)
         parser.add_argument(f'--{name}', type=_positive, default=default, help=text)
-    parser.add_argument('--rounds', type=_positive, default=rounds, help='how often each is timed')
-    parser.add_argument('--warm-up', type=int, default=warm_up, help='how often each runs before')
+    parser.add_argument('--rounds', type=_positive, default=rounds, help='number of timed runs')
+    parser.add_argument(
+        '--warm-up', type=int, default=warm_up, help='number of untimed runs before'
+    )
     parser.add_argument('--no-training', action='store_true', help='measure inference only')
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/benchmark'))
     return parser
@@ -50,10 +52,10 @@ def add_acceleration(parser: argparse.ArgumentParser) -> None:
         '--accelerate',
         choices=['all', 'ours', 'added'],
         default='all',
-        help='what the three options above apply to: every row, every row but the reference, or '
-        'a second row for every config, beside the one that runs as MMDetection runs it',
+        help='rows that the three options above apply to: all, all but the reference, or '
+        'an additional row for each config',
     )
-    parser.add_argument('--checkpoints', nargs='+', default=[], help='weights, one for each config')
+    parser.add_argument('--checkpoints', nargs='+', default=[], help='weights, one file per config')
     parser.add_argument(
         '--quick',
         action='store_true',
@@ -82,7 +84,7 @@ def read_rounds(args: argparse.Namespace, settings: Settings = Settings()) -> Ro
         sys.exit(f'--device {args.device}: torch sees no CUDA device here.')
     training = not args.no_training
     if training and settings.precision != 'fp32' and args.device.type == 'cpu':
-        print("Inference only: mmcv's NMS on the CPU, part of training, knows float32 alone.")
+        print("Inference only: mmcv's NMS on the CPU, part of training, supports only float32.")
         training = False
     quick = getattr(args, 'quick', False)
     seconds = QUICK_SECONDS if quick else None

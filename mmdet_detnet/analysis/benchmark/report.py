@@ -125,7 +125,7 @@ def read_report(path: str | Path) -> dict:
         report = json.loads(Path(path).read_text())
         report['rows'] = [Row.from_dict(row) for row in report['rows']]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} is no report of this benchmark: {error!r}.') from error
+        raise ValueError(f'{path} is not a report of this benchmark: {error!r}.') from error
     return report
 
 

@@ -175,7 +175,7 @@ def _check_same(root: Path, sizes: dict[str, int], seed: int) -> None:
         wanted = _info(num_images, seed)
         if found != wanted or num_found != num_images:
             raise FileExistsError(
-                f'{root} is not empty and is not the data set asked for: its {split} split is '
+                f'{root} is not empty and is not the requested data set: its {split} split is '
                 f'{found or "missing"}, with {num_found} images; wanted {wanted}. '
                 'Delete the folder or choose another.'
             )

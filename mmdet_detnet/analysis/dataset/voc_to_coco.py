@@ -132,7 +132,7 @@ def _find_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:
         if file.suffix.lower() not in suffixes:
             continue
         if file.stem in found:
-            raise ValueError(f'Two images of one name: {found[file.stem]} and {file}.')
+            raise ValueError(f'Two images with the same name: {found[file.stem]} and {file}.')
         found[file.stem] = file
     for name in names:
         if name not in found:

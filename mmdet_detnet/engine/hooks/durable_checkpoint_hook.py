@@ -78,9 +78,9 @@ class DurableCheckpointHook(CheckpointHook):
             runner.logger.warning(f'Not resumed from: {line}.')
         if newest is None:
             raise FileNotFoundError(
-                f'nothing to resume from: no whole {self.filename_tmpl.format("*")} in '
+                f'nothing to resume from: no intact {self.filename_tmpl.format("*")} in '
                 f'{self._folder(runner)}. {" ".join(line + "." for line in skipped)} '
-                'To start a training, leave out --resume.'
+                'To start from scratch, omit --resume.'
             )
         return str(newest)
 
@@ -123,11 +123,11 @@ class DurableCheckpointHook(CheckpointHook):
             return
         if length != self._resumed_epoch_length:
             runner.logger.warning(
-                f'The epoch begins anew: it had {self._resumed_epoch_length} iterations when it '
+                f'The epoch starts over: it had {self._resumed_epoch_length} iterations when it '
                 f'was interrupted, and has {length} now.'
             )
             return
-        runner.logger.info(f'Passing over {done} batches of the epoch: they were trained on.')
+        runner.logger.info(f'Skipping {done} batches of the epoch that were already trained on.')
         runner.train_loop.dataloader = RemainingBatches(runner.train_dataloader, done)
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -192,7 +192,7 @@ class DurableCheckpointHook(CheckpointHook):
             self._end(runner)
 
     def _end(self, runner: Runner) -> None:
-        runner.logger.warning(f'SIGTERM: saved {self.last_ckpt}. Go on with --resume.')
+        runner.logger.warning(f'SIGTERM: saved {self.last_ckpt}. Continue with --resume.')
         stop_workers()
         raise SystemExit(EXIT_CODE)
 

@@ -103,7 +103,7 @@ class FiniteCheckHook(Hook):
                 raise FloatingPointError(
                     f'{", ".join(wrong)} {situation}; gradient norm '
                     f'{terms.get(GRADIENT_NORM, math.nan):.4g}, {self._earlier_norm:.4g} in the '
-                    'iteration before. Checkpoints written so far are finite.'
+                    'previous iteration. Earlier checkpoints are finite.'
                 )
             self._earlier_norm = terms.get(GRADIENT_NORM, self._earlier_norm)
 
@@ -123,7 +123,7 @@ class FiniteCheckHook(Hook):
             raise FloatingPointError(
                 f'not saved: {len(wrong)} of {len(tensors)} tensors of the model are not finite '
                 f'after iteration {checkpoint["meta"]["iter"]}, the first is {wrong[0]} '
-                f'({_describe_rate(runner)}). Checkpoints written so far are finite.'
+                f'({_describe_rate(runner)}). Earlier checkpoints are finite.'
             )
 
 

@@ -61,7 +61,7 @@ def test_no_picture_without_ratios(tmp_path):
 def test_file_that_is_no_report_is_named(tmp_path):
     file = tmp_path / 'other.json'
     file.write_text('[]')
-    with pytest.raises(ValueError, match=r'other\.json is no report'):
+    with pytest.raises(ValueError, match=r'other\.json is not a report'):
         read_report(file)
 
 
