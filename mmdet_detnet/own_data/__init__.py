@@ -1,4 +1,4 @@
-"""From a folder of images with annotations to a detector, in the user's own folder.
+"""From a folder of images with annotations to a detector, in the user's folder.
 
 The steps of the console script ``mmdet-detnet``, as functions.
 """

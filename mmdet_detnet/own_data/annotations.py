@@ -1,4 +1,4 @@
-"""Annotation files in COCO's format, one for each part."""
+"""Annotation files in COCO format, one per split."""
 
 import json
 import os
@@ -16,14 +16,13 @@ from .records import LabeledBox, LabeledImage
 def measure_images(
     images: Sequence[LabeledImage],
 ) -> tuple[list[tuple[LabeledImage, tuple[int, int]]], list[Finding]]:
-    """Find the size of each image, as the annotations state it or else as the file has it.
+    """Find the size of each image, from the annotations or else from the file.
 
     Args:
         images: The images.
 
     Returns:
-        The images with width and height in pixels, and those that cannot be read, which are left
-        out.
+        The images with width and height in pixels, and the unreadable images, which are skipped.
     """
     measured = []
     unreadable: list[str] = []
@@ -45,13 +44,13 @@ def write_annotations(
     classes: Sequence[str],
     folder: Path,
 ) -> None:
-    """Write the annotation file of one part; all ids count from 1.
+    """Write the annotation file of one split; ids start at 1.
 
     Args:
-        file: The file.
+        file: Path of the file.
         images: The images with their sizes.
-        classes: Names of the classes, in the order of their numbers.
-        folder: Where the names of the images begin.
+        classes: Class names in the order of their labels.
+        folder: Folder that image names are relative to.
     """
     numbers = {name: number for number, name in enumerate(classes, start=1)}
     records = []

@@ -1,4 +1,4 @@
-"""The console script ``mmdet-detnet``: parse, call, print, exit."""
+"""The console script ``mmdet-detnet``."""
 
 import argparse
 import os
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: The command line; None takes that of the process.
+        arguments: The command line; None for that of the process.
 
     Returns:
         The exit status.
@@ -139,7 +139,7 @@ COMMANDS = {'new': _new, 'train': _train, 'test': _test, 'look': _look, 'predict
 
 
 def run() -> None:
-    """Run as a console script: once more in a process where OpenMP's threads do not spin."""
+    """Run as a console script, in a new process where OpenMP's threads do not spin."""
     if len(sys.argv) > 1 and sys.argv[1] in ('train', 'test') and OMP not in os.environ:
         os.environ[OMP] = 'passive'  # read by OpenMP when torch is imported
         os.execv(sys.executable, [sys.executable, '-m', 'mmdet_detnet.own_data', *sys.argv[1:]])

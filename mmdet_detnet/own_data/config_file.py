@@ -1,4 +1,4 @@
-"""The config of a data set, written for its owner to read and change."""
+"""Write the config of a data set, for its owner to read and change."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,20 +51,20 @@ def write_config(
     start_from: Path | None = None,
     max_epochs: int | None = None,
 ) -> Settings:
-    """Write the config, beside the folder ``annotations``.
+    """Write the config beside the folder ``annotations``.
 
     Args:
         file: The config to write.
         model_name: One of ``TEMPLATES``.
         images: The training images with their sizes.
-        classes: Names of the classes, in the order of the annotation files.
-        images_folder: Where the names of the images begin.
-        test_split: Which annotation file the test takes.
-        start_from: Checkpoint to start from; None starts as the template does.
-        max_epochs: Length of the training; None chooses one.
+        classes: Class names in the order of the annotation files.
+        images_folder: Folder that image names are relative to.
+        test_split: Split of the test's annotation file.
+        start_from: Checkpoint to start from; None for the template's weights.
+        max_epochs: Number of epochs; None to choose it.
 
     Returns:
-        The settings that were chosen.
+        The chosen settings.
     """
     template = TEMPLATES[model_name]
     base = Config.fromfile(config_path(template.config))
@@ -90,7 +90,7 @@ def write_config(
 
 
 def _images_prefix(images: Path, folder: Path) -> str:
-    """Name the images' folder, relative to the config's if both can be moved together."""
+    """Return the images' folder, relative to the config's if both can be moved together."""
     images, folder = images.resolve(), folder.resolve()
     if images.is_relative_to(folder.parent):
         return f'{Path(os.path.relpath(images, folder)).as_posix()}/'
@@ -108,7 +108,7 @@ def _resizes(base: Config) -> str:
 
 
 def _class_counts(node: Mapping, path: str = '') -> Iterator[str]:
-    """Find where a model says how many classes there are; that of an RPN head is its own."""
+    """Find the options for the number of classes, except that of an RPN head."""
     for key, value in node.items():
         if key == 'num_classes':
             yield f'{path}{key}'
@@ -117,7 +117,7 @@ def _class_counts(node: Mapping, path: str = '') -> Iterator[str]:
 
 
 def _nested(values: Mapping[str, object]) -> str:
-    """Write dotted options as nested calls of ``dict``."""
+    """Format dotted options as nested calls of ``dict``."""
     tree: dict[str, Any] = {}
     for path, value in values.items():
         *parents, key = path.split('.')

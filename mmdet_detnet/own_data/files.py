@@ -1,4 +1,4 @@
-"""The files of a data set's folder, and how annotations find their images."""
+"""Find the files of a data set, and the images of its annotations."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from mmdet_detnet.analysis.dataset import Finding
 from mmdet_detnet.analysis.dataset.findings import find
 
 SPLITS = ('train', 'val', 'test')
-# How folders and annotation files name their part of a data set.
+# Names of the splits in folders and annotation files.
 SPLIT_WORDS = {
     **dict.fromkeys(('train', 'training', 'trainset'), 'train'),
     **dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val'),
@@ -22,11 +22,11 @@ SPLIT_WORDS = {
 
 
 def list_files(folder: Path, ignored: Path | None = None) -> Iterator[Path]:
-    """List the files below a folder, sorted; hidden ones are left out.
+    """List the files below a folder, sorted, without hidden ones.
 
     Args:
         folder: A folder.
-        ignored: A folder that is left out.
+        ignored: A folder to skip.
 
     Yields:
         The files.
@@ -41,13 +41,13 @@ def list_files(folder: Path, ignored: Path | None = None) -> Iterator[Path]:
 
 
 def name_split(path: Path) -> str:
-    """Tell by the words of a path which part of a data set it is.
+    """Find the split of a path from its words.
 
     Args:
-        path: A relative path; of an image, that of its folder.
+        path: A relative path; for an image, that of its folder.
 
     Returns:
-        ``'train'``, ``'val'``, ``'test'``, or nothing. The innermost folder decides.
+        ``'train'``, ``'val'``, ``'test'`` or ``''``. The innermost folder decides.
     """
     for part in reversed(path.parts):
         for word in re.findall('[a-z]+', part.lower()):
@@ -58,13 +58,13 @@ def name_split(path: Path) -> str:
 
 @dataclass
 class ImageFiles:
-    """The images below a folder, found by the names that annotations have for them.
+    """The images below a folder, found by their names in annotations.
 
     Attributes:
         folder: The folder.
         paths: All images in it.
-        used: Those that an annotation was found for.
-        missing: Names that no image has.
+        used: Images with an annotation.
+        missing: Names without an image.
     """
 
     folder: Path
@@ -84,7 +84,7 @@ class ImageFiles:
 
         Args:
             folder: The folder.
-            ignored: A folder that is left out.
+            ignored: A folder to skip.
 
         Returns:
             The images.
@@ -98,15 +98,15 @@ class ImageFiles:
         """Find the image of an annotation.
 
         Args:
-            annotation: The annotation file, beside which the image may be.
-            *names: Paths or names, with or without a suffix, maybe of another machine. The first
-                that leads to an image counts.
+            annotation: The annotation file; the image may be beside it.
+            *names: Paths or names, with or without suffix, possibly from another machine. The first
+                one that leads to an image counts.
 
         Returns:
-            The image; None if there is none, which is noted.
+            The image; None if there is none, which is recorded.
 
         Raises:
-            ValueError: If several images could be meant.
+            ValueError: If several images match.
         """
         for name in filter(None, names):
             candidates = self._candidates(annotation, name)
@@ -134,7 +134,7 @@ class ImageFiles:
     def _longest_match(
         candidates: list[Path], parts: tuple[str, ...], annotation: Path
     ) -> list[Path]:
-        """Keep the images whose folders have most names in common with the annotation's."""
+        """Keep the images whose folders share most names with the annotation's."""
         if len(candidates) < 2:
             return candidates
         wanted = {*parts[:-1], *annotation.parent.parts}
@@ -142,13 +142,13 @@ class ImageFiles:
         return [path for path, n in zip(candidates, common, strict=True) if n == max(common)]
 
     def findings(self, unused_are_background: bool = False) -> list[Finding]:
-        """Say which images and annotations found no partner.
+        """List images without annotations and annotations without images.
 
         Args:
-            unused_are_background: Whether an image without annotation has no objects.
+            unused_are_background: Whether images without annotation are background.
 
         Returns:
-            What is found.
+            Findings.
         """
         unused = [str(p.relative_to(self.folder)) for p in self.paths if p not in self.used]
         meaning = 'Taken as background.' if unused_are_background else 'Left out.'

@@ -1,4 +1,4 @@
-"""What can be repaired, in copies: the user's files stay as they are."""
+"""Repair images and boxes in copies; the user's files do not change."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ MESSAGES = {
     'dropped-image': 'images that cannot be decoded at all. Left out.',
     'dropped-box': 'boxes of which less than a pixel lies in their image. Left out.',
 }
-# CocoDataset keeps boxes of this width and height on, in pixels.
+# Minimum width and height of the boxes that CocoDataset retains, in pixels.
 MIN_SIDE = 1
 
 Found = dict[str, list[str]]
@@ -35,11 +35,11 @@ def fix_images(
 
     Args:
         images: The images.
-        folder: Where their names begin.
-        copies: Folder for the images that are written anew.
+        folder: Folder that their names are relative to.
+        copies: Folder for repaired images.
 
     Returns:
-        The images that can be used, and what was done.
+        The usable images, and descriptions of the repairs.
     """
     found: Found = defaultdict(list)
     fixed = []
@@ -77,7 +77,7 @@ def _fix_file(image: LabeledImage, name: str, copy: Path, found: Found) -> Label
 
 
 def _write_copy(source: Path, copy: Path) -> tuple[int, int] | None:
-    """Write the pixels that can be decoded, without EXIF data; None if there are none."""
+    """Write the decodable pixels without EXIF data; None if there are none."""
     strict, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
     try:
         with Image.open(source) as image:

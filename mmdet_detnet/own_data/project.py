@@ -1,4 +1,4 @@
-"""All steps from a folder with annotated images to a config that can be trained."""
+"""All steps from a folder of annotated images to a config to train."""
 
 import json
 import re
@@ -26,23 +26,23 @@ SPLIT_FILE = 'splits.csv'
 
 @dataclass(frozen=True)
 class Options:
-    """What a user can say about a data set.
+    """Options for a data set.
 
     Attributes:
         folder: The folder with images and annotations.
         model: One of ``TEMPLATES``.
-        out: Folder for what is written; None is ``NAME-detector`` in the working directory.
-        images: Folder below ``folder`` that has the images.
-        annotations: Folder or file that has the annotations.
+        out: Output folder; None for ``NAME-detector`` in the working directory.
+        images: Folder of the images, below ``folder``.
+        annotations: Folder or file of the annotations.
         format_name: One of :data:`mmdet_detnet.own_data.formats.FORMATS`.
-        zero_based: Whether corners of VOC are positions from 0.
-        group_by: Regular expression; images for which it matches the same text stay together.
-        seed: Seed of the parts that are drawn.
-        resplit: Whether to divide the images anew.
-        fix: Whether to repair what can be repaired, in copies.
+        zero_based: Whether VOC corners are positions from 0.
+        group_by: Regular expression; images with the same match stay together.
+        seed: Seed of random splits.
+        resplit: Whether to split the images again.
+        fix: Whether to repair images and boxes in copies.
         start_from: Checkpoint to start from.
-        max_epochs: Length of the training.
-        overwrite: Whether a config of this name may be replaced.
+        max_epochs: Number of epochs.
+        overwrite: Whether to replace a config of this name.
     """
 
     folder: Path
@@ -62,19 +62,19 @@ class Options:
 
 
 def create_project(options: Options) -> tuple[Path, Path] | None:
-    """Read a data set, divide it, check it and write a config; say what is found and chosen.
+    """Read, split and check a data set and write a config; print findings and choices.
 
     Args:
-        options: What the user says.
+        options: The user's options.
 
     Returns:
-        The config, and a folder with images to detect in. None if the checks found something
-        that would stop training or make it wrong.
+        The config, and a folder of images for detection; None if the checks found problems that
+        would stop training or make it wrong.
 
     Raises:
         FileNotFoundError: If a folder or the checkpoint is missing.
-        FileExistsError: If the config is there already.
-        ValueError: If the data set cannot be used, or an option is wrong.
+        FileExistsError: If the config exists.
+        ValueError: If the data set is unusable or an option is wrong.
     """
     _check_options(options)
     root = options.images or options.folder
@@ -173,7 +173,7 @@ def _divide(labeled: LabeledSet, root: Path, file: Path, options: Options) -> Sp
 
 
 def _check(config: Path, present: list[str], root: Path) -> bool:
-    """Check each part and write the reports; print what was found."""
+    """Check each split, write the reports and print the findings."""
     training = read_training_config(config)
     read_images = partial(check_images, folder=root)
     reports = {

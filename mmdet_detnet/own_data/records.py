@@ -1,4 +1,4 @@
-"""What every format is read into: images with labeled boxes."""
+"""The common representation of all formats: images with labeled boxes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ class LabeledBox:
     Attributes:
         label: Name of its class.
         box: Left, top, width and height, in pixels.
-        is_crowd: Whether it is neither trained on nor counted.
-        segmentation: Its mask as COCO has it, polygons or a run-length encoding; None without.
-        area: Area of the mask in square pixels; None means that of the box.
+        is_crowd: Whether it is a crowd, neither trained on nor counted.
+        segmentation: Its mask in COCO format, polygons or run-length encoding; None if it has none.
+        area: Area of the mask in square pixels; None for that of the box.
     """
 
     label: str
@@ -34,9 +34,9 @@ class LabeledImage:
 
     Attributes:
         path: The file.
-        boxes: The objects; none means background.
-        split: ``'train'``, ``'val'`` or ``'test'`` as the data set has it; empty if it does not.
-        size: Width and height that the annotations state, in pixels; None means those of the file.
+        boxes: The objects; empty for background.
+        split: ``'train'``, ``'val'`` or ``'test'`` in the data set; empty if unknown.
+        size: Width and height from the annotations, in pixels; None for those of the file.
     """
 
     path: Path
@@ -47,12 +47,12 @@ class LabeledImage:
 
 @dataclass
 class LabeledSet:
-    """A data set, whatever its format was.
+    """A data set, read from any format.
 
     Attributes:
         images: The images.
-        classes: Names of the classes in the order that the format has, which may be incomplete.
-        findings: What was left out or assumed.
+        classes: Class names in the order of the format; may be incomplete.
+        findings: What was skipped or assumed.
     """
 
     images: list[LabeledImage]
@@ -60,6 +60,6 @@ class LabeledSet:
     findings: list[Finding] = field(default_factory=list)
 
     def all_classes(self) -> list[str]:
-        """List the format's classes, then the others that occur, sorted."""
+        """List the format's classes, then other classes found, sorted."""
         occurring = {box.label for image in self.images for box in image.boxes}
         return [*self.classes, *sorted(occurring - set(self.classes))]

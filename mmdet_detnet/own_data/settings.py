@@ -1,4 +1,4 @@
-"""Settings of a training, chosen from the boxes, the number of images and the memory."""
+"""Choose training settings from the boxes, the number of images and the memory."""
 
 import os
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from mmdet_detnet.analysis.dataset.anchors import choose_factor, read_anchors, s
 from .records import LabeledImage
 from .templates import Template
 
-# Height of the images, as a share of their width, that a scale is made for.
+# Ratio of height to width of the image scale.
 ASPECT = 0.75
-# The size of the boxes that images should be large enough for: a share of them is smaller.
+# Percentage of the boxes that may be smaller than the image scale is made for.
 SMALL_PERCENTILE = 10
 MAX_BATCH = 8
-# The rest of the memory is for the weights, the data loaders and other programs.
+# Fraction of the memory for batches; the rest is for weights, data loaders and other programs.
 MEMORY_SHARE = 0.4
-# 60 epochs of blood cells (docs/bccd.md), in batches of 8.
+# As in 60 epochs of blood cells (docs/bccd.md), in batches of 8.
 NUM_ITERATIONS = 1500
 MIN_EPOCHS, MAX_EPOCHS = 12, 120
-# A validation takes about a tenth of an epoch's time.
+# Validation then takes about a tenth of an epoch's time.
 NUM_VALIDATIONS = 30
-# Less than this share of the boxes inside the range of the anchors moves them.
+# Move the anchors if fewer than this fraction of the boxes are in their range.
 ENOUGH = 0.9
 
 Measured = Sequence[tuple[LabeledImage, tuple[int, int]]]
@@ -33,18 +33,18 @@ Measured = Sequence[tuple[LabeledImage, tuple[int, int]]]
 
 @dataclass(frozen=True)
 class Settings:
-    """What the config of a data set has beside its names.
+    """Settings in the config of a data set.
 
     Attributes:
-        image_scale: Longer and shorter side that images are shrunk or enlarged to, in pixels.
+        image_scale: Long and short side that images are resized to, in pixels.
         scale_reason: Why.
-        anchors: Path of the option of the anchors' sizes and its value; None leaves them.
+        anchors: Path and value of the option of the anchors' sizes; None to keep them.
         anchor_reason: Why.
-        batch_size: Images of a batch.
+        batch_size: Images per batch.
         batch_reason: Why.
-        max_epochs: Length of the training.
-        val_interval: Epochs from one validation to the next.
-        learning_rate: That of the template, scaled to the batch.
+        max_epochs: Number of epochs.
+        val_interval: Epochs between validations.
+        learning_rate: The template's, scaled to the batch size.
     """
 
     image_scale: tuple[int, int]
@@ -65,9 +65,9 @@ def choose_settings(
 
     Args:
         template: The detector.
-        model: Its model's config.
+        model: Config of its model.
         images: The training images with their sizes.
-        max_epochs: Length of the training; None chooses one.
+        max_epochs: Number of epochs; None to choose it.
 
     Returns:
         The settings, with their reasons.
@@ -106,7 +106,7 @@ def _resized_sizes(images: Measured, scale: tuple[int, int]) -> np.ndarray:
 def _choose_scale(
     sides: Sequence[int], images: Measured, smallest: float
 ) -> tuple[tuple[int, int], str]:
-    """Take the smallest scale in which most boxes are as large as the smallest anchor."""
+    """Choose the smallest scale at which most boxes are as large as the smallest anchor."""
     own = np.median([max(size) for _, size in images])
     for side in sides:
         scale = (side, round(side * ASPECT))
@@ -138,7 +138,7 @@ def _choose_batch(template: Template, scale: tuple[int, int], num_images: int) -
     memory = _free_memory()
     each = template.bytes_per_pixel * scale[0] * scale[1]
     fitting = max(1, int(memory * MEMORY_SHARE / each))
-    # At least a few steps an epoch.
+    # At least a few steps per epoch.
     batch = min(MAX_BATCH, fitting, max(1, num_images // 4))
     batch = 2 ** (batch.bit_length() - 1)
     return batch, f'{each * batch / 2**30:.1f} of {memory / 2**30:.0f} GiB of memory, roughly'

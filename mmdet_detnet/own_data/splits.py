@@ -1,4 +1,4 @@
-"""Parts for training, validation and test: the set's own, or drawn; kept in a file."""
+"""Splits for training, validation and test: from the data set or random; kept in a file."""
 
 import csv
 import random
@@ -20,21 +20,21 @@ Split = dict[Path, str]
 def choose_splits(
     images: Sequence[LabeledImage], folder: Path, seed: int = 0, group_by: str | None = None
 ) -> tuple[Split, str]:
-    """Take the data set's own parts if it has them, and draw what is missing.
+    """Use the data set's own splits, and draw missing ones at random.
 
     Args:
         images: The images.
-        folder: Where the names for ``group_by`` begin.
-        seed: Seed of the drawing.
-        group_by: Regular expression; images for which its first group (or all of it, without
-            one) matches the same text of their name stay together. None groups nothing.
+        folder: Folder that names for ``group_by`` are relative to.
+        seed: Seed of the random splits.
+        group_by: Regular expression; images whose names have the same first group (or whole match,
+            without groups) stay together. None for no grouping.
 
     Returns:
-        The part of each image, and in words where it is from. Images that the set's own parts
-        leave out are missing.
+        The split of each image, and a description of its source. Images outside the data set's own
+        splits are missing.
 
     Raises:
-        ValueError: If the expression is wrong or does not match an image, or there are too few
+        ValueError: If the expression is invalid or does not match an image, or there are too few
             images.
     """
     own = {image.path: image.split for image in images if image.split}
@@ -89,19 +89,19 @@ def _group_name(name: str, group_by: str | None) -> str:
 def draw_stratified(
     counts: Sequence[Counter[str]], sizes: Sequence[int], shares: dict[str, float], seed: int
 ) -> list[str]:
-    """Divide groups so that each class has its shares as far as possible.
+    """Split groups so that each class is divided by the given fractions as far as possible.
 
-    Iterative stratification (Sechidis et al., 2011): the rarest class first, each of its groups to
-    the part that lacks most of it.
+    Iterative stratification (Sechidis et al., 2011): starting with the rarest class, assign each of
+    its groups to the split that lacks most of it.
 
     Args:
-        counts: Boxes of each class, for each group.
+        counts: Boxes per class for each group.
         sizes: Number of images of each group.
-        shares: Of each part; together 1 or less, of which they are then shares.
+        shares: Fraction of each split, relative to their sum, which is at most 1.
         seed: Seed of the order.
 
     Returns:
-        The part of each group.
+        The split of each group.
     """
     whole = sum(shares.values())
     total = sum(counts, Counter[str]())
@@ -117,7 +117,7 @@ def draw_stratified(
     random.Random(seed).shuffle(order)
     drawn: dict[int, str] = {}
     for label in [*sorted(total, key=lambda each: (total[each], each)), '']:
-        # Large groups first: the small ones even out what they leave.
+        # Large groups first, so that small ones can even out the rest.
         of_label = [g for g in order if g not in drawn and (not label or counts[g][label])]
         for group in sorted(of_label, key=lambda g: -sizes[g]):
             split = max(lacking, key=lambda part: (lacking[part][label], lacking[part]['']))
@@ -129,18 +129,18 @@ def draw_stratified(
 
 
 def read_splits(file: Path, images: Sequence[LabeledImage], folder: Path) -> Split:
-    """Read the parts that an earlier call has written.
+    """Read the splits written by an earlier call.
 
     Args:
-        file: The file.
-        images: The images that must be in it.
-        folder: Where their names begin.
+        file: Path of the file.
+        images: Images that must be in it.
+        folder: Folder that their names are relative to.
 
     Returns:
-        The part of each image.
+        The split of each image.
 
     Raises:
-        ValueError: If an image or a part is unknown.
+        ValueError: If an image or a split is unknown.
     """
     with file.open(newline='', encoding='utf-8') as stream:
         known = {row['image']: row['split'] for row in csv.DictReader(stream)}
@@ -158,13 +158,13 @@ def read_splits(file: Path, images: Sequence[LabeledImage], folder: Path) -> Spl
 
 
 def write_splits(file: Path, images: Sequence[LabeledImage], split: Split, folder: Path) -> None:
-    """Write the part of each image; images that have none get an empty one.
+    """Write the split of each image, empty for images without one.
 
     Args:
         file: The file, a CSV table.
         images: The images.
-        split: The part of each.
-        folder: Where their names begin.
+        split: The split of each.
+        folder: Folder that their names are relative to.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open('w', newline='', encoding='utf-8') as stream:
@@ -176,13 +176,13 @@ def write_splits(file: Path, images: Sequence[LabeledImage], split: Split, folde
 
 
 def apply_splits(images: Sequence[LabeledImage], split: Split) -> list[LabeledImage]:
-    """Give each image its part; those that have none are left out.
+    """Set the split of each image; drop images without one.
 
     Args:
         images: The images.
-        split: The part of each.
+        split: The split of each.
 
     Returns:
-        The images that have a part.
+        The images with a split.
     """
     return [replace(each, split=split[each.path]) for each in images if each.path in split]

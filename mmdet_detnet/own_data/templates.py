@@ -1,18 +1,18 @@
-"""The detectors that a config can be written for."""
+"""Detectors that configs can be written for."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Template:
-    """A detector to train on a data set of one's own.
+    """A detector to train on the user's data.
 
     Attributes:
         config: Its config below ``configs/``.
-        sides: What the longer side of the images can become, in pixels.
-        bytes_per_pixel: Memory that training needs for each pixel of a batch.
+        sides: Possible long sides of the images, in pixels.
+        bytes_per_pixel: Training memory per pixel of a batch.
         rate: Learning rate for ``rate_batch`` images.
-        rate_batch: Images of a batch with this rate.
+        rate_batch: Batch size of this rate.
     """
 
     config: str

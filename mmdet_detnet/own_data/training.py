@@ -1,4 +1,4 @@
-"""Training, testing and detecting with a config of one's own."""
+"""Train, test and detect with the user's config."""
 
 import shlex
 import sys
@@ -13,16 +13,16 @@ POINTER = 'last_checkpoint'
 
 
 def find_work_dir(config: Path) -> Path:
-    """Find the folder that a config's training writes to.
+    """Find the work directory of a config.
 
     Args:
         config: A config file.
 
     Returns:
-        The folder, as MMDetection's script chooses it.
+        The folder, as chosen by MMDetection's script.
 
     Raises:
-        FileNotFoundError: If there is no such config.
+        FileNotFoundError: If the config does not exist.
     """
     if not config.is_file():
         raise FileNotFoundError(f'no such config: {config}')
@@ -30,10 +30,10 @@ def find_work_dir(config: Path) -> Path:
 
 
 def find_checkpoint(work_dir: Path) -> Path:
-    """Find the best checkpoint of a training, or the last one if none has been validated.
+    """Find the best checkpoint, or the last one if none has been validated.
 
     Args:
-        work_dir: Folder of the training.
+        work_dir: Work directory of the training.
 
     Returns:
         The file.
@@ -51,12 +51,12 @@ def find_checkpoint(work_dir: Path) -> Path:
 
 
 def train(config: Path, arguments: Sequence[str] = (), from_start: bool = False) -> None:
-    """Train with MMDetection's script; an interrupted training goes on.
+    """Train with MMDetection's script, resuming an interrupted training run.
 
     Args:
         config: The config.
         arguments: Further options of the script.
-        from_start: Whether to train from the beginning although there are checkpoints.
+        from_start: Whether to start over even if there are checkpoints.
     """
     work_dir = find_work_dir(config)
     arguments = [*arguments]
@@ -72,7 +72,7 @@ def test(config: Path, checkpoint: Path | None = None, arguments: Sequence[str] 
 
     Args:
         config: The config.
-        checkpoint: The weights; None takes the best of the training.
+        checkpoint: The weights; None for the best of the training.
         arguments: Further options of the script.
     """
     checkpoint = checkpoint or find_checkpoint(find_work_dir(config))
@@ -82,11 +82,11 @@ def test(config: Path, checkpoint: Path | None = None, arguments: Sequence[str] 
 
 
 def next_lines(config: Path, images: Path, *, is_trained: bool = False) -> str:
-    """Write the lines to type next.
+    """Return the next commands to type.
 
     Args:
         config: The config.
-        images: A folder with images to detect in.
+        images: A folder of images for detection.
         is_trained: Whether the training is done.
 
     Returns:

@@ -48,7 +48,7 @@ class ConfidenceATSSHead(ConfidenceBranch, ATSSHead):
 
         Args:
             x: Features, ``(N, in_channels, H, W)``.
-            scale: Factor of the box deltas, learnt for the level.
+            scale: Factor of the box deltas, learned for the level.
 
         Returns:
             Class logits ``(N, num_anchors * num_classes, H, W)``, box deltas

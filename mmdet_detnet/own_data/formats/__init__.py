@@ -1,7 +1,7 @@
-"""Data sets in the formats of annotation tools, told apart by what is in the files.
+"""Data sets in the formats of annotation tools, detected from the content of the files.
 
-Each format is a module with ``recognizes`` and ``read``. They are our own, since the libraries
-that convert between formats lose what an evaluation needs: docs/own_data.md compares them.
+Each format is a module with ``recognizes`` and ``read``. They are our own because conversion
+libraries lose what an evaluation needs: docs/own_data.md compares them.
 """
 
 import json
@@ -25,15 +25,15 @@ def read_folder(
     zero_based: bool = False,
     ignored: Path | None = None,
 ) -> tuple[str, LabeledSet]:
-    """Read a data set in whatever format it is.
+    """Read a data set in any known format.
 
     Args:
-        folder: The folder that holds all of it, however it is arranged.
-        images: The folder below it that has the images; None looks everywhere.
-        annotations: The folder or file that has the annotations; None looks everywhere.
-        format_name: One of ``FORMATS``; None looks into the files.
-        zero_based: Whether the corners of VOC are positions from 0, not pixels counted from 1.
-        ignored: A folder that is left out, such as that of the results.
+        folder: The folder of the data set, in any arrangement.
+        images: Folder of the images below it; None to search everywhere.
+        annotations: Folder or file of the annotations; None to search everywhere.
+        format_name: One of ``FORMATS``; None to detect it.
+        zero_based: Whether VOC corners are positions from 0 instead of pixels counted from 1.
+        ignored: A folder to skip, such as the output folder.
 
     Returns:
         The name of the format, and the data set.

@@ -27,7 +27,7 @@ def recognizes(content: object) -> bool:
     """Tell whether a JSON file is in this format.
 
     Args:
-        content: What is in it.
+        content: Its content.
     """
     return isinstance(content, dict) and content.keys() >= LISTS
 
@@ -37,7 +37,7 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
 
     Args:
         files: The files.
-        images: Where the images are.
+        images: The images.
 
     Returns:
         The data set.

@@ -15,7 +15,7 @@ def recognizes(content: object) -> bool:
     """Tell whether a JSON file is in this format.
 
     Args:
-        content: What is in it.
+        content: Its content.
     """
     first = content[0] if isinstance(content, list) and content else None
     return isinstance(first, dict) and 'annotations' in first and any(n in first for n in NAMES)
@@ -26,7 +26,7 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
 
     Args:
         files: JSON files.
-        images: Where the images are.
+        images: The images.
 
     Returns:
         The data set.

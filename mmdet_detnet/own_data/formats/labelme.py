@@ -1,4 +1,4 @@
-"""LabelMe: a JSON file of shapes for each image."""
+"""LabelMe: a JSON file of shapes per image."""
 
 import json
 import math
@@ -17,17 +17,17 @@ def recognizes(content: object) -> bool:
     """Tell whether a JSON file is in this format.
 
     Args:
-        content: What is in it.
+        content: Its content.
     """
     return isinstance(content, dict) and content.keys() >= {'shapes', 'imagePath'}
 
 
 def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
-    """Read rectangles, circles and polygons; a polygon becomes a box, and its mask is kept.
+    """Read rectangles, circles and polygons; a polygon becomes a box with a mask.
 
     Args:
         files: JSON files.
-        images: Where the images are.
+        images: The images.
 
     Returns:
         The data set.

@@ -7,7 +7,7 @@ Box = tuple[float, float, float, float]
 
 
 def outline_box(points: Sequence[Point]) -> Box:
-    """Put a box around points.
+    """Compute the box around points.
 
     Args:
         points: Positions ``(x, y)`` in pixels, at least one.
@@ -20,7 +20,7 @@ def outline_box(points: Sequence[Point]) -> Box:
 
 
 def polygon_area(points: Sequence[Point]) -> float:
-    """Measure a polygon by the shoelace formula.
+    """Compute the area of a polygon by the shoelace formula.
 
     Args:
         points: Its corners in order, in pixels.

@@ -1,4 +1,4 @@
-"""CSV: a row for each box, with one of the common headers."""
+"""CSV: one row per box, with one of the common headers."""
 
 import csv
 import re
@@ -14,7 +14,7 @@ from ..files import ImageFiles, name_split
 from ..records import LabeledBox, LabeledImage, LabeledSet
 from .shapes import Box
 
-# Headers in lower case without punctuation; the first that a file has counts.
+# Headers in lower case without punctuation; the first one found counts.
 IMAGE = (
     'filename',
     'imagename',
@@ -41,7 +41,7 @@ SIZES = (
     ('left', 'top', 'width', 'height'),
 )
 IN_ONE = 'bbox'
-# keras-retinanet's files begin without a header.
+# keras-retinanet's files have no header.
 HEADLESS = ['path', 'x1', 'y1', 'x2', 'y2', 'class']
 ONLY_CLASS = 'object'
 
@@ -81,14 +81,14 @@ def _has_columns(names: Sequence[str]) -> bool:
 
 
 def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
-    """Read tables. Corners are positions from 0; shares of the image are taken as such.
+    """Read tables. Corners are positions from 0, in pixels or as fractions of the image.
 
     Args:
         files: CSV files.
-        images: Where the images are.
+        images: The images.
 
     Returns:
-        The data set, with the parts of a column ``split`` or of the files' names.
+        The data set, with splits from a column ``split`` or the file names.
 
     Raises:
         ValueError: If a row is wrong.
@@ -145,7 +145,7 @@ def _group_by_image(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _read_box(row: Row, factors: tuple[int, int]) -> LabeledBox | None:
-    """Read a row; None if it has no box, which says that an image has no objects."""
+    """Read a row; None if it has no box, for an image without objects."""
     values = _box_values(row)
     if values is None:
         return None
@@ -169,7 +169,7 @@ def _box_values(row: Row) -> Box | None:
 
 
 def _box_texts(row: Row) -> tuple[list[str], bool]:
-    """Find what is written of the box, and whether the last two are a corner."""
+    """Find the values of the box, and whether the last two are a corner."""
     for names in CORNERS + SIZES:
         if all(name in row for name in names):
             return [row[name] for name in names], names in CORNERS
@@ -177,13 +177,13 @@ def _box_texts(row: Row) -> tuple[list[str], bool]:
 
 
 def _are_shares(rows: Sequence[Row]) -> bool:
-    """Tell whether all boxes lie within the first pixel: then they are shares of the image."""
+    """Tell whether all boxes are within the first pixel, and thus fractions of the image."""
     values = [box for row in rows if (box := _box_values(row)) is not None]
     return bool(values) and max(max(left + w, top + h) for left, top, w, h in values) <= 1
 
 
 def _merge(images: Sequence[LabeledImage]) -> list[LabeledImage]:
-    """Join the boxes of an image that several files or spellings name."""
+    """Merge the boxes of an image that is named in several files or spellings."""
     merged: dict[Path, LabeledImage] = {}
     for image in images:
         known = merged.get(image.path)

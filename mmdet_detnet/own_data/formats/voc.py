@@ -1,4 +1,4 @@
-"""Pascal VOC: an XML file for each image, in any folders."""
+"""Pascal VOC: an XML file per image, in any folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ LISTS = Path('ImageSets', 'Main')
 
 
 def recognizes(file: Path) -> bool:
-    """Tell whether an XML file is in this format; a damaged one counts, to be complained about.
+    """Tell whether an XML file is in this format; a damaged one is, to be reported later.
 
     Args:
         file: An XML file.
@@ -26,16 +26,16 @@ def recognizes(file: Path) -> bool:
 
 
 def read(files: Sequence[Path], images: ImageFiles, zero_based: bool = False) -> LabeledSet:
-    """Read annotations; what is difficult becomes a crowd.
+    """Read annotations; difficult objects become crowds.
 
     Args:
         files: XML files.
-        images: Where the images are.
-        zero_based: Whether corners are positions from 0. VOC counts pixels from 1, and the last
-            one belongs to the box.
+        images: The images.
+        zero_based: Whether corners are positions from 0. VOC counts pixels from 1, including the
+            last one.
 
     Returns:
-        The data set, with the splits of ``ImageSets/Main`` or of the folders' names.
+        The data set, with splits from ``ImageSets/Main`` or the folder names.
 
     Raises:
         ValueError: If an annotation is damaged.
@@ -45,7 +45,7 @@ def read(files: Sequence[Path], images: ImageFiles, zero_based: bool = False) ->
     for file in files:
         root = parse_annotation(file)
         boxes = [_to_box(each, 0 if zero_based else 1) for each in read_objects(root, file)]
-        # The XML file has its image's name; what is in <filename> may be of another machine.
+        # The XML file has its image's name; <filename> may be from another machine.
         path = images.find(file, file.stem, root.findtext('filename', '').strip())
         if path is not None:
             split = lists.get(file.stem, '') or name_split(path.relative_to(images.folder).parent)

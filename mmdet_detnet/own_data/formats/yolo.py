@@ -1,4 +1,4 @@
-"""YOLO: a text file for each image, and a YAML file that names classes and parts."""
+"""YOLO: a text file per image, and a YAML file with classes and splits."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,14 +40,14 @@ def _is_row(line: str) -> bool:
 
 
 def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
-    """Read annotations. An image without a text file is background, as YOLO has it.
+    """Read annotations. As in YOLO, an image without a text file is background.
 
     Args:
         files: Text files with rows.
-        images: Where the images are.
+        images: The images.
 
     Returns:
-        The data set, with the parts of the YAML file or of the folders' names.
+        The data set, with splits from the YAML file or the folder names.
 
     Raises:
         ValueError: If a row is wrong or a class has no name.
@@ -105,7 +105,7 @@ def _read_row(label: str, values: list[float], size: tuple[int, int]) -> Labeled
 
 
 def _read_yaml(folders: Sequence[Path]) -> tuple[Path, dict[str, Any]]:
-    """Find the file that names the classes, in the first folder that has one."""
+    """Find the file with the class names, in the first folder that has one."""
     for folder in folders:
         for file in sorted([*folder.glob('*.yaml'), *folder.glob('*.yml')]):
             content = yaml.safe_load(file.read_text(encoding='utf-8'))
@@ -133,7 +133,7 @@ def _class_names(description: dict[str, Any], folders: Sequence[Path]) -> list[s
 def _find_splits(
     yaml_file: Path, description: dict[str, Any]
 ) -> tuple[dict[Path, str], list[Finding]]:
-    """Find the folders or images of each part, and say if two parts are the same."""
+    """Find the folders or images of each split, and report identical splits."""
     root = yaml_file.parent / str(description.get('path') or '')
     root = root if root.is_dir() else yaml_file.parent
     places: dict[Path, str] = {}
@@ -150,7 +150,7 @@ def _find_splits(
 
 
 def _resolve(root: Path, entry: str) -> list[Path]:
-    """Turn an entry into a folder, or into the images that a list names."""
+    """Resolve an entry to a folder, or to the images in a list."""
     place = Path(root, entry).resolve()
     if place.suffix != '.txt' or not place.is_file():
         return [place]
