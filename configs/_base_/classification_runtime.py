@@ -1,4 +1,4 @@
-# mmpretrain's scope: what is mmdet's has its prefix. The other settings are mmengine's defaults.
+# Scope of mmpretrain; mmdet's types have a prefix. Other settings are mmengine's defaults.
 _base_ = './safety_hooks.py'
 default_scope = 'mmpretrain'
 default_hooks = dict(

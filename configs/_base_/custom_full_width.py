@@ -1,5 +1,5 @@
-# A data set of one's own for detectors at full width, which start from torchvision's ResNet: one
-# GPU. The command line sets data_root, class_names and max_epochs.
+# Your own data set, for full-width detectors that start from torchvision's ResNet, on one GPU. Set
+# data_root, class_names and max_epochs on the command line.
 _base_ = [
     './datasets/custom_detection.py',
     './schedules/schedule_adamw_cosine.py',

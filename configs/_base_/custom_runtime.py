@@ -1,10 +1,10 @@
-# For data sets of one's own: the best checkpoint is kept beside the last two.
+# For your own data set: keeps the best checkpoint and the last two.
 _base_ = './default_runtime.py'
 default_hooks = dict(
     logger=dict(interval=10),
     checkpoint=dict(max_keep_ckpts=2, save_best='coco/bbox_mAP', rule='greater'),
 )
-# For custom_hooks: ten validations in which AP does not rise by 0.1 points end the training.
+# For custom_hooks: stop if AP does not improve by 0.1 points in ten validations.
 early_stopping = dict(
     type='EarlyStoppingHook',
     monitor='coco/bbox_mAP',

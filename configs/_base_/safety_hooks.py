@@ -1,9 +1,9 @@
-# Every config of this package stops at a head whose number of classes is not the data set's; mmdet
-# has the hook, but does not switch it on.
+# All configs of this package stop if the classes of a head and the data set differ in number; mmdet
+# has this hook, but does not enable it.
 custom_hooks = [
     dict(type='NumClassCheckHook'),
 ]
-# For default_hooks, where they stay if a config lists custom_hooks of its own.
+# For default_hooks, so that they remain if a config sets its own custom_hooks.
 safety_hooks = dict(
     checkpoint=dict(type='mmdet_detnet.DurableCheckpointHook', interval=1),
     plain_checkpoint=dict(type='mmdet_detnet.PlainCheckpointHook'),

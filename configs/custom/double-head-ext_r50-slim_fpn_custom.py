@@ -1,4 +1,4 @@
-# Double-Head-Ext on the slim ResNet-50, with heads as narrow.
+# Double-Head-Ext on the slim ResNet-50, with equally narrow heads.
 _base_ = ['./faster-rcnn_r50-slim_fpn_custom.py', '../_base_/models/double_head.py']
 slim = dict(in_channels=64, conv_out_channels=256, fc_out_channels=256, num_classes=3)
 model = dict(

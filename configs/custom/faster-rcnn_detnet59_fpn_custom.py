@@ -1,5 +1,5 @@
 # DetNet-59 at full width on one GPU: stages 1 to 4 start from torchvision's ResNet-50, and batch
-# norm learns, since stages 5 and 6 bring no statistics.
+# norm is trained because stages 5 and 6 have no statistics.
 _base_ = ['../_base_/models/faster-rcnn_detnet59_fpn.py', '../_base_/custom_full_width.py']
 model = dict(
     backbone=dict(

@@ -1,4 +1,4 @@
-# A slim ResNet-50, to compare the other slim backbones with.
+# A slim ResNet-50, the baseline of the other slim backbones.
 _base_ = './faster-rcnn_detnet59-slim_fpn_custom.py'
 strides = [4, 8, 16, 32, 64]
 model = dict(

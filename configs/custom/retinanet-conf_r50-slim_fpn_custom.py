@@ -1,5 +1,5 @@
-# As faster-rcnn_detnet59-slim_fpn_custom.py, for a slim RetinaNet with the confidence branch: copy
-# this file and change the first three lines.
+# Like faster-rcnn_detnet59-slim_fpn_custom.py, for a slim RetinaNet with the confidence branch:
+# copy this file and change the first three lines.
 data_root = 'data/bccd/'
 class_names = ('RBC', 'WBC', 'Platelets')  # in the order of the annotation files
 max_epochs = 60

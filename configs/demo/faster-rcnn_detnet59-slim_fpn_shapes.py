@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/schedules/schedule_adamw_cosine.py',
     '../_base_/default_runtime.py',
 ]
-# One box for all classes and a higher rate: a training of few minutes learns sooner so.
+# Class-agnostic boxes and a higher rate learn faster in a training run of a few minutes.
 model = dict(
     roi_head=dict(
         bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=2)),

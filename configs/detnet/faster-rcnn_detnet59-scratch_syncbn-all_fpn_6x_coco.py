@@ -1,5 +1,5 @@
-# The paper gives no schedule for its training from scratch. This is the one that mmdet has for
-# ResNet-50, with synchronized batch norm in every part instead of group norm.
+# The paper gives no schedule for training from scratch. This is mmdet's for ResNet-50, with
+# synchronized batch norm everywhere instead of group norm.
 _base_ = ['./faster-rcnn_r50-scratch_syncbn-all_fpn_6x_coco.py', '../_base_/models/detnet59_fpn.py']
 _base_.detnet59.update(
     frozen_stages=-1,

@@ -1,4 +1,4 @@
-# The paper's baseline: ResNet-50 in the place of DetNet-59, trained alike (stem and every batch
+# The paper's baseline: ResNet-50 instead of DetNet-59, trained in the same way (stem and all batch
 # norm frozen).
 _base_ = './faster-rcnn_detnet59_fpn_2x_coco.py'
 _base_.detnet59.update(

@@ -1,5 +1,5 @@
-# ResNet-50 from scratch, to compare DetNet-59 with: mmdet's training, with synchronized batch norm
-# in every part instead of group norm.
+# ResNet-50 from scratch, the baseline of DetNet-59: mmdet's training, with synchronized batch norm
+# everywhere instead of group norm.
 _base_ = [
     'mmdet::scratch/faster-rcnn_r50-scratch_fpn_gn-all_6x_coco.py',
     '../_base_/safety_hooks.py',

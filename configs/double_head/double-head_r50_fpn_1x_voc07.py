@@ -1,5 +1,5 @@
-# VOC 2007 alone, as the paper has it, with mmdet's VOC settings and images of 1000 x 600. The
-# paper's settings for VOC are not known to us.
+# VOC 2007 only, as in the paper, with mmdet's VOC settings and images of 1000 x 600. We do not know
+# the paper's settings for VOC.
 _base_ = [
     '../_base_/models/double-head_r50_fpn.py',
     'mmdet::_base_/datasets/voc0712.py',

@@ -1,4 +1,4 @@
-# Group norm in the conv-head, so that it trains on positive RoIs alone with the same losses.
+# Group norm in the conv-head, so it trains on positive RoIs only, with the same losses.
 _base_ = './double-head_r50_fpn_1x_coco.py'
 model = dict(
     roi_head=dict(bbox_head=dict(norm_cfg=dict(type='GN', num_groups=32, requires_grad=True)))

@@ -1,5 +1,5 @@
-# What the authors' experiment log has where the paper has IPG-Net-101: a ResNeXt, trained on for 4
-# epochs from mmdet's Cascade Mask R-CNN, whose mask heads are left out.
+# From the authors' experiment log, where the paper names IPG-Net-101: a ResNeXt, fine-tuned for 4
+# epochs from mmdet's Cascade Mask R-CNN without its mask heads.
 _base_ = [
     '../_base_/models/cascade-rcnn_ipgnet50_fpn.py',
     '../_base_/datasets/coco_detection_8xb4.py',

@@ -1,4 +1,4 @@
-# A fifth stage at stride 64 in the place of FPN's pooled level.
+# A fifth stage at stride 64 instead of FPN's pooled level.
 _base_ = './faster-rcnn_ipgnet50_fpn_8xb4-1x_coco.py'
 model = dict(
     backbone=dict(num_stages=5, out_indices=(0, 1, 2, 3, 4)),

@@ -1,4 +1,4 @@
-# Stages 5 and 6 at strides 64 and 128. The sixth level has anchors only: FPN's rule would give it
+# Stages 5 and 6 at strides 64 and 128. The sixth level has only anchors: FPN's rule would give it
 # RoIs of 1792 pixels and more.
 _base_ = './faster-rcnn_ipgnet50_fpn_8xb4-1x_coco.py'
 strides = [4, 8, 16, 32, 64, 128]

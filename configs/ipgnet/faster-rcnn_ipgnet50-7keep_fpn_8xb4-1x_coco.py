@@ -1,6 +1,6 @@
-# Seven stages, the last four at stride 32: their levels differ in the size of the anchors only (32
-# to 1024 pixels). The authors' code lays these on grids of stride 32, 64, 128 and 128. The last two
-# levels have anchors only: FPN's rule would give them RoIs of 1792 pixels and more.
+# Seven stages, the last four at stride 32; their levels differ only in anchor size (32 to 1024
+# pixels in all). The authors' code uses anchor strides 32, 64, 128 and 128. The last two levels
+# have only anchors: FPN's rule would give them RoIs of 1792 pixels and more.
 _base_ = './faster-rcnn_ipgnet50_fpn_8xb4-1x_coco.py'
 strides = [4, 8, 16, 32, 32, 32, 32]
 model = dict(

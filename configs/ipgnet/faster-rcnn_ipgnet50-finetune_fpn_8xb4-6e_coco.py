@@ -1,5 +1,5 @@
-# The training that fits the paper's Table 4: 6 epochs from the finished baseline, as which the
-# guided network starts.
+# The training that fits the paper's Table 4: 6 epochs from the trained baseline, whose outputs the
+# guided network has at the start.
 _base_ = [
     '../_base_/models/faster-rcnn_ipgnet50_fpn.py',
     '../_base_/datasets/coco_detection_8xb4.py',

@@ -9,7 +9,7 @@ _base_ = [
     '../_base_/schedules/schedule_ipgnet.py',
     '../_base_/default_runtime.py',
 ]
-auto_scale_lr = dict(enable=True)  # the learning rate follows the number of GPUs and the batch size
+auto_scale_lr = dict(enable=True)  # scales the learning rate to GPUs and batch size
 model = dict(roi_head=dict(bbox_head=dict(num_classes=len(class_names))))
 data = dict(data_root=data_root, metainfo=dict(classes=class_names))
 train_dataloader = dict(dataset=dict(ann_file='annotations/train.json', **data))

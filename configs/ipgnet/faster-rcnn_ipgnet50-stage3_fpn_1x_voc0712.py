@@ -1,5 +1,5 @@
 # Images of 1000 x 600, from ImageNet weights with mmdet's VOC schedule. The authors' code starts
-# from a finished detector instead.
+# from a trained detector.
 _base_ = [
     '../_base_/models/faster-rcnn_ipgnet50_fpn.py',
     'mmdet::_base_/datasets/voc0712.py',

@@ -1,4 +1,4 @@
-# The baseline: mmdet's ResNet-50, trained as the guided networks are. Fine-tuning starts from it.
+# The baseline: mmdet's ResNet-50, trained like the guided networks. Fine-tuning starts from it.
 _base_ = [
     'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
     '../_base_/datasets/coco_detection_8xb4.py',

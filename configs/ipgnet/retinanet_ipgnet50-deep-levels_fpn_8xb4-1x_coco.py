@@ -1,5 +1,5 @@
-# The paper's Table 5: RetinaNet on the last four of seven stages. The last two have one stride, and
-# here anchors of their own; in the authors' code they have the same.
+# The paper's Table 5: RetinaNet on the last four of seven stages. The last two share a stride; here
+# they have separate anchors, in the authors' code the same.
 _base_ = './retinanet_ipgnet50_fpn_8xb4-1x_coco.py'
 model = dict(
     backbone=dict(num_stages=7, out_indices=(3, 4, 5, 6)),

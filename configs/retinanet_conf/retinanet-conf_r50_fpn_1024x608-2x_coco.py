@@ -1,6 +1,6 @@
-# The setting in the authors' published configs: images of 1024 x 608, 16 images in all on one GPU,
+# The settings of the authors' published configs: images of 1024 x 608, a batch of 16 on one GPU,
 # learning rate 0.01, 500 iterations of warm-up, 24 epochs with steps after 16 and 22, no gradient
-# clipping. All but the image size is mmdet's RetinaNet 2x, too; on more GPUs, share the 16 out.
+# clipping. Except for the image size, these are mmdet's RetinaNet 2x; on more GPUs, divide the 16.
 _base_ = [
     '../_base_/models/retinanet-conf_r50_fpn.py',
     'mmdet::_base_/datasets/coco_detection.py',

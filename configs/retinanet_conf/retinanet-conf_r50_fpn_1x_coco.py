@@ -5,5 +5,5 @@ _base_ = [
     '../_base_/default_runtime.py',
     'mmdet::retinanet/retinanet_tta.py',
 ]
-# As mmdet's RetinaNet: half of Faster R-CNN's learning rate.
+# As in mmdet's RetinaNet: half of Faster R-CNN's learning rate.
 optim_wrapper = dict(optimizer=dict(lr=0.01))

@@ -1,4 +1,4 @@
-# A data set in COCO format; the config that derives from this says where it is and its classes.
+# A data set in COCO format; derived configs set its path and classes.
 image_scale = (320, 240)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -22,7 +22,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     batch_sampler=dict(type='AspectRatioBatchSampler'),
-    # Images without a box are kept: they teach what is background.
+    # Images without boxes are kept as background.
     dataset=dict(
         type='CocoDataset', filter_cfg=dict(filter_empty_gt=False), pipeline=train_pipeline
     ),

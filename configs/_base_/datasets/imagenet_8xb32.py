@@ -1,5 +1,5 @@
-# ImageNet for mmpretrain: random crops of 224 pixels; tested on the center of the image whose short
-# side is 256. Mean and deviation are those of the detection configs, so that the weights fit them.
+# ImageNet for mmpretrain: random crops of 224 pixels; testing uses the center crop of a short side
+# of 256. Mean and deviation are those of the detection configs, so the weights fit them.
 data_root = 'data/imagenet'
 data_preprocessor = dict(
     num_classes=1000,

@@ -16,7 +16,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
-    # The images have this size already, but mmdet's heads want the scale factor it notes down.
+    # The images already have this size, but mmdet's heads need the scale factor that this sets.
     dict(type='Resize', scale=image_scale, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(

@@ -1,4 +1,4 @@
-# Tiles, or whole images, of high resolution; flipped both ways, as there is no up from above.
+# High-resolution tiles or images, flipped in both directions, because aerial views have no "up".
 _base_ = './custom_detection.py'
 image_scale = (1024, 1024)
 train_pipeline = [

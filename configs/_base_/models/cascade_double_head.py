@@ -1,5 +1,5 @@
-# Double-Head in each stage of Cascade R-CNN: box targets get narrower from stage to stage, as in
-# mmdet's Cascade R-CNN, and boxes do not depend on the class.
+# Double-Head in each stage of Cascade R-CNN. As in mmdet's, box targets get narrower from stage to
+# stage, and boxes are class-agnostic.
 _base_ = './double_head.py'
 _base_.double_head.reg_class_agnostic = True
 coder = dict(type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4)

@@ -1,5 +1,5 @@
-# What every detector with two heads shares. Loss weights are the paper's w_fc and w_conv, and
-# 4 bottlenecks after the first block are its 5 residual blocks.
+# Common settings of detectors with two heads. The loss weights are the paper's w_fc and w_conv; the
+# first block and 4 bottlenecks are its 5 residual blocks.
 double_head = dict(
     type='mmdet_detnet.DoubleConvFCBBoxHead',
     num_convs=4,
@@ -12,7 +12,7 @@ double_head = dict(
     loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=2.0),
     loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=2.5),
 )
-# What Double-Head-Ext adds: the effective weights become 1.4, 0.6, 0.5 and 2.0.
+# Double-Head-Ext: the effective weights are 1.4, 0.6, 0.5 and 2.0.
 double_head_ext = dict(lambda_fc=0.7, lambda_conv=0.8, fusion='complementary')
 # RoIs are enlarged for the conv-head as in the authors' code and in mmdet.
 double_head_roi_head = dict(

@@ -3,7 +3,7 @@ _base_ = 'mmdet::_base_/models/faster-rcnn_r50_fpn.py'
 
 num_classes = 3
 neck_channels = 64
-# C4, C5 and C6 share stride 16, so anchor sizes are not the strides: 16, 32, 64, 128, 256 pixels.
+# C4, C5 and C6 share stride 16, so anchor sizes are set separately: 16, 32, 64, 128, 256 pixels.
 strides = [4, 8, 16, 16, 16]
 base_sizes = [4, 8, 16, 32, 64]
 

@@ -1,4 +1,4 @@
-# Half of the usual anchor sizes (16 to 256 pixels), and more boxes in an image.
+# Half the usual anchor sizes (16 to 256 pixels), and more boxes per image.
 _base_ = './faster-rcnn_ipgnet50_fpn.py'
 model = dict(
     rpn_head=dict(anchor_generator=dict(scales=[4])),

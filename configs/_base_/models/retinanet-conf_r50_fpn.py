@@ -1,4 +1,4 @@
-# The values written here are the authors'; they are also the defaults.
+# The authors' values, which are also the defaults.
 _base_ = 'mmdet::_base_/models/retinanet_r50_fpn.py'
 model = dict(
     bbox_head=dict(

@@ -1,5 +1,5 @@
-# The paper has no RetinaNet. Its levels start at P3, and one stride-2 convolution on C6 adds a
-# fifth: sizes 32 to 512 as on ResNet-50, strides 8, 16, 16, 16, 32 instead of 8 to 128.
+# Not in the paper. The levels start at P3, and a stride-2 convolution on C6 adds a fifth: anchor
+# sizes 32 to 512 as on ResNet-50, strides 8, 16, 16, 16, 32 instead of 8 to 128.
 _base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py', './detnet59_fpn.py']
 model = dict(
     backbone=_base_.detnet59,

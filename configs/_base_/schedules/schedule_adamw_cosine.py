@@ -1,5 +1,5 @@
-# From scratch: AdamW, warm-up, cosine decay. A config of another length sets both, `max_epochs` and
-# the decay's `T_max`.
+# From scratch: AdamW, warm-up, cosine decay. To change the length, set both `max_epochs` and the
+# decay's `T_max`.
 max_epochs = 12
 base_lr = 1e-3
 

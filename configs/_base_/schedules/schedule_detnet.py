@@ -1,4 +1,4 @@
-# The paper's training: 180k iterations of 16 images, which are mmdet's 2x, with its own warm-up.
+# The paper's schedule: 180k iterations of 16 images (mmdet's 2x), with its own warm-up.
 _base_ = 'mmdet::_base_/schedules/schedule_2x.py'
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.3, by_epoch=False, begin=0, end=500),

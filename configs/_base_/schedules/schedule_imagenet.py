@@ -1,5 +1,5 @@
-# The DetNet paper trains as the ResNeXt paper does, 256 images at a time, and does not repeat the
-# numbers. These are mmpretrain's for its ResNeXt.
+# The DetNet paper trains like the ResNeXt paper, with a batch of 256, and does not repeat the
+# values. These are mmpretrain's for ResNeXt.
 train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()

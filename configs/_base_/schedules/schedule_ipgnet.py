@@ -1,6 +1,6 @@
-# The training that the paper prints: 12 epochs, learning rate 0.01 for 8 GPUs with 4 images each,
-# divided by ten after 7 and 11. Momentum, weight decay and clipping are the authors' code's, which
-# has 0.02 for most detectors. `--auto-scale-lr` fits the rate to another batch.
+# The paper's schedule: 12 epochs, learning rate 0.01 for 8 GPUs with 4 images each, divided by ten
+# after 7 and 11. Momentum, weight decay and clipping are from the authors' code, which uses a rate
+# of 0.02 for most detectors. `--auto-scale-lr` adapts the rate to other batch sizes.
 _base_ = 'mmdet::_base_/schedules/schedule_1x.py'
 param_scheduler = [
     dict(type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=500),
