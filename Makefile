@@ -4,16 +4,16 @@ VENV_PYTHON := .venv/bin/python
 UV_VERSION := 0.13.9
 SUPPORTED := (3, 10) <= sys.version_info < (3, 14)
 
-# uv does not read pip's settings: those about where packages are found are handed on.
+# uv does not read the settings of pip: pass on those for finding packages.
 PACKAGES := $(addprefix --find-links ,$(PIP_FIND_LINKS)) $(addprefix --index-url ,$(PIP_INDEX_URL)) \
 	$(addprefix --extra-index-url ,$(PIP_EXTRA_INDEX_URL)) --index-strategy unsafe-best-match
 ifdef PIP_CERT
 export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 
-# In a process for each core, but no more than memory is sure to hold.
+# One process per core, but no more than fit in memory.
 PYTEST := -m pytest --numprocesses auto --maxprocesses 8 --durations 10
-# Other CPUs than this one: the newest instructions of oneDNN and of ATen, and the threads.
+# Other CPUs: the newest instructions of oneDNN and of ATen, and the number of threads.
 CPUS := SSE41-default-1 SSE41-avx2-2 AVX2-default-4 AVX512_CORE-avx2-2
 
 .PHONY: help setup compiled demo test lint test-compiled test-everywhere matrix notebook zoo conformance mutants docs clean
@@ -49,7 +49,7 @@ lint: setup
 test: lint
 	$(VENV_PYTHON) $(PYTEST)
 
-test-compiled: compiled # the operators beside mmcv's
+test-compiled: compiled # compares the operators with those of mmcv
 	.venv-compiled/bin/python $(PYTEST) tests/operators
 
 test-everywhere: $(CPUS:%=test-as-%)
@@ -61,7 +61,7 @@ test-as-%: setup
 matrix: setup # other Pythons, the oldest torch, the maintained forks; downloads several GB
 	PATH='$(CURDIR)/.venv/bin':"$$PATH" dev/matrix.sh $(PACKAGES)
 
-notebook: setup # runs docs/tutorial.ipynb from top to bottom; the result is in work_dirs/
+notebook: setup # runs docs/tutorial.ipynb; saves the result in work_dirs/
 	mkdir -p work_dirs
 	.venv/bin/jupyter-execute --output='$(CURDIR)/work_dirs/{notebook_name}' docs/tutorial.ipynb
 
@@ -71,7 +71,7 @@ zoo: setup # writes docs/model_zoo.md
 conformance: setup # tests/conformance with every config and family of mmdet; minutes
 	$(VENV_PYTHON) -m pytest tests/conformance --all-configs
 
-mutants: setup # breaks the code on purpose, and sees that the tests notice; minutes
+mutants: setup # breaks the code on purpose and checks that the tests notice; minutes
 	$(VENV_PYTHON) dev/mutants.py
 
 docs: .venv-docs/complete # the site, in build/site
@@ -86,5 +86,5 @@ docs: .venv-docs/complete # the site, in build/site
 	.venv/bin/uv pip install --python .venv-docs $(PACKAGES) -r requirements-docs.txt
 	touch $@
 
-clean: # uv keeps what it downloaded and compiled in its own cache
+clean: # uv keeps downloads and builds in its cache
 	rm -rf .venv .venv-compiled .venv-docs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
