@@ -213,7 +213,7 @@ def test_tar_file_is_refused(checkpoint, tmp_path):
 
 
 def test_file_without_names_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r'list.pth is not loaded.*holds a list'):
+    with pytest.raises(ValueError, match=r'list.pth is not loaded.*it is a list'):
         read_checkpoint(save([torch.zeros(1)], tmp_path / 'list.pth'))
 
 

@@ -49,7 +49,7 @@ def test_message_names_term_iteration_images_rate_and_gradient(value, runner, ho
         step(runner, hook, gradient=4.0, loss=value, loss_cls=value, loss_bbox=1.0)
     assert str(error.value) == (
         f'loss_cls is {value} in iteration 12 (epoch 3, rank 0), learning rate 0.5, images: '
-        'images/7.jpg; gradient norm 4, 3 in the iteration before. Checkpoints written so far are '
+        'images/7.jpg; gradient norm 4, 3 in the previous iteration. Earlier checkpoints are '
         'finite.'
     )
 
