@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .roi_align_max import max_backward, max_forward
-from .roi_samples import Lookups, RoIGrid, make_lookups
+from .roi_samples import RoIGrid, make_lookups, make_shares
 
 MAX_POOLING = 0
 
@@ -147,21 +147,18 @@ def average_backward(gradient: Tensor, rois: Tensor, grid: RoIGrid, shape: torch
     """
     images, channels, height, width = shape
     dtype = torch.promote_types(gradient.dtype, torch.float32)
-    bins = gradient.to(dtype).permute(0, 2, 3, 1)
+    bins = gradient.to(dtype).permute(0, 2, 3, 1).reshape(-1, channels)
     pixels = bins.new_zeros(images * height * width, channels)
-    for lookups in make_lookups(rois.to(dtype), grid, shape):
-        pixels += _sum_of_bins(lookups, bins[lookups.rois].reshape(-1, channels), len(pixels))
+    num_bins = grid.output_size[0] * grid.output_size[1]
+    for shares in make_shares(make_lookups(rois.to(dtype), grid, shape), num_bins):
+        # The transposed embedding_bag: a bag for each pixel that was used.
+        order = shares.pixels.argsort()
+        used, counts = shares.pixels[order].unique_consecutive(return_counts=True)
+        pixels[used] += F.embedding_bag(
+            shares.bins[order],
+            bins,
+            counts.cumsum(0) - counts,
+            mode='sum',
+            per_sample_weights=shares.weights[order],
+        )
     return pixels.view(images, height, width, channels).permute(0, 3, 1, 2)
-
-
-def _sum_of_bins(lookups: Lookups, bins: Tensor, num_pixels: int) -> Tensor:
-    """Sum, for each pixel, the bins that used it: the transposed ``embedding_bag``."""
-    pixels, order = lookups.pixels.flatten().sort()
-    counts = pixels.bincount(minlength=num_pixels)
-    return F.embedding_bag(
-        order // lookups.pixels.shape[1],
-        bins,
-        counts.cumsum(0) - counts,
-        mode='sum',
-        per_sample_weights=lookups.weights.flatten()[order],
-    )

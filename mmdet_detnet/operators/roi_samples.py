@@ -1,6 +1,6 @@
 """Pixels of a feature map that make up the bins of RoIs, and their weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -91,6 +91,49 @@ def make_lookups(rois: Tensor, grid: RoIGrid, shape: torch.Size) -> Iterator[Loo
             yield Lookups(
                 members, pixels.flatten(3).flatten(0, 2), weights.flatten(3).flatten(0, 2)
             )
+
+
+class Shares(NamedTuple):
+    """Weights of single pixels in single bins.
+
+    Attributes:
+        pixels: Indices in the flat map (N, H, W), ``(n,)``.
+        bins: Indices in the flat bins (num_rois, h, w), ``(n,)``.
+        weights: ``(n,)``, none of them zero.
+    """
+
+    pixels: Tensor
+    bins: Tensor
+    weights: Tensor
+
+
+def make_shares(lookups: Iterable[Lookups], num_bins: int) -> Iterator[Shares]:
+    """List the pixels of many RoIs at once; the gradient of the map is a sum over each list.
+
+    Args:
+        lookups: As of :func:`make_lookups`.
+        num_bins: Number of bins of a RoI.
+
+    Yields:
+        All with a weight, at most ``CHUNK_SIZE`` at a time.
+    """
+    collected: list[Shares] = []
+    for some in lookups:
+        first = some.rois[:, None] * num_bins
+        bins = (first + torch.arange(num_bins, device=first.device)).view(-1, 1)
+        used = some.weights != 0
+        shares = Shares(some.pixels[used], bins.expand_as(used)[used], some.weights[used])
+        size = sum(len(each.weights) for each in [*collected, shares])
+        if collected and size > CHUNK_SIZE:
+            yield _concatenate(collected)
+            collected = []
+        collected.append(shares)
+    if collected:
+        yield _concatenate(collected)
+
+
+def _concatenate(shares: list[Shares]) -> Shares:
+    return Shares(*map(torch.cat, zip(*shares, strict=True)))
 
 
 def _line_lengths(bins: Tensor, samples: Tensor) -> Tensor:

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from mmdet_detnet.operators import roi_samples
+from mmdet_detnet.operators import roi_align, roi_samples
 from mmdet_detnet.operators.roi_align import (
     RoIAlignAverage,
+    average_backward,
     average_forward,
     roi_align_backward,
     roi_align_forward,
@@ -165,6 +166,19 @@ def test_chunks_give_the_same(monkeypatch, feature_map):
         monkeypatch.setattr(roi_samples, 'CHUNK_SIZE', 1)
         actual = run(feature_map, rois, RoIGrid((2, 2), SCALE), pool_mode)
         torch.testing.assert_close(actual, expected)
+
+
+def test_gradient_of_rois_of_all_sizes_is_one_sum(monkeypatch, feature_map):
+    sums = []
+    original = torch.nn.functional.embedding_bag
+    monkeypatch.setattr(
+        roi_align.F, 'embedding_bag', lambda *args, **kw: sums.append(1) or original(*args, **kw)
+    )
+    grid = RoIGrid((2, 2), SCALE)
+    gradient = torch.ones(len(ROIS), feature_map.shape[1], 2, 2)
+    average_backward(gradient, torch.tensor(ROIS, dtype=torch.float32), grid, feature_map.shape)
+    # A sum for each size would go through the whole map as often.
+    assert len(sums) == 1
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
