@@ -11,8 +11,9 @@ ifdef PIP_CERT
 export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 
-# One process per core, but no more than fit in memory.
-PYTEST := -m pytest --numprocesses auto --maxprocesses 8 --durations 10
+# One process per core, but no more than fit in memory, and a file's tests in one of them.
+PYTEST := -m pytest --numprocesses auto --maxprocesses 8 --durations 10 \
+	--dist loadgroup --no-loadscope-reorder
 # Other CPUs: the newest instructions of oneDNN and of ATen, and the number of threads.
 CPUS := SSE41-default-1 SSE41-avx2-2 AVX2-default-4 AVX512_CORE-avx2-2
 

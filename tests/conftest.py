@@ -13,6 +13,7 @@ import mmdet_detnet  # noqa: F401
 # isort: split
 import pytest
 import torch
+from helpers import leave_configs_unformatted
 from mmdet.registry import DATASETS, MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
@@ -28,6 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # programs want the cores.
 if 'OMP_NUM_THREADS' not in os.environ:
     torch.set_num_threads(1)
+
+leave_configs_unformatted()
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -115,11 +118,18 @@ def pytest_addoption(parser):
     parser.addoption('--all-configs', action='store_true', help="conformance with mmdet's configs")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Skip the tests marked `cuda` where there is no CUDA device."""
-    if torch.cuda.is_available():
-        return
+    """Skip the tests marked `cuda` where there is no CUDA device; keep tests together for xdist.
+
+    A file's tests are run by one process, and those of the wheel, so that what they share is made
+    once. The long ones come first.
+    """
+    items.sort(key=lambda item: item.path.parent.name != 'training')
+    items.sort(key=lambda item: 'wheel' not in item.fixturenames)
     no_device = pytest.mark.skip(reason='needs a CUDA device')
     for item in items:
-        if 'cuda' in item.keywords:
+        group = 'wheel' if 'wheel' in item.fixturenames else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+        if 'cuda' in item.keywords and not torch.cuda.is_available():
             item.add_marker(no_device)

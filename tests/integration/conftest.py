@@ -1,5 +1,6 @@
 """The wheel, installed for subprocesses as a user has it, and a folder of another project."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 from mmdet_detnet.analysis.dataset.shapes import generate_shapes
 
-TIMEOUT = 240  # seconds
+FORK_SERVER = Path(__file__).with_name('fork_server.py')
 
 
 class Installation:
@@ -23,43 +24,45 @@ class Installation:
     def __init__(self, folder):
         self.folder = folder
         self.module = folder / 'mmdet_detnet'
-        self.environment = {
-            **os.environ,
-            'PYTHONPATH': str(folder),
-            'PYTHONWARNINGS': 'ignore',
-            'CUDA_VISIBLE_DEVICES': '-1',
-            'OMP_NUM_THREADS': '1',
-        }
-
-    def run(self, *command, cwd, expect_failure=False, **environment):
-        """Run a program in a folder and return its output, both streams."""
-        result = subprocess.run(
-            [str(part) for part in command],
-            cwd=cwd,
-            env={**self.environment, **environment},
+        self.server = subprocess.Popen(
+            [sys.executable, str(FORK_SERVER)],
+            env={
+                **os.environ,
+                'PYTHONPATH': str(folder),
+                'PYTHONWARNINGS': 'ignore',
+                'CUDA_VISIBLE_DEVICES': '-1',
+                'OMP_NUM_THREADS': '1',
+            },
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
             text=True,
-            timeout=TIMEOUT,
         )
-        assert (result.returncode != 0) == expect_failure, result.stdout[-3000:]
-        return result.stdout
 
-    def python(self, *arguments, **options):
-        return self.run(sys.executable, *arguments, **options)
+    def python(self, *arguments, cwd, expect_failure=False):
+        """Run Python in a folder, in a process of its own, and return its output, both streams."""
+        output = self.folder.with_name('output.txt')
+        output.unlink(missing_ok=True)
+        request = json.dumps([str(cwd), [str(part) for part in arguments], str(output)])
+        print(request, file=self.server.stdin, flush=True)
+        exit_code = int(self.server.stdout.readline())
+        assert (exit_code != 0) == expect_failure, output.read_text()[-3000:]
+        return output.read_text()
 
     def mim(self, *arguments, **options):
         """Run mim's command line."""
-        return self.run(Path(sys.executable).with_name('mim'), *arguments, **options)
+        return self.python(Path(sys.executable).with_name('mim'), *arguments, **options)
 
 
 @pytest.fixture(scope='session')
 def installation(wheel, tmp_path_factory):
     """Install the wheel, not editable, in a folder of its own."""
-    folder = tmp_path_factory.mktemp('installed')
+    folder = tmp_path_factory.mktemp('installed') / 'packages'
     install = 'pip install --quiet --no-deps --target'.split()
     subprocess.run([sys.executable, '-m', *install, str(folder), str(wheel)], check=True)
-    return Installation(folder)
+    installation = Installation(folder)
+    yield installation
+    installation.server.stdin.close()
+    installation.server.wait()
 
 
 @pytest.fixture(scope='session')

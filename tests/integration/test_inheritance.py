@@ -37,6 +37,8 @@ def project(make_project):
     folder = make_project('folder')
     (folder / 'mmdet_detnet').symlink_to(ROOT)
     project = Path(shutil.copytree(HERE / 'other_project', folder / 'project'))
+    # In its root, which is on the path of its scripts, besides what is installed.
+    shutil.copy(HERE / 'describe_runners.py', project)
     (folder / 'data').rename(project / 'data')
     overrides = (project / 'configs' / 'overrides.py').read_text()
     for name, base in {
@@ -60,10 +62,7 @@ def output(installation, project):
     else:
         last.append('configs/module_alone.py')
     configs = [f'configs/{name}.py' for name in names]
-    # The root of the project is on the path of its own scripts, besides what is installed.
-    path = f'{installation.folder}:{project}'
-    script = HERE / 'describe_runners.py'
-    return installation.python(script, *configs, *last, cwd=project, PYTHONPATH=path)
+    return installation.python('describe_runners.py', *configs, *last, cwd=project)
 
 
 @pytest.mark.parametrize(

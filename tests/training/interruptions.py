@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
+from helpers import leave_configs_unformatted
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
@@ -32,6 +33,7 @@ IMPORTED_ONCE = [
     *[f'mmdet.{part}' for part in 'datasets engine evaluation models visualization'.split()],
     'mmdet_detnet.models',
     'mmdet_detnet.engine',
+    'helpers',
 ]
 
 
@@ -178,6 +180,7 @@ def _join_ranks(work_dir, rank):
 
 def _train(config_file, work_dir, resume, options, rank, faults):
     torch.set_num_threads(1)
+    leave_configs_unformatted()
     os.setsid()
     log = os.open(log_file(work_dir, rank), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
