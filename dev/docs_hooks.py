@@ -1,4 +1,4 @@
-"""What `make docs` changes in the pages, and what it refuses."""
+"""Changes and checks of pages in `make docs`."""
 
 import re
 from pathlib import Path
@@ -11,18 +11,18 @@ LOADED = re.compile(r'<(?:img|link|script)\b[^>]*\b(?:href|src)="(https?:[^"]+)"
 
 
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
-    """Show links to folders as text: a site has no page for them."""
+    """Show links to folders as text, because the site has no pages for them."""
     folder = (ROOT / page.file.src_uri).parent
     return LINK.sub(lambda link: link[1] if (folder / link[2]).is_dir() else link[0], markdown)
 
 
 def on_page_content(html: str, **kwargs: Any) -> str:
-    """Show the names in docstrings as code, without the roles that Sphinx knows."""
+    """Show names in docstrings as code, without Sphinx roles."""
     return ROLE.sub(r'<code>\1</code>', html)
 
 
 def on_post_page(output: str, **kwargs: Any) -> str:
-    """Refuse a page that loads something from the network."""
+    """Reject a page that loads anything from the network."""
     if loaded := LOADED.findall(output):
         raise ValueError(f'a page must work without network, but loads {loaded}.')
     return output

@@ -1,10 +1,10 @@
-"""Train detectors side by side with several seeds, and say what their differences are worth.
+"""Train detectors side by side with several seeds, and estimate their differences.
 
     python tools/study.py STUDY.yml
 
-trains what STUDY.yml lists (docs/own_data.md, docs/evidence.md), one JSON a run, and prints the
-report. Interrupted, it goes on with the same command. `--report` makes the report of what is there,
-from the JSON files alone.
+trains the detectors in STUDY.yml (docs/own_data.md, docs/evidence.md), writes one JSON file per
+run, and prints the report. Run it again to resume after an interruption. `--report` only writes the
+report, from the JSON files.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from mmdet_detnet.analysis.study import count_jobs, execute, read_study, write_r
 
 
 def main() -> None:
-    """Make the runs and the report."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,7 +1,7 @@
-"""What a detector misses, invents and confuses, image by image.
+"""Find the missed, false and confused detections of a detector, per image.
 
-MMDetection's ``confusion_matrix.py`` counts an object once for each detection that overlaps it, and
-stops at an image without objects. Here each object has one detection at most.
+MMDetection's ``confusion_matrix.py`` counts an object once per overlapping detection, and stops at
+an image without objects. Here, each object has at most one detection.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from mmdet.structures.bbox import bbox_overlaps
 DPI = 100
 INCHES_PER_CLASS = 0.6
 BACKGROUND = 'background'
-# As COCO counts a detection into a crowd: the share of it that lies there.
+# Minimum fraction of a detection inside a crowd, as in COCO.
 CROWD_SHARE = 0.5
 
 
@@ -26,11 +26,11 @@ class Errors:
     """Detections compared with the ground truth.
 
     Attributes:
-        classes: Names of the classes.
-        matrix: Objects by their class (row) and that of their detection (column). The last row are
-            detections without an object, the last column objects without a detection.
-        missed: Objects without a detection of their class, by the image's id.
-        invented: Detections without an object of their class, by the image's id.
+        classes: Class names.
+        matrix: Objects by their class (row) and that of their detection (column). The last row
+            counts detections without an object, the last column objects without a detection.
+        missed: Objects without a detection of their class, by image id.
+        invented: Detections without an object of their class, by image id.
     """
 
     classes: Sequence[str]
@@ -42,10 +42,10 @@ class Errors:
         """List the images with most errors.
 
         Args:
-            num_images: How many at most.
+            num_images: Maximum number of images.
 
         Returns:
-            Their ids; those without errors are left out.
+            Their ids, except images without errors.
         """
         errors = {image: self.missed[image] + self.invented[image] for image in self.missed}
         ordered = sorted(errors, key=lambda image: -errors[image])
@@ -61,19 +61,19 @@ def find_errors(
 ) -> Errors:
     """Compare detections with the ground truth.
 
-    Detections take the best object left, in the order of their scores: one of their own class if it
-    overlaps enough, otherwise one of another.
+    In the order of their scores, detections take the best remaining object: one of their own class
+    if it overlaps enough, otherwise one of another class.
 
     Args:
         samples: ``img_id`` and ``pred_instances`` of each image.
-        truths: The objects by the image's id, as in mmdet. Crowds are neither missed nor do
-            detections in them count as invented.
-        classes: Names of the classes.
+        truths: The objects by image id, as in mmdet. Crowds are not missed, and detections in them
+            are not invented.
+        classes: Class names.
         score_thr: Only detections with a higher score count.
-        iou_thr: Least IoU of a detection with its object.
+        iou_thr: Minimum IoU of a detection with its object.
 
     Returns:
-        What was missed, invented and confused.
+        The missed, invented and confused objects.
     """
     errors = Errors(classes, np.zeros((len(classes) + 1, len(classes) + 1), int))
     for sample in samples:
@@ -100,10 +100,10 @@ def match_objects(
         prediction: ``bboxes`` (corners in pixels of the original image), ``labels``, ``scores``.
         instances: ``bbox``, ``bbox_label`` and ``ignore_flag`` of each object.
         score_thr: Only detections with a higher score count.
-        iou_thr: Least IoU of a detection with its object.
+        iou_thr: Minimum IoU of a detection with its object.
 
     Returns:
-        Pairs of labels, that of the object and that of the detection; -1 stands for none.
+        Pairs of labels of object and detection; -1 for none.
     """
     order = prediction['scores'].argsort(descending=True)
     order = order[prediction['scores'][order] > score_thr]
@@ -130,10 +130,10 @@ def _boxes(instances: Sequence[Mapping[str, Any]]) -> torch.Tensor:
 
 
 def draw_matrix(errors: Errors, out: Path) -> None:
-    """Draw the confusion matrix, shaded by the share of each row.
+    """Plot the confusion matrix, shaded by the fraction of each row.
 
     Args:
-        errors: What was confused.
+        errors: The errors.
         out: Image to write.
     """
     names = [*errors.classes, BACKGROUND]

@@ -1,4 +1,4 @@
-"""What Double-Head-Ext gains and loses where RoIs skip the conv-head at test time."""
+"""Evaluate Double-Head-Ext with RoIs that skip the conv-head at test time."""
 
 import statistics
 import time
@@ -30,14 +30,14 @@ BOX_AP = 'coco/bbox_mAP'
 
 @dataclass
 class Readout:
-    """A way to read detections out of two heads, and what was seen of it.
+    """A readout of two heads, with its results.
 
     Attributes:
-        readout: As of ``DoubleConvFCBBoxHead``.
-        gate_score_thr: As of ``DoubleHeadRoIHead``.
-        rois: Number of RoIs that the conv-head saw, over all images.
+        readout: As for ``DoubleConvFCBBoxHead``.
+        gate_score_thr: As for ``DoubleHeadRoIHead``.
+        rois: Number of RoIs in the conv-head, over all images.
         seconds: Time of each batch, from images to boxes.
-        metrics: What the evaluator gives.
+        metrics: Metrics from the evaluator.
     """
 
     readout: str
@@ -59,21 +59,20 @@ def sweep_gate(
     cfg_options: dict[str, Any] | None = None,
     device: str | None = None,
 ) -> str:
-    """Evaluate a Double-Head-Ext on its validation set, exactly and with RoIs left out.
+    """Evaluate a Double-Head-Ext on its validation set, exactly and with skipped RoIs.
 
-    Every batch is run in all ways in turn, so that their times compare.
+    Each batch runs with all readouts in turn, so that their times are comparable.
 
     Args:
-        config: Config file of the detector; ``val_dataloader`` and ``val_evaluator`` are used.
+        config: Config file of the detector, with ``val_dataloader`` and ``val_evaluator``.
         checkpoint: Checkpoint file of the detector.
         thresholds: Values of ``gate_score_thr``, each in [0, 1].
-        cfg_options: Settings that replace those of the config, as for ``tools/test.py``.
-        device: Where to run the detector; None takes a GPU if there is one.
+        cfg_options: Settings that override the config's, as for ``tools/test.py``.
+        device: Device of the detector; None for a GPU if there is one.
 
     Returns:
-        A table in Markdown of the exact fused scores, of each threshold, and of ``readout`` as
-        ``'fc_conv'``: RoIs that the conv-head sees in an image, box AP, and time relative to exact,
-        the median over the batches.
+        A Markdown table for exact fused scores, each threshold, and ``readout='fc_conv'``: RoIs per
+        image in the conv-head, box AP, and median time relative to exact.
 
     Raises:
         FileNotFoundError: If the config, the checkpoint or the data set is missing.

@@ -1,4 +1,4 @@
-"""Look at a trained detector: pictures in a folder, and one page that shows them."""
+"""Show the results of a trained detector: pictures in a folder, and one page with them."""
 
 import base64
 import html
@@ -33,7 +33,7 @@ td:first-child, th:first-child {{ text-align: left }}
 
 
 class Picture(NamedTuple):
-    """A picture of the page: its heading, what it shows, and the file."""
+    """A picture of the page: heading, description and file."""
 
     heading: str
     text: str
@@ -46,14 +46,14 @@ def look(
     """Draw all pictures and write the page.
 
     Args:
-        config: Config of the detector; its test set is looked at.
+        config: Config of the detector, with its test set.
         checkpoint: The weights.
-        work_dir: Folder of the training, for the curves.
-        out_dir: Folder to write to.
+        work_dir: Work directory of the training, for the curves.
+        out_dir: Output folder.
         score_thr: Only detections with a higher score are shown and counted.
 
     Returns:
-        The page; it needs no other file.
+        Path of the page, which needs no other files.
 
     Raises:
         FileNotFoundError: If the config, the checkpoint or the data set is missing.
@@ -82,7 +82,7 @@ def look(
         curves = plot_training(work_dir, out=out_dir / 'training.png')
         pictures.append(Picture('Training', 'Loss and average precision.', curves))
     except FileNotFoundError:
-        pass  # A checkpoint of another machine has no logs.
+        pass  # A checkpoint from another machine has no logs.
     _write_numbers(errors, out_dir / 'errors.json')
     page = out_dir / 'index.html'
     body = _table(errors) + ''.join(map(_section, pictures))
@@ -99,7 +99,7 @@ def look(
 def _detect(
     config: Path, checkpoint: Path, score_thr: float
 ) -> tuple[Errors, dict[int | str, int]]:
-    """Compare the detections on the test set with its objects; number its images."""
+    """Compare detections on the test set with its objects; index its images."""
     cfg = Config.fromfile(config)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     loader = Runner.build_dataloader(cfg.test_dataloader)
@@ -110,7 +110,7 @@ def _detect(
 
 
 def _rows(errors: Errors) -> list[tuple[str, int, int, int, int]]:
-    """Count, for each class, its objects, and those found, missed and invented."""
+    """Count the objects of each class, and those found, missed and invented."""
     rows = []
     for label, name in enumerate(errors.classes):
         found = int(errors.matrix[label, label])

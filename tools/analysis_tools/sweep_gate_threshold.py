@@ -1,11 +1,11 @@
-"""Tell what RoIs that skip the conv-head gain and cost a trained Double-Head-Ext at test time.
+"""Evaluate a trained Double-Head-Ext with RoIs that skip the conv-head at test time.
 
     python tools/analysis_tools/sweep_gate_threshold.py CONFIG CHECKPOINT
 
-Runs the validation set with exact fused scores, with ``gate_score_thr`` at each threshold, and with
-``readout='fc_conv'``, in turn batch by batch. Prints a table of the RoIs that the conv-head sees in
-an image, box AP, and time relative to exact. To use a threshold, give ``--cfg-options
-model.roi_head.gate_score_thr=...`` to ``tools/test.py``, or write it into the config.
+Runs each validation batch with exact fused scores, with ``gate_score_thr`` at each threshold, and
+with ``readout='fc_conv'``, in turn. Prints a table of RoIs per image in the conv-head, box AP, and
+time relative to exact. To use a threshold, pass ``--cfg-options model.roi_head.gate_score_thr=...``
+to ``tools/test.py``, or write it into the config.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from mmdet_detnet.checkpoints import force_weights_only
 
 
 def main() -> None:
-    """Sweep over the thresholds of the command line."""
+    """Run the command line."""
     force_weights_only()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

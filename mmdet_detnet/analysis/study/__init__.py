@@ -1,4 +1,4 @@
-"""Detectors trained side by side, with several seeds, and what their difference is worth."""
+"""Train detectors side by side with several seeds, and estimate their differences."""
 
 from .execution import count_jobs, execute
 from .plan import Run, Study, read_study

@@ -1,4 +1,4 @@
-"""Results with a module beside those without it."""
+"""Pair results with a module and without it."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -13,8 +13,9 @@ class Comparison(NamedTuple):
     Attributes:
         data_set: Its name.
         module: Name of the detector with the module.
-        control: Name of the one without.
-        pairs: Their results, of one seed each.
+        control: Name of the detector without
+            it.
+        pairs: Their results, one pair per seed.
     """
 
     data_set: str
@@ -23,13 +24,13 @@ class Comparison(NamedTuple):
     pairs: list[tuple[Result, Result]]
 
     def differences(self, metric: str) -> list[float]:
-        """Subtract seed by seed; empty if the metric is not defined."""
+        """Compute the differences per seed; empty if the metric is undefined."""
         values = [(one['metrics'][metric], other['metrics'][metric]) for one, other in self.pairs]
         return [one - other for one, other in values if None not in (one, other)]
 
 
 def find_comparisons(study: Study, made: Sequence[Result]) -> Iterator[Comparison]:
-    """Pair the results of each comparison by seed; those without a pair are left out."""
+    """Pair the results of each comparison by seed; results without a pair are dropped."""
     found = {(each['data_set'], each['detector'], each['seed']): each for each in made}
     for data_set in dict.fromkeys(run.data_set for run in study.runs):
         for module, control in study.comparisons:

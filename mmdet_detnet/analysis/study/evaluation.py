@@ -1,7 +1,7 @@
-"""What a run has found in the test images: COCO's AP, DeepPCB's measure, and what was matched.
+"""Evaluate a run on the test images: COCO's AP, DeepPCB's metric, and matches.
 
-The matches go into the result, so that intervals over the test images need neither the data nor
-the detections.
+The matches are part of the result, so intervals over the test images need neither the data nor the
+detections.
 """
 
 import contextlib
@@ -14,12 +14,12 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-# DeepPCB counts a detection from here on; the others are COCO's.
+# The first is DeepPCB's threshold; the others are COCO's.
 LOOSE_IOU = 0.33
 IOU_THRESHOLDS = [LOOSE_IOU, *np.linspace(0.5, 0.95, 10)]
 COCO_THRESHOLDS = range(1, len(IOU_THRESHOLDS))
 RECALLS = np.linspace(0, 1, 101)
-AREAS = {'APs': 1, 'APm': 2, 'APl': 3}  # as COCOeval numbers them; 0 is all
+AREAS = {'APs': 1, 'APm': 2, 'APl': 3}  # indices in COCOeval; 0 is all
 MAX_DETECTIONS = -1  # the last of COCOeval's limits, 100
 SCORE_DIGITS = 6
 
@@ -28,17 +28,17 @@ def evaluate(annotations: str | Path, detections: str | Path, classes: Sequence[
     """Evaluate the detections on a test set.
 
     Args:
-        annotations: The ground truth, in COCO's format.
-        detections: The boxes, in COCO's format for results.
-        classes: Names of the classes that count.
+        annotations: The ground truth in COCO format.
+        detections: The boxes in COCO's result format.
+        classes: Names of the evaluated classes.
 
     Returns:
-        ``metrics``: AP, AP50, AP75, APs, APm and APl as COCO defines them; AP33, at the one
-        IoU of 0.33, and F33, the best F-score there, as DeepPCB asks for. What no object defines
-        is None. ``per_class``: the AP of each class. ``images``: their number. ``matches``: for
-        each class the number of ``truths`` in each image, and of each detection the ``image``,
-        its index, the ``score`` and, bit by bit for :data:`IOU_THRESHOLDS`, whether it is a
-        ``hit`` or ``ignored``, because of a crowd.
+        ``metrics``: AP, AP50, AP75, APs, APm and APl as COCO defines them; AP33, at the one IoU of
+        0.33, and F33, the best F-score there, as DeepPCB asks for. Metrics without objects are
+        None. ``per_class``: the AP of each class. ``images``: their number. ``matches``: for each
+        class the number of ``truths`` in each image, and of each detection the ``image``, its
+        index, the ``score`` and, bit by bit for :data:`IOU_THRESHOLDS`, whether it is a ``hit`` or
+        ``ignored``, because of a crowd.
     """
     coco = _evaluate_coco(str(annotations), Path(detections), classes)
     precision = coco.eval['precision']
@@ -77,7 +77,7 @@ def _evaluate_coco(annotations: str, detections: Path, classes: Sequence[str]) -
 
 
 def _mean(precision: np.ndarray) -> float | None:
-    """Average what is defined, with COCO's limit of 100 detections."""
+    """Average the defined values, with COCO's limit of 100 detections."""
     defined = precision[..., MAX_DETECTIONS][precision[..., MAX_DETECTIONS] > -1]
     return float(defined.mean()) if defined.size else None
 
@@ -100,7 +100,7 @@ def _read_matches(coco: COCOeval, category: int) -> dict[str, list]:
 
 
 def _to_bits(flags: np.ndarray) -> list[int]:
-    """Put the thresholds of each detection, rows here, into one number."""
+    """Encode the thresholds of each detection (row) as bits of one number."""
     return ((1 << np.arange(len(flags))) @ flags.astype(int)).tolist()
 
 
@@ -110,11 +110,11 @@ def _from_bits(numbers: Sequence[int]) -> np.ndarray:
 
 
 def average_precisions(matches: dict[str, list], weights: np.ndarray) -> np.ndarray:
-    """Compute COCO's AP of one class again, with some images counted several times or not at all.
+    """Compute COCO's AP of one class with a weight for each image.
 
     Args:
-        matches: Of the class, as :func:`evaluate` gives them.
-        weights: How often each image counts.
+        matches: Matches of the class from :func:`evaluate`.
+        weights: Count of each image.
 
     Returns:
         The AP at each of :data:`IOU_THRESHOLDS`, NaN if there is no object.
@@ -127,7 +127,7 @@ def average_precisions(matches: dict[str, list], weights: np.ndarray) -> np.ndar
     hits = np.cumsum(_from_bits(matches['hit'])[:, order] * weight, axis=1)
     counted = np.cumsum(~_from_bits(matches['ignored'])[:, order] * weight, axis=1)
     precision = hits / np.maximum(counted, np.spacing(1))
-    # The best precision at this recall or a higher one, and none where recall never comes.
+    # The best precision at this recall or higher, and 0 at recalls that are never reached.
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     precision = np.pad(precision, ((0, 0), (0, 1)))
     places = [np.searchsorted(each / num_truths, RECALLS, side='left') for each in hits]
@@ -135,10 +135,10 @@ def average_precisions(matches: dict[str, list], weights: np.ndarray) -> np.ndar
 
 
 def best_f_score(matches: dict[str, dict[str, list]]) -> float | None:
-    """Compute the F-score at an IoU of 0.33, of all classes, at the score threshold best for it.
+    """Compute the best F-score of all classes over score thresholds, at an IoU of 0.33.
 
     Args:
-        matches: Of each class.
+        matches: Matches of each class.
 
     Returns:
         2PR / (P + R), None if there is no object.
@@ -153,6 +153,7 @@ def best_f_score(matches: dict[str, dict[str, list]]) -> float | None:
     counted = np.flatnonzero(~_from_bits(ignored)[0])
     order = counted[np.argsort(-score[counted], kind='stable')]
     hits = np.cumsum(_from_bits(hit[order])[0])
-    is_last = np.diff(score[order], append=-1) != 0  # a threshold takes all of one score or none
+    # A threshold keeps all detections of equal score or none.
+    is_last = np.diff(score[order], append=-1) != 0
     f_scores = 2 * hits / (np.arange(1, len(hits) + 1) + num_truths)
     return float(f_scores[is_last].max(initial=0))

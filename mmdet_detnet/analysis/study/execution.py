@@ -1,4 +1,4 @@
-"""The runs of a study, several at a time, each in a process of its own."""
+"""Execute the runs of a study in parallel, each in a separate process."""
 
 import os
 import sys
@@ -21,29 +21,29 @@ LOG = 'log.txt'
 
 
 def count_jobs() -> int:
-    """Count the runs that fit at a time: one for each core, and one where a GPU does the work."""
+    """Return the number of parallel runs: one per core, or one on a GPU."""
     return 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
 
 
 def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
-    """Make the runs that have no result yet. What was stopped goes on, what failed is tried again.
+    """Execute runs without a result; resume interrupted ones and retry failed ones.
 
-    A run that fails leaves the others alone, and a result that says why. Interrupt it as you like:
-    SIGTERM saves what is being trained, and after SIGKILL the last epoch goes on.
+    If a run fails, its result says why, and the others continue. You can interrupt at any time:
+    SIGTERM saves the current state, and after SIGKILL runs resume from the last epoch.
 
     Args:
-        runs: What to make, in order.
-        folder: For ``results/``, and ``runs/`` with logs and checkpoints.
-        jobs: How many runs at a time.
+        runs: The runs, in order.
+        folder: Folder for ``results/``, and ``runs/`` with logs and checkpoints.
+        jobs: Number of parallel runs.
 
     Raises:
         FileNotFoundError: If a config is missing.
         RuntimeError: If the folder is in use by another process.
-        ValueError: If an option is wrong, or a result there is of other settings.
+        ValueError: If an option is wrong, or an existing result has other settings.
     """
     waiting = deque(run for run in runs if not is_finished(run, folder))
     for run in {(each.detector, each.data_set): each for each in waiting}.values():
-        run.load_config()  # finds mistakes now, and not hours later
+        run.load_config()  # finds errors now, not hours later
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     running: dict[BaseProcess, Run] = {}
     with _lock(folder):
@@ -81,7 +81,7 @@ def _start(run: Run, folder: Path, threads: int) -> BaseProcess:
 
 
 def _execute_alone(run: Run, folder: Path, threads: int) -> None:
-    """Be the process of a run."""
+    """Execute one run, as the main function of its process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     run_folder = folder / 'runs' / run.name
     run_folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def _execute_alone(run: Run, folder: Path, threads: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """End at once where the study was killed, so that the run is not made twice."""
+    """Exit with the study's process, so that the run is not executed twice."""
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
@@ -103,7 +103,7 @@ def _end_with_parent() -> None:
 
 
 def _note(run: Run, exit_code: int | None, folder: Path) -> None:
-    """Say how a run ended; a failure is a result, too."""
+    """Print how a run ended; a failure is a result, too."""
     if exit_code == 0:
         print(f'{run.name}: done', flush=True)
         return

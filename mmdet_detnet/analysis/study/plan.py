@@ -1,4 +1,4 @@
-"""What a study is to train, read from its YAML file."""
+"""Read the plan of a study from its YAML file."""
 
 import hashlib
 import json
@@ -25,10 +25,10 @@ class Run:
 
     Attributes:
         detector: Its name in the study.
-        data_set: The data set's.
-        seed: Of all random numbers.
+        data_set: Name of the data set.
+        seed: Seed of all random numbers.
         config: Path of the config file.
-        options: Settings that replace those of the config, as for ``--cfg-options``.
+        options: Settings that override the config's, as for ``--cfg-options``.
     """
 
     detector: str
@@ -39,7 +39,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The name of its files."""
+        """Name of its files."""
         return f'{self.data_set}_{self.detector}_seed{self.seed}'
 
     def load_config(self) -> Config:
@@ -47,7 +47,7 @@ class Run:
 
         Raises:
             FileNotFoundError: If there is no such config.
-            ValueError: If an option would change nothing, or has a value of the wrong kind.
+            ValueError: If an option has no effect or a value of the wrong type.
         """
         cfg = Config.fromfile(self.config)
         options = dict(self.options)
@@ -62,9 +62,9 @@ class Study:
     """Detectors to compare.
 
     Attributes:
-        name: The file's name.
-        runs: In the order in which they are made: seed after seed of one comparison.
-        comparisons: Pairs of detectors: with a module, and its control.
+        name: Name of the file.
+        runs: In order of execution: seed after seed of each comparison.
+        comparisons: Pairs of a detector with a module and its control.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Study:
 
 
 def hash_config(cfg: Config) -> str:
-    """Tell apart configs with other content."""
+    """Compute a hash of a config's content."""
     content = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -83,15 +83,15 @@ def read_study(path: str | Path) -> Study:
 
     Args:
         path: A YAML file with ``data_sets`` (name: options), ``seeds``, ``detectors`` (name:
-            ``config`` and maybe ``options``), ``comparisons`` (pairs of detectors, the control
-            last) and, for all runs, ``options``.
+            ``config`` and optional ``options``), ``comparisons`` (pairs of detectors, the control
+            last) and optional ``options`` for all runs.
 
     Returns:
         The study.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If something is missing in it, unknown or of the wrong kind.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If a key is missing or unknown, or a value has the wrong type.
     """
     path = Path(path)
     content = yaml.safe_load(path.read_text(encoding='utf-8'))
@@ -107,7 +107,7 @@ def read_study(path: str | Path) -> Study:
 
 
 def _check(path: Path, content: dict[str, Any]) -> None:
-    """Refuse what would fail later on, or be ignored."""
+    """Reject entries that would fail later or be ignored."""
     seeds, detectors = content['seeds'], content['detectors']
     if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
         raise ValueError(f'{path}: seeds must be numbers from 0 on, got {seeds}.')
@@ -128,7 +128,7 @@ def _check(path: Path, content: dict[str, Any]) -> None:
 
 
 def _list_runs(content: dict[str, Any]) -> Iterator[Run]:
-    """List the runs of each comparison; a control comes once for each."""
+    """List the runs of each comparison, with its control."""
     for data_set, data_options in content['data_sets'].items():
         for module, control in content['comparisons']:
             for seed in content['seeds']:
@@ -143,7 +143,7 @@ def _list_runs(content: dict[str, Any]) -> Iterator[Run]:
 
 
 def _with_tuples(options: Options) -> Options:
-    """Make tuples of lists: YAML has none, and MMDetection's ``Resize`` takes no list."""
+    """Convert lists to tuples, which YAML lacks and MMDetection's ``Resize`` requires."""
     return {
         key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
     }

@@ -1,4 +1,4 @@
-"""The picture of a study: AP of each run, and differences from the control."""
+"""Plot a study: AP of each run, and differences from the control."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ DPI = 110
 
 
 def plot_comparisons(made: Sequence[Result], comparisons: Sequence[Comparison], path: Path) -> None:
-    """Draw a point for each seed, and means with 95 % intervals.
+    """Plot a point per seed, and means with 95 % intervals.
 
     Args:
         made: The results.
-        comparisons: Made of them; may be empty.
+        comparisons: Comparisons of the results; may be empty.
         path: Image to write.
     """
     groups: dict[str, list[float]] = {}

@@ -1,4 +1,4 @@
-"""The tables of a study, from its results alone."""
+"""Write the tables of a study from its results."""
 
 import math
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ def write_report(study: Study, folder: Path) -> str:
     """Write ``report.md`` and ``report.png`` from the files in ``results/``.
 
     Args:
-        study: What was planned.
-        folder: The study's.
+        study: The plan.
+        folder: Folder of the study.
 
     Returns:
         The tables, in Markdown.
 
     Raises:
-        ValueError: If there is no result.
+        ValueError: If there are no results.
     """
     results = read_results(folder / 'results')
     if not results:
@@ -49,12 +49,12 @@ def write_report(study: Study, folder: Path) -> str:
 def format_report(
     study: Study, results: Sequence[Result], comparisons: Sequence[Comparison]
 ) -> str:
-    """Lay out all tables, then what failed and what was not run.
+    """Format all tables, followed by failed and missing runs.
 
     Args:
-        study: What was planned.
-        results: All of them, those of failed runs too.
-        comparisons: Of those that were made.
+        study: The plan.
+        results: All results, including failed runs.
+        comparisons: Comparisons of the finished runs.
 
     Returns:
         Markdown.
@@ -86,7 +86,7 @@ def _judge(comparison: Comparison) -> dict[str, str]:
 
 
 def decide(over_seeds: Estimate, over_images: Estimate) -> str:
-    """Say what two intervals of one difference allow to say."""
+    """Decide what two intervals of a difference show."""
     if over_seeds.holds_zero or over_images.holds_zero:
         return 'no difference shown'
     return 'gain' if over_seeds.mean > 0 else 'loss'
@@ -115,7 +115,7 @@ def _group(made: Sequence[Result]) -> list[list[Result]]:
 
 
 def _summarize(group: Sequence[Result]) -> dict[str, str]:
-    """Give the mean of one detector's seeds, and the standard deviation where there is one."""
+    """Return the mean over one detector's seeds, and the standard deviation if defined."""
     row = {
         'data': group[0]['data_set'],
         'detector': group[0]['detector'],

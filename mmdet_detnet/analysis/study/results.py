@@ -1,4 +1,4 @@
-"""The JSON files of a study: one for each run."""
+"""Read and write the JSON files of a study, one per run."""
 
 import json
 from pathlib import Path
@@ -12,12 +12,12 @@ Result = dict[str, Any]
 
 
 def result_path(run: Run, folder: Path) -> Path:
-    """Say where the result of a run is."""
+    """Return the path of a run's result."""
     return folder / 'results' / f'{run.name}.json'
 
 
 def write_result(file: Path, result: Result) -> None:
-    """Write a result, whole or not at all."""
+    """Write a result atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_file(file, (json.dumps(result, separators=(',', ':')) + '\n').encode())
 
@@ -26,13 +26,13 @@ def read_results(folder: str | Path) -> list[Result]:
     """Read all results of a study.
 
     Args:
-        folder: With the JSON files.
+        folder: Folder of the JSON files.
 
     Returns:
-        Their contents, in order of the files' names.
+        Their contents, sorted by file name.
 
     Raises:
-        ValueError: If a file is no result.
+        ValueError: If a file is not a result.
     """
     return [_read(file) for file in sorted(Path(folder).glob('*.json'))]
 
@@ -48,10 +48,10 @@ def _read(file: Path) -> Result:
 
 
 def is_finished(run: Run, folder: Path) -> bool:
-    """Ask whether a run was made; one that failed was not.
+    """Tell whether a run is finished; failed runs are not.
 
     Raises:
-        ValueError: If it was made with other settings.
+        ValueError: If its result has other settings.
     """
     file = result_path(run, folder)
     if not file.exists():

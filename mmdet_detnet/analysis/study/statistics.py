@@ -1,4 +1,4 @@
-"""How sure a difference is: over seeds, and over test images."""
+"""Estimate the uncertainty of a difference over seeds and over test images."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Estimate(NamedTuple):
 
     Attributes:
         mean: The mean.
-        low: Lower end of the interval, NaN if there is none.
+        low: Lower end of the interval; NaN if there is none.
         high: Upper end.
     """
 
@@ -28,7 +28,7 @@ class Estimate(NamedTuple):
 
     @property
     def holds_zero(self) -> bool:
-        """Whether no difference is shown: also where there is no interval."""
+        """Whether no difference is shown; also true without an interval."""
         return not (self.low > 0 or self.high < 0)
 
     def __str__(self) -> str:
@@ -37,10 +37,10 @@ class Estimate(NamedTuple):
 
 
 def estimate_mean(values: Sequence[float]) -> Estimate:
-    """Estimate a mean by Student's t; one value has no interval.
+    """Estimate a mean with Student's t; a single value has no interval.
 
     Args:
-        values: At least one.
+        values: At least one value.
     """
     mean = float(np.mean(values))
     if len(values) < 2:
@@ -51,15 +51,15 @@ def estimate_mean(values: Sequence[float]) -> Estimate:
 
 
 def bootstrap_difference(pairs: Sequence[tuple[Result, Result]]) -> Estimate:
-    """Estimate what the AP's difference would be on other images like those of the test set.
+    """Estimate the difference in AP on other images like the test images.
 
-    The same images are drawn, with replacement, for all detectors.
+    The same images are resampled, with replacement, for all detectors.
 
     Args:
-        pairs: Results with the module and without it, of one seed each.
+        pairs: Results with the module and without it, one pair per seed.
 
     Returns:
-        The difference's mean over seeds, with the percentiles of the resampled means.
+        The mean difference over seeds, with percentiles of the resampled means.
     """
     num_images = pairs[0][0]['images']
     shares = np.full(num_images, 1 / num_images)
@@ -72,7 +72,7 @@ def bootstrap_difference(pairs: Sequence[tuple[Result, Result]]) -> Estimate:
 
 
 def _resample(result: Result, draws: np.ndarray) -> np.ndarray:
-    """Compute the AP of each draw of images."""
+    """Compute the AP of each resampling of images."""
     classes = result['matches'].values()
     return np.array(
         [

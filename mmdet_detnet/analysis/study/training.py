@@ -1,4 +1,4 @@
-"""One run of a study: train, and test the last weights."""
+"""Execute one run of a study: train, and test the last weights."""
 
 import os
 import platform
@@ -20,18 +20,18 @@ from mmdet_detnet.version import __version__
 from .evaluation import evaluate
 from .plan import Run, hash_config
 
-FINAL_SHARE = 0.1  # of the iterations, whose mean is the loss at the end
+FINAL_SHARE = 0.1  # fraction of the last iterations whose mean is the final loss
 
 
 def train_and_test(run: Run, folder: Path) -> dict[str, Any]:
-    """Train a detector, or go on where it was stopped, and test what came out last.
+    """Train a detector, resuming if interrupted, and test the last weights.
 
     Args:
-        run: What to train.
-        folder: For logs, the newest checkpoint and the detections.
+        run: The run.
+        folder: Folder for logs, the newest checkpoint and the detections.
 
     Returns:
-        What :mod:`mmdet_detnet.analysis.study.report` reads.
+        The result, as read by :mod:`mmdet_detnet.analysis.study.report`.
 
     Raises:
         ValueError: If the config or its options are wrong.
@@ -58,7 +58,7 @@ def train_and_test(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def _prepare(cfg: Config, seed: int, folder: Path) -> Config:
-    """Pair the run with others of its seed, let it go on after a stop, and drop the validation."""
+    """Pair the run with others of its seed, resume it if interrupted, and disable validation."""
     cfg.work_dir = str(folder)
     cfg.randomness = dict(seed=seed)
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
@@ -76,7 +76,7 @@ def _prepare(cfg: Config, seed: int, folder: Path) -> Config:
 
 
 def _summarize_training(runner: Runner) -> dict[str, float]:
-    """Read loss and time out of what is saved with checkpoints, so that both survive a stop."""
+    """Read loss and time from the state in checkpoints, so that both survive an interruption."""
     losses, _ = runner.message_hub.get_scalar('train/loss').data
     seconds, _ = runner.message_hub.get_scalar('train/time').data
     last = max(1, round(len(losses) * FINAL_SHARE))
@@ -87,7 +87,7 @@ def _summarize_training(runner: Runner) -> dict[str, float]:
 
 
 def describe_run(run: Run) -> dict[str, Any]:
-    """Say what a run is."""
+    """Describe a run."""
     return {
         'detector': run.detector,
         'data_set': run.data_set,
@@ -98,7 +98,7 @@ def describe_run(run: Run) -> dict[str, Any]:
 
 
 def describe_place() -> dict[str, Any]:
-    """Say where and with what a run was made."""
+    """Describe the machine and the versions of a run."""
     has_gpu = torch.cuda.is_available()
     return {
         'date': date.today().isoformat(),

@@ -1,4 +1,4 @@
-"""The hook that draws each initial weight from a generator of its own."""
+"""The hook that draws each initial weight from a separate generator."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,22 +17,22 @@ from mmdet_detnet.registry import HOOKS
 
 @HOOKS.register_module()
 class SeededInitHook(Hook):
-    """Give parameters of one name and shape the same initial values in every detector.
+    """Give parameters with the same name and shape the same initial values in every detector.
 
-    A detector's weights are drawn one after the other, so that a module more shifts the random
-    numbers of all that follow it. Here each parameter is drawn from a generator that is seeded by
-    the run's seed and the parameter's name; how it is distributed stays what the config says. So
-    two detectors of one seed differ in their modules and not by chance.
+    Usually, weights are drawn one after the other, so an additional module shifts the random
+    numbers of all that follow. Here, each parameter is drawn from a generator seeded by the run's
+    seed and the parameter's name; its distribution does not change. Two detectors with the same
+    seed then differ in their modules, not by chance.
 
-    What is drawn outside ``init_weights``, or elsewhere and then copied (orthogonal
-    initialization), is not reached, and named in a warning.
+    Parameters drawn outside ``init_weights``, or elsewhere and then copied (orthogonal
+    initialization), are not covered and named in a warning.
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Wrap ``init_weights``, which the runner calls next when it trains.
+        """Wrap ``init_weights``, which the runner calls next in training.
 
         Args:
-            runner: Has the model and the seed.
+            runner: The runner with the model and the seed.
         """
         model = unwrap_model(runner.model)
         initialize = model.init_weights
@@ -51,7 +51,7 @@ class SeededInitHook(Hook):
 
 
 class _NamedDraws(TorchDispatchMode):
-    """Gives a generator of its own to each random number operation on a parameter."""
+    """Gives each random operation on a parameter its own generator."""
 
     def __init__(self, model: nn.Module, seed: int) -> None:
         super().__init__()
@@ -77,13 +77,13 @@ class _NamedDraws(TorchDispatchMode):
         return func(*args, **kwargs)
 
     def _make_generator(self, name: str, values: Tensor) -> torch.Generator:
-        """Seed by the part's place as well, for parameters that are drawn in parts."""
+        """Also seed by position, for parameters that are drawn in parts."""
         key = [self.seed, values.storage_offset(), *name.encode()]
         (word,) = numpy.random.SeedSequence(key).generate_state(1, numpy.uint64) >> 1
         return torch.Generator(values.device).manual_seed(int(word))
 
     def find_missed(self, model: nn.Module) -> list[str]:
-        """Name the parameters that were not initialized, and are not constant either."""
+        """List the parameters that were not covered and are not constant."""
         return [
             name
             for name, values in model.named_parameters()
@@ -100,11 +100,11 @@ def draw_by_name(model: nn.Module, seed: int) -> Iterator[_NamedDraws]:
     """Draw random numbers for each parameter of a model by its name.
 
     Args:
-        model: What is initialized inside the context.
-        seed: Not negative; another one gives unrelated numbers.
+        model: The model that is initialized inside the context.
+        seed: At least 0; other seeds give unrelated numbers.
 
     Yields:
-        What knows afterwards which parameters were not reached.
+        An object that knows afterwards which parameters were not covered.
     """
     with _NamedDraws(model, seed) as drawing:
         yield drawing
