@@ -13,7 +13,8 @@ LEVELS = (
     {'checkpoints', 'operators'},
     {'environment', 'models'},
     {'acceleration', 'checks', 'weights'},
-    {'analysis', 'engine', 'export'},
+    {'export'},
+    {'analysis', 'engine'},
     {'own_data'},
 )
 ROOMS = sorted(

@@ -61,5 +61,5 @@ class GroupedNonLocal(BaseModule):
             for embed in (self.theta, self.phi, self.g)
         )
         affinity = theta.transpose(-1, -2) @ phi / phi.shape[-1]
-        y = (g @ affinity.transpose(-1, -2)).reshape(len(x), -1, *x.shape[2:])
+        y = (g @ affinity.transpose(-1, -2)).reshape(x.shape[0], -1, *x.shape[2:])
         return torch.relu(x + self.out_norm(self.out_conv(y)))

@@ -118,9 +118,11 @@ class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
         Returns:
             Features of shape (num_rois, conv_out_channels).
         """
-        if len(x) == 0:
+        if x.shape[0] == 0:
             return self._connected_empty(x)
-        in_chunks = x.device.type == 'cpu' and not self.training
+        in_chunks = (
+            x.device.type == 'cpu' and not self.training and not torch.compiler.is_compiling()
+        )
         chunks = x.split(CPU_CHUNK_SIZE) if in_chunks else [x]
         return torch.cat([self._convolve(chunk) for chunk in chunks])
 

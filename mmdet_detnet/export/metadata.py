@@ -1,0 +1,117 @@
+"""What an ONNX file says of its detector."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from mmdet_detnet.models.arguments import reject
+
+KEY = 'mmdet_detnet'
+TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations', 'Resize', 'PackDetInputs')
+RESIZE_OPTIONS = ('type', 'scale', 'keep_ratio')
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is needed besides the graph, and what it was made from.
+
+    Attributes:
+        config: Name of the config, without its folder.
+        classes: Names of the classes, in the order of the labels.
+        takes_pixels: Whether the input is RGB as uint8, or what :attr:`mean` and :attr:`std` make
+            of it.
+        image_scale: Width and height that images are scaled to, in pixels.
+        keep_ratio: Whether their ratio is kept, so that they fit into the scale.
+        to_rgb: Whether the detector sees RGB; BGR if not. It matters where ``takes_pixels`` is off.
+        mean: Mean of each channel, in the order that the detector sees.
+        std: Standard deviation of each channel.
+        score_thr: Detections have higher scores.
+        max_per_img: Most detections of an image.
+    """
+
+    config: str
+    classes: list[str]
+    takes_pixels: bool
+    image_scale: list[int]
+    keep_ratio: bool
+    to_rgb: bool
+    mean: list[float] | None
+    std: list[float] | None
+    score_thr: float
+    max_per_img: int
+
+    def to_json(self) -> str:
+        """Write it as the value of :data:`KEY` in the file's metadata."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> 'Metadata':
+        """Read what :meth:`to_json` wrote."""
+        values = json.loads(text)
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
+
+    def differences(self, other: 'Metadata') -> list[str]:
+        """List what differs between two detectors, their names and kinds of input apart."""
+        return [
+            f'{field.name} {getattr(self, field.name)!r} and {getattr(other, field.name)!r}'
+            for field in fields(self)
+            if field.name not in ('config', 'takes_pixels')
+            and getattr(self, field.name) != getattr(other, field.name)
+        ]
+
+
+def describe(cfg: Config, classes: list[str] | tuple[str, ...], takes_pixels: bool) -> Metadata:
+    """Describe the detector of a config.
+
+    Args:
+        cfg: The config.
+        classes: Names of the classes.
+        takes_pixels: See :class:`Metadata`.
+
+    Returns:
+        The description.
+
+    Raises:
+        ValueError: If its test images go through other transforms than a resize.
+    """
+    resize = _find_resize(cfg.test_dataloader.dataset)
+    preprocessor = cfg.model.data_preprocessor
+    test_cfg = cfg.model.test_cfg
+    test_cfg = test_cfg.get('rcnn', test_cfg)
+    return Metadata(
+        config=Path(cfg.filename or '').stem,
+        classes=list(classes),
+        takes_pixels=takes_pixels,
+        image_scale=list(resize.scale),
+        keep_ratio=resize.get('keep_ratio', False),
+        to_rgb=preprocessor.get('bgr_to_rgb', False) or preprocessor.get('rgb_to_bgr', False),
+        mean=_numbers(preprocessor.get('mean')),
+        std=_numbers(preprocessor.get('std')),
+        score_thr=test_cfg.get('score_thr', 0.0),
+        max_per_img=test_cfg.max_per_img,
+    )
+
+
+def _find_resize(dataset: ConfigDict) -> ConfigDict:
+    pipeline = dataset.pipeline
+    types = [_short_name(each.type) for each in pipeline]
+    others = [name for name in types if name not in TRANSFORMS]
+    if others or types.count('Resize') != 1:
+        allowed = f'{", ".join(TRANSFORMS)}, each once at most, with one Resize'
+        reject('export_onnx', "the test images' pipeline", types, allowed)
+    resize = pipeline[types.index('Resize')]
+    if set(resize) - set(RESIZE_OPTIONS) or not isinstance(resize.get('scale'), list | tuple):
+        allowed = f'with {", ".join(RESIZE_OPTIONS[1:])} and no other option'
+        reject('export_onnx', 'the Resize of the test images', dict(resize), allowed)
+    return resize
+
+
+def _short_name(type_: str | type) -> str:
+    return type_.split('.')[-1] if isinstance(type_, str) else type_.__name__
+
+
+def _numbers(values: Any) -> list[float] | None:
+    return None if values is None else [float(value) for value in values]

@@ -1,0 +1,128 @@
+"""A detector in an ONNX file, where MMDetection expects one of its own."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import scale_boxes
+from mmengine.config import Config
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from .metadata import KEY, Metadata, describe
+
+
+class OnnxDetector(nn.Module):
+    """Runs an ONNX file of :func:`.export_onnx` by onnxruntime, on the CPU.
+
+    It has ``test_step``, as ``DetInferencer`` and evaluations call it, and no weights.
+
+    Args:
+        file: The ONNX file.
+        num_threads: Threads of onnxruntime; 0 for one on each core.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If onnxruntime is missing.
+        ValueError: If the file is damaged, or not one of :func:`.export_onnx`.
+    """
+
+    def __init__(self, file: str | Path, num_threads: int = 0) -> None:
+        super().__init__()
+        if not Path(file).is_file():
+            raise FileNotFoundError(f'No such file: {file}.')
+        self.session = _open_session(file, num_threads)
+        properties = self.session.get_modelmeta().custom_metadata_map
+        if KEY not in properties:
+            raise ValueError(f'{file} says nothing of a detector: export_onnx has not written it.')
+        self.file = Path(file)
+        self.metadata = Metadata.from_json(properties[KEY])
+        self.dataset_meta = {'classes': tuple(self.metadata.classes)}
+
+    def check_config(self, cfg: Config) -> None:
+        """Refuse the config of another detector.
+
+        Args:
+            cfg: A config.
+
+        Raises:
+            ValueError: If classes, images or detections differ; it lists what.
+        """
+        named = cfg.test_dataloader.dataset.get('metainfo', {}).get('classes')
+        expected = describe(cfg, named or self.metadata.classes, self.metadata.takes_pixels)
+        differences = self.metadata.differences(expected)
+        if differences:
+            raise ValueError(
+                f'{self.file} is of another detector than {cfg.filename}: the two have '
+                f'{"; ".join(differences)}.'
+            )
+
+    def detect(self, images: np.ndarray) -> list[dict[str, np.ndarray]]:
+        """Detect the objects in images of one size.
+
+        Args:
+            images: RGB, uint8, ``(B, 3, H, W)``.
+
+        Returns:
+            For each image ``bboxes`` ``(n, 4)``, corners in pixels, ``scores`` ``(n,)`` and
+            ``labels`` ``(n,)``.
+        """
+        boxes, scores, labels, numbers = self.session.run(None, {'images': self._prepare(images)})
+        return [
+            dict(bboxes=boxes[i, :number], scores=scores[i, :number], labels=labels[i, :number])
+            for i, number in enumerate(numbers)
+        ]
+
+    def _prepare(self, images: np.ndarray) -> np.ndarray:
+        """Normalise images, if the graph does not."""
+        metadata = self.metadata
+        if metadata.takes_pixels:
+            return images
+        images = (images if metadata.to_rgb else images[:, ::-1]).astype(np.float32)
+        if metadata.mean is None:
+            return images
+        mean, std = (
+            np.array(values, np.float32)[:, None, None] for values in (metadata.mean, metadata.std)
+        )
+        return (images - mean) / std
+
+    def test_step(self, data: dict[str, Any]) -> list[DetDataSample]:
+        """Detect the objects in images that went through a test pipeline.
+
+        Args:
+            data: ``inputs``, images as BGR, uint8, ``(3, H, W)`` each, and ``data_samples``.
+
+        Returns:
+            The samples, with the detections in pixels of the original images.
+        """
+        return [
+            self._fill(image, sample)
+            for image, sample in zip(data['inputs'], data['data_samples'], strict=True)
+        ]
+
+    def _fill(self, image: Tensor, sample: DetDataSample) -> DetDataSample:
+        pixels = np.ascontiguousarray(image.numpy()[None, ::-1])
+        (detections,) = self.detect(pixels)
+        instances = InstanceData(**{name: torch.from_numpy(v) for name, v in detections.items()})
+        factors = [1 / factor for factor in sample.scale_factor]
+        instances.bboxes = scale_boxes(instances.bboxes, factors)
+        sample.pred_instances = instances
+        return sample
+
+
+def _open_session(file: str | Path, num_threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            "ONNX files need onnxruntime: pip install 'mmdet_detnet[onnx]'."
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    try:
+        return onnxruntime.InferenceSession(str(file), options, ['CPUExecutionProvider'])
+    # It has an error of its own for each kind of damage.
+    except Exception as error:
+        raise ValueError(f'{file} cannot be read as an ONNX file ({error}).') from error

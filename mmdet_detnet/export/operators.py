@@ -1,0 +1,82 @@
+"""Two operators whose results have static shapes.
+
+NMS, and the choice of an FPN level for each RoI, make tensors whose sizes depend on data, which
+``torch.export`` cannot see through. Here NMS returns a mask, and pooling takes all RoIs at once.
+They run in PyTorch, by mmcv's operators; :mod:`.translations` has what they become in ONNX.
+"""
+
+import torch
+from mmcv.ops import nms, roi_align
+from torch import Tensor
+
+
+@torch.library.custom_op('mmdet_detnet::nms_mask', mutates_args=())
+def nms_mask(boxes: Tensor, scores: Tensor, iou_threshold: float, score_thr: float) -> Tensor:
+    """Suppress boxes, in each row on its own.
+
+    Args:
+        boxes: Corners (x1, y1, x2, y2), ``(num_rows, n, 4)``.
+        scores: ``(num_rows, n)``.
+        iou_threshold: A box goes if its IoU with a better one that stays is above this.
+        score_thr: Boxes with a score no higher than this go, and suppress no others.
+
+    Returns:
+        Whether each box stays, bool ``(num_rows, n)``.
+    """
+    keep = torch.zeros_like(scores, dtype=torch.bool)
+    for row in range(len(boxes)):
+        candidates = (scores[row] > score_thr).nonzero().squeeze(1)
+        kept = nms(boxes[row, candidates], scores[row, candidates], iou_threshold)[1]
+        keep[row, candidates[kept]] = True
+    return keep
+
+
+@nms_mask.register_fake
+def _(boxes: Tensor, scores: Tensor, iou_threshold: float, score_thr: float) -> Tensor:
+    return torch.empty_like(scores, dtype=torch.bool)
+
+
+@torch.library.custom_op('mmdet_detnet::roi_align_levels', mutates_args=())
+def roi_align_levels(
+    features: list[Tensor],
+    rois: Tensor,
+    levels: Tensor,
+    spatial_scales: list[float],
+    output_size: list[int],
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """Pool each RoI from the feature map of its level, by the average of samples.
+
+    Args:
+        features: Feature maps, each ``(N, C, H, W)``.
+        rois: Index of the image and corners in pixels, ``(num_rois, 5)``.
+        levels: Index of the feature map of each RoI, ``(num_rois,)``.
+        spatial_scales: Pixels of each map in a pixel of the image.
+        output_size: Number of bins, (h, w).
+        sampling_ratio: Samples along each side of a bin; 0 for one in each pixel of the map.
+        aligned: Whether half a pixel is taken off, for the centres of pixels.
+
+    Returns:
+        ``(num_rois, C, h, w)``.
+    """
+    pooled = features[0].new_zeros(len(rois), features[0].shape[1], *output_size)
+    for level, (feature, scale) in enumerate(zip(features, spatial_scales, strict=True)):
+        chosen = levels == level
+        pooled[chosen] = roi_align(
+            feature, rois[chosen], output_size, scale, sampling_ratio, 'avg', aligned
+        )
+    return pooled
+
+
+@roi_align_levels.register_fake
+def _(
+    features: list[Tensor],
+    rois: Tensor,
+    levels: Tensor,
+    spatial_scales: list[float],
+    output_size: list[int],
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    return features[0].new_empty(rois.shape[0], features[0].shape[1], *output_size)

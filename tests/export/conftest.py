@@ -1,0 +1,24 @@
+"""One ONNX file of each kind for all tests: writing one takes seconds."""
+
+import pytest
+from small_detectors import build, make_config
+
+from mmdet_detnet.export import OnnxDetector, export_onnx
+
+
+@pytest.fixture(scope='session')
+def two_stage(tmp_path_factory):
+    """A Double-Head-Ext, and its ONNX file, which takes pixels."""
+    file = tmp_path_factory.mktemp('two_stage') / 'detector.onnx'
+    detector = build(make_config('Double-Head-Ext'))
+    export_onnx(detector, file)
+    return detector, OnnxDetector(file, num_threads=1)
+
+
+@pytest.fixture(scope='session')
+def dense(tmp_path_factory):
+    """A RetinaNet-Conf that selects by class, and its ONNX file, which takes normalized images."""
+    file = tmp_path_factory.mktemp('dense') / 'detector.onnx'
+    detector = build(make_config('RetinaNet-Conf by class'))
+    export_onnx(detector, file, takes_pixels=False)
+    return detector, OnnxDetector(file, num_threads=1)
