@@ -6,6 +6,7 @@ from .hooks import (
     DurableCheckpointHook,
     FiniteCheckHook,
     PlainCheckpointHook,
+    ProgressHook,
     SeededInitHook,
     SeedHook,
 )
@@ -16,6 +17,7 @@ __all__ = [
     'DurableCheckpointHook',
     'FiniteCheckHook',
     'PlainCheckpointHook',
+    'ProgressHook',
     'SeedHook',
     'SeededInitHook',
 ]

@@ -24,6 +24,10 @@ From a folder of images with annotations to a trained detector:
 The first one prints the second, and the lines for all that follows.
 """
 OMP = 'OMP_WAIT_POLICY'
+SHOWN = {
+    '--quiet': ('warnings', 'show warnings only'),
+    '--verbose': ('everything', 'show all that is logged'),
+}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -38,6 +42,10 @@ def make_parser() -> argparse.ArgumentParser:
     each = commands.add_parser('train', help="train; takes all options of MMDetection's train.py")
     each.add_argument('config', type=Path)
     each.add_argument('--from-start', action='store_true', help='do not resume a training run')
+    shown = each.add_mutually_exclusive_group()
+    for option, (show, text) in SHOWN.items():
+        shown.add_argument(option, dest='show', action='store_const', const=show, help=text)
+    each.set_defaults(show='progress')
     each = commands.add_parser('test', help="evaluate; takes all options of MMDetection's test.py")
     each.add_argument('config', type=Path)
     each.add_argument('--checkpoint', type=Path, help='default: the best of the training')
@@ -95,18 +103,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _new(args: argparse.Namespace, rest: Sequence[str]) -> int:
     options = {key: value for key, value in vars(args).items() if key != 'command'}
-    project = create_project(Options(**options))
-    if project is None:
+    config = create_project(Options(**options))
+    if config is None:
         hint = '' if args.fix else ' Repair them, or let --fix repair what it can, in copies.'
         print(f'\nNo config was written, because of the problems above.{hint}')
         return 1
-    config, images = (Path(os.path.relpath(path)) for path in project)
-    print(f'\nNext:\n{next_lines(config, images)}')
+    print(f'\nNext:\n{next_lines(Path(os.path.relpath(config)))}')
     return 0
 
 
 def _train(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    train(args.config, rest, args.from_start)
+    checkpoint = train(args.config, rest, args.from_start, args.show)
+    print(f'{checkpoint}\n\nNext:\n{next_lines(args.config, is_trained=True)}')
     return 0
 
 

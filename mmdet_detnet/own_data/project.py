@@ -61,15 +61,14 @@ class Options:
     overwrite: bool = False
 
 
-def create_project(options: Options) -> tuple[Path, Path] | None:
+def create_project(options: Options) -> Path | None:
     """Read, split and check a data set and write a config; print findings and choices.
 
     Args:
         options: The user's options.
 
     Returns:
-        The config, and a folder of images for detection; None if the checks found problems that
-        would stop training or make it wrong.
+        The config; None if the checks found problems that would stop training or make it wrong.
 
     Raises:
         FileNotFoundError: If a folder or the checkpoint is missing.
@@ -115,7 +114,7 @@ def create_project(options: Options) -> tuple[Path, Path] | None:
         f'batches of {settings.batch_size}: {settings.batch_reason}\n'
         f'{settings.max_epochs} epochs; written: {config}'
     )
-    return config, measured[-1][0].path.parent
+    return config
 
 
 def _check_options(options: Options) -> None:

@@ -1,8 +1,10 @@
 """Choose training settings from the boxes, the number of images and the memory."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -147,4 +149,9 @@ def _choose_batch(template: Template, scale: tuple[int, int], num_images: int) -
 def _free_memory() -> int:
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
-    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_AVPHYS_PAGES')
+    # What Linux can free counts as well; others only say how much there is.
+    with contextlib.suppress(OSError):
+        lines = Path('/proc/meminfo').read_text().splitlines()
+        sizes = {name: int(rest.split()[0]) for name, _, rest in (x.partition(':') for x in lines)}
+        return sizes['MemAvailable'] * 1024
+    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')

@@ -1,5 +1,7 @@
 """Train, test and detect with the user's config."""
 
+import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,6 +12,12 @@ from mmengine.config import Config
 from mmdet_detnet.launch import run_mmdet_script
 
 POINTER = 'last_checkpoint'
+QUIET = 'runner_type=mmdet_detnet.QuietRunner'
+SHOW = {
+    'warnings': (QUIET,),
+    'progress': (QUIET, 'default_hooks.progress.type=mmdet_detnet.ProgressHook'),
+    'everything': (),
+}
 
 
 def find_work_dir(config: Path) -> Path:
@@ -50,21 +58,32 @@ def find_checkpoint(work_dir: Path) -> Path:
     raise FileNotFoundError(f'{work_dir} has no checkpoint: train first, or give --checkpoint.')
 
 
-def train(config: Path, arguments: Sequence[str] = (), from_start: bool = False) -> None:
+def train(
+    config: Path,
+    arguments: Sequence[str] = (),
+    from_start: bool = False,
+    show: str = 'progress',
+) -> Path:
     """Train with MMDetection's script, resuming an interrupted training run.
 
     Args:
         config: The config.
         arguments: Further options of the script.
         from_start: Whether to start over even if there are checkpoints.
+        show: ``'progress'``, ``'warnings'`` only, or ``'everything'`` that mmengine logs.
+
+    Returns:
+        The best checkpoint.
     """
     work_dir = find_work_dir(config)
     arguments = [*arguments]
     if (work_dir / POINTER).is_file() and not from_start and '--work-dir' not in arguments:
         print(f'resumes the training in {work_dir} (--from-start starts over)')
         arguments.append('--resume')
-    sys.argv = ['train.py', str(config), *arguments]
+    options = ['--cfg-options', *SHOW[show]] if SHOW[show] else []
+    sys.argv = ['train.py', str(config), *arguments, *options]
     run_mmdet_script('train.py')
+    return find_checkpoint(work_dir)
 
 
 def test(config: Path, checkpoint: Path | None = None, arguments: Sequence[str] = ()) -> None:
@@ -81,18 +100,32 @@ def test(config: Path, checkpoint: Path | None = None, arguments: Sequence[str] 
     run_mmdet_script('test.py')
 
 
-def next_lines(config: Path, images: Path, *, is_trained: bool = False) -> str:
+def find_test_images(config: Path) -> Path:
+    """Find a folder with images to detect in: that of the first test image.
+
+    Args:
+        config: A config that :mod:`mmdet_detnet.own_data` has written.
+
+    Returns:
+        The folder, relative to the working directory.
+    """
+    dataset = Config.fromfile(config).test_dataloader.dataset
+    file = Path(dataset.data_root, dataset.ann_file)
+    name = json.loads(file.read_text(encoding='utf-8'))['images'][0]['file_name']
+    return Path(os.path.relpath(Path(dataset.data_root, dataset.data_prefix.img, name).parent))
+
+
+def next_lines(config: Path, *, is_trained: bool = False) -> str:
     """Return the next commands to type.
 
     Args:
         config: The config.
-        images: A folder of images for detection.
         is_trained: Whether the training is done.
 
     Returns:
         The lines.
     """
-    name = shlex.quote(str(config))
+    name, images = shlex.quote(str(config)), find_test_images(config)
     lines = [f'mmdet-detnet train {name}'] if not is_trained else []
     lines += [
         f'mmdet-detnet test {name}',

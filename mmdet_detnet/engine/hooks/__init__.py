@@ -5,6 +5,7 @@ from .config_check_hook import ConfigCheckHook
 from .durable_checkpoint_hook import DurableCheckpointHook
 from .finite_check_hook import FiniteCheckHook
 from .plain_checkpoint_hook import PlainCheckpointHook
+from .progress_hook import ProgressHook
 from .seed_hook import SeedHook
 from .seeded_init_hook import SeededInitHook
 
@@ -14,6 +15,7 @@ __all__ = [
     'DurableCheckpointHook',
     'FiniteCheckHook',
     'PlainCheckpointHook',
+    'ProgressHook',
     'SeedHook',
     'SeededInitHook',
 ]
