@@ -16,16 +16,8 @@ printed, and the exit status is 130.
 import sys
 from dataclasses import replace
 
-from mmdet_detnet.analysis.benchmark import Settings, make_rows, measure
+from mmdet_detnet.analysis.benchmark import Settings, command_line, make_rows, measure
 from mmdet_detnet.analysis.benchmark.catalogue import COMPARISONS, find_comparisons, make_entries
-from mmdet_detnet.analysis.benchmark.command_line import (
-    add_acceleration,
-    make_parser,
-    read_arguments,
-    read_rounds,
-    read_workload,
-    reporting,
-)
 from mmdet_detnet.analysis.benchmark.estimate import format_estimate
 from mmdet_detnet.checkpoints import force_weights_only
 
@@ -33,14 +25,15 @@ from mmdet_detnet.checkpoints import force_weights_only
 def main() -> None:
     """Run the command line."""
     force_weights_only()
-    parser = make_parser(__doc__, rounds=10, warm_up=2)
+    parser = command_line.make_parser(__doc__, rounds=10, warm_up=2)
     parser.add_argument(
         'what', nargs='+', help=f'of {sorted(COMPARISONS)}, or two configs and more'
     )
-    add_acceleration(parser)
-    args = read_arguments(parser)
+    command_line.add_acceleration(parser)
+    args = command_line.read_arguments(parser)
     settings = Settings(args.amp or 'fp32', args.channels_last, args.compile)
-    rounds, workload, rows = read_rounds(args, settings), read_workload(args), {}
+    rounds = command_line.read_rounds(args, settings)
+    workload, rows = command_line.read_workload(args), {}
     try:
         for name, comparison in find_comparisons(args.what).items():
             entries = make_entries(comparison, settings, args.accelerate, args.checkpoints)
@@ -51,7 +44,7 @@ def main() -> None:
     every_row = [row for some in rows.values() for row in some]
     print(format_estimate(every_row, rounds, args.device), flush=True)
     for name, some in rows.items():
-        with reporting(some, args, name) as report:
+        with command_line.reporting(some, args, name) as report:
             measure(some, rounds, args.device, report.write)
     failures = sum(row.failure is not None for row in every_row)
     if failures:

@@ -279,6 +279,31 @@ def run(monkeypatch, *arguments):
     benchmark.main()
 
 
+@pytest.mark.parametrize(
+    ('options', 'size', 'rounds'),
+    [
+        ([], (800, 1333), Rounds(timed=10, warm_up=2)),
+        (['--quick'], (320, 480), Rounds(10, 1, split=False, memory=False, seconds=80)),
+        (
+            ['--quick', '--height', '160', '--no-training'],
+            (160, 480),
+            Rounds(10, 1, training=False, split=False, memory=False, seconds=80),
+        ),
+    ],
+)
+def test_quick_changes_what_is_left_open(monkeypatch, tmp_path, options, size, rounds):
+    seen = []
+
+    def make_rows(entries, workload):
+        seen.append((workload.height, workload.width))
+        return [make_row(SLIM)]
+
+    monkeypatch.setattr(benchmark, 'make_rows', make_rows)
+    monkeypatch.setattr(benchmark, 'measure', lambda rows, rounds, *_: seen.append(rounds))
+    run(monkeypatch, SLIM, SLIM, '--device', 'cpu', '--out-dir', str(tmp_path), *options)
+    assert seen == [size, rounds]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
 def test_missing_gpu_is_said_in_a_sentence(monkeypatch):
     with pytest.raises(SystemExit, match='torch sees no CUDA device'):
