@@ -2,6 +2,8 @@
 
     python tools/image_demo.py CONFIG CHECKPOINT 'photos/*.jpg' --out-dir outputs
 
+    python tools/image_demo.py detector.onnx 'photos/*.jpg'
+
 writes annotated pictures to ``outputs/vis`` and all detections to ``outputs/predictions.json``:
 
     {"score_thr": 0.3, "images": [{"path": "photos/a.jpg", "detections": [
@@ -19,7 +21,7 @@ import sys
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # read by OpenMP when torch is imported
 
-from mmdet_detnet.analysis.image_demo import detect_images, find_images
+from mmdet_detnet.analysis.image_demo import detect_images, find_images, is_onnx
 from mmdet_detnet.checkpoints import force_weights_only
 
 
@@ -29,9 +31,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file of the detector')
-    parser.add_argument('checkpoint', help='checkpoint file of the detector')
-    parser.add_argument('images', nargs='+', help='image files, folders or (quoted) globs')
+    parser.add_argument('config', help='config file of the detector; an ONNX file needs none')
+    parser.add_argument('checkpoint', help='checkpoint or ONNX file of the detector')
+    parser.add_argument('images', nargs='*', help='image files, folders or (quoted) globs')
     parser.add_argument('--out-dir', default='outputs', help='folder for the results')
     parser.add_argument('--score-thr', type=float, default=0.3, help='minimum score to report')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU if there is one')
@@ -39,10 +41,18 @@ def main() -> int:
         '--allow-mismatch', action='store_true', help='accept a checkpoint of another detector'
     )
     args = parser.parse_args()
+    if is_onnx(args.config):
+        args.config, args.checkpoint, args.images = (
+            None,
+            args.config,
+            [args.checkpoint, *args.images],
+        )
+    if not args.images:
+        parser.error('the following arguments are required: images')
     try:
         args.images = [image for pattern in args.images for image in find_images(pattern)]
         failed = detect_images(**vars(args))
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ImportError, ValueError) as error:
         parser.exit(2, f'{error}\n')
     found = len(args.images) - len(failed)
     print(f'{found} images detected, {len(failed)} failed: {args.out_dir}')

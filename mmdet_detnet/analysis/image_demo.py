@@ -16,12 +16,14 @@ from mmengine.runner import CheckpointLoader
 from PIL import Image
 
 from mmdet_detnet.checks import find_weight_faults, raise_faults
+from mmdet_detnet.export.onnx_inferencer import OnnxInferencer
+from mmdet_detnet.models.arguments import reject
 
 from .prediction_file import PredictionFile
 
 
 def detect_images(
-    config: str | Path,
+    config: str | Path | None,
     checkpoint: str | Path,
     images: Sequence[Path],
     out_dir: str | Path,
@@ -32,13 +34,13 @@ def detect_images(
     """Run a detector on images; write pictures and ``predictions.json`` after each image.
 
     Args:
-        config: Config file of the detector.
-        checkpoint: Checkpoint file of the detector.
+        config: Config file of the detector; None for what an ONNX file says of itself.
+        checkpoint: Checkpoint or ONNX file of the detector.
         images: Image files. Pictures keep their folders relative to the common one.
         out_dir: Folder for the results; earlier results are overwritten.
         score_thr: Only detections with a higher score are drawn and written.
-        device: Device of the detector; None for a GPU if there is one.
-        allow_mismatch: Whether the checkpoint's weights may differ from the config's detector.
+        device: Device of the detector; None for a GPU if there is one. ONNX files run on the CPU.
+        allow_mismatch: Whether the checkpoint may be of another detector than the config's.
 
     Returns:
         Images that are missing, damaged or cannot be processed.
@@ -47,16 +49,7 @@ def detect_images(
         FileNotFoundError: If the config or the checkpoint is missing.
         ValueError: If the checkpoint is of another detector, for example with other classes.
     """
-    for file in (config, checkpoint):
-        if not Path(file).is_file():
-            raise FileNotFoundError(f'No such file: {file}.')
-    inferencer = DetInferencer(
-        str(config), str(checkpoint), device or get_device(), show_progress=False
-    )
-    if not allow_mismatch:
-        content = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
-        state = content.get('state_dict', content)
-        raise_faults(find_weight_faults(inferencer.model, state, str(checkpoint)))
+    inferencer = _load_inferencer(config, checkpoint, device, allow_mismatch)
     out_dir = Path(out_dir)
     common_folder = os.path.commonpath([_without_dots(path).parent for path in images])
     failed = []
@@ -71,6 +64,31 @@ def detect_images(
             else:
                 predictions.add(path, detections)
     return failed
+
+
+def _load_inferencer(
+    config: str | Path | None, checkpoint: str | Path, device: str | None, allow_mismatch: bool
+) -> DetInferencer:
+    if is_onnx(checkpoint):
+        if device not in (None, 'cpu'):
+            reject('detect_images', 'device', device, "'cpu' for an ONNX file")
+        return OnnxInferencer(checkpoint, config, allow_mismatch)
+    for file in (config, checkpoint):
+        if file is None or not Path(file).is_file():
+            raise FileNotFoundError(f'No such file: {file}.')
+    inferencer = DetInferencer(
+        str(config), str(checkpoint), device or get_device(), show_progress=False
+    )
+    if not allow_mismatch:
+        content = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
+        state = content.get('state_dict', content)
+        raise_faults(find_weight_faults(inferencer.model, state, str(checkpoint)))
+    return inferencer
+
+
+def is_onnx(file: str | Path) -> bool:
+    """Tell ONNX files from others by their names."""
+    return Path(file).suffix.lower() == '.onnx'
 
 
 def _try_to_detect(

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from torch import nn
 
 CHANNELS = 8
-CLASSES = ('cat', 'dog', 'owl')
+CLASSES = ('circle', 'square', 'triangle')
 STRIDES = [8, 16]
 # Layers that predict, and the deviation of what they predict.
 PREDICTIONS = dict(
@@ -150,7 +150,9 @@ def make_config(family):
     pipeline = [dict(type='LoadImageFromFile'), resize, dict(type='PackDetInputs')]
     dataset = dict(type='CocoDataset', metainfo=dict(classes=CLASSES), pipeline=pipeline)
     model = copy.deepcopy(MODEL_CFGS[family])
-    return Config(dict(model=model, test_dataloader=dict(dataset=dataset)))
+    backends = [dict(type='LocalVisBackend')]
+    visualizer = dict(type='DetLocalVisualizer', vis_backends=backends, name='visualizer')
+    return Config(dict(model=model, test_dataloader=dict(dataset=dataset), visualizer=visualizer))
 
 
 def build(cfg):

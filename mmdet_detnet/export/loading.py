@@ -1,0 +1,32 @@
+"""A detector with the weights of a checkpoint, and no others."""
+
+from pathlib import Path
+
+from mmdet.apis import init_detector
+from mmdet.models.detectors import BaseDetector
+from mmengine.runner import CheckpointLoader
+
+from mmdet_detnet.checks import find_weight_faults, raise_faults
+
+
+def load_detector(config: str | Path, checkpoint: str | Path) -> BaseDetector:
+    """Build the detector of a config and load its weights, on the CPU.
+
+    Args:
+        config: Config file.
+        checkpoint: Checkpoint file.
+
+    Returns:
+        The detector, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: If one of the files is missing.
+        ValueError: If the checkpoint is of another detector.
+    """
+    for file in (config, checkpoint):
+        if not Path(file).is_file():
+            raise FileNotFoundError(f'No such file: {file}.')
+    detector = init_detector(str(config), str(checkpoint), device='cpu')
+    content = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
+    raise_faults(find_weight_faults(detector, content.get('state_dict', content), str(checkpoint)))
+    return detector

@@ -1,0 +1,117 @@
+"""ONNX files where MMDetection expects a detector, and what they say of themselves."""
+
+import json
+import sys
+
+import cv2
+import image_demo
+import numpy as np
+import onnx
+import pytest
+import torch
+from small_detectors import CLASSES, detect, make_config, make_images
+
+from mmdet_detnet.export import OnnxDetector
+from mmdet_detnet.export.onnx_inferencer import OnnxInferencer
+
+pytestmark = pytest.mark.xdist_group('onnx')
+
+
+@pytest.fixture
+def image(tmp_path):
+    """An image of other size than the config's, in a file."""
+    pixels = make_images(1, 48, 100)[0].permute(1, 2, 0).numpy()
+    cv2.imwrite(str(tmp_path / 'image.png'), pixels[..., ::-1])
+    return tmp_path / 'image.png'
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Config file of the two-stage detector."""
+    make_config('Double-Head-Ext').dump(tmp_path / 'config.py')
+    return tmp_path / 'config.py'
+
+
+def run_demo(monkeypatch, out_dir, *arguments):
+    arguments = ['image_demo.py', *arguments, '--out-dir', out_dir, '--score-thr', 0.2]
+    monkeypatch.setattr(sys, 'argv', [str(argument) for argument in arguments])
+    assert image_demo.main() == 0
+    (image,) = json.loads((out_dir / 'predictions.json').read_text())['images']
+    return image['detections']
+
+
+def test_demo_with_the_file_alone(two_stage, image, config, tmp_path, monkeypatch):
+    detector, exported = two_stage
+    alone = run_demo(monkeypatch, tmp_path / 'alone', exported.file, image)
+    with_config = run_demo(monkeypatch, tmp_path / 'config', config, exported.file, image)
+    assert alone == with_config
+    assert cv2.imread(str(tmp_path / 'alone/vis/image.png')).shape == (48, 100, 3)
+    # The config scales to 160 x 96, which keeps the ratio at 160 x 77.
+    scaled = cv2.resize(cv2.imread(str(image)), (160, 77))
+    images = np.ascontiguousarray(scaled[..., ::-1].transpose(2, 0, 1)[None])
+    (truth,) = detect(detector, torch.from_numpy(images))
+    expected = [
+        [CLASSES[label], score, [x1 / 1.6, y1 / (77 / 48), x2 / 1.6, y2 / (77 / 48)]]
+        for label, score, (x1, y1, x2, y2) in zip(
+            truth.labels.tolist(), truth.scores.tolist(), truth.bboxes.tolist(), strict=True
+        )
+        if score > 0.2
+    ]
+    assert len(alone) == len(expected) > 0
+    for found, (label, score, box) in zip(alone, expected, strict=True):
+        assert found['label'] == label
+        assert found['score'] == pytest.approx(score, abs=1e-4)
+        assert found['bbox'] == pytest.approx(box, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'test_dataloader.dataset.metainfo.classes': ('cat',)}, r"classes .* and \['cat'\]"),
+        ({'model.test_cfg.rcnn.max_per_img': 7}, 'max_per_img 30 and 7'),
+        ({'test_dataloader.dataset.pipeline.1.scale': (64, 64)}, 'image_scale'),
+        ({'model.data_preprocessor.bgr_to_rgb': False}, 'to_rgb True and False'),
+    ],
+)
+def test_config_of_another_detector_is_refused(two_stage, changes, words, tmp_path):
+    cfg = make_config('Double-Head-Ext')
+    cfg.merge_from_dict(changes)
+    cfg.dump(tmp_path / 'other.py')
+    with pytest.raises(ValueError, match=rf'is of another detector than .*{words}'):
+        OnnxInferencer(two_stage[1].file, tmp_path / 'other.py')
+    assert OnnxInferencer(two_stage[1].file, tmp_path / 'other.py', allow_mismatch=True)
+
+
+def test_a_device_is_refused(two_stage, image, tmp_path):
+    with pytest.raises(ValueError, match="device must be 'cpu' for an ONNX file, got 'cuda'"):
+        image_demo.detect_images(None, two_stage[1].file, [image], tmp_path, device='cuda')
+
+
+def test_what_the_file_says(two_stage):
+    metadata = two_stage[1].metadata
+    assert metadata.classes == list(CLASSES)
+    assert metadata.image_scale == [160, 96] and metadata.keep_ratio and metadata.to_rgb
+    assert metadata.mean == pytest.approx([123.675, 116.28, 103.53])
+    assert (metadata.score_thr, metadata.max_per_img) == (0.1, 30)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'absent\.onnx'):
+        OnnxDetector(tmp_path / 'absent.onnx')
+
+
+def test_damaged_file(tmp_path):
+    (tmp_path / 'broken.onnx').write_bytes(b'no graph')
+    with pytest.raises(ValueError, match=r'broken\.onnx cannot be read as an ONNX file'):
+        OnnxDetector(tmp_path / 'broken.onnx')
+
+
+def test_file_of_somebody_else(tmp_path):
+    node = onnx.helper.make_node('Relu', ['x'], ['y'])
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, [1]) for name in 'xy')
+    graph = onnx.helper.make_graph([node], 'graph', [x], [y])
+    opset = onnx.helper.make_opsetid('', 18)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    onnx.save(model, tmp_path / 'other.onnx')
+    with pytest.raises(ValueError, match='export_onnx has not written it'):
+        OnnxDetector(tmp_path / 'other.onnx')

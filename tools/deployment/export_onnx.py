@@ -1,0 +1,40 @@
+"""Write a trained detector as an ONNX file, from image to boxes: docs/export.md.
+
+python tools/deployment/export_onnx.py CONFIG CHECKPOINT detector.onnx
+"""
+
+import argparse
+import os
+
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
+
+from mmdet_detnet.checkpoints import force_weights_only
+from mmdet_detnet.export import export_onnx
+from mmdet_detnet.export.loading import load_detector
+
+
+def main() -> None:
+    """Write the file that the command line asks for."""
+    force_weights_only()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file of the detector')
+    parser.add_argument('checkpoint', help='checkpoint file of the detector')
+    parser.add_argument('file', help='ONNX file to write')
+    parser.add_argument(
+        '--normalized-input',
+        action='store_true',
+        help='take float32 images, normalized as the config says, and not RGB as uint8',
+    )
+    args = parser.parse_args()
+    try:
+        detector = load_detector(args.config, args.checkpoint)
+        export_onnx(detector, args.file, takes_pixels=not args.normalized_input)
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        parser.exit(2, f'{error}\n')
+    print(f'{args.file}: {os.path.getsize(args.file) / 1e6:.1f} MB')
+
+
+if __name__ == '__main__':
+    main()
