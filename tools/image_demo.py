@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument(
         '--allow-mismatch', action='store_true', help='accept a checkpoint of another detector'
     )
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()  # images may follow options
     if is_onnx(args.config):
         args.config, args.checkpoint, args.images = (
             None,
