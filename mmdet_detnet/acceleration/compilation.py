@@ -6,7 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.experimental import _config as symbols
+
+try:
+    from torch.fx.experimental import _config as symbols
+except ImportError:  # before torch 2.2
+    symbols = None
 
 # Code compiled for a level of one pixel fits no other size. 64 pixels leave two at stride 32, and
 # so do three at stride 2, with which necks add a level.
@@ -66,6 +70,9 @@ def _no_compilation() -> AbstractContextManager:
 @contextmanager
 def _sides_apart() -> Iterator[None]:
     """Make height and width separate symbols if the first image is square."""
+    if not hasattr(symbols, 'use_duck_shape'):
+        yield
+        return
     before, symbols.use_duck_shape = symbols.use_duck_shape, False
     try:
         yield
