@@ -2,10 +2,10 @@
 _base_ = './safety_hooks.py'
 default_scope = 'mmpretrain'
 default_hooks = dict(
+    _base_.safety_hooks,
     logger=dict(type='LoggerHook', interval=100),
-    **_base_.safety_hooks,
+    checkpoint=dict(_base_.safety_hooks.checkpoint, max_keep_ckpts=3),
 )
-default_hooks['checkpoint'].update(max_keep_ckpts=3)
 custom_hooks = [
     dict(type='mmdet.NumClassCheckHook'),
 ]

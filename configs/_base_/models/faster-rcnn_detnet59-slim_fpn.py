@@ -36,3 +36,10 @@ model = dict(
     ),
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)),
 )
+# For a ResNet-50 as slim: `model = _base_.slim_r50`.
+slim_r50 = dict(
+    backbone=dict(_delete_=True, type='ResNet', depth=50, base_channels=16, norm_eval=False),
+    neck=dict(in_channels=[64, 128, 256, 512]),
+    rpn_head=dict(anchor_generator=dict(strides=[4, 8, 16, 32, 64], base_sizes=[4, 8, 16, 32, 64])),
+    roi_head=dict(bbox_roi_extractor=dict(featmap_strides=[4, 8, 16, 32])),
+)
