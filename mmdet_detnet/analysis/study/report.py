@@ -1,6 +1,5 @@
 """Write the tables of a study from its results."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -135,13 +134,14 @@ def _summarize(group: Sequence[Result]) -> dict[str, str]:
 
 
 def _list_run(result: Result) -> dict[str, str]:
+    ap = result['metrics']['AP']
     return {
         'run': _name(result),
-        'AP': f'{result["metrics"]["AP"] or math.nan:.3f}',
+        'AP': MISSING if ap is None else f'{ap:.3f}',
         'loss at the end': f'{result["final_loss"]:.3f}',
         'training': f'{result["train_seconds"]:.0f} s',
         'CPU time': f'{result["cpu_seconds"]:.0f} s',
-        'device': f'{result["device"]}, {result["threads"]} threads',
+        'device': f'{result["device"]}, threads: {result["threads"]}',
     }
 
 

@@ -70,6 +70,11 @@ def test_metric_that_no_object_defines(write):
     assert cells(text, DETECTORS, 'plain')[4:8] == ['0.500', '0.500', '0.500', '-']
 
 
+def test_detector_that_learned_nothing_has_an_ap_of_0(write):
+    text = write(make_result('plain', 0, [0, 0]))
+    assert '| cells_plain_seed0 | 0.000 |' in text
+
+
 @pytest.mark.parametrize(
     ('seeds', 'images', 'verdict'),
     [
