@@ -198,9 +198,8 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
             if head.fuses_scores and self.gate_score_thr is not None:
                 return self._read_out_gated(x, rois, self.gate_score_thr)
         results = self._bbox_forward(x, rois)
-        return rois, *head.read_out(
-            results['cls_score'], results['bbox_pred'], *results['unfocused']
-        )
+        conv_cls_score, _ = results['unfocused']
+        return rois, head.read_out(results['cls_score'], conv_cls_score), results['bbox_pred']
 
     def _may_leave_out_rois(self) -> bool:
         return not self.bbox_head.training and not torch.onnx.is_in_onnx_export()
@@ -222,10 +221,8 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
         choose = partial(find_survivors, head, score_thr=score_thr)
         results = self.run_heads(self.bbox_roi_extractor, head, x, rois, choose)
         (conv_cls_score, deltas), chosen = results['unfocused'], results['chosen']
-        fused, regressed = head.read_out(
-            results['cls_score'][chosen], results['bbox_pred'], conv_cls_score
-        )
+        fused = head.read_out(results['cls_score'][chosen], conv_cls_score)
         scores = head.class_probabilities(results['cls_score']).index_copy(0, chosen, fused)
         if deltas is None:
-            deltas = regressed.new_zeros(len(rois), regressed.shape[1])
-        return rois, scores, deltas.index_copy(0, chosen, regressed)
+            deltas = results['bbox_pred'].new_zeros(len(rois), results['bbox_pred'].shape[1])
+        return rois, scores, deltas.index_copy(0, chosen, results['bbox_pred'])

@@ -161,7 +161,7 @@ def test_fused_are_probabilities_not_logits(make_head):
     """Logits of 3 and 3 must not become 3 + 3 (1 - 3) = -3 on the way."""
     head = make_head(**EXT)
     logits = torch.tensor([[3.0, 0, 0, 0, 0]])
-    scores, _ = head.read_out(logits, torch.zeros(1, 16), logits, torch.zeros(1, 16))
+    scores = head.read_out(logits, logits)
     probability = 2.718281828**3 / (2.718281828**3 + 4)
     assert scores[0, 0].item() == pytest.approx(1 - (1 - probability) ** 2)
 

@@ -85,32 +85,22 @@ class DoubleHeadReadout(BBoxHead):
             return self.loss_cls.get_activation(cls_score.float())
         return F.softmax(cls_score.float(), dim=-1)
 
-    def read_out(
-        self,
-        cls_score: Tensor,
-        bbox_pred: Tensor,
-        conv_cls_score: Tensor | None = None,
-        fc_bbox_pred: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Select among the outputs of :meth:`forward` according to ``readout``.
+    def read_out(self, cls_score: Tensor, conv_cls_score: Tensor | None) -> Tensor:
+        """Select or fuse class logits according to ``readout``, unless it is 'fc'.
 
         Args:
             cls_score: Class logits of the fc-head.
-            bbox_pred: Deltas of the conv-head.
             conv_cls_score: Class logits of the conv-head, if it classifies.
-            fc_bbox_pred: Deltas of the fc-head, if it regresses.
 
         Returns:
-            Class logits (scores if :attr:`fuses_scores`) and deltas.
+            Class logits, or scores if :attr:`fuses_scores`.
         """
-        if self.readout == 'fc':
-            bbox_pred = fc_bbox_pred
-        elif self.readout == 'conv':
-            cls_score = conv_cls_score
-        elif self.fuses_scores:
+        if self.readout == 'conv':
+            return conv_cls_score
+        if self.fuses_scores:
             probabilities = map(self.class_probabilities, (cls_score, conv_cls_score))
-            cls_score = FUSIONS[self.fusion](*probabilities)
-        return cls_score, bbox_pred
+            return FUSIONS[self.fusion](*probabilities)
+        return cls_score
 
     def _predict_by_feat_single(
         self,
