@@ -13,8 +13,7 @@ class Comparison(NamedTuple):
     Attributes:
         data_set: Its name.
         module: Name of the detector with the module.
-        control: Name of the detector without
-            it.
+        control: Name of the detector without it.
         pairs: Their results, one pair per seed.
     """
 
