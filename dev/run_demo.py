@@ -137,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--work-dir', type=Path, default=WORK_DIR, help='folder for the results')
     parser.add_argument('--data-root', type=Path, default=DATA_ROOT, help='folder of the data')
-    parser.add_argument('--epochs', type=int, help='length of the training')
+    parser.add_argument('--epochs', type=int, help='number of epochs')
     parser.add_argument(
         '--resume', action='store_true', help='resume an interrupted run in --work-dir'
     )

@@ -59,6 +59,6 @@ def explain_lost_rank() -> Iterator[None]:
         if is_distributed() and re.search('gloo|nccl|TCPStore', str(error), re.IGNORECASE):
             sys.stderr.write(
                 f'rank {get_rank()} of {get_world_size()} lost another rank, which has ended or '
-                'hangs; the output of that rank says why. train.py goes on with --resume.\n'
+                'hangs; see the output of that rank. Continue with train.py --resume.\n'
             )
         raise

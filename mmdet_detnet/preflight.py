@@ -100,5 +100,5 @@ def _find_data_faults(config: Config) -> list[str]:
         print(report.headline, *others, sep='\n', flush=True)
         faults += [f'{report.annotation_file}: {problem}' for problem in problems]
     if faults:
-        faults.append(f'{SKIP_DATA_CHECK} trains all the same.')
+        faults.append(f'{SKIP_DATA_CHECK} trains anyway.')
     return faults

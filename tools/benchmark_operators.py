@@ -3,7 +3,7 @@
     python tools/benchmark_operators.py --rounds 5
     python tools/benchmark_operators.py --device cuda
 
-Needs an mmcv with compiled operators. Prints medians in milliseconds and the ratio of ours to
+Needs a compiled mmcv operators. Prints medians in milliseconds and the ratio of ours to
 mmcv's; "both" means forward and backward pass.
 """
 

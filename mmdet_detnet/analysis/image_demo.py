@@ -181,4 +181,4 @@ def find_problem(path: Path) -> str:
         return 'no such file'
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f'cannot be read as an image ({error})'
-    return '' if readable else 'cannot be read as an image (OpenCV does not know its format)'
+    return '' if readable else 'cannot be read as an image (OpenCV does not support its format)'

@@ -104,7 +104,7 @@ def match_data_set(
         if sample['img_id'] not in truths:
             image = sample['img_id']
             raise ValueError(
-                f'{predictions}: image {image} is not in the test set, or is there twice.'
+                f'{predictions}: image {image} is not in the test set, or is duplicated.'
             )
         truth = truths.pop(sample['img_id'])
         matches.append(match_image(sample['pred_instances'], truth, score_thr))

@@ -140,8 +140,8 @@ def _find_fault_in_archive(path: Path) -> str | None:
             damaged = archive.testzip()
     # With a damaged archive, zipfile raises all kinds of errors.
     except Exception as error:
-        return f'is not whole ({error})'
-    return damaged and f'is damaged: the checksum of {damaged} inside it does not fit'
+        return f'is damaged ({error})'
+    return damaged and f'is damaged: the checksum of {damaged} inside it does not match'
 
 
 def find_newest(folder: Path, template: str) -> tuple[Path | None, list[str]]:

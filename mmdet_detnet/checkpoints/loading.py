@@ -173,7 +173,7 @@ def _reason(error: Exception) -> str:
     refused = REFUSED.search(str(error))
     if not refused or not isinstance(error, pickle.UnpicklingError):
         first_line = str(error).split('WeightsUnpickler error: ')[-1].strip().split('\n')[0]
-        return f'it is damaged, or no checkpoint ({type(error).__name__}: {first_line}).'
+        return f'it is damaged or not a checkpoint ({type(error).__name__}: {first_line}).'
     if not _torch_is_at_least(STAND_IN_TORCH) and any(name == refused[1] for _, name in STAND_INS):
         return (
             f'it holds {refused[1]}, as checkpoints do that mmengine wrote without our '

@@ -1,4 +1,4 @@
-"""Detectors as ONNX files, from image to boxes."""
+"""Export detectors to ONNX, from image to boxes."""
 
 from .exporting import export_onnx
 from .onnx_detector import OnnxDetector

@@ -1,4 +1,4 @@
-"""The best boxes of an anchor head: what ``predict_by_feat`` does before its NMS."""
+"""The best boxes of an anchor head, as in ``predict_by_feat`` before its NMS."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from .selection import NO_SCORE, take, take_best
 
 
 class Candidates(NamedTuple):
-    """Boxes that NMS chooses from, ``nms_pre`` of each level.
+    """Boxes before NMS, ``nms_pre`` per level.
 
     Attributes:
         boxes: Corners in pixels, ``(B, n, 4)``.
@@ -30,13 +30,13 @@ class Candidates(NamedTuple):
 def find_candidates(
     head: AnchorHead, feats: Sequence[Tensor], image_size: tuple[int, int], cfg: ConfigDict
 ) -> Candidates:
-    """Run an anchor head and take the best boxes of each level.
+    """Run an anchor head and select the best boxes of each level.
 
     Args:
         head: A head that :func:`.check_exportable` accepts.
         feats: Feature maps, the highest resolution first, each ``(B, C, h, w)``.
         image_size: Height and width that boxes are clipped to, in pixels.
-        cfg: The head's config for tests.
+        cfg: Test config of the head.
 
     Returns:
         The boxes of all levels, one level after the other.
@@ -81,7 +81,7 @@ def _best_of_level(
 
 
 def _by_anchor(maps: Tensor, channels: int) -> Tensor:
-    """Bring maps ``(B, A * channels, h, w)`` into the order of anchors, ``(B, n, channels)``."""
+    """Reorder maps ``(B, A * channels, h, w)`` by anchor, ``(B, n, channels)``."""
     return maps.permute(0, 2, 3, 1).reshape(maps.shape[0], -1, channels)
 
 

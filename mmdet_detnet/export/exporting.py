@@ -1,4 +1,4 @@
-"""The function that writes a detector as an ONNX file."""
+"""Write a detector as an ONNX file."""
 
 import contextlib
 import copy
@@ -21,8 +21,8 @@ INPUT = 'images'
 OUTPUTS = ('boxes', 'scores', 'labels', 'num_detections')
 AXES = {0: 'batch', 2: 'height', 3: 'width'}
 OPSET = 18
-# Every map of these images has several pixels, as torch must know: a size of 1 would become a
-# constant. The file takes smaller batches and images too.
+# All maps of these images have several pixels, because torch would make a size of 1 a constant. The
+# file also accepts smaller batches and images.
 EXAMPLE_SHAPE = (2, 3, 512, 640)
 
 
@@ -31,18 +31,18 @@ def export_onnx(model: BaseDetector, file: str | Path, takes_pixels: bool = True
 
     The file has one input, ``images``: ``(B, 3, H, W)``, of any B, H and W. Its outputs are
     ``boxes`` ``(B, max_per_img, 4)``, corners in pixels of the input; ``scores`` and ``labels``,
-    ``(B, max_per_img)``, the best first; and ``num_detections`` ``(B,)``. Places beyond this
-    number hold zeros, and the label -1. All nodes are standard ones.
+    ``(B, max_per_img)``, the best first; and ``num_detections`` ``(B,)``. Entries beyond this
+    number are zeros, with label -1. All nodes are standard.
 
     Args:
-        model: A detector with its ``cfg`` and ``dataset_meta``, as ``init_detector`` returns it.
-            It stays as it is, accelerated or not.
+        model: A detector with its ``cfg`` and ``dataset_meta``, as ``init_detector`` returns it. It
+            is not changed, accelerated or not.
         file: The file to write.
-        takes_pixels: Whether the input is RGB as uint8, which the graph normalizes, or float32,
-            normalized as the config says. The graph pads both.
+        takes_pixels: Whether the input is uint8 RGB, which the graph normalizes, or float32,
+            normalized as in the config. The graph pads both.
 
     Raises:
-        ImportError: If the packages are missing that write ONNX files.
+        ImportError: If the packages for writing ONNX files are missing.
         ValueError: If the detector has a part that cannot be exported.
     """
     check_exportable(model)
@@ -72,11 +72,11 @@ def export_onnx(model: BaseDetector, file: str | Path, takes_pixels: bool = True
 
 
 def make_graph(model: BaseDetector, takes_pixels: bool) -> DetectorGraph:
-    """Make what is exported of a detector: a module that runs in PyTorch too.
+    """Make the exported module of a detector, which also runs in PyTorch.
 
     Args:
         model: A detector that :func:`.check_exportable` accepts; it is copied.
-        takes_pixels: As of :func:`export_onnx`.
+        takes_pixels: As for :func:`export_onnx`.
 
     Returns:
         The module, on the CPU and in evaluation mode, without gradients.
@@ -99,7 +99,7 @@ def _load_translations() -> dict:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what the exporter says of itself: torchvision's operators, its own deprecations."""
+    """Silence the exporter's own messages: torchvision's operators, deprecations."""
     logger = logging.getLogger('torch.onnx')
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Detectors from image to boxes as functions that can be exported: one class for each family."""
+"""Exportable detectors from image to boxes, one class per family."""
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,9 @@ class DetectorGraph(nn.Module):
 
     Args:
         detector: A detector that :func:`.check_exportable` accepts, in evaluation mode. It is
-            changed: give a copy.
-        takes_pixels: Whether the input is RGB as uint8, or what the detector's preprocessor makes
-            of images before it pads them.
+            changed; pass a copy.
+        takes_pixels: Whether the input is uint8 RGB, or the detector's preprocessed images before
+            padding.
     """
 
     def __init__(self, detector: BaseDetector, takes_pixels: bool) -> None:
@@ -35,17 +35,17 @@ class DetectorGraph(nn.Module):
             images: ``(B, 3, H, W)``, of any size.
 
         Returns:
-            What :func:`.pack_detections` returns.
+            Output of :func:`.pack_detections`.
         """
         height, width = images.shape[2:]
         feats = self.detector.extract_feat(self._preprocess(images))
         return self.detect(feats, (height, width))
 
     def _preprocess(self, images: Tensor) -> Tensor:
-        """Do as ``DetDataPreprocessor`` does."""
+        """Preprocess like ``DetDataPreprocessor``."""
         settings = self.detector.data_preprocessor
         if self.takes_pixels:
-            # Images are read as BGR, so a detector without a conversion wants that.
+            # Images are read as BGR, which a detector without conversion expects.
             images = (images if settings._channel_conversion else images.flip(1)).float()
             if settings._enable_normalize:
                 images = (images - settings.mean) / settings.std
@@ -62,7 +62,7 @@ class DetectorGraph(nn.Module):
             image_size: Height and width that boxes are clipped to, in pixels.
 
         Returns:
-            What :func:`.pack_detections` returns.
+            Output of :func:`.pack_detections`.
         """
         raise NotImplementedError
 
@@ -97,7 +97,7 @@ class TwoStageGraph(DetectorGraph):
         rois = torch.cat([image_ids.expand(-1, number, -1).to(proposals), proposals], dim=2)
         boxes, scores = predict_rois(roi_head, feats, rois.flatten(0, 1), image_size)
         num_classes = scores.shape[1]
-        # One class after the other, which NMS can then do on their own.
+        # One class after the other, so that NMS can process them separately.
         boxes = boxes.reshape(images, number, -1, 4).expand(-1, -1, num_classes, -1)
         boxes = boxes.transpose(1, 2).flatten(1, 2)
         scores = scores.reshape(images, number, num_classes)

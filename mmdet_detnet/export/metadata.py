@@ -1,4 +1,4 @@
-"""What an ONNX file says of its detector."""
+"""Metadata of the detector in an ONNX file."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -16,20 +16,19 @@ RESIZE_OPTIONS = ('type', 'scale', 'keep_ratio')
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is needed besides the graph, and what it was made from.
+    """Information needed besides the graph, and its source.
 
     Attributes:
         config: Name of the config, without its folder.
-        classes: Names of the classes, in the order of the labels.
-        takes_pixels: Whether the input is RGB as uint8, or what :attr:`mean` and :attr:`std` make
-            of it.
+        classes: Class names in the order of the labels.
+        takes_pixels: Whether the input is uint8 RGB, or normalized by :attr:`mean` and :attr:`std`.
         image_scale: Width and height that images are scaled to, in pixels.
-        keep_ratio: Whether their ratio is kept, so that they fit into the scale.
-        to_rgb: Whether the detector sees RGB; BGR if not. It matters where ``takes_pixels`` is off.
-        mean: Mean of each channel, in the order that the detector sees.
+        keep_ratio: Whether their aspect ratio is kept, so that they fit into the scale.
+        to_rgb: Whether the detector takes RGB instead of BGR; matters if ``takes_pixels`` is False.
+        mean: Mean of each channel, in the detector's order.
         std: Standard deviation of each channel.
-        score_thr: Detections have higher scores.
-        max_per_img: Most detections of an image.
+        score_thr: Threshold that detections exceed.
+        max_per_img: Maximum number of detections per image.
     """
 
     config: str
@@ -44,17 +43,17 @@ class Metadata:
     max_per_img: int
 
     def to_json(self) -> str:
-        """Write it as the value of :data:`KEY` in the file's metadata."""
+        """Convert it to the value of :data:`KEY` in the file's metadata."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> 'Metadata':
-        """Read what :meth:`to_json` wrote."""
+        """Read the output of :meth:`to_json`."""
         values = json.loads(text)
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
     def differences(self, other: 'Metadata') -> list[str]:
-        """List what differs between two detectors, their names and kinds of input apart."""
+        """List differences between two detectors, except names and kinds of input."""
         return [
             f'{field.name} {getattr(self, field.name)!r} and {getattr(other, field.name)!r}'
             for field in fields(self)
@@ -75,7 +74,7 @@ def describe(cfg: Config, classes: list[str] | tuple[str, ...], takes_pixels: bo
         The description.
 
     Raises:
-        ValueError: If its test images go through other transforms than a resize.
+        ValueError: If its test pipeline has transforms other than a resize.
     """
     resize = _find_resize(cfg.test_dataloader.dataset)
     preprocessor = cfg.model.data_preprocessor

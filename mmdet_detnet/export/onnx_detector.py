@@ -1,4 +1,4 @@
-"""A detector in an ONNX file, where MMDetection expects one of its own."""
+"""A detector in an ONNX file, for use in place of an MMDetection detector."""
 
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,18 @@ from .metadata import KEY, Metadata, describe
 
 
 class OnnxDetector(nn.Module):
-    """Runs an ONNX file of :func:`.export_onnx` by onnxruntime, on the CPU.
+    """Runs an ONNX file of :func:`.export_onnx` with onnxruntime on the CPU.
 
-    It has ``test_step``, as ``DetInferencer`` and evaluations call it, and no weights.
+    It has ``test_step`` for ``DetInferencer`` and evaluation, but no weights.
 
     Args:
         file: The ONNX file.
-        num_threads: Threads of onnxruntime; 0 for one on each core.
+        num_threads: Threads of onnxruntime; 0 for one per core.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ImportError: If onnxruntime is missing.
-        ValueError: If the file is damaged, or not one of :func:`.export_onnx`.
+        ValueError: If the file is damaged or not from :func:`.export_onnx`.
     """
 
     def __init__(self, file: str | Path, num_threads: int = 0) -> None:
@@ -42,13 +42,13 @@ class OnnxDetector(nn.Module):
         self.dataset_meta = {'classes': tuple(self.metadata.classes)}
 
     def check_config(self, cfg: Config) -> None:
-        """Refuse the config of another detector.
+        """Reject the config of another detector.
 
         Args:
             cfg: A config.
 
         Raises:
-            ValueError: If classes, images or detections differ; it lists what.
+            ValueError: If classes, images or detections differ; lists the differences.
         """
         named = cfg.test_dataloader.dataset.get('metainfo', {}).get('classes')
         expected = describe(cfg, named or self.metadata.classes, self.metadata.takes_pixels)
@@ -76,7 +76,7 @@ class OnnxDetector(nn.Module):
         ]
 
     def _prepare(self, images: np.ndarray) -> np.ndarray:
-        """Normalise images, if the graph does not."""
+        """Normalize images if the graph does not."""
         metadata = self.metadata
         if metadata.takes_pixels:
             return images
@@ -89,7 +89,7 @@ class OnnxDetector(nn.Module):
         return (images - mean) / std
 
     def test_step(self, data: dict[str, Any]) -> list[DetDataSample]:
-        """Detect the objects in images that went through a test pipeline.
+        """Detect the objects in images from a test pipeline.
 
         Args:
             data: ``inputs``, images as BGR, uint8, ``(3, H, W)`` each, and ``data_samples``.
@@ -123,6 +123,6 @@ def _open_session(file: str | Path, num_threads: int) -> Any:
     options.intra_op_num_threads = num_threads
     try:
         return onnxruntime.InferenceSession(str(file), options, ['CPUExecutionProvider'])
-    # It has an error of its own for each kind of damage.
+    # It has a separate error for each kind of damage.
     except Exception as error:
         raise ValueError(f'{file} cannot be read as an ONNX file ({error}).') from error

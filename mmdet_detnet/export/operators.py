@@ -1,8 +1,8 @@
 """Two operators whose results have static shapes.
 
-NMS, and the choice of an FPN level for each RoI, make tensors whose sizes depend on data, which
-``torch.export`` cannot see through. Here NMS returns a mask, and pooling takes all RoIs at once.
-They run in PyTorch, by mmcv's operators; :mod:`.translations` has what they become in ONNX.
+NMS, and assigning RoIs to FPN levels, create tensors with data-dependent sizes, which
+``torch.export`` cannot trace. Here, NMS returns a mask, and pooling takes all RoIs at once. They
+run in PyTorch with mmcv's operators; :mod:`.translations` converts them to ONNX.
 """
 
 import torch
@@ -12,16 +12,16 @@ from torch import Tensor
 
 @torch.library.custom_op('mmdet_detnet::nms_mask', mutates_args=())
 def nms_mask(boxes: Tensor, scores: Tensor, iou_threshold: float, score_thr: float) -> Tensor:
-    """Suppress boxes, in each row on its own.
+    """Suppress boxes, separately in each row.
 
     Args:
         boxes: Corners (x1, y1, x2, y2), ``(num_rows, n, 4)``.
         scores: ``(num_rows, n)``.
-        iou_threshold: A box goes if its IoU with a better one that stays is above this.
-        score_thr: Boxes with a score no higher than this go, and suppress no others.
+        iou_threshold: A box is dropped if its IoU with a better kept box exceeds this.
+        score_thr: Boxes with a score up to this are dropped and suppress no others.
 
     Returns:
-        Whether each box stays, bool ``(num_rows, n)``.
+        Whether each box is kept, bool ``(num_rows, n)``.
     """
     keep = torch.zeros_like(scores, dtype=torch.bool)
     for row in range(len(boxes)):
@@ -46,16 +46,16 @@ def roi_align_levels(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    """Pool each RoI from the feature map of its level, by the average of samples.
+    """Pool each RoI from the feature map of its level, averaging samples.
 
     Args:
         features: Feature maps, each ``(N, C, H, W)``.
         rois: Index of the image and corners in pixels, ``(num_rois, 5)``.
         levels: Index of the feature map of each RoI, ``(num_rois,)``.
-        spatial_scales: Pixels of each map in a pixel of the image.
+        spatial_scales: Map pixels per image pixel for each map.
         output_size: Number of bins, (h, w).
-        sampling_ratio: Samples along each side of a bin; 0 for one in each pixel of the map.
-        aligned: Whether half a pixel is taken off, for the centres of pixels.
+        sampling_ratio: Samples along each side of a bin; 0 for one per map pixel.
+        aligned: Whether to subtract half a pixel, for pixel centers.
 
     Returns:
         ``(num_rois, C, h, w)``.

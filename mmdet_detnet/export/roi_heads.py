@@ -1,4 +1,4 @@
-"""RoI heads without sizes that depend on data."""
+"""RoI heads without data-dependent sizes."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ from .operators import roi_align_levels
 
 
 class StaticRoIExtractor(nn.Module):
-    """Stands in for a ``SingleRoIExtractor``.
+    """Replaces a ``SingleRoIExtractor``.
 
     Args:
-        extractor: Whose work it does.
+        extractor: The replaced extractor.
     """
 
     def __init__(self, extractor: SingleRoIExtractor) -> None:
@@ -44,7 +44,7 @@ class StaticRoIExtractor(nn.Module):
         )
 
     def _enlarges(self, num_levels: int) -> bool:
-        """Tell whether RoIs grow: MMDetection's extractor leaves them as they are on one level."""
+        """Tell whether RoIs are enlarged; MMDetection's extractor does not with a single level."""
         return num_levels > 1 or isinstance(self.extractor, PreciseRoIExtractor)
 
 
@@ -75,7 +75,7 @@ def predict_rois(
     bbox_head = roi_head.bbox_head
     if isinstance(roi_head, CascadeRoIHead):
         bbox_head = bbox_head[-1]
-        # All images at once, as if they were one: they have the same size.
+        # All images at once, as one image: they have the same size.
         metas = [dict(img_shape=image_size)]
         refined = roi_head._refine_roi(feats, rois, metas, [rois.shape[0]])
         rois, logits, deltas = (of_images[0] for of_images in refined)

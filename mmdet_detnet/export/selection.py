@@ -1,6 +1,6 @@
 """Top-k, thresholds and NMS on whole batches, with static numbers of boxes.
 
-A box that is out keeps its place, and has :data:`NO_SCORE`.
+A dropped box keeps its place and gets :data:`NO_SCORE`.
 """
 
 import torch.nn.functional as F
@@ -13,33 +13,33 @@ NO_SCORE = -1.0
 
 
 def take_best(scores: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """Take the best boxes of each image, in descending order.
+    """Select the best boxes of each image, in descending order.
 
     Args:
         scores: ``(B, n)``.
-        number: How many, even if there are fewer. TensorRT needs a constant.
+        number: Number of boxes, even if there are fewer. TensorRT needs a constant.
 
     Returns:
-        Scores and indices, ``(B, number)`` each. What is missing has NO_SCORE, and some index.
+        Scores and indices, ``(B, number)`` each. Missing boxes have NO_SCORE and any index.
     """
     values, indices = F.pad(scores, (0, number), value=NO_SCORE).topk(number)
     return values, indices.clamp(max=scores.shape[1] - 1)
 
 
 def take(values: Tensor, indices: Tensor) -> Tensor:
-    """Take values ``(B, n)`` or ``(B, n, k)`` of each image by indices ``(B, m)``."""
+    """Select values ``(B, n)`` or ``(B, n, k)`` of each image by indices ``(B, m)``."""
     if values.dim() == 3:
         indices = indices[..., None].expand(-1, -1, values.shape[2])
     return values.gather(1, indices)
 
 
 def drop_small(boxes: Tensor, scores: Tensor, min_bbox_size: float) -> Tensor:
-    """Take the scores of small boxes away.
+    """Remove the scores of small boxes.
 
     Args:
         boxes: Corners in pixels, ``(B, n, 4)``.
         scores: ``(B, n)``.
-        min_bbox_size: Width and height that a box has to exceed; negative for no such limit.
+        min_bbox_size: Width and height that a box must exceed; negative for no limit.
 
     Returns:
         The other scores, and NO_SCORE, ``(B, n)``.
@@ -55,19 +55,19 @@ def suppress(
 ) -> Tensor:
     """Run NMS within the groups of each image.
 
-    Like mmcv's ``batched_nms``, which this agrees with to the last bit, it moves the groups apart
-    before it compares boxes: the coordinates are rounded alike.
+    Like mmcv's ``batched_nms``, it moves the groups apart before it compares boxes. Coordinates are
+    rounded in the same way, so both agree to the last bit.
 
     Args:
         boxes: Corners in pixels, ``(B, n, 4)``.
         scores: ``(B, n)``.
         groups: Level or class of each box, ``(n,)`` or ``(B, n)``.
-        iou_threshold: A box goes if its IoU with a better one of its group is above this.
-        num_parts: Into how many parts of equal size, each of whole groups, the boxes of an image
-            can be cut. It saves comparisons.
+        iou_threshold: A box is dropped if its IoU with a better one of its group exceeds this.
+        num_parts: Number of equal parts, each of whole groups, that the boxes of an image can be
+            split into. It saves comparisons.
 
     Returns:
-        The scores of the boxes that stay, and NO_SCORE, ``(B, n)``.
+        The scores of kept boxes, else NO_SCORE, ``(B, n)``.
     """
     images, number = scores.shape
     is_in = scores > NO_SCORE
@@ -81,17 +81,17 @@ def suppress(
 def pack_detections(
     boxes: Tensor, scores: Tensor, labels: Tensor, number: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Choose the detections of each image.
+    """Select the detections of each image.
 
     Args:
         boxes: Corners in pixels, ``(B, n, 4)``.
         scores: ``(B, n)``.
         labels: ``(B, n)``.
-        number: The most detections that an image may have.
+        number: Maximum number of detections per image.
 
     Returns:
-        Boxes ``(B, number, 4)``, scores and labels ``(B, number)``, the best first, and how many
-        there are, ``(B,)``. After these, boxes and scores are 0, and labels -1.
+        Boxes ``(B, number, 4)``, scores and labels ``(B, number)``, the best first, and their
+        number, ``(B,)``. Beyond it, boxes and scores are 0 and labels -1.
     """
     scores, indices = take_best(scores, number)
     is_in = scores > NO_SCORE

@@ -1,4 +1,4 @@
-"""What can be exported. Everything else is refused with a sentence, before any work."""
+"""Check what can be exported; everything else is rejected with a message."""
 
 from collections.abc import Iterable
 
@@ -24,7 +24,7 @@ from mmdet_detnet.models import dense_heads, roi_heads
 from mmdet_detnet.models.arguments import reject
 from mmdet_detnet.models.roi_heads.precise_roi_extractor import PreciseRoIExtractor
 
-# These and no subclass of theirs, which may compute something else.
+# These classes, but no subclasses, which may compute something else.
 TWO_STAGE_DETECTORS = (FasterRCNN, CascadeRCNN, TwoStageDetector)
 DENSE_DETECTORS = (RetinaNet, SingleStageDetector)
 DENSE_HEADS = (RetinaHead, dense_heads.ConfidenceRetinaHead)
@@ -48,13 +48,13 @@ OWNER = 'export_onnx'
 
 
 def check_exportable(detector: nn.Module) -> None:
-    """Refuse a detector whose ONNX file would be missing something.
+    """Reject a detector that cannot be exported completely.
 
     Args:
         detector: Any detector.
 
     Raises:
-        ValueError: If it cannot be exported; it names the part.
+        ValueError: If it cannot be exported; names the part.
     """
     _check_type('model', detector, (*TWO_STAGE_DETECTORS, *DENSE_DETECTORS))
     _check_type('data_preprocessor', detector.data_preprocessor, (DetDataPreprocessor,))
@@ -73,7 +73,7 @@ def _check_type(name: str, value: object, allowed: Iterable[type]) -> None:
 
 
 def _check_operators(detector: nn.Module) -> None:
-    """Refuse deformable convolution and the like, which ONNX has no standard node for."""
+    """Reject operators without a standard ONNX node, such as deformable convolution."""
     for name, module in detector.named_modules():
         if type(module).__module__.startswith('mmcv.ops') and type(module) is not RoIAlign:
             reject(OWNER, name, type(module), 'without operators of mmcv other than RoIAlign')

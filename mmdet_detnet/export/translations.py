@@ -1,4 +1,4 @@
-"""What the operators become in ONNX: standard nodes, none of which depends on a runtime."""
+"""Translate the operators to standard ONNX nodes, independent of a runtime."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,7 +13,7 @@ from . import operators  # noqa: F401  (it registers them)
 def translate_nms_mask(
     boxes: Value, scores: Value, iou_threshold: float, score_thr: float
 ) -> Value:
-    """Write NonMaxSuppression, and a mask of what it selected."""
+    """Write NonMaxSuppression, and a mask of its selection."""
     number = op.Shape(scores, start=1, end=2)
     selected = op.NonMaxSuppression(
         boxes, op.Unsqueeze(scores, [1]), number, iou_threshold, score_thr
@@ -34,7 +34,7 @@ def translate_roi_align_levels(
     sampling_ratio: int,
     aligned: bool,
 ) -> Value:
-    """Write a RoiAlign of each level, over the RoIs that it has."""
+    """Write a RoiAlign for each level, over its RoIs."""
     height, width = output_size
     shape = op.Concat(
         op.Shape(rois, start=0, end=1),
@@ -56,7 +56,7 @@ def translate_roi_align_levels(
             coordinate_transformation_mode='half_pixel' if aligned else 'output_half_pixel',
             output_height=height,
             output_width=width,
-            # Written even if it is 0, the default: OpenVINO reads one that is left out as 1.
+            # Written even if it is 0, the default, because OpenVINO reads a missing value as 1.
             sampling_ratio=sampling_ratio,
             spatial_scale=scale,
         )

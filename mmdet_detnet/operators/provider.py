@@ -45,8 +45,7 @@ class OperatorModule(ModuleType):
 
         def missing(*args: Any, **kwargs: Any) -> None:
             raise NotImplementedError(
-                f"mmdet_detnet does not provide mmcv's operator {name!r}; an mmcv with compiled "
-                'operators has it.'
+                f"mmdet_detnet does not provide mmcv's operator {name!r}; a compiled mmcv has it."
             )
 
         return missing

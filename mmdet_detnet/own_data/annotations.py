@@ -34,7 +34,7 @@ def measure_images(
             unreadable += [f'{image.path.name} ({state.error})'] if size is None else []
         if size is not None:
             measured.append((image, size))
-    message = 'images that cannot be read, and whose size no annotation states. Left out.'
+    message = 'unreadable images without a size in the annotations. Skipped.'
     return measured, find('undecodable-image', message, unreadable, is_problem=False)
 
 

@@ -72,13 +72,13 @@ def _add_new(parser: argparse.ArgumentParser) -> None:
     add('--images', type=Path, help='folder of the images, if there are several')
     add('--annotations', type=Path, help='folder or file of the annotations, if there are several')
     add('--format', dest='format_name', choices=FORMATS, help='if there are several')
-    add('--zero-based', action='store_true', help='corners of VOC are positions from 0')
-    add('--group-by', help='regular expression: images for which it matches alike stay together')
-    add('--seed', type=int, default=0, help='of the parts that are drawn')
-    add('--resplit', action='store_true', help='divide the images anew')
-    add('--fix', action='store_true', help='repair what can be repaired, in copies')
+    add('--zero-based', action='store_true', help='VOC corners are positions from 0')
+    add('--group-by', help='regular expression: images with the same match stay in one split')
+    add('--seed', type=int, default=0, help='seed of random splits')
+    add('--resplit', action='store_true', help='split the images again')
+    add('--fix', action='store_true', help='repair images and boxes in copies')
     add('--start-from', type=Path, metavar='CHECKPOINT', help='weights to start from')
-    add('--epochs', dest='max_epochs', type=int, help='length of the training')
+    add('--epochs', dest='max_epochs', type=int, help='number of epochs')
     add('--overwrite', action='store_true', help='replace a config of this name')
 
 
@@ -105,7 +105,7 @@ def _new(args: argparse.Namespace, rest: Sequence[str]) -> int:
     options = {key: value for key, value in vars(args).items() if key != 'command'}
     config = create_project(Options(**options))
     if config is None:
-        hint = '' if args.fix else ' Repair them, or let --fix repair what it can, in copies.'
+        hint = '' if args.fix else ' Fix them, or let --fix repair copies.'
         print(f'\nNo config was written, because of the problems above.{hint}')
         return 1
     print(f'\nNext:\n{next_lines(Path(os.path.relpath(config)))}')

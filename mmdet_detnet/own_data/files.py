@@ -151,11 +151,11 @@ class ImageFiles:
             Findings.
         """
         unused = [str(p.relative_to(self.folder)) for p in self.paths if p not in self.used]
-        meaning = 'Taken as background.' if unused_are_background else 'Left out.'
+        meaning = 'Used as background.' if unused_are_background else 'Skipped.'
         return [
             *find(
                 'image-not-found',
-                'annotations whose image is not in the folder. Left out.',
+                'annotations without an image. Skipped.',
                 self.missing,
                 is_problem=False,
             ),

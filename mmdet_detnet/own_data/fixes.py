@@ -15,12 +15,12 @@ from mmdet_detnet.analysis.dataset.images import read_image
 from .records import LabeledBox, LabeledImage
 
 MESSAGES = {
-    'fixed-image': 'images that could not be decoded whole, written anew as far as they can be.',
-    'fixed-rotation': 'images whose boxes ignore their EXIF rotation, written without it.',
-    'fixed-size': 'images whose size the annotations have wrong. The size of the file counts.',
-    'fixed-box': 'boxes over the edge of their image, clipped.',
-    'dropped-image': 'images that cannot be decoded at all. Left out.',
-    'dropped-box': 'boxes of which less than a pixel lies in their image. Left out.',
+    'fixed-image': 'truncated images, rewritten as far as they can be decoded.',
+    'fixed-rotation': 'images whose boxes ignore the EXIF rotation, rewritten without it.',
+    'fixed-size': 'images with a wrong size in the annotations. The size of the file is used.',
+    'fixed-box': 'boxes across the border of their image, clipped.',
+    'dropped-image': 'images that cannot be decoded. Skipped.',
+    'dropped-box': 'boxes with less than a pixel inside their image. Skipped.',
 }
 # Minimum width and height of the boxes that CocoDataset retains, in pixels.
 MIN_SIDE = 1

@@ -66,8 +66,8 @@ def look(
         Picture('Test images', 'Ground truth on the left, detections on the right.', sheet),
         Picture(
             'Confusion matrix',
-            'An object and a detection belong together from an IoU of 0.5 on. The last column '
-            'counts objects that were missed, the last row detections without an object.',
+            'An object and a detection match at an IoU of at least 0.5. The last column '
+            'counts missed objects, the last row detections without an object.',
             out_dir / 'confusion_matrix.png',
         ),
     ]
@@ -76,7 +76,7 @@ def look(
         indices = [numbers[image] for image in worst]
         file = out_dir / 'worst.png'
         make_contact_sheet(config, checkpoint, file, NUM_WORST, score_thr, indices=indices)
-        text = 'Those with most objects missed and most detections without an object.'
+        text = 'The images with most missed objects and most detections without an object.'
         pictures.insert(1, Picture('Worst images', text, file))
     try:
         curves = plot_training(work_dir, out=out_dir / 'training.png')

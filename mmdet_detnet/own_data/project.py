@@ -80,7 +80,7 @@ def create_project(options: Options) -> Path | None:
     out = (options.out or Path(f'{_plain_name(options.folder)}-detector')).resolve()
     config = out / f'{options.model}.py'
     if config.exists() and not options.overwrite:
-        raise FileExistsError(f'{config} exists. To write it anew: --overwrite')
+        raise FileExistsError(f'{config} exists. Use --overwrite to replace it.')
     labeled = _read(options, out)
     split = _divide(labeled, root, out / SPLIT_FILE, options)
     images = apply_splits(labeled.images, split)
@@ -146,7 +146,7 @@ def _read(options: Options, out: Path) -> LabeledSet:
     boxes = sum(len(image.boxes) for image in labeled.images)
     classes = labeled.all_classes()
     if not boxes:
-        raise ValueError(f'{options.folder}: no box of an image that is there was found.')
+        raise ValueError(f'{options.folder}: found no box of an existing image.')
     print(f'{options.folder}: {name}, {len(labeled.images)} images with {boxes} boxes')
     print(f'classes: {", ".join(classes)}')
     for finding in labeled.findings:
@@ -165,9 +165,9 @@ def _divide(labeled: LabeledSet, root: Path, file: Path, options: Options) -> Sp
     print(f'parts ({words}): {parts}')
     left_out = len(labeled.images) - len(split)
     if left_out:
-        print(f'images of no part, left out: {left_out}')
+        print(f'images outside all splits, skipped: {left_out}')
     if not counts['test']:
-        print('no test images: the validation images stand in, so test results will be too good.')
+        print('no test images: validation images are used, so test results will be too good.')
     return split
 
 

@@ -127,12 +127,12 @@ def _choose_anchors(model: ConfigDict, sizes: np.ndarray) -> tuple[tuple[str, ob
     better = share_inside(sizes, anchors, factor)
     if share >= ENOUGH or better <= share:
         low, high = anchors.smallest, anchors.largest
-        return None, f'anchors of {low:g} to {high:g} pixels hold {share:.0%} of the boxes'
+        return None, f'anchors of {low:g} to {high:g} pixels cover {share:.0%} of the boxes'
     low, high = anchors.smallest * factor, anchors.largest * factor
     values = [value * factor for value in anchors.values]
     value = values if anchors.option == 'scales' else values[0]
     path = f'{anchors.head}.anchor_generator.{anchors.option}'
-    reason = f'anchors of {low:g} to {high:g} pixels hold {better:.0%} of the boxes'
+    reason = f'anchors of {low:g} to {high:g} pixels cover {better:.0%} of the boxes'
     return (path, value), f'{reason}, not {share:.0%}'
 
 

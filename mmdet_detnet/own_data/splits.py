@@ -51,7 +51,7 @@ def choose_splits(
         words = f'drawn: {shares} of the images (seed {seed})'
     for split in SPLITS[:2]:
         if split not in own.values():
-            raise ValueError(f'{len(images)} images are too few: none is left for {split}.')
+            raise ValueError(f'{len(images)} images are too few: none are left for {split}.')
     return own, words
 
 
@@ -80,7 +80,9 @@ def _group_name(name: str, group_by: str | None) -> str:
     try:
         match = re.search(group_by, name)
     except re.error as error:
-        raise ValueError(f'--group-by {group_by!r} is no regular expression: {error}.') from error
+        raise ValueError(
+            f'--group-by {group_by!r} is not a regular expression: {error}.'
+        ) from error
     if match is None:
         raise ValueError(f'--group-by {group_by!r} does not match the image {name}.')
     return match[1] if match.re.groups else match[0]
@@ -152,7 +154,7 @@ def read_splits(file: Path, images: Sequence[LabeledImage], folder: Path) -> Spl
     if new:
         raise ValueError(
             f'{len(new)} images are not in {file}, the first is {new[0]}. Add them there, or '
-            'divide all images anew with --resplit.'
+            'split all images again with --resplit.'
         )
     return {path: known[name] for path, name in names.items() if known[name]}
 

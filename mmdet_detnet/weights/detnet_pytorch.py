@@ -106,7 +106,7 @@ DETNET_PYTORCH = WeightSource(
 )
 DETNET_PYTORCH_DETECTOR = WeightSource(
     title='a detector of guoruoqian/DetNet_pytorch',
-    usage=f'{USAGE}; neck and heads have to be trained',
+    usage=f'{USAGE}; neck and heads must be trained',
     recognizes=is_detector,
     make_layout=make_detector_layout,
     container='model',

@@ -141,7 +141,7 @@ DOUBLEHEADSRCNN = WeightSource(
     title="a model of the Double-Head authors' code, wuyuebupt/doubleheadsrcnn",
     usage='load_from of a Double-Head-Ext config with the same number of classes, num_convs and '
     'num_nonlocal (4 groups), RoIAlign with aligned=False and sampling_ratio=2, and legacy boxes; '
-    'backbone, FPN and RPN have to be trained',
+    'backbone, FPN and RPN must be trained',
     recognizes=lambda state: any('feature_extractor.nonlocal_conv.' in key for key in state),
     make_layout=make_layout,
     container='model',

@@ -105,7 +105,7 @@ def find_depth(state: Mapping[str, Tensor], prefix: str = '') -> int:
 
 
 TIMM = WeightSource(
-    title='a ResNet with a deep stem as timm names its layers',
+    title="a ResNet with a deep stem and timm's layer names",
     usage=USAGE.format(stem=', deep_stem=True'),
     recognizes=lambda state: 'conv1.0.weight' in state and 'layer1.0.conv1.weight' in state,
     make_layout=lambda state: resnet_layout(state, timm_name, 'fc'),

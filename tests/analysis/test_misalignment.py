@@ -145,7 +145,7 @@ def test_predictions_of_other_images_are_refused(tiny_detector, predictions_file
         match_data_set(tiny_detector[0], tmp_path / 'half.pkl')
     samples[0]['img_id'] = 99
     mmengine.dump(samples, tmp_path / 'other.pkl')
-    with pytest.raises(ValueError, match='image 99 is not in the test set, or is there twice'):
+    with pytest.raises(ValueError, match='image 99 is not in the test set, or is duplicated'):
         match_data_set(tiny_detector[0], tmp_path / 'other.pkl')
 
 

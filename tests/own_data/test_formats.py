@@ -228,7 +228,7 @@ def test_several_formats_are_an_error_until_one_is_chosen(tmp_path):
 
 def test_no_annotations_are_an_error(tmp_path):
     write_image(tmp_path / 'a.png')
-    with pytest.raises(ValueError, match='no annotations in a format known here'):
+    with pytest.raises(ValueError, match='no annotations in a known format'):
         read_folder(tmp_path)
 
 

@@ -85,7 +85,7 @@ def test_config_is_not_overwritten(folder, capsys):
     config = Path('my_data-detector/faster-rcnn_detnet59-slim.py')
     config.write_text('# mine\n')
     assert new() == 2
-    assert 'To write it anew: --overwrite' in capsys.readouterr().err
+    assert 'To replace it: --overwrite' in capsys.readouterr().err
     assert config.read_text() == '# mine\n'
 
 
@@ -180,7 +180,7 @@ def test_numbers_count_from_1_and_masks_stay(tmp_path, monkeypatch):
         (['nowhere'], 'no such folder: nowhere'),
         (['.', '--start-from', 'x.pth'], 'no such file or folder: x.pth'),
         (['.', '--epochs', '0'], '--epochs must be at least 1, got 0'),
-        (['.'], 'no annotations in a format known here'),
+        (['.'], 'no annotations in a known format'),
     ],
 )
 def test_wrong_options_are_one_line(options, message, tmp_path, monkeypatch, capsys):
@@ -194,4 +194,4 @@ def test_images_without_any_box_are_an_error(tmp_path, monkeypatch, capsys):
     write_voc(tmp_path / 'data')
     (tmp_path / 'data/annots/a.xml').unlink()
     assert main(['new', 'data']) == 2
-    assert 'no box of an image that is there was found' in capsys.readouterr().err
+    assert 'no box of an existing image' in capsys.readouterr().err

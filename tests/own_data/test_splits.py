@@ -50,7 +50,8 @@ def test_images_of_a_group_stay_together():
 
 
 @pytest.mark.parametrize(
-    ('pattern', 'message'), [('(', 'no regular expression'), ('cow', 'does not match the image 0')]
+    ('pattern', 'message'),
+    [('(', 'not a regular expression'), ('cow', 'does not match the image 0')],
 )
 def test_wrong_pattern_is_an_error(pattern, message):
     with pytest.raises(ValueError, match=message):

@@ -59,7 +59,7 @@ def add_acceleration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--quick',
         action='store_true',
-        help='an answer in about two minutes: a small image, no split, no memory, and as many '
+        help='a result in about two minutes: a small image, no split, no memory, and as many '
         f'rounds as {QUICK_SECONDS} s allow',
     )
 

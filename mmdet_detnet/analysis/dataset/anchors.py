@@ -108,7 +108,7 @@ def suggest_anchors(sizes: np.ndarray, anchors: Anchors) -> str:
     factor = choose_factor(sizes, anchors)
     share = share_inside(sizes, anchors, factor)
     if share <= share_inside(sizes, anchors):
-        return 'No other scale of the anchors holds more boxes: change the image scale instead.'
+        return 'No other anchor scale covers more boxes: change the image scale instead.'
     text = (
         f'Anchors from {anchors.smallest * factor:g} to {anchors.largest * factor:g} pixels would '
         f'hold {share:.0%} of the boxes'

@@ -107,10 +107,10 @@ FIELDS: dict[str, dict[str, Callable[[object], bool]]] = {
     'categories': {'id': is_id, 'name': is_text},
 }
 CONSEQUENCES = {
-    'area': 'CocoDataset stops with a KeyError. Counted below as width times height.',
-    'iscrowd': "COCO's evaluation stops with a KeyError. Counted below as 0.",
+    'area': 'CocoDataset stops with a KeyError. Width times height is used below.',
+    'iscrowd': 'COCO evaluation stops with a KeyError. 0 is used below.',
 }
-OTHER_CONSEQUENCE = 'Training stops, or is wrong. Left out of all further checks.'
+OTHER_CONSEQUENCE = 'Training stops or goes wrong. Skipped in all further checks.'
 
 
 def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Finding]]:
@@ -133,7 +133,7 @@ def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Finding]]:
     usable['images'] = [each for each in usable['images'] if each not in large]
     found += find(
         'bad-size',
-        f'images of more than {MAX_PIXELS} pixels, which OpenCV does not read. {OTHER_CONSEQUENCE}',
+        f'images of more than {MAX_PIXELS} pixels, which OpenCV cannot read. {OTHER_CONSEQUENCE}',
         [f'{each["file_name"]} ({each["width"]} x {each["height"]})' for each in large],
     )
     return AnnotationFile(**usable), found

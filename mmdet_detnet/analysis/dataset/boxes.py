@@ -40,28 +40,28 @@ def check_boxes(file: AnnotationFile) -> list[Finding]:
         *_find_corners(over_edge, corners, len(file.annotations)),
         *find(
             retained.DEGENERATE,
-            'boxes narrower or lower than 1 pixel. CocoDataset drops them.',
+            'boxes less than 1 pixel wide or high. CocoDataset drops them.',
             dropped[retained.DEGENERATE],
         ),
         *find(
             retained.NO_AREA,
-            'annotations whose area is not above 0. CocoDataset drops them.',
+            'annotations without a positive area. CocoDataset drops them.',
             dropped[retained.NO_AREA],
         ),
         *find(
             retained.OUTSIDE,
-            'boxes that lie outside their image. CocoDataset drops them.',
+            'boxes outside their image. CocoDataset drops them.',
             dropped[retained.OUTSIDE],
         ),
         *find(
             retained.IGNORED,
-            'annotations with "ignore". CocoDataset drops them, and their objects are background.',
+            'annotations with "ignore". CocoDataset drops them; their objects become background.',
             dropped[retained.IGNORED],
             is_problem=False,
         ),
         *find(
             'box-over-edge',
-            'boxes that reach over the edge of their image.',
+            'boxes that cross the border of their image.',
             over_edge,
             is_problem=False,
         ),
@@ -86,7 +86,7 @@ def _find_corners(over_edge: list, corners: list, num_boxes: int) -> list[Findin
         return []
     return find(
         'corners-as-size',
-        'boxes reach over the edge of their image, and nearly all would fit as corners: COCO has '
+        'boxes cross the border of their image, and nearly all would fit as corners: COCO uses '
         '[left, top, width, height], not [left, top, right, bottom].',
         over_edge,
     )

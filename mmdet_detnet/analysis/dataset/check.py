@@ -39,7 +39,7 @@ def check_dataset(
         config: Config to train with: its classes, image scale and anchors are checked against the
             data. Without it, the classes are from the file and the anchors from Faster R-CNN.
         classes: Class names in order, instead of the config's.
-        allow_subset: Whether categories with boxes may be left out of the classes.
+        allow_subset: Whether categories with boxes may be missing from the classes.
         num_workers: Number of images decoded at a time.
 
     Returns:
@@ -68,7 +68,7 @@ def check_annotations(
         annotation_file: JSON file in COCO format.
         training: Config to train with.
         read_images: Checks the image files of given records.
-        allow_subset: Whether categories with boxes may be left out of the classes.
+        allow_subset: Whether categories with boxes may be missing from the classes.
 
     Returns:
         As for :func:`check_dataset`.

@@ -20,7 +20,7 @@ def check_classes(
     Args:
         file: Records with all fields.
         classes: Class names in the order of the config.
-        allow_subset: Whether categories with boxes may be left out of ``classes``.
+        allow_subset: Whether categories with boxes may be missing from ``classes``.
 
     Returns:
         Findings.
@@ -31,14 +31,14 @@ def check_classes(
     return [
         *find(
             'class-not-in-file',
-            'classes that are no category of the file. They get no boxes, and the labels of the '
-            'classes after them are shifted.',
+            'classes that are not in the file. They get no boxes, and the labels of the '
+            'following classes are shifted.',
             [_with_similar_name(name, names) for name in classes if name not in names],
         ),
         *_check_left_out(file, classes, allow_subset),
         *find(
             'class-order',
-            'the config has the classes in another order than the file. Labels follow the file: '
+            'the classes have different orders in config and file. Labels follow the file: '
             'detections get the names of other classes.',
             [f'config {of_config}, file {of_file}'] if of_config != of_file else [],
         ),
@@ -53,7 +53,7 @@ def _check_left_out(
     return [
         *find(
             retained.NOT_TRAINED,
-            'categories that are no class of the config. CocoDataset drops their boxes.',
+            'categories that are not in the config. CocoDataset drops their boxes.',
             [
                 f'{each["name"]!r} ({num_boxes[each["id"]]} boxes)'
                 for each in left_out
@@ -63,7 +63,7 @@ def _check_left_out(
         ),
         *find(
             'unused-category',
-            'categories without boxes that are no class of the config.',
+            'categories without boxes that are not in the config.',
             [repr(each['name']) for each in left_out if not num_boxes[each['id']]],
             is_problem=False,
         ),

@@ -78,12 +78,12 @@ def _compare(images: list[Record], states: Iterable[ImageState], folder: Path) -
         *find('missing-image', f'images that are not in {folder}. Training stops.', missing),
         *find(
             'undecodable-image',
-            'files that cannot be read to their end as images. Training stops, or invents pixels.',
+            'damaged image files. Training stops or uses made-up pixels.',
             broken,
         ),
         *find(
             'image-size',
-            'images whose size differs from the annotation file. Their boxes may be elsewhere.',
+            'images whose size differs from the annotations. Their boxes may be misplaced.',
             other_size,
         ),
     ]
@@ -134,7 +134,7 @@ def _decoded_size(path: Path) -> tuple[int, int]:
         image.load()
     pixels = mmcv.imfrombytes(path.read_bytes())
     if pixels is None:
-        raise ValueError('OpenCV does not know its format')
+        raise ValueError('OpenCV does not support its format')
     height, width = pixels.shape[:2]
     return width, height
 
@@ -151,5 +151,5 @@ def _describe_sizes(image: Record, size: tuple[int, int]) -> str:
     expected = (image['width'], image['height'])
     text = f'{image["file_name"]} is {size[0]} x {size[1]}, not {expected[0]} x {expected[1]}'
     if size == expected[::-1]:
-        text += ' (turned: mmdet applies the rotation in the EXIF data)'
+        text += ' (mmdet applies the EXIF rotation)'
     return text

@@ -28,7 +28,7 @@ def check_proportions(
     vanishing = [image for image in file.images if _vanishes(image, rescale)]
     found = find(
         'extreme-proportions',
-        'images of which resizing leaves no pixel. Training stops. Left out of all further checks.',
+        'images without pixels after resizing. Training stops. Skipped in all further checks.',
         [f'{each["file_name"]} ({each["width"]} x {each["height"]})' for each in vanishing],
     )
     return replace(file, images=[each for each in file.images if each not in vanishing]), found

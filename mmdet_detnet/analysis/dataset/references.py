@@ -28,7 +28,7 @@ def check_references(file: AnnotationFile, whole_file: AnnotationFile) -> list[F
         )
     return found + find(
         'annotation-id-0',
-        "an annotation has the id 0. COCO's evaluation counts its box as missed, always.",
+        'an annotation has the id 0. COCO evaluation always counts its box as missed.',
         [each['id'] for each in file.annotations if each['id'] == 0],
         is_problem=False,
     )
@@ -38,27 +38,27 @@ def _find_duplicates(file: AnnotationFile) -> list[Finding]:
     return [
         *find(
             'duplicate-image-id',
-            'ids of several images. Only the last of them is trained on, with the boxes of all.',
+            'duplicate image ids. Only the last image is used, with the boxes of all.',
             _duplicates(image['id'] for image in file.images),
         ),
         *find(
             'duplicate-annotation-id',
-            'ids of several annotations. CocoDataset stops with an AssertionError.',
+            'duplicate annotation ids. CocoDataset stops with an AssertionError.',
             _duplicates(annotation['id'] for annotation in file.annotations),
         ),
         *find(
             'duplicate-category-id',
-            'ids of several categories. Their boxes get one label.',
+            'duplicate category ids. Their boxes get the same label.',
             _duplicates(category['id'] for category in file.categories),
         ),
         *find(
             'duplicate-category-name',
-            'names of several categories. CocoDataset makes more labels than there are classes.',
+            'duplicate category names. CocoDataset creates more labels than classes.',
             _duplicates(category['name'] for category in file.categories),
         ),
         *find(
             'duplicate-file-name',
-            'image files that are listed several times.',
+            'image files that are listed more than once.',
             _duplicates(image['file_name'] for image in file.images),
             is_problem=False,
         ),

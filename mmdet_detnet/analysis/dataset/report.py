@@ -100,7 +100,7 @@ class Report:
         if self.anchors is None:
             return [*lines, 'The detector has no anchors.', '']
         lines.append(
-            f'Anchors from {self.anchors.smallest:g} to {self.anchors.largest:g} pixels hold '
+            f'Anchors from {self.anchors.smallest:g} to {self.anchors.largest:g} pixels cover '
             f'{share_inside(self.sizes, self.anchors):.0%} of them.'
         )
         return [*lines, '']

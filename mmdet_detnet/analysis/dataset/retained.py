@@ -101,29 +101,29 @@ def check_retained(file: AnnotationFile, retained: Retained) -> list[Finding]:
         Findings.
     """
     if not retained.boxes:
-        return find('no-boxes', 'CocoDataset keeps no box at all.', [f'{len(file.images)} images'])
+        return find('no-boxes', 'CocoDataset retains no boxes.', [f'{len(file.images)} images'])
     if all(annotation['iscrowd'] for annotation, _ in retained.boxes):
         crowds = [f'{len(retained.boxes)} boxes']
-        return find('only-crowds', 'all boxes are crowds, which no detector is trained on.', crowds)
+        return find('only-crowds', 'all boxes are crowds, which are not trained on.', crowds)
     classes_with_boxes = {annotation['category_id'] for annotation, _ in retained.boxes}
     images_with_boxes = {image['id'] for _, image in retained.boxes}
     used = {image['id'] for image in retained.images}
     return [
         *find(
             'class-without-boxes',
-            'classes that no box is kept of.',
+            'classes without retained boxes.',
             [each['name'] for each in retained.categories if each['id'] not in classes_with_boxes],
             is_problem=False,
         ),
         *find(
             'image-without-boxes',
-            'images that no box is kept of. They are trained on as background.',
+            'images without retained boxes. They are used as background.',
             [each['file_name'] for each in retained.images if each['id'] not in images_with_boxes],
             is_problem=False,
         ),
         *find(
             'image-left-out',
-            "images that the config's filter_cfg leaves out: without annotations, or too small.",
+            "images that the config's filter_cfg drops: without annotations, or too small.",
             [each['file_name'] for each in file.images if each['id'] not in used],
             is_problem=False,
         ),

@@ -240,11 +240,11 @@ def summarize(content: Content, dropped: Sequence[str]) -> str:
     lines = [f'images: {len(content["images"])}, boxes: {len(annotations)}, difficult: {difficult}']
     lines += [f'{counts[each["id"]]:8} {each["name"]}' for each in content['categories']]
     if dropped:
-        lines.append(f'dropped for having no width or no height: {len(dropped)}, the first:')
+        lines.append(f'dropped, without width or height: {len(dropped)}, the first:')
         lines += [f'    {each}' for each in dropped[:NUM_EXAMPLES]]
     if outside:
         lines.append(
-            f'boxes that begin outside the image: {outside}. Do the annotations count from 0? '
+            f'boxes that start outside the image: {outside}. Do the annotations count from 0? '
             'Then convert them with --zero-based.'
         )
     return '\n'.join(lines)

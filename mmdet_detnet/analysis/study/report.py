@@ -16,8 +16,8 @@ METRICS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AP33', 'F33')
 MISSING = '-'
 LEGEND = (
     "Differences are paired by seed; behind each its 95 % interval over seeds (Student's t). "
-    'A difference is shown where neither this interval nor that over test images (bootstrap) '
-    'holds 0. AP33 and F33: AP and best F-score at an IoU of 0.33.'
+    'A difference is shown if neither this interval nor the one over test images (bootstrap) '
+    'contains 0. AP33 and F33: AP and best F-score at an IoU of 0.33.'
 )
 
 
@@ -138,7 +138,7 @@ def _list_run(result: Result) -> dict[str, str]:
     return {
         'run': _name(result),
         'AP': MISSING if ap is None else f'{ap:.3f}',
-        'loss at the end': f'{result["final_loss"]:.3f}',
+        'final loss': f'{result["final_loss"]:.3f}',
         'training': f'{result["train_seconds"]:.0f} s',
         'CPU time': f'{result["cpu_seconds"]:.0f} s',
         'device': f'{result["device"]}, threads: {result["threads"]}',

@@ -41,9 +41,9 @@ def _read(file: Path) -> Result:
     try:
         result = json.loads(file.read_text())
     except ValueError as error:
-        raise ValueError(f'{file} is no JSON: {error}.') from error
+        raise ValueError(f'{file} is not valid JSON: {error}.') from error
     if not isinstance(result, dict) or not {'detector', 'data_set', 'seed'} <= set(result):
-        raise ValueError(f'{file} is no result of a study.')
+        raise ValueError(f'{file} is not a result of a study.')
     return result
 
 

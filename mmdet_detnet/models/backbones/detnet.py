@@ -112,7 +112,7 @@ class DetNet(ResNetExtension, ResNet):
         check_positive_integer(self, 'base_channels', base_channels)
         check_outputs(self, out_indices, NUM_STAGES)
         if out_indices[-1] != NUM_STAGES - 1:
-            allowed = f'up to {NUM_STAGES - 1}, since a stage behind the last output never learns'
+            allowed = f'up to {NUM_STAGES - 1}, because a stage after the last output never learns'
             reject(self, 'out_indices', out_indices, allowed)
         check_stage_flags(self, stage_with_dcn, plugins, NUM_STAGES, dcn)
         super().__init__(

@@ -118,7 +118,7 @@ def _read_state_dict(checkpoint: str, map_location: str, name: str) -> Mapping[s
         raise FileNotFoundError(
             f'{name}: the checkpoint {checkpoint!r} of init_cfg does not exist. To start from a '
             "ResNet instead, set it to 'torchvision://resnet50' (or resnet101); the README in the "
-            "config's folder says what else that needs, and which other weights there are."
+            "config's folder lists other requirements and weights."
         )
     with weights_only_forced():
         content = CheckpointLoader.load_checkpoint(

@@ -28,7 +28,7 @@ class WeightReport:
     def __str__(self) -> str:
         lines = [f'weights from {self.source}']
         lines += self._summary('loaded', self.loaded)
-        lines += self._summary('left to their initialization', self.initialized)
+        lines += self._summary('keep their initialization', self.initialized)
         lines += self._summary('in the file but not used', self.dropped)
         return '\n'.join(lines + self.surprises())
 

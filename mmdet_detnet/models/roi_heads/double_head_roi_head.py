@@ -84,9 +84,9 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
     def _check_positives_suffice(self) -> None:
         allowed = "False or 'auto' "
         if self.bbox_head.unfocused_cls is not None:
-            allowed += 'where the conv-head classifies (lambda_conv < 1)'
+            allowed += 'if the conv-head classifies (lambda_conv < 1)'
         elif any(map(is_synchronized_norm, self._conv_layers())):
-            allowed += 'with SyncBN: a process without positives would leave the others waiting'
+            allowed += 'with SyncBN: a process without positives would block the others'
         else:
             return
         reject(self, 'regress_positives_only', True, allowed)

@@ -82,7 +82,7 @@ def _read_json(file: Path) -> object:
 def _choose(found: dict[str, list[Path]], folder: Path) -> str:
     if not found:
         raise ValueError(
-            f'{folder} has no annotations in a format known here: {", ".join(FORMATS)}. '
+            f'{folder} has no annotations in a known format: {", ".join(FORMATS)}. '
             'Are they elsewhere? --annotations FOLDER'
         )
     if len(found) > 1:

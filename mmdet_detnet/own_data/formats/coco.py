@@ -64,7 +64,7 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
             f'{repeated[0]} is in several annotation files or twice in one of '
             f'{", ".join(file.name for file in files)}. Name one with --annotations.'
         )
-    message = 'annotations without a known image or category, or without a box. Left out.'
+    message = 'annotations without a known image or category, or without a box. Skipped.'
     findings = find('annotation-not-read', message, lost, is_problem=False)
     return LabeledSet(read_images, list(classes), findings + images.findings())
 

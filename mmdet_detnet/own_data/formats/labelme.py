@@ -51,7 +51,7 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
             split = name_split(path.relative_to(images.folder).parent)
             found = [box for box in boxes if box is not None]
             result.append(LabeledImage(path, found, split))
-    message = 'shapes that have no area, such as points and lines. Left out.'
+    message = 'shapes without area, such as points and lines. Skipped.'
     findings = find('shape-without-area', message, odd_shapes, is_problem=False)
     return LabeledSet(result, findings=findings + images.findings())
 

@@ -67,7 +67,7 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
         split = next((places[p] for p in (path, *path.parents) if p in places), '')
         split = split or name_split(path.relative_to(images.folder).parent)
         result.append(LabeledImage(path, boxes, split))
-    message = 'images that cannot be read. Left out.'
+    message = 'unreadable images. Skipped.'
     findings += find('undecodable-image', message, unreadable, is_problem=False)
     return LabeledSet(result, names, findings + images.findings(unused_are_background=True))
 
@@ -83,7 +83,7 @@ def _read_rows(file: Path, size: tuple[int, int], names: list[str]) -> list[Labe
         except (KeyError, ValueError) as error:
             raise ValueError(
                 f'{file}, line {number}: {line!r} must be a class from 0 to {len(names) - 1} with '
-                '4 numbers (center, width and height) or the corners of a polygon, as shares of '
+                '4 numbers (center, width and height) or the corners of a polygon, as fractions of '
                 f'the image ({error}).'
             ) from error
     return boxes
@@ -144,8 +144,8 @@ def _find_splits(
             for place in _resolve(root, entry):
                 doubled += [str(entry)] if place in places else []
                 places.setdefault(place, split)
-    message = 'parts that the YAML file has twice, such as one folder for train and val.'
-    findings = find('doubled-split', f'{message} Divided anew.', doubled, is_problem=False)
+    message = 'identical splits in the YAML file, such as one folder for train and val.'
+    findings = find('doubled-split', f'{message} Split again.', doubled, is_problem=False)
     return ({} if doubled else places), findings
 
 

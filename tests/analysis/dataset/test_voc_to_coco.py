@@ -123,7 +123,7 @@ def test_boxes_without_extent_are_dropped_and_named(write, run):
     write('a', SIZE, make_object('cat', (20, 20, 10, 30)), make_object('cat', (1, 1, 9, 9)))
     status, content, said = run('--split', 'train')
     assert (status, len(content['annotations'])) == (0, 1)
-    assert 'dropped for having no width or no height: 1' in said.out
+    assert 'dropped, without width or height: 1' in said.out
     assert 'a.xml: cat (20.0, 20.0, 10.0, 30.0)' in said.out
     assert 'images: 1, boxes: 1, difficult: 0' in said.out
 

@@ -102,7 +102,7 @@ def test_log_says_what_was_loaded_without_an_alarm(tmp_path, resnet_state, log):
     report = next(record for record in log.records if 'DetNet: weights from' in record.message)
     assert report.levelno == logging.INFO
     assert 'loaded: conv1 (1), bn1 (5), layer1 (60), layer2 (78), layer3 (114)' in report.message
-    assert 'left to their initialization: layer4 (60), layer5 (60)' in report.message
+    assert 'keep their initialization: layer4 (60), layer5 (60)' in report.message
     assert 'in the file but not used: layer4 (60), fc (2)' in report.message
     assert not [record for record in log.records if record.levelno > logging.INFO]
 

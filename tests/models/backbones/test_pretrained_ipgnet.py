@@ -54,7 +54,7 @@ def mmdet_names(state):
 def test_resnet_fills_the_trunk_without_an_alarm(tmp_path, log, names):
     net = warm_start(tmp_path, names(weights_of(ResNet)), num_stages=5, out_indices=(4,))
     assert not_loaded(net) == {'guidance.layer2', 'guidance.layer3', 'guidance.layer4', 'layer5'}
-    assert 'left to their initialization: guidance (90), layer5 (42)' in report_of(log).message
+    assert 'keep their initialization: guidance (90), layer5 (42)' in report_of(log).message
     assert not [record for record in log.records if record.levelno > logging.INFO]
 
 

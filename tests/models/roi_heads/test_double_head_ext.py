@@ -100,7 +100,7 @@ def test_four_weights_one_by_one(make_head):
         head.unfocused_reg.loss_bbox,
     )
     assert [loss.loss_weight for loss in losses] == [1.4, 10.0, 0.5, 0.6]
-    with pytest.raises(ValueError, match='lambda_conv must be 1 where the unfocused loss is given'):
+    with pytest.raises(ValueError, match='lambda_conv must be 1 if the unfocused loss is set'):
         make_head(lambda_conv=0.8, unfocused_loss_cls=dict(type='CrossEntropyLoss'))
 
 

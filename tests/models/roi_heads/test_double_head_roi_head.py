@@ -215,7 +215,7 @@ def test_mask_head(make_roi_head, feats, make_proposals, make_samples, with_own_
         (dict(reg_roi_scale_factor=0), 'reg_roi_scale_factor must be a positive number, got 0'),
         (
             dict(head={**EXT}, regress_positives_only=True),
-            "regress_positives_only must be False or 'auto' where the conv-head classifies",
+            "regress_positives_only must be False or 'auto' if the conv-head classifies",
         ),
         (dict(regress_positives_only='yes'), "regress_positives_only must be one of .*, got 'yes'"),
         (

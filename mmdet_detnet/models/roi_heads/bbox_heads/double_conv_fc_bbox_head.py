@@ -259,4 +259,4 @@ def _check_share(owner: nn.Module, name: str, value: float, own_loss: OptConfigT
     if not is_number(value) or not 0 < value <= 1:
         reject(owner, name, value, 'above 0 and at most 1')
     if value < 1 and own_loss is not None:
-        reject(owner, name, value, '1 where the unfocused loss is given itself')
+        reject(owner, name, value, '1 if the unfocused loss is set')
