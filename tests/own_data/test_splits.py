@@ -79,7 +79,7 @@ def test_training_alone_is_divided():
 
 
 def test_too_few_images_are_an_error():
-    with pytest.raises(ValueError, match='1 images are too few: none is left for val'):
+    with pytest.raises(ValueError, match='1 images are too few: none are left for val'):
         choose_splits([make_image('0.png')], ROOT)
 
 

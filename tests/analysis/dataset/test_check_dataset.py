@@ -112,7 +112,7 @@ def test_rotation_by_exif_changes_the_size(content, check, tmp_path):
     Image.new('RGB', (WIDTH, HEIGHT)).save(tmp_path / 'images/b.png', exif=exif)
     status, report = check(content)
     assert (status, names(report)) == (1, ['image-size'])
-    assert 'b.png is 80 x 100, not 100 x 80 (turned:' in report['problems'][0]['examples'][0]
+    assert 'b.png is 80 x 100, not 100 x 80 (mmdet applies' in report['problems'][0]['examples'][0]
 
 
 def test_similar_name_is_offered_for_a_class_of_the_config(content, check):
