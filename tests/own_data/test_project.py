@@ -85,7 +85,7 @@ def test_config_is_not_overwritten(folder, capsys):
     config = Path('my_data-detector/faster-rcnn_detnet59-slim.py')
     config.write_text('# mine\n')
     assert new() == 2
-    assert 'To replace it: --overwrite' in capsys.readouterr().err
+    assert 'Use --overwrite to replace it' in capsys.readouterr().err
     assert config.read_text() == '# mine\n'
 
 
