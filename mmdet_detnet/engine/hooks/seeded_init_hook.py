@@ -1,6 +1,6 @@
 """The hook that draws each initial weight from a separate generator."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,11 +61,11 @@ class _NamedDraws(TorchDispatchMode):
 
     def __torch_dispatch__(  # noqa: D102
         self,
-        func: Callable,
-        types: object,
+        func: Any,
+        types: Any,
         args: tuple = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> object:
+    ) -> Any:
         kwargs = dict(kwargs or {})
         schema = func._schema.arguments
         is_write = schema and schema[0].alias_info is not None and schema[0].alias_info.is_write
