@@ -1,5 +1,6 @@
 """Properties that hold for all inputs: Hypothesis looks for one that breaks them."""
 
+import functools
 import math
 
 import pytest
@@ -14,16 +15,18 @@ from mmdet_detnet.models.dense_heads.confidence_branch import joint_logits
 from mmdet_detnet.models.layers import FUSIONS
 from mmdet_detnet.models.roi_heads.two_size_roi_head import find_survivors
 
+# A compiled detector, of a test before, has the processor flush subnormal numbers to zero.
+floats = functools.partial(st.floats, allow_subnormal=False)
 quick = settings(max_examples=60, deadline=None, derandomize=True)
-probability = st.floats(0, 1, width=32)
+probability = floats(0, 1, width=32)
 probabilities = st.lists(probability, min_size=1, max_size=8)
-logit = st.floats(-12, 12, width=32)
+logit = floats(-12, 12, width=32)
 seeds = st.integers(0, 2**31 - 1)
 NUM_CLASSES = 3
 
 
 @quick
-@given(st.lists(st.tuples(logit, logit), min_size=1, max_size=12), st.floats(0, 0.9), probability)
+@given(st.lists(st.tuples(logit, logit), min_size=1, max_size=12), floats(0, 0.9), probability)
 def test_joint_score_is_the_product_of_powers_wherever_it_may_pass(pairs, exponent, score_thr):
     cls_logits, conf_logits = torch.tensor(pairs).T.reshape(2, 1, -1, 1, 1)
     score_thr = min(score_thr, 0.95)
@@ -79,7 +82,7 @@ def box_head():
 
 
 @quick
-@given(seed=seeds, num_rois=st.integers(1, 30), score_thr=st.floats(0, 1))
+@given(seed=seeds, num_rois=st.integers(1, 30), score_thr=floats(0, 1))
 def test_survivors_have_all_detections(box_head, seed, num_rois, score_thr):
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(num_rois, NUM_CLASSES + 1, generator=generator)
@@ -98,9 +101,9 @@ def test_survivors_have_all_detections(box_head, seed, num_rois, score_thr):
 
 @quick
 @given(
-    slopes=st.tuples(*[st.floats(-2, 2)] * 3),
-    corner=st.tuples(*[st.floats(2, 14)] * 2),
-    size=st.tuples(*[st.floats(0.5, 14)] * 2),
+    slopes=st.tuples(*[floats(-2, 2)] * 3),
+    corner=st.tuples(*[floats(2, 14)] * 2),
+    size=st.tuples(*[floats(0.5, 14)] * 2),
     stride=st.sampled_from([1, 4, 16]),
     sampling_ratio=st.integers(0, 3),
     aligned=st.booleans(),
@@ -150,7 +153,7 @@ def overlap(first, second):
     return inner / (sum(areas) - inner)
 
 
-deltas = st.tuples(*[st.floats(-1, 1, width=32)] * 4)
+deltas = st.tuples(*[floats(-1, 1, width=32)] * 4)
 
 
 @quick

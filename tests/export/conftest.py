@@ -1,7 +1,7 @@
 """One ONNX file of each kind for all tests: writing one takes seconds."""
 
 import pytest
-from small_detectors import build, make_config
+from exportable_detectors import build, make_config
 
 from mmdet_detnet.export import OnnxDetector, export_onnx
 

@@ -5,9 +5,9 @@ import sys
 import pytest
 import torch
 from deployment import export_onnx, test_onnx
+from exportable_detectors import CLASSES, make_config
 from mmengine.runner import save_checkpoint
 from mmengine.structures import InstanceData
-from small_detectors import CLASSES, make_config
 
 from mmdet_detnet.export import evaluation
 

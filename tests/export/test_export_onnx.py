@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from small_detectors import detect, make_images
+from exportable_detectors import detect, make_images
 
 pytestmark = pytest.mark.xdist_group('onnx')
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_detectors import MODEL_CFGS, build, detect, make_config, make_images
+from exportable_detectors import MODEL_CFGS, build, detect, make_config, make_images
 
 from mmdet_detnet.acceleration import accelerate
 from mmdet_detnet.export.exporting import make_graph

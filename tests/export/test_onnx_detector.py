@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from small_detectors import CLASSES, detect, make_config, make_images
+from exportable_detectors import CLASSES, detect, make_config, make_images
 
 from mmdet_detnet.export import OnnxDetector
 from mmdet_detnet.export.onnx_inferencer import OnnxInferencer

@@ -1,9 +1,9 @@
 """What cannot be exported is refused by name, before any work."""
 
 import pytest
+from exportable_detectors import CHANNELS, build, make_config
 from mmdet.models import DetTTAModel
 from mmdet.registry import MODELS
-from small_detectors import CHANNELS, build, make_config
 
 from mmdet_detnet.export import export_onnx
 
