@@ -29,6 +29,7 @@ from mmdet_detnet.acceleration import accelerate
 
 CONFIG = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
 NUM_CLASSES = 3
+POINTS_SHOWN = 20
 PAGE = os.sysconf('SC_PAGE_SIZE')
 
 
@@ -125,6 +126,8 @@ def main() -> None:
     capacity = os.environ.get('ONEDNN_PRIMITIVE_CACHE_CAPACITY', 'its default')
     print(f'{" ".join(sys.argv[1:])}, capacity of the oneDNN cache {capacity}:')
     print(f'{slope:.1f} KiB an iteration; {memory[0] / 1024:.0f} to {memory[-1] / 1024:.0f} MiB')
+    course = memory[:: max(len(memory) // POINTS_SHOWN, 1)]
+    print('MiB on the way:', *(f'{each / 1024:.0f}' for each in course))
 
 
 if __name__ == '__main__':

@@ -33,6 +33,12 @@ if 'OMP_NUM_THREADS' not in os.environ:
 leave_configs_unformatted()
 
 
+@pytest.hookimpl(tryfirst=True)  # before the fixtures, of any scope
+def pytest_runtest_setup():
+    """Build unprefixed types from mmdet: a Runner of an earlier test may leave its own scope."""
+    init_default_scope('mmdet')
+
+
 @pytest.fixture(scope='session', autouse=True)
 def mmdet_scope():
     """Register mmdet's modules, and build unprefixed types from them, as its scripts do."""
@@ -69,7 +75,6 @@ def shapes_root(tmp_path_factory):
 def tiny_detector(tmp_path_factory, shapes_root):
     """Config file and checkpoint of the demo's detector at a quarter of its width, untrained."""
     folder = tmp_path_factory.mktemp('detector')
-    init_default_scope('mmdet')  # a test before this one may have run a tool of another scope
     write_config(folder / 'new' / 'config.py', shapes_root)
     cfg = Config.fromfile(folder / 'new' / 'config.py')
     cfg.model.backbone.base_channels = 4
