@@ -134,7 +134,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: 'wheel' not in item.fixturenames)
     no_device = pytest.mark.skip(reason='needs a CUDA device')
     for item in items:
-        group = 'wheel' if 'wheel' in item.fixturenames else str(item.path)
+        group = 'wheel' if 'wheel' in item.fixturenames else item.path.stem
         if item.get_closest_marker('xdist_group') is None:
             item.add_marker(pytest.mark.xdist_group(group))
         if 'cuda' in item.keywords and not torch.cuda.is_available():
