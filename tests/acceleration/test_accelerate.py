@@ -72,7 +72,9 @@ def compiled(build_tiny, make_batch, detect):
 def test_compiled_detector_gives_the_same_detections(compiled, make_batch, detect):
     plain, fast, graphs = compiled
     batch = make_batch(plain)
-    assert graphs == COMPILED_PARTS
+    # Without vector instructions, inductor's code does not compile, and accelerate goes without it.
+    has_vectors = torch.backends.cpu.get_cpu_capability() != 'DEFAULT'
+    assert graphs == (COMPILED_PARTS if has_vectors else 0)
     assert_same_detections(detect(fast, batch), detect(plain, batch), 1e-3)
 
 
