@@ -75,7 +75,7 @@ def make_cases(device: torch.device) -> dict[str, Case]:
         'roi_align, 512 RoIs, 256 channels': (align, (large, draw_rois(512, 10, 112, 1333, 800))),
         'roi_align, 300 large RoIs': (align, (large, draw_rois(300, 300, 700, 1333, 800))),
         'deform_conv, 256 channels': (
-            partial(ops.deform_conv2d, padding=1),
+            lambda *inputs: ops.deform_conv2d(*inputs, 1, 1),
             (deep, offset, weight),
         ),
         'modulated_deform_conv, 256 channels': (
