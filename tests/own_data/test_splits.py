@@ -25,9 +25,10 @@ def count(splits):
     return dict(Counter(splits.values()))
 
 
-def test_a_tenth_of_rare_class_is_in_each_part():
+@pytest.mark.parametrize('seed', [0, 1, 2])
+def test_a_tenth_of_rare_class_is_in_each_part(seed):
     counts = [Counter(cat=3, panda=int(number < 20)) for number in range(200)]
-    drawn = draw_stratified(counts, [1] * 200, SHARES, seed=0)
+    drawn = draw_stratified(counts, [1] * 200, SHARES, seed=seed)
     pandas = Counter(split for split, each in zip(drawn, counts, strict=True) if each['panda'])
     assert pandas == {'train': 14, 'val': 3, 'test': 3}
     assert Counter(drawn) == {'train': 140, 'val': 30, 'test': 30}
