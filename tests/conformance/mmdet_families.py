@@ -59,6 +59,8 @@ def build_detector(name):
             module.running_var.uniform_(0.5, 1.5)
         elif isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
             torch.nn.init.xavier_normal_(module.weight)
+        if isinstance(getattr(module, 'level_embed', None), torch.nn.Parameter):
+            torch.nn.init.normal_(module.level_embed)  # DETRs leave it as the memory was
     return detector.eval()
 
 
