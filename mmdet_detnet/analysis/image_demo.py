@@ -12,10 +12,9 @@ import mmcv
 from mmdet.apis import DetInferencer
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.device import get_device
-from mmengine.runner import CheckpointLoader
 from PIL import Image
 
-from mmdet_detnet.checks import find_weight_faults, raise_faults
+from mmdet_detnet.checks import check_checkpoint
 from mmdet_detnet.export.onnx_inferencer import OnnxInferencer
 from mmdet_detnet.models.arguments import reject
 
@@ -80,9 +79,7 @@ def _load_inferencer(
         str(config), str(checkpoint), device or get_device(), show_progress=False
     )
     if not allow_mismatch:
-        content = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
-        state = content.get('state_dict', content)
-        raise_faults(find_weight_faults(inferencer.model, state, str(checkpoint)))
+        check_checkpoint(inferencer.model, checkpoint)
     return inferencer
 
 

@@ -10,10 +10,11 @@ from .feature_maps import FeatureMapCheck
 from .frozen_norms import find_frozen_norm_faults
 from .modules import find_module_faults
 from .pretraining import find_random_frozen_stages
-from .weights import find_weight_faults
+from .weights import check_checkpoint, find_weight_faults
 
 __all__ = [
     'FeatureMapCheck',
+    'check_checkpoint',
     'find_config_faults',
     'find_frozen_norm_faults',
     'find_module_faults',

@@ -1,8 +1,12 @@
 """Checkpoints of another detector."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
+
+from .faults import raise_faults
 
 NUM_EXAMPLES = 3
 # State that is not learned; older files lack some of it.
@@ -32,6 +36,21 @@ def find_weight_faults(model: nn.Module, state: Mapping[str, Tensor], source: st
         *_describe(f'{source} lacks weights of the config', _learned(own.keys() - loaded.keys())),
         *_describe(f'{source} has weights besides', _learned(loaded.keys() - own.keys())),
     ]
+
+
+def check_checkpoint(model: nn.Module, checkpoint: str | Path) -> None:
+    """Reject the checkpoint file of another model.
+
+    Args:
+        model: The model, not wrapped.
+        checkpoint: Checkpoint file.
+
+    Raises:
+        ValueError: If keys or shapes differ.
+    """
+    content = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
+    state = content.get('state_dict', content)
+    raise_faults(find_weight_faults(model, state, str(checkpoint)))
 
 
 def _learned(keys: set[str]) -> list[str]:

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from mmdet.apis import init_detector
 from mmdet.models.detectors import BaseDetector
-from mmengine.runner import CheckpointLoader
 
-from mmdet_detnet.checks import find_weight_faults, raise_faults
+from mmdet_detnet.checks import check_checkpoint
 
 
 def load_detector(config: str | Path, checkpoint: str | Path) -> BaseDetector:
@@ -27,6 +26,5 @@ def load_detector(config: str | Path, checkpoint: str | Path) -> BaseDetector:
         if not Path(file).is_file():
             raise FileNotFoundError(f'No such file: {file}.')
     detector = init_detector(str(config), str(checkpoint), device='cpu')
-    content = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
-    raise_faults(find_weight_faults(detector, content.get('state_dict', content), str(checkpoint)))
+    check_checkpoint(detector, checkpoint)
     return detector
