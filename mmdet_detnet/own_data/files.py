@@ -141,6 +141,10 @@ class ImageFiles:
         common = [len(wanted.intersection(path.parent.parts)) for path in candidates]
         return [path for path, n in zip(candidates, common, strict=True) if n == max(common)]
 
+    def name_split(self, image: Path) -> str:
+        """Find the split of an image from its folders, as :func:`name_split` does."""
+        return name_split(image.relative_to(self.folder).parent)
+
     def findings(self, unused_are_background: bool = False) -> list[Finding]:
         """List images without annotations and annotations without images.
 

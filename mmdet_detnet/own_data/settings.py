@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from mmengine.config import ConfigDict
 
-from mmdet_detnet.analysis.dataset.anchors import choose_factor, read_anchors, share_inside
+from mmdet_detnet.analysis.dataset.anchors import Anchors, choose_factor, read_anchors, share_inside
 
 from .records import LabeledImage
 from .templates import Template
@@ -78,7 +78,7 @@ def choose_settings(
     smallest = anchors.smallest if anchors else template.sides[0] / 20
     scale, scale_reason = _choose_scale(template.sides, images, smallest)
     sizes = _resized_sizes(images, scale)
-    moved = _choose_anchors(model, sizes)
+    moved = _choose_anchors(anchors, sizes)
     batch, batch_reason = _choose_batch(template, scale, len(images))
     if max_epochs is None:
         wanted = round(NUM_ITERATIONS * MAX_BATCH / len(images))
@@ -119,8 +119,9 @@ def _choose_scale(
     return scale, f'{SMALL_PERCENTILE} % of the boxes are then smaller than {small:.0f} pixels'
 
 
-def _choose_anchors(model: ConfigDict, sizes: np.ndarray) -> tuple[tuple[str, object] | None, str]:
-    anchors = read_anchors(model)
+def _choose_anchors(
+    anchors: Anchors | None, sizes: np.ndarray
+) -> tuple[tuple[str, object] | None, str]:
     if anchors is None or not anchors.option:
         return None, ''
     share, factor = share_inside(sizes, anchors), choose_factor(sizes, anchors)

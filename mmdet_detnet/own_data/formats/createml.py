@@ -44,8 +44,7 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
             except (AttributeError, KeyError, StopIteration, TypeError, ValueError) as error:
                 raise ValueError(f'{file}: damaged record {record} ({error!r}).') from error
             if path is not None:
-                folder = path.relative_to(images.folder).parent
-                split = name_split(folder) or name_split(Path(file.name))
+                split = images.name_split(path) or name_split(Path(file.name))
                 result.append(LabeledImage(path, boxes, split))
     return LabeledSet(result, findings=images.findings())
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from mmdet_detnet.analysis.dataset.findings import find
 
-from ..files import ImageFiles, name_split
+from ..files import ImageFiles
 from ..records import LabeledBox, LabeledImage, LabeledSet
-from .shapes import outline_box, polygon_area
+from .shapes import outline_box, read_polygon
 
 
 def recognizes(content: object) -> bool:
@@ -48,7 +48,7 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
             f'{file.name} ({kind})' for kind, box in zip(kinds, boxes, strict=True) if box is None
         ]
         if path is not None:
-            split = name_split(path.relative_to(images.folder).parent)
+            split = images.name_split(path)
             found = [box for box in boxes if box is not None]
             result.append(LabeledImage(path, found, split))
     message = 'shapes without area, such as points and lines. Skipped.'
@@ -68,6 +68,4 @@ def _read_shape(shape: dict[str, Any]) -> LabeledBox | None:
         return LabeledBox(label, (x - radius, y - radius, 2 * radius, 2 * radius))
     if kind != 'polygon' or len(points) < 3:
         return None
-    ring = [value for point in points for value in point]
-    area = polygon_area(points)
-    return LabeledBox(label, outline_box(points), segmentation=[ring], area=area)
+    return read_polygon(label, points)

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from ..records import LabeledBox
+
 Point = Sequence[float]
 Box = tuple[float, float, float, float]
 
@@ -31,3 +33,18 @@ def polygon_area(points: Sequence[Point]) -> float:
     following = [*points[1:], points[0]]
     pairs = zip(points, following, strict=True)
     return abs(sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in pairs)) / 2
+
+
+def read_polygon(label: str, points: Sequence[Point]) -> LabeledBox:
+    """Make an object of a polygon: its box, its area and a mask.
+
+    Args:
+        label: Class name.
+        points: Corners of the polygon in order, in pixels.
+
+    Returns:
+        The object.
+    """
+    ring = [value for point in points for value in point]
+    area = polygon_area(points)
+    return LabeledBox(label, outline_box(points), segmentation=[ring], area=area)

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element, ParseError, iterparse
 
 from mmdet_detnet.analysis.dataset.voc_to_coco import VocObject, parse_annotation, read_objects
 
-from ..files import SPLITS, ImageFiles, name_split
+from ..files import SPLITS, ImageFiles
 from ..records import LabeledBox, LabeledImage, LabeledSet
 
 LISTS = Path('ImageSets', 'Main')
@@ -48,7 +48,7 @@ def read(files: Sequence[Path], images: ImageFiles, zero_based: bool = False) ->
         # The XML file has its image's name; <filename> may be from another machine.
         path = images.find(file, file.stem, root.findtext('filename', '').strip())
         if path is not None:
-            split = lists.get(file.stem, '') or name_split(path.relative_to(images.folder).parent)
+            split = lists.get(file.stem, '') or images.name_split(path)
             result.append(LabeledImage(path, boxes, split, _read_size(root)))
     return LabeledSet(result, findings=images.findings())
 

@@ -10,9 +10,9 @@ from mmdet_detnet.analysis.dataset import Finding
 from mmdet_detnet.analysis.dataset.findings import find
 from mmdet_detnet.analysis.dataset.images import read_header
 
-from ..files import SPLITS, ImageFiles, name_split
+from ..files import SPLITS, ImageFiles
 from ..records import LabeledBox, LabeledImage, LabeledSet
-from .shapes import outline_box, polygon_area
+from .shapes import read_polygon
 
 NAME_LISTS = ('classes.txt', 'obj.names', '_darknet.labels')
 NUM_LINES = 5
@@ -65,7 +65,7 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
             continue
         boxes = _read_rows(rows[path], state.size, names) if path in rows else []
         split = next((places[p] for p in (path, *path.parents) if p in places), '')
-        split = split or name_split(path.relative_to(images.folder).parent)
+        split = split or images.name_split(path)
         result.append(LabeledImage(path, boxes, split))
     message = 'unreadable images. Skipped.'
     findings += find('undecodable-image', message, unreadable, is_problem=False)
@@ -99,9 +99,7 @@ def _read_row(label: str, values: list[float], size: tuple[int, int]) -> Labeled
         raise ValueError(f'{len(values)} numbers')
     pairs = zip(values[::2], values[1::2], strict=True)
     points = [(x * width, y * height) for x, y in pairs]
-    ring = [value for point in points for value in point]
-    area = polygon_area(points)
-    return LabeledBox(label, outline_box(points), segmentation=[ring], area=area)
+    return read_polygon(label, points)
 
 
 def _read_yaml(folders: Sequence[Path]) -> tuple[Path, dict[str, Any]]:
