@@ -17,6 +17,8 @@ from mmengine.fileio import LocalBackend, register_backend
 BACKEND = 'mmdet_detnet.checkpoint_files'
 CHECKSUM_SUFFIX = '.sha256'
 TEMPORARY_SUFFIX = '.tmp'
+# File of a work directory that names the newest checkpoint, as mmengine has it.
+POINTER = 'last_checkpoint'
 BLOCK_SIZE = 1 << 20
 ZIP_START = b'PK\x03\x04'
 

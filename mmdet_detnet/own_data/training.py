@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmdet_detnet.checkpoints.files import POINTER
 from mmdet_detnet.launch import run_mmdet_script
 
-POINTER = 'last_checkpoint'
 QUIET = 'runner_type=mmdet_detnet.QuietRunner'
 SHOW = {
     'warnings': (QUIET,),

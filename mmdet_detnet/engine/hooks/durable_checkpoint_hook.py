@@ -9,7 +9,13 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from mmdet_detnet.checkpoints.files import BACKEND, CheckpointFiles, find_newest, write_file
+from mmdet_detnet.checkpoints.files import (
+    BACKEND,
+    POINTER,
+    CheckpointFiles,
+    find_newest,
+    write_file,
+)
 from mmdet_detnet.engine.remaining_batches import RemainingBatches
 from mmdet_detnet.engine.termination import (
     EXIT_CODE,
@@ -19,7 +25,6 @@ from mmdet_detnet.engine.termination import (
 )
 from mmdet_detnet.registry import HOOKS
 
-POINTER = 'last_checkpoint'
 EPOCH_LENGTH = 'epoch_length'
 
 
