@@ -6,13 +6,11 @@ the same threshold, the joint score lets more boxes pass with a higher exponent,
 score compares exponents on the same candidates.
 """
 
-import contextlib
-import io
 import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
@@ -27,10 +25,10 @@ from tqdm import tqdm
 
 from mmdet_detnet.models.dense_heads.confidence_branch import SELECTION_SCORES, ConfidenceBranch
 
+from .evaluators import build_evaluators, evaluate_each
+
 EXPONENTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 DPI = 120
-Key = TypeVar('Key')
-
 LINE_STYLES = dict(zip(SELECTION_SCORES, ('-', '--'), strict=True))
 
 
@@ -89,9 +87,7 @@ def sweep_conf_exponent(
         head.conf_exponent = exponent  # rejects invalid values before anything runs
     loader = Runner.build_dataloader(cfg.val_dataloader)
     scorings = [Scoring(select_by, e) for select_by in SELECTION_SCORES for e in exponents]
-    evaluators = {scoring: Evaluator(cfg.val_evaluator) for scoring in scorings}
-    for evaluator in evaluators.values():
-        evaluator.dataset_meta = loader.dataset.metainfo
+    evaluators = build_evaluators(scorings, cfg, loader.dataset.metainfo)
     _process(model, loader, evaluators)
     results = evaluate_each(evaluators, len(loader.dataset))
     out_dir = Path(out_dir)
@@ -116,25 +112,6 @@ def _process(model: nn.Module, loader: DataLoader, evaluators: dict[Scoring, Eva
             )
             # The evaluator keeps a copy, so the samples can be reused.
             evaluator.process(model.add_pred_to_datasample(samples, detections), batch)
-
-
-def evaluate_each(evaluators: dict[Key, Evaluator], num_images: int) -> dict[Key, dict[str, float]]:
-    """Evaluate what several evaluators were shown, without COCO's long tables.
-
-    Args:
-        evaluators: By any name.
-        num_images: Size of the data set.
-
-    Returns:
-        The metrics of each, without those of sizes that no object has.
-    """
-    results = {}
-    for key, evaluator in evaluators.items():
-        with contextlib.redirect_stdout(io.StringIO()):  # COCO's long table
-            metrics = evaluator.evaluate(num_images)
-        # COCO returns -1 if there are no objects, for example no small ones.
-        results[key] = {name: value for name, value in metrics.items() if value >= 0}
-    return results
 
 
 def metric_names(results: Results) -> list[str]:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from mmdet_detnet.models import DoubleHeadRoIHead
 
 from .benchmark.timing import wait_for
-from .exponent_sweep import evaluate_each
+from .evaluators import build_evaluators, evaluate_each
 
 THRESHOLDS = (0.001, 0.01, 0.02, 0.05, 0.1)
 BOX_AP = 'coco/bbox_mAP'
@@ -89,9 +89,8 @@ def sweep_gate(
     gates = [Readout('fused', threshold) for threshold in thresholds]
     readouts = [Readout('fused', None), *gates, Readout('fc_conv', None)]
     loader = Runner.build_dataloader(cfg.val_dataloader)
-    evaluators = {readout.name: Evaluator(cfg.val_evaluator) for readout in readouts}
-    for evaluator in evaluators.values():
-        evaluator.dataset_meta = loader.dataset.metainfo
+    names = [readout.name for readout in readouts]
+    evaluators = build_evaluators(names, cfg, loader.dataset.metainfo)
     _process(model, loader, readouts, evaluators)
     metrics = evaluate_each(evaluators, len(loader.dataset))
     for readout in readouts:

@@ -1,4 +1,4 @@
-"""Evaluate a ConfidenceRetinaHead for several exponents of the joint score.
+"""Evaluate a head with a confidence branch for several exponents of the joint score.
 
     python tools/analysis_tools/sweep_conf_exponent.py CONFIG CHECKPOINT --out-dir sweep
 
