@@ -19,6 +19,11 @@ REQUIRED = {'data_sets', 'seeds', 'detectors', 'comparisons'}
 ALLOWED = REQUIRED | {'options'}
 
 
+def name_run(data_set: str, detector: str, seed: int) -> str:
+    """Return the name of a run, also of its files."""
+    return f'{data_set}_{detector}_seed{seed}'
+
+
 @dataclass(frozen=True)
 class Run:
     """One training of one detector.
@@ -40,7 +45,7 @@ class Run:
     @property
     def name(self) -> str:
         """Name of its files."""
-        return f'{self.data_set}_{self.detector}_seed{self.seed}'
+        return name_run(self.data_set, self.detector, self.seed)
 
     def load_config(self) -> Config:
         """Read the config, with all options.

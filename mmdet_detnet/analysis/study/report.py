@@ -7,7 +7,7 @@ import numpy as np
 from tabulate import tabulate
 
 from .comparison import Comparison, find_comparisons
-from .plan import Study
+from .plan import Study, name_run
 from .plots import plot_comparisons
 from .results import Result, read_results
 from .statistics import Estimate, bootstrap_difference, estimate_mean
@@ -146,7 +146,7 @@ def _list_run(result: Result) -> dict[str, str]:
 
 
 def _name(result: Result) -> str:
-    return f'{result["data_set"]}_{result["detector"]}_seed{result["seed"]}'
+    return name_run(result['data_set'], result['detector'], result['seed'])
 
 
 def _list_missing(study: Study, results: Sequence[Result]) -> str:

@@ -1,7 +1,5 @@
 """The hook that draws each initial weight from a separate generator."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy
@@ -38,7 +36,7 @@ class SeededInitHook(Hook):
         initialize = model.init_weights
 
         def initialize_by_name() -> None:
-            with draw_by_name(model, runner.seed) as drawing:
+            with _NamedDraws(model, runner.seed) as drawing:
                 initialize()
             missed = drawing.find_missed(model)
             if missed:
@@ -93,18 +91,3 @@ class _NamedDraws(TorchDispatchMode):
 
 def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
-
-
-@contextmanager
-def draw_by_name(model: nn.Module, seed: int) -> Iterator[_NamedDraws]:
-    """Draw random numbers for each parameter of a model by its name.
-
-    Args:
-        model: The model that is initialized inside the context.
-        seed: At least 0; other seeds give unrelated numbers.
-
-    Yields:
-        An object that knows afterwards which parameters were not covered.
-    """
-    with _NamedDraws(model, seed) as drawing:
-        yield drawing
