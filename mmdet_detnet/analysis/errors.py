@@ -14,11 +14,11 @@ import torch
 from matplotlib.figure import Figure
 from mmdet.structures.bbox import bbox_overlaps
 
+from .misalignment import CROWD_SHARE
+
 DPI = 100
 INCHES_PER_CLASS = 0.6
 BACKGROUND = 'background'
-# Minimum fraction of a detection inside a crowd, as in COCO.
-CROWD_SHARE = 0.5
 
 
 @dataclass

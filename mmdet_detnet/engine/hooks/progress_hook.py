@@ -1,7 +1,7 @@
 """The hook that shows on a terminal how a training goes."""
 
 import contextlib
-import os
+import io
 import sys
 import time
 from datetime import timedelta
@@ -95,7 +95,7 @@ class ProgressHook(Hook):
         Args:
             runner: Not used.
         """
-        self._silence.enter_context(contextlib.redirect_stdout(open(os.devnull, 'w')))
+        self._silence.enter_context(contextlib.redirect_stdout(io.StringIO()))
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Show the AP.
