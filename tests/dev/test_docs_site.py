@@ -10,6 +10,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = yaml.safe_load((ROOT / 'dev' / 'mkdocs.yml').read_text())
+API_PAGES = sorted(ROOT.glob('docs/api/*.md'))
 
 
 def pages(nav):
@@ -28,11 +29,21 @@ def test_navigation_has_every_document():
     assert sorted(pages(CONFIG['nav'])) == sorted(str(path.relative_to(ROOT)) for path in documents)
 
 
-@pytest.mark.parametrize('page', sorted(ROOT.glob('docs/api/*.md')), ids=lambda path: path.stem)
+def documented_names(page):
+    return [line[4:] for line in page.read_text().splitlines() if line.startswith('::: ')]
+
+
+@pytest.mark.parametrize('page', API_PAGES, ids=lambda path: path.stem)
 def test_documented_objects_exist(page):
-    names = [line[4:] for line in page.read_text().splitlines() if line.startswith('::: ')]
+    names = documented_names(page)
     assert names
     assert all(resolve_name(name).__doc__ for name in names)
+
+
+def test_every_folder_of_the_package_is_documented():
+    folders = {path.parent.name for path in ROOT.glob('mmdet_detnet/*/__init__.py')}
+    parts = [name.split('.') for page in API_PAGES for name in documented_names(page)]
+    assert folders <= {part[1] for part in parts if len(part) > 1}
 
 
 def test_links_to_folders_are_text():
