@@ -1,6 +1,8 @@
 """What tests of several folders share."""
 
 import mmengine.config.config
+import torch
+from torch import nn
 
 from mmdet_detnet.analysis.benchmark import Entry, Row, Settings
 
@@ -13,6 +15,21 @@ def leave_configs_unformatted():
 def count_parameters(module):
     """Count the parameters of a network."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def count_macs(net, height, width):
+    """Count the multiply-adds of a network's convolutions for one image; it is on meta."""
+    macs = 0
+
+    def add(conv, inputs, output):
+        nonlocal macs
+        macs += output.numel() * conv.weight[0].numel()
+
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(add)
+    net(torch.empty(1, 3, height, width, device='meta'))
+    return macs
 
 
 def make_row(config, seconds=(), settings=Settings(), kind='detector', **values):  # noqa: B008

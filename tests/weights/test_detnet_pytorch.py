@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from mmdet_detnet.models import DetNet
@@ -128,11 +127,6 @@ def test_report_counts_every_tensor(tmp_path, published_file):
     assert 'MISSING' not in report
 
 
-def test_dry_run_writes_nothing(tmp_path, published_file):
-    convert_file(published_file, None)
-    assert [path.name for path in tmp_path.iterdir()] == ['detnet59.pth']
-
-
 def test_existing_target_is_not_overwritten(published_file):
     with pytest.raises(FileExistsError, match='not overwritten'):
         convert_file(published_file, published_file)
@@ -199,14 +193,3 @@ def test_detector_of_another_shape_is_refused(tmp_path, published_state):
     torch.save({'model': model}, tmp_path / 'fpn.pth')
     with pytest.raises(ValueError, match=r'missing: RCNN_layer5.0.2.bn3.weight'):
         convert_file(tmp_path / 'fpn.pth', None)
-
-
-def test_file_with_code_is_refused(tmp_path):
-    torch.save(nn.Linear(1, 1), tmp_path / 'module.pth')
-    with pytest.raises(ValueError, match='holds torch.nn.modules.linear.Linear'):
-        convert_file(tmp_path / 'module.pth', None)
-
-
-def test_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match='nowhere.pth can not be found'):
-        convert_file(tmp_path / 'nowhere.pth', None)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import count_parameters
+from helpers import count_macs, count_parameters
 from mmdet.models import ResNet
 from mmdet.registry import MODELS
 from mmengine.hub import get_config
@@ -15,27 +15,9 @@ ODD_HEIGHT, ODD_WIDTH = 203, 331
 SLIM = dict(depth=59, base_channels=8)
 
 
-def count_macs(net, height, width):
-    """Count the multiply-adds of all convolutions, by hooks and without computing anything."""
-    macs = 0
-
-    def add(conv, inputs, output):
-        nonlocal macs
-        macs += output.numel() * conv.weight[0].numel()
-
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(add)
-    net(torch.empty(1, 3, height, width, device='meta'))
-    return macs
-
-
-def test_registry_builds_it_by_its_prefixed_name():
-    assert isinstance(MODELS.build(dict(type='mmdet_detnet.DetNet', **SLIM)), DetNet)
-
-
 def test_parameter_count_is_the_papers_design():
-    backbone = count_parameters(DetNet(depth=59))
+    with torch.device('meta'):
+        backbone = count_parameters(DetNet(depth=59))
     classifier = 1024 * 1000 + 1000
     assert backbone == 17_347_648
     assert backbone + classifier == 18_372_648
@@ -46,7 +28,8 @@ def test_parameter_count_is_the_papers_design():
     [('stage5', 16_297_024), ('none', 15_246_400)],
 )
 def test_parameter_count_without_projections(projection, parameters):
-    assert count_parameters(DetNet(depth=59, projection=projection)) == parameters
+    with torch.device('meta'):
+        assert count_parameters(DetNet(depth=59, projection=projection)) == parameters
 
 
 @pytest.mark.parametrize(
@@ -121,15 +104,6 @@ def test_first_stages_equal_resnet_bit_for_bit(style):
         assert torch.equal(expected, actual)
 
 
-def test_every_parameter_gets_a_finite_gradient():
-    net = DetNet(**SLIM, zero_init_residual=False, norm_eval=False)
-    net.init_weights()
-    sum(output.square().mean() for output in net(torch.rand(2, 3, 64, 64))).backward()
-    for name, parameter in net.named_parameters():
-        assert parameter.grad is not None, name
-        assert torch.isfinite(parameter.grad).all(), name
-
-
 @pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 3])
 @pytest.mark.parametrize('norm_eval', [True, False])
 def test_freezing_matches_resnet(frozen_stages, norm_eval):
@@ -174,11 +148,6 @@ def test_recomputing_activations_changes_nothing():
         results.append([*outputs, *(parameter.grad for parameter in net.parameters())])
     for plain, recomputed in zip(*results, strict=True):
         torch.testing.assert_close(recomputed, plain)
-
-
-def test_slim_net_scales_every_width():
-    outputs = DetNet(depth=59, base_channels=16)(torch.rand(1, 3, 64, 64))
-    assert [output.shape[1] for output in outputs] == [64, 128, 256, 256, 256]
 
 
 def test_only_the_wanted_stages_are_returned():
@@ -228,27 +197,6 @@ def test_new_blocks_start_as_the_others_do():
             assert (block.norm3.weight == 0).all()
     # The convolutions are Kaiming's, normal with variance 2 / (3 * 3 * 32), not torch's default.
     assert net.layer5[0].conv2.weight.std().item() == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.05)
-
-
-@pytest.mark.parametrize(
-    ('argument', 'value'),
-    [
-        ('depth', 50),
-        ('style', 'tensorflow'),
-        ('projection', True),
-        ('frozen_stages', 6),
-        ('base_channels', 0),
-        ('out_indices', ()),
-        ('out_indices', (0, 5)),
-        ('out_indices', (1, 0)),
-        ('out_indices', (0, 1, 2, 3)),
-        ('stage_with_dcn', (True,) * 4),
-        ('plugins', [dict(cfg=dict(type='ContextBlock'), stages=(True,) * 4)]),
-    ],
-)
-def test_wrong_arguments_are_named(argument, value):
-    with pytest.raises(ValueError, match=argument):
-        DetNet(**{**SLIM, argument: value})
 
 
 @pytest.mark.cuda

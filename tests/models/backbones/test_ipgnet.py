@@ -1,10 +1,8 @@
-"""IPG-Net against mmdet's ResNet, the paper's geometry and counts worked by hand."""
+"""IPG-Net's features, gradients and initialization against mmdet's ResNet and plain torch."""
 
 import pytest
 import torch
-from helpers import count_parameters
 from mmdet.models import ResNet, ResNeXt
-from mmdet.registry import MODELS
 from torch import nn
 from torch.nn import functional as F
 
@@ -12,28 +10,6 @@ from mmdet_detnet.models import DetNet, IPGDetNet, IPGNet, IPGResNeXt
 
 SLIM = dict(depth=50, base_channels=8)
 FUSIONS = ('add', 'sum', 'product', 'concat')
-RESNET50_PARAMETERS = 23_508_032
-
-
-def count_macs(net, images):
-    """Count the multiply-adds of all convolutions for one image, by hooks."""
-    macs = 0
-
-    def add(conv, inputs, output):
-        nonlocal macs
-        macs += output[0].numel() * conv.weight[0].numel()
-
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(add)
-    net(images)
-    return macs
-
-
-def on_meta(net_class=IPGNet, **settings):
-    """Build a network of full width without memory or time."""
-    with torch.device('meta'):
-        return net_class(**{'depth': 50, **settings})
 
 
 def double_image(height=67, width=101):
@@ -44,141 +20,6 @@ def double_image(height=67, width=101):
 def assert_same_outputs(expected, actual):
     for expected_output, actual_output in zip(expected, actual, strict=True):
         assert torch.equal(expected_output, actual_output)
-
-
-def fused_shapes(net, height, width):
-    """Run the network on nothing; return the shapes of both inputs of each fusion."""
-    shapes = []
-    for guidance in net.guidance.values():
-        guidance.fusion.register_forward_hook(
-            lambda _, inputs, __: shapes.append([tuple(x.shape) for x in inputs])
-        )
-    net(torch.empty(2, 3, height, width, device='meta'))
-    return shapes
-
-
-@pytest.mark.parametrize('name', ['IPGNet', 'IPGResNeXt', 'IPGDetNet'])
-def test_registry_builds_it_by_its_prefixed_name(name):
-    settings = dict(depth=59 if name == 'IPGDetNet' else 50, base_channels=8)
-    assert type(MODELS.build(dict(type=f'mmdet_detnet.{name}', **settings))).__name__ == name
-
-
-@pytest.mark.parametrize(
-    ('settings', 'counts'),
-    [
-        ({}, [266_048, 948_544, 3_591_488]),
-        (dict(share_stem=True), [256_512, 939_008, 3_581_952]),
-        (dict(guidance_stem_channels=256), [417_536, 1_222_912, 4_111_616]),
-        (dict(fused_stages=(3,)), [948_544]),
-        (dict(fused_stages=(3,), share_stem=True), [939_008]),
-        (dict(fusion='sum', fused_stages=(2,)), [266_048 + 7_080_960]),
-        (dict(fusion='product', fused_stages=(3,)), [948_544 + 18_880_512]),
-        (dict(fusion='concat', fused_stages=(4,)), [3_591_488 + 83_898_368]),
-        # A scale for each of 1024 channels.
-        (dict(fused_stages=(3,), zero_init_guidance=True), [948_544 + 1024]),
-        # Stem 9,536; convolutions 64*64 + 9*64*64 + 64*256 + 64*256; norms 2*(64+64+256+256).
-        (dict(fused_stages=(1,)), [84_544]),
-    ],
-)
-def test_parameter_counts_of_the_guidance(settings, counts):
-    net = on_meta(**settings)
-    assert [count_parameters(module) for module in net.guidance.values()] == counts
-    assert count_parameters(net) == RESNET50_PARAMETERS + sum(counts)
-
-
-@pytest.mark.parametrize(
-    ('fusion', 'gmacs'), [('add', 0), ('sum', 357), ('product', 238), ('concat', 264)]
-)
-def test_multiply_adds_at_800_by_1344(fusion, gmacs):
-    image = torch.empty(2, 3, 800, 1344, device='meta')
-    transformations = 12.8
-    trunk, guided = (
-        count_macs(on_meta(**settings), image)
-        for settings in (dict(fused_stages=()), dict(fusion=fusion))
-    )
-    assert trunk / 1e9 == pytest.approx(87.6, abs=0.05)
-    assert (guided - trunk) / 1e9 == pytest.approx(transformations + gmacs, abs=0.5)
-
-
-def test_extra_stage_has_two_bottlenecks_of_stage_4s_width():
-    strided, kept = (
-        on_meta(num_stages=5, out_indices=(4,)),
-        on_meta(num_stages=5, keep_stride=True, out_indices=(4,)),
-    )
-    # 1x1 to 512, 3x3, 1x1 to 2048, and three norms.
-    block = 2048 * 512 + 9 * 512 * 512 + 512 * 2048 + 2 * (512 + 512 + 2048)
-    projection = 2048 * 2048 + 2 * 2048
-    assert count_parameters(strided.layer5) == 2 * block + projection
-    assert count_parameters(kept.layer5) == 2 * block
-
-
-@pytest.mark.parametrize(
-    ('settings', 'strides'),
-    [
-        (dict(num_stages=4), [4, 8, 16, 32]),
-        (dict(num_stages=5), [4, 8, 16, 32, 64]),
-        (dict(num_stages=6), [4, 8, 16, 32, 64, 128]),
-        (dict(num_stages=7), [4, 8, 16, 32, 64, 128, 128]),
-        (dict(num_stages=7, keep_stride=True), [4, 8, 16, 32, 32, 32, 32]),
-    ],
-)
-def test_strides_and_channels(settings, strides):
-    net = on_meta(**settings, out_indices=range(settings['num_stages']))
-    outputs = net(torch.empty(1, 3, 1024, 1024, device='meta'))
-    assert [1024 // output.shape[2] for output in outputs] == strides
-    assert [output.shape[1] for output in outputs] == [256, 512, 1024] + [2048] * (len(strides) - 3)
-    assert list(net.guidance) == ['layer2', 'layer3', 'layer4']
-
-
-@pytest.mark.parametrize(('keep_stride', 'dilations'), [(False, [1, 1, 2]), (True, [2, 2, 2])])
-def test_dilations_of_the_extra_stages(keep_stride, dilations):
-    net = on_meta(num_stages=7, keep_stride=keep_stride, out_indices=(6,))
-    for name, dilation in zip(('layer5', 'layer6', 'layer7'), dilations, strict=True):
-        assert [block.conv2.dilation for block in getattr(net, name)] == [(dilation,) * 2] * 2
-
-
-def windows(size, kernel, stride, padding):
-    return (size + 2 * padding - kernel) // stride + 1
-
-
-def quarter(size):
-    """Size after the 7x7 convolution and the max pool of a stem."""
-    return windows(windows(size, 7, 2, 3), 3, 2, 1)
-
-
-def test_sizes_agree_for_every_size_by_formula():
-    for size in range(1, 2500):
-        stage_size = quarter(size)
-        for shrink_factor in (2, 4, 8):
-            stage_size = windows(stage_size, 3, 2, 1)
-            level_size = -(-size // shrink_factor)
-            assert quarter(level_size) == stage_size, (size, shrink_factor)
-
-
-@pytest.mark.parametrize('style', ['pytorch', 'caffe'])
-def test_sizes_agree_in_the_network(style):
-    net = on_meta(base_channels=8, style=style, fused_stages=(1, 2, 3, 4))
-    for height in (1, 2, 3, 4, 5, 9, 16, 17, 31, 33, 65, 601, 800):
-        width = 3 * height + 1
-        for stride, (image_shape, stage_shape) in zip(
-            (4, 8, 16, 32), fused_shapes(net, height, width)[-4:], strict=True
-        ):
-            assert image_shape == stage_shape
-            assert stage_shape[2:] == (-(-height // stride), -(-width // stride))
-
-
-@pytest.mark.parametrize(
-    'settings',
-    [
-        dict(deep_stem=True, avg_down=True, share_stem=True),
-        dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
-        dict(stem_channels=4, guidance_stem_channels=6),
-    ],
-)
-def test_sizes_agree_for_other_trunks(settings):
-    net = on_meta(base_channels=8, **settings)
-    for image_shape, stage_shape in fused_shapes(net, 203, 331):
-        assert image_shape == stage_shape
 
 
 def test_image_is_shrunk_bilinearly_by_default():
@@ -210,18 +51,6 @@ def test_zero_initialized_guidance_starts_as_resnet_bit_for_bit():
     assert_same_outputs(resnet(image), net(image))
 
 
-def test_zero_initialized_guidance_learns():
-    net = IPGNet(**SLIM, zero_init_guidance=True, fused_stages=(3,))
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    image = torch.rand(2, 3, 64, 64)
-    for _ in range(2):
-        optimizer.zero_grad()
-        sum(output.square().mean() for output in net(image)).backward()
-        optimizer.step()
-    for name, parameter in net.guidance.named_parameters():
-        assert parameter.grad.count_nonzero() > 0, name
-
-
 @pytest.mark.parametrize('interpolation', ['bilinear', 'nearest'])
 def test_fused_features_feed_the_next_stage_and_are_returned(interpolation):
     net = IPGNet(**SLIM, interpolation=interpolation).double().eval()
@@ -248,32 +77,8 @@ def test_shared_stem_is_the_trunks():
 
 def test_modules_do_not_share_storage():
     net = IPGNet(**SLIM, fused_stages=(1, 2, 3, 4), fusion='sum', fusion_kernel=1)
-    tensors = list(net.state_dict().values())
-    assert len({tensor.data_ptr() for tensor in tensors}) == len(tensors)
-    assert len({tensor.untyped_storage().data_ptr() for tensor in tensors}) == len(tensors)
-
-
-def test_shared_stem_leaves_no_stem_in_the_guidance():
-    net = IPGNet(**SLIM, share_stem=True)
-    assert not [name for name in net.state_dict() if name.startswith('guidance') and 'stem' in name]
-
-
-@pytest.mark.parametrize('fusion', FUSIONS)
-@pytest.mark.parametrize('share_stem', [False, True])
-def test_every_parameter_gets_a_finite_gradient(fusion, share_stem):
-    net = IPGNet(
-        **SLIM,
-        fusion=fusion,
-        share_stem=share_stem,
-        fused_stages=(1, 2, 3, 4),
-        num_stages=5,
-        out_indices=(0, 1, 2, 3, 4),
-    )
-    sum(output.square().mean() for output in net(torch.rand(2, 3, 64, 64))).backward()
-    for name, parameter in net.named_parameters():
-        assert parameter.grad is not None, name
-        assert torch.isfinite(parameter.grad).all(), name
-        assert parameter.grad.count_nonzero() > 0 or name.endswith('bias'), name
+    storages = [tensor.untyped_storage().data_ptr() for tensor in net.state_dict().values()]
+    assert len(set(storages)) == len(storages)
 
 
 @pytest.mark.parametrize(
@@ -385,65 +190,6 @@ def test_guided_detnet_starts_as_detnet_bit_for_bit(stages):
     net.load_state_dict(detnet.state_dict(), strict=False)
     image = double_image()
     assert_same_outputs(detnet(image), net.double()(image))
-
-
-def test_guided_detnet_gives_equal_levels_to_stages_of_equal_stride():
-    net = on_meta(IPGDetNet, depth=59)
-    assert [guidance.shrink_factor for guidance in net.guidance.values()] == [2, 4, 4]
-    for image_shape, stage_shape in fused_shapes(net, 203, 331):
-        assert image_shape == stage_shape
-    assert [count_parameters(net.guidance[name]) for name in ('layer2', 'layer3')] == [
-        266_048,
-        948_544,
-    ]
-
-
-@pytest.mark.parametrize(
-    ('argument', 'value'),
-    [
-        ('depth', 18),
-        ('num_stages', 3),
-        ('num_stages', 8),
-        ('keep_stride', True),
-        ('out_indices', (0, 4)),
-        ('out_indices', ()),
-        ('frozen_stages', 5),
-        ('base_channels', 0),
-        ('style', 'tensorflow'),
-        ('stage_with_dcn', (True,) * 5),
-        ('fused_stages', (0, 1)),
-        ('fused_stages', (5,)),
-        ('fused_stages', (3, 2)),
-        ('fused_stages', (2, 2)),
-        ('fused_stages', 3),
-        ('guidance_stem_channels', 0),
-        ('fusion', 'multiply'),
-        ('fusion_kernel', 5),
-        ('interpolation', 'bicubic'),
-    ],
-)
-def test_wrong_arguments_are_named(argument, value):
-    with pytest.raises(ValueError, match=f'IPGNet: {argument} must be .*, got ') as error:
-        IPGNet(**{**SLIM, argument: value})
-    assert repr(value) in str(error.value)
-
-
-def test_plugins_have_a_flag_for_each_of_resnets_stages():
-    with pytest.raises(ValueError, match="IPGNet: plugins' stages must be 4 flags"):
-        IPGNet(**SLIM, plugins=[dict(cfg=dict(type='ContextBlock'), stages=(True,) * 5)])
-
-
-@pytest.mark.parametrize(
-    ('argument', 'settings'),
-    [
-        ('guidance_stem_channels', dict(share_stem=True, guidance_stem_channels=64)),
-        ('zero_init_guidance', dict(zero_init_guidance=True, fusion='sum')),
-        ('out_indices', dict(num_stages=5, out_indices=(0, 1, 2, 3))),
-    ],
-)
-def test_arguments_that_contradict_each_other_are_named(argument, settings):
-    with pytest.raises(ValueError, match=f'IPGNet: {argument} must be'):
-        IPGNet(**SLIM, **settings)
 
 
 @pytest.mark.cuda

@@ -161,22 +161,3 @@ def test_loss_is_float32_under_autocast(make_head, features, truths, metas):
     assert {loss.dtype for loss in losses['loss_conf']} == {torch.float32}
     sum(losses['loss_conf']).backward()
     assert head.retina_conf.weight.grad.isfinite().all()
-
-
-@pytest.mark.parametrize(
-    ('argument', 'value', 'allowed'),
-    [
-        ('conf_exponent', 1.0, r'\[0, 1\)'),
-        ('conf_exponent', -0.1, r'\[0, 1\)'),
-        ('conf_exponent', '0.4', r'\[0, 1\)'),
-        ('select_by', 'conf', r"\['joint', 'cls'\]"),
-        ('feature_source', 'fpn', r"\['cls', 'reg'\]"),
-        ('loss_conf', dict(type='MSELoss'), 'use_sigmoid=True'),
-        ('loss_conf', dict(type='CrossEntropyLoss'), 'use_sigmoid=True'),
-        ('loss_cls', dict(type='CrossEntropyLoss'), 'use_sigmoid=True'),
-    ],
-)
-def test_wrong_arguments_are_named(argument, value, allowed):
-    shown = value['type'] if isinstance(value, dict) else repr(value)
-    with pytest.raises(ValueError, match=rf'{argument} must be .*{allowed}, got {shown}'):
-        ConfidenceRetinaHead(3, 8, **{argument: value})

@@ -23,9 +23,10 @@ NUM_STAGES = 2
 
 @pytest.fixture
 def make_cascade():
-    def make(head_type='mmdet_detnet.DoubleConvFCBBoxHead', roi_head=None, **head):
+    def make(roi_head=None, **head):
         torch.manual_seed(0)
-        bbox_head = dict(type=head_type, reg_class_agnostic=True, **{**HEAD, **head})
+        box_head = 'mmdet_detnet.DoubleConvFCBBoxHead'
+        bbox_head = dict(type=box_head, reg_class_agnostic=True, **{**HEAD, **head})
         return MODELS.build(
             ConfigDict(
                 type='mmdet_detnet.CascadeDoubleHeadRoIHead',
@@ -150,7 +151,6 @@ def test_detections(make_cascade, feats, make_proposals, make_metas):
     [
         (EXT, "'none' and 'fused'.*'complementary'"),
         ({**EXT, 'fusion': 'none', 'readout': 'conv'}, "'fused' or 'fc_conv'.*'conv'"),
-        (dict(head_type='mmdet.DoubleConvFCBBoxHead'), 'must be a mmdet_detnet'),
     ],
 )
 def test_heads_that_do_not_fit_are_refused(make_cascade, head, message):

@@ -6,11 +6,9 @@ from helpers import count_parameters
 from mmdet.models.roi_heads.bbox_heads import DoubleConvFCBBoxHead as MMDetHead
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from mmdet.registry import MODELS, TASK_UTILS
-from mmengine.config import Config
 from small_double_head import CHANNELS, NUM_CLASSES
 from torch import nn
 
-from mmdet_detnet import config_path
 from mmdet_detnet.models import DoubleConvFCBBoxHead
 
 FULL = dict(num_convs=4, num_fcs=2)
@@ -181,48 +179,3 @@ def test_encode_size_of_the_box_coder_is_honored(make_head):
     head = make_head(bbox_coder=dict(type='FiveNumbers'), **EXT)
     predictors = head.fc_reg, head.unfocused_reg.fc_reg
     assert [predictor.out_features for predictor in predictors] == [NUM_CLASSES * 5] * 2
-
-
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (dict(num_convs=0), 'num_convs must be a positive integer, got 0'),
-        (dict(num_fcs=0), 'num_fcs must be a positive integer, got 0'),
-        (dict(num_nonlocal=3), 'num_nonlocal must be in 0 to num_convs = 2, got 3'),
-        (dict(lambda_fc=0), 'lambda_fc must be above 0 and at most 1, got 0'),
-        (dict(lambda_conv=1.5), 'lambda_conv must be above 0 and at most 1, got 1.5'),
-        (dict(fusion='sum'), "fusion must be one of .*'complementary'.*, got 'sum'"),
-        (dict(fusion='max'), r"fusion must be 'none' unless .*lambda_conv < 1.*, got 'max'"),
-        (dict(readout='both'), "readout must be one of .*'fused'.*, got 'both'"),
-        (dict(readout='fc'), r'readout must be another unless .*lambda_fc < 1.*'),
-        (dict(readout='conv'), r'readout must be another unless .*lambda_conv < 1.*'),
-        (dict(with_avg_pool=False), 'with_avg_pool must be True, got False'),
-        (dict(with_cls=False), 'with_cls must be True, got False'),
-        (dict(with_reg=False), 'with_reg must be True, got False'),
-        (
-            dict(loss_cls=dict(type='SeesawLoss', num_classes=4), fusion='max', **EXT),
-            "fusion must be 'none' with SeesawLoss",
-        ),
-    ],
-)
-def test_wrong_arguments_are_named(make_head, options, message):
-    with pytest.raises(ValueError, match=f'DoubleConvFCBBoxHead: {message}'):
-        make_head(**options)
-
-
-@pytest.mark.parametrize(
-    ('name', 'weights'),
-    [
-        ('double-head_r50_fpn_1x_coco', (2.0, 2.5)),
-        ('double-head_r50_fpn_mmdet-loss-weights-1x_coco', (2.0, 2.0)),
-        ('double-head-ext_r50_fpn_1x_coco', (1.4, 2.0, 0.5, 0.6)),
-    ],
-)
-def test_effective_loss_weights_of_the_configs(name, weights):
-    config = Config.fromfile(config_path(f'double_head/{name}.py'))
-    with torch.device('meta'):
-        head = MODELS.build(config.model.roi_head.bbox_head)
-    losses = [head.loss_cls, head.loss_bbox]
-    if len(weights) == 4:
-        losses += [head.unfocused_cls.loss_cls, head.unfocused_reg.loss_bbox]
-    assert [loss.loss_weight for loss in losses] == pytest.approx(weights)

@@ -207,25 +207,3 @@ def test_mask_head(make_roi_head, feats, make_proposals, make_samples, with_own_
         with torch.no_grad():
             found = roi_head.predict(feats, make_proposals(50, 40), samples)
     assert all(len(each.masks) == len(each.bboxes) > 0 for each in found)
-
-
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (dict(reg_roi_scale_factor=0), 'reg_roi_scale_factor must be a positive number, got 0'),
-        (
-            dict(head={**EXT}, regress_positives_only=True),
-            "regress_positives_only must be False or 'auto' if the conv-head classifies",
-        ),
-        (dict(regress_positives_only='yes'), "regress_positives_only must be one of .*, got 'yes'"),
-        (
-            dict(regress_positives_only=True, head=dict(norm_cfg=dict(type='SyncBN'))),
-            "regress_positives_only must be False or 'auto' with SyncBN",
-        ),
-        (dict(gate_score_thr=1.5), 'gate_score_thr must be in 0 to 1, or None, got 1.5'),
-        (dict(head=dict(type='mmdet.DoubleConvFCBBoxHead')), 'bbox_head must be a mmdet_detnet'),
-    ],
-)
-def test_wrong_arguments_are_named(make_roi_head, options, message):
-    with pytest.raises(ValueError, match=f'DoubleHeadRoIHead: {message}'):
-        make_roi_head(**options)

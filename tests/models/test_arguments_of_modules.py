@@ -18,6 +18,7 @@ BOX_HEAD = dict(
     fc_out_channels=8,
     num_classes=3,
 )
+MMDET_HEAD = dict(BOX_HEAD, type='mmdet.DoubleConvFCBBoxHead')
 EXTRACTOR = dict(
     type='SingleRoIExtractor',
     roi_layer=dict(type='RoIAlign', output_size=7),
@@ -42,6 +43,11 @@ SIGMOID = dict(type='CrossEntropyLoss', use_sigmoid=True)
 DCN = dict(type='DCN', deform_groups=1)
 BOOL = 'must be True or False'
 
+
+def plugins(num_stages):
+    return [dict(cfg=dict(type='ContextBlock'), stages=(True,) * num_stages)]
+
+
 WRONG = [
     (DETNET, dict(depth=50), 'depth must be one of'),
     (DETNET, dict(depth='59'), 'depth must be one of'),
@@ -58,6 +64,7 @@ WRONG = [
     (DETNET, dict(out_indices=(4, 3)), 'out_indices must be increasing'),
     (DETNET, dict(out_indices=(5,)), 'out_indices must be increasing'),
     (DETNET, dict(out_indices=()), 'out_indices must be at least one'),
+    (DETNET, dict(out_indices=(0, 1, 2, 3)), 'out_indices must be up to 4'),
     (DETNET, dict(norm_eval='False'), f'norm_eval {BOOL}'),
     (DETNET, dict(norm_eval=0), f'norm_eval {BOOL}'),
     (DETNET, dict(with_cp='yes'), f'with_cp {BOOL}'),
@@ -69,11 +76,16 @@ WRONG = [
     (DETNET, dict(dcn=DCN, stage_with_dcn=(True,) * 4), 'stage_with_dcn must be 5 flags'),
     (DETNET, dict(dcn=DCN, stage_with_dcn=('False',) * 5), 'stage_with_dcn must be 5 flags'),
     (DETNET, dict(dcn=DCN, stage_with_dcn=True), 'stage_with_dcn must be 5 flags'),
+    (DETNET, dict(plugins=plugins(4)), "plugins' stages must be 5 flags"),
     (DETNET, dict(init_cfg=dict(type='Pretrained')), 'must have a checkpoint'),
     (DETNET, dict(init_cfg=dict(type='Pretrained', checkpoint=None)), 'must have a checkpoint'),
     (DETNET, dict(init_cfg=dict(type='Pretrained', checkpoint='')), 'must have a checkpoint'),
     (IPGNET, dict(depth=18), 'depth must be one of'),
     (IPGNET, dict(num_stages=8), 'num_stages must be one of'),
+    (IPGNET, dict(style='tensorflow'), 'style must be one of'),
+    (IPGNET, dict(frozen_stages=5), 'frozen_stages must be one of'),
+    (IPGNET, dict(out_indices=(0, 4)), 'out_indices must be increasing'),
+    (IPGNET, dict(out_indices=()), 'out_indices must be at least one'),
     (IPGNET, dict(fused_stages=(1, 5)), 'fused_stages must be increasing'),
     (IPGNET, dict(fused_stages='234'), 'fused_stages must be increasing'),
     (IPGNET, dict(fusion='addition'), 'fusion must be one of'),
@@ -93,6 +105,8 @@ WRONG = [
     (IPGNET, dict(in_channels='3'), 'in_channels must be a positive integer'),
     (IPGNET, dict(norm_eval='False'), f'norm_eval {BOOL}'),
     (IPGNET, dict(dcn=DCN), 'stage_with_dcn must be True for at least one stage'),
+    (IPGNET, dict(stage_with_dcn=(True,) * 5), 'stage_with_dcn must be 4 flags'),
+    (IPGNET, dict(plugins=plugins(5)), "plugins' stages must be 4 flags"),
     (IPGDETNET, dict(fusion_relu=True), "fusion_relu must be False with fusion='add'"),
     (IPGDETNET, dict(norm_eval='True'), f'norm_eval {BOOL}'),
     (CONF, dict(conf_exponent=1), 'conf_exponent must be a number in [0, 1)'),
@@ -109,6 +123,7 @@ WRONG = [
     (CONF, dict(num_classes=0), 'num_classes must be a positive integer'),
     (CONF, dict(in_channels=-16), 'in_channels must be a positive integer'),
     (CONF, dict(loss_conf=dict(type='CrossEntropyLoss')), 'a loss with use_sigmoid=True'),
+    (CONF, dict(loss_conf=dict(type='MSELoss')), 'a loss with use_sigmoid=True'),
     (CONF, dict(loss_cls=dict(type='CrossEntropyLoss')), 'a loss with use_sigmoid=True'),
     (BOX_HEAD, dict(num_convs=0), 'num_convs must be a positive integer'),
     (BOX_HEAD, dict(num_convs=1.5), 'num_convs must be a positive integer'),
@@ -128,6 +143,13 @@ WRONG = [
     (BOX_HEAD, dict(readout='conv'), 'readout must be another unless the conv-head classifies'),
     (BOX_HEAD, dict(readout='fc'), 'readout must be another unless the fc-head regresses'),
     (BOX_HEAD, dict(readout='both'), 'readout must be one of'),
+    (
+        BOX_HEAD,
+        dict(lambda_conv=0.8, fusion='max', loss_cls=dict(type='SeesawLoss', num_classes=3)),
+        "fusion must be 'none' with SeesawLoss",
+    ),
+    (BOX_HEAD, dict(with_avg_pool=False), 'with_avg_pool must be True'),
+    (BOX_HEAD, dict(with_cls=False), 'with_cls must be True'),
     (BOX_HEAD, dict(with_reg=False), 'with_reg must be True'),
     (ROI_HEAD, dict(reg_roi_scale_factor=0), 'reg_roi_scale_factor must be a positive number'),
     (ROI_HEAD, dict(reg_roi_scale_factor=-1.3), 'reg_roi_scale_factor must be a positive'),
@@ -136,7 +158,20 @@ WRONG = [
     (ROI_HEAD, dict(reg_roi_scale_factor=float('inf')), 'must be a positive number'),
     (ROI_HEAD, dict(regress_survivors_only='False'), f'regress_survivors_only {BOOL}'),
     (ROI_HEAD, dict(regress_positives_only='False'), 'regress_positives_only must be one of'),
+    (
+        ROI_HEAD,
+        dict(regress_positives_only=True, bbox_head=dict(BOX_HEAD, lambda_conv=0.8)),
+        "regress_positives_only must be False or 'auto' if the conv-head classifies",
+    ),
+    (
+        ROI_HEAD,
+        dict(regress_positives_only=True, bbox_head=dict(BOX_HEAD, norm_cfg=dict(type='SyncBN'))),
+        "regress_positives_only must be False or 'auto' with SyncBN",
+    ),
+    (ROI_HEAD, dict(gate_score_thr=1.5), 'gate_score_thr must be in 0 to 1, or None'),
+    (ROI_HEAD, dict(bbox_head=MMDET_HEAD), 'bbox_head must be a mmdet_detnet.DoubleConvFCBBoxHead'),
     (CASCADE, dict(bbox_head=[BOX_HEAD]), 'the length of bbox_head must be num_stages = 2, got 1'),
+    (CASCADE, dict(bbox_head=[MMDET_HEAD] * 2), 'bbox_head must be a mmdet_detnet'),
     (CASCADE, dict(stage_loss_weights=[1]), 'the length of stage_loss_weights must be num_stages'),
     (CASCADE, dict(stage_loss_weights=[1, 1, 1]), 'must be num_stages = 2, got 3'),
     (CASCADE, dict(bbox_roi_extractor=[EXTRACTOR] * 3), 'the length of bbox_roi_extractor must'),
