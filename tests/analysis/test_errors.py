@@ -1,6 +1,6 @@
 """Missed, invented and confused objects, counted by hand."""
 
-import numpy as np
+import cv2
 import torch
 
 from mmdet_detnet.analysis.errors import draw_matrix, find_errors, match_objects
@@ -69,4 +69,4 @@ def test_counts_of_three_images(tmp_path):
     assert errors.worst(5) == ['confused', 'missed']
     assert errors.worst(1) == ['confused']
     draw_matrix(errors, tmp_path / 'matrix.png')
-    assert np.frombuffer((tmp_path / 'matrix.png').read_bytes(), 'S8', 1)[0] == b'\x89PNG\r\n\x1a\n'
+    assert cv2.imread(str(tmp_path / 'matrix.png')) is not None

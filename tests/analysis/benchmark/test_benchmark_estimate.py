@@ -3,8 +3,7 @@
 import pytest
 from helpers import make_row
 
-from mmdet_detnet.analysis.benchmark import Entry, Rounds, Workload
-from mmdet_detnet.analysis.benchmark.building import load_config
+from mmdet_detnet.analysis.benchmark import Rounds, Workload
 from mmdet_detnet.analysis.benchmark.estimate import estimate_seconds
 
 SLIM = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
@@ -22,10 +21,3 @@ SLIM = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
 def test_estimate_counts_every_run(rounds, seconds):
     row = make_row('a.py', workload=Workload(batch=2), gmacs={'backbone': 4.0, 'RoI head': 6.0})
     assert estimate_seconds([row], rounds, gmacs_per_second=5) == seconds
-
-
-def test_settings_after_the_name_replace_those_of_the_config_and_are_in_the_title():
-    entry = Entry(f'{SLIM} model.backbone.frozen_stages=2 model.test_cfg.rcnn.score_thr=0.1')
-    model = load_config(entry.config).model
-    assert (model.backbone.frozen_stages, model.test_cfg.rcnn.score_thr) == (2, 0.1)
-    assert entry.title == f'{Entry(SLIM).stem} [frozen_stages=2, score_thr=0.1]'

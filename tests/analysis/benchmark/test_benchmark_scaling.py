@@ -5,7 +5,7 @@ import sys
 import benchmark_scaling
 import pytest
 
-from mmdet_detnet.analysis.benchmark import Workload, measurement, read_report
+from mmdet_detnet.analysis.benchmark import Workload, read_report
 from mmdet_detnet.analysis.benchmark.plots import choose_curves
 
 SLIM = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
@@ -18,11 +18,11 @@ def test_curves_have_all_batches_of_one_size_and_all_sizes_of_one_batch():
 
 
 def run(monkeypatch, *arguments):
-    monkeypatch.setattr(measurement, 'run_alone', lambda function, *arguments: ([1.0], [2.0]))
     monkeypatch.setattr(sys, 'argv', ['benchmark_scaling.py', *arguments])
     benchmark_scaling.main()
 
 
+@pytest.mark.usefixtures('in_this_process')
 def test_command_line_measures_both_curves(monkeypatch, tmp_path, capsys):
     options = '--batches 2 --sizes 32x64 --rounds 1 --warm-up 0 --device cpu'.split()
     run(monkeypatch, SLIM, *options, '--out-dir', str(tmp_path))

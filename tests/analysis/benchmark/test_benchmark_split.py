@@ -1,10 +1,10 @@
-"""The split of inference, and the survivors that give a RoI head its work."""
+"""The split of inference, and the scores that give post-processing and RoI heads their work."""
 
 import pytest
 import torch
 
 from mmdet_detnet.analysis.benchmark.building import build_detector, load_config, make_batch
-from mmdet_detnet.analysis.benchmark.realism import fix_proposals, set_survivors
+from mmdet_detnet.analysis.benchmark.realism import fix_proposals, raise_scores, set_survivors
 from mmdet_detnet.analysis.benchmark.split import (
     BACKBONE,
     DECODE,
@@ -153,6 +153,18 @@ def test_in_a_cascade_the_wanted_number_survives_the_averaged_logits():
     run()
     best = (sum(logits) / stages).softmax(dim=1)[:, :-1].amax(dim=1)
     assert (best > detector.roi_head.test_cfg.score_thr).sum() == 37
+
+
+def test_wanted_number_of_scores_exceeds_the_threshold():
+    workload = Workload(height=64, width=96, candidates=50)
+    detector = build_detector(load_config(RETINANET), workload, CPU)
+    batch = make_batch(detector, workload, CPU)
+    raise_scores(detector, batch, workload.candidates)
+    with torch.no_grad():
+        levels = detector(**batch, mode='tensor')[0]
+    scores = torch.cat([level.flatten() for level in levels]).sigmoid()
+    # The last of them lies on the threshold, on either side of it.
+    assert (scores > 0.05).sum().item() in (49, 50)
 
 
 def test_head_without_a_classifier_is_left_alone():

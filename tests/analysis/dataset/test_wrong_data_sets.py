@@ -3,7 +3,6 @@
 import json
 import sys
 
-import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
@@ -13,7 +12,6 @@ from small_dataset import (
     add_box,
     add_category,
     add_image,
-    both,
     make_annotation,
     names,
     put,
@@ -48,18 +46,14 @@ def rename_category(name):
     ('defect', 'change'),
     [
         ('only-crowds', mark_all(iscrowd=1)),
-        ('only-crowds', mark_all(iscrowd=True)),
         ('corners-as-size', corners_for_sizes),
         ('bad-bbox', add_box(bbox=[1e30, 1e30, 1e30, 1e30], area=100)),
-        ('bad-bbox', add_box(bbox=[0, 0, 1e30, 1e30], area=100)),
         ('bad-bbox', add_box(bbox=[-1e30, 0, 40, 40])),
         ('bad-bbox', add_box(bbox=[HUGE, 0, 40, 40], area=100)),
-        ('bad-bbox', add_box(bbox=[0, 0, HUGE, HUGE], area=100)),
         ('bad-bbox', add_box(bbox=[0, 0, float('inf'), 40])),
         ('bad-bbox', add_box(bbox=[None, 0, 40, 40])),
         ('bad-bbox', add_box(bbox=[[0], 0, 40, 40])),
         ('bad-bbox', add_box(bbox=[True, 0, 40, 40])),
-        ('bad-bbox', add_box(bbox={'x': 1})),
         ('bad-area', add_box(area=HUGE)),
         ('bad-area', add_box(area='1600')),
         ('bad-area', add_box(area=float('nan'))),
@@ -82,8 +76,6 @@ def rename_category(name):
         ('bad-file_name', add_image(3, '')),
         ('bad-name', add_category(3, ['a'])),
         ('bad-name', add_category(3, '')),
-        ('duplicate-image-id', both(add_image(1, 'c.png'), add_image(2, 'c.png'))),
-        ('image-size', put('images', 'height', HEIGHT - 1)),
     ],
 )
 def test_defect_is_a_problem(content, check, defect, change):
@@ -101,12 +93,6 @@ def test_defect_is_a_problem(content, check, defect, change):
         '{"images": [' + '{"id": [' * 50_000,
         '',
         'null',
-        '7',
-        '"images"',
-        '{"images": null, "annotations": [], "categories": []}',
-        '{"images": [], "annotations": {}, "categories": []}',
-        '{"images": [[]], "annotations": [], "categories": []}',
-        '{"images": [], "annotations": [], "categories": 1}',
         '{"images": [], "annotations": [], "categories": [], ' + '"a": ' + '9' * 5000 + '}',
         '\x00',
         '{"images": []',
@@ -238,9 +224,3 @@ def test_launcher_checks_the_data_first(
         run_mmdet_script('train.py')
     assert stop.value.code == 2
     assert words in capsys.readouterr().err
-
-
-def test_image_is_compared_by_pixels_that_exist(tmp_path):
-    Image.fromarray(np.zeros((3, 4), np.uint8)).save(tmp_path / 'a.png')
-    (finding,) = check_headers([{'file_name': 'a.png', 'width': 3, 'height': 4}], tmp_path)
-    assert finding.check == 'image-size'

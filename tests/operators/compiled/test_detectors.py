@@ -8,6 +8,7 @@ from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.hub import get_config
 
+from mmdet_detnet.analysis.benchmark.operators import use_own_operators
 from mmdet_detnet.operators import has_compiled_operators
 
 pytestmark = pytest.mark.skipif(
@@ -92,12 +93,12 @@ def flatten(losses):
             yield f'{name}.{index}', part.detach()
 
 
-def test_training_step(own_operators, detector, batch):
+def test_training_step(detector, batch):
     if detector.is_deformable:
         detector = copy.deepcopy(detector).double()
         batch = {**batch, 'inputs': batch['inputs'].double()}
     expected, expected_gradients = take_step(detector, batch)
-    with own_operators():
+    with use_own_operators():
         losses, gradients = take_step(detector, batch)
     torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-5)
     assert gradients.keys() == expected_gradients.keys()
@@ -109,12 +110,12 @@ def test_training_step(own_operators, detector, batch):
 
 
 @torch.no_grad()
-def test_prediction(own_operators, detector, batch):
+def test_prediction(detector, batch):
     detector.eval()
     # Where samples are taken is rounded, and amplified by each of the convolutions.
     tolerance = dict(rtol=1e-3, atol=1e-2) if detector.is_deformable else dict(rtol=1e-4, atol=1e-3)
     expected = [sample.pred_instances for sample in detector(**batch, mode='predict')]
-    with own_operators():
+    with use_own_operators():
         actual = [sample.pred_instances for sample in detector(**batch, mode='predict')]
     for ours, compiled in zip(actual, expected, strict=True):
         assert len(ours) == len(compiled) > 0

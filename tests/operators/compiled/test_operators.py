@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmcv import ops
 
+from mmdet_detnet.analysis.benchmark.operators import use_own_operators
 from mmdet_detnet.operators import has_compiled_operators
 from mmdet_detnet.operators import nms as nms_module
 
@@ -15,7 +16,7 @@ BACKWARD = dict(rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture
-def assert_same(own_operators):
+def assert_same():
     """Run an operator on both implementations; outputs and gradients have to agree."""
 
     def run(operator, inputs):
@@ -27,7 +28,7 @@ def assert_same(own_operators):
 
     def check(operator, *inputs):
         expected, expected_gradients = run(operator, inputs)
-        with own_operators():
+        with use_own_operators():
             actual, gradients = run(operator, inputs)
         torch.testing.assert_close(actual, expected, **FORWARD)
         for ours, compiled in zip(gradients, expected_gradients, strict=True):
@@ -52,35 +53,35 @@ def draw_boxes(seed):
 
 
 @pytest.mark.parametrize('start', range(0, 200, 50))
-def test_nms_keeps_the_same_boxes(monkeypatch, own_operators, start):
+def test_nms_keeps_the_same_boxes(monkeypatch, start):
     monkeypatch.setattr(nms_module, '_torchvision_nms', lambda: None)
     for seed in range(start, start + 50):
         boxes, scores = draw_boxes(seed)
         for threshold, offset in ((0.3, 0), (0.5, 1), (0.7, 0)):
             expected = ops.nms(boxes, scores, threshold, offset)
-            with own_operators():
+            with use_own_operators():
                 actual = ops.nms(boxes, scores, threshold, offset)
             assert actual[1].equal(expected[1]), (seed, threshold, offset)
             assert actual[0].equal(expected[0])
 
 
-def test_nms_match_makes_the_same_groups(own_operators):
+def test_nms_match_makes_the_same_groups():
     for seed in range(20):
         boxes, scores = draw_boxes(seed)
         boxes = torch.cat([boxes, scores[:, None]], dim=1)
         expected = ops.nms_match(boxes, 0.5)
-        with own_operators():
+        with use_own_operators():
             actual = ops.nms_match(boxes, 0.5)
         assert [group.tolist() for group in actual] == [group.tolist() for group in expected]
 
 
 @pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
 @pytest.mark.parametrize('offset', [0, 1])
-def test_soft_nms_gives_the_same_scores(own_operators, method, offset):
+def test_soft_nms_gives_the_same_scores(method, offset):
     for seed in (1, 2, 4, 5, 7):  # no ties: the compiled one moves boxes about as it goes
         boxes, scores = draw_boxes(seed)
         expected = ops.soft_nms(boxes, scores, method=method, offset=offset)
-        with own_operators():
+        with use_own_operators():
             actual = ops.soft_nms(boxes, scores, method=method, offset=offset)
         assert actual[1].equal(expected[1])
         torch.testing.assert_close(actual[0], expected[0], **FORWARD)
