@@ -2,12 +2,11 @@
 
     python dev/onnx_parity.py
 
-It trains a slim detector of each family on the drawn shapes, where work_dirs/onnx has none yet,
-writes its ONNX file, and compares detections, AP and time. Run it on a machine with nothing else to
-do. Each row is printed as soon as it is measured.
+Trains a slim detector of each family on the drawn shapes unless work_dirs/onnx has it, writes its
+ONNX file, and compares detections, AP and time, best on an idle machine. Each row is printed as
+soon as it is measured.
 """
 
-import argparse
 import copy
 import subprocess
 import sys
@@ -24,31 +23,31 @@ import torch
 from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
 from mmengine.config import Config, ConfigDict
-from mmengine.structures import InstanceData
+from run_demo import CONFIG, TOOLS, make_config
 from torch import nn
 
 from mmdet_detnet import config_path
 from mmdet_detnet.acceleration import accelerate
 from mmdet_detnet.analysis.dataset import generate_shapes
+from mmdet_detnet.analysis.onnx_evaluation import Result, compare, evaluate
+from mmdet_detnet.command_line import at_least, make_parser
 from mmdet_detnet.export import OnnxDetector, export_onnx
-from mmdet_detnet.export.evaluation import Result, compare, evaluate
 from mmdet_detnet.export.loading import load_detector
+from mmdet_detnet.export.onnx_detector import to_instances
 
-TOOLS = Path(__file__).resolve().parents[1] / 'tools'
-DATA = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
 CONFIDENCE_OPTIONS = ('conf_exponent', 'select_by', 'detach_iou_target', 'loss_conf')
 SLIM_WIDTH = dict(in_channels=64, fc_out_channels=256, num_classes=3)
 
 
 def as_it_is(name: str) -> ConfigDict:
-    """Take the detector of a config."""
+    """Return the detector of a config."""
     return Config.fromfile(config_path(name)).model
 
 
 def cascade(name: str) -> ConfigDict:
-    """Put the heads of Cascade R-CNN, or Double-Head's in them, on the slim ResNet-50."""
+    """Put the heads of a config of Cascade R-CNN on the slim ResNet-50."""
     model = as_it_is('custom/faster-rcnn_r50-slim_fpn_custom.py')
-    heads = copy.deepcopy(Config.fromfile(config_path(name)).model)
+    heads = as_it_is(name)
     extractor = heads.roi_head.bbox_roi_extractor
     extractor.update(out_channels=64, finest_scale=16, featmap_strides=[4, 8, 16, 32])
     for head in heads.roi_head.bbox_head:
@@ -61,7 +60,7 @@ def cascade(name: str) -> ConfigDict:
 
 
 def retinanet(name: str) -> ConfigDict:
-    """Take the confidence away from RetinaNet-Conf."""
+    """Return a RetinaNet-Conf without its confidence branch."""
     model = as_it_is(name)
     for option in CONFIDENCE_OPTIONS:
         model.bbox_head.pop(option)
@@ -70,7 +69,7 @@ def retinanet(name: str) -> ConfigDict:
 
 
 DETECTORS = {
-    'faster-rcnn_detnet59': (as_it_is, DATA),
+    'faster-rcnn_detnet59': (as_it_is, CONFIG),
     'double-head-ext_r50': (as_it_is, 'custom/double-head-ext_r50-slim_fpn_custom.py'),
     'retinanet-conf_r50': (as_it_is, 'custom/retinanet-conf_r50-slim_fpn_custom.py'),
     'faster-rcnn_ipgnet50': (as_it_is, 'custom/faster-rcnn_ipgnet50-slim_fpn_custom.py'),
@@ -81,8 +80,6 @@ DETECTORS = {
     'cascade-rcnn_r50': (cascade, 'detnet/cascade-rcnn_detnet59_fpn_1x_coco.py'),
     'retinanet_r50': (retinanet, 'custom/retinanet-conf_r50-slim_fpn_custom.py'),
 }
-
-
 # Batch, height and width: the smallest, a very wide one, odd ones.
 SHAPES = ((1, 32, 32), (2, 160, 160), (3, 96, 736), (1, 203, 331))
 HEADER = """| detector | nodes | MB | equal, of other sizes | equal, in the test images \
@@ -91,20 +88,15 @@ HEADER = """| detector | nodes | MB | equal, of other sizes | equal, in the test
 
 
 def prepare(name: str, work_dir: Path, data_root: Path, epochs: int) -> tuple[Path, Path]:
-    """Train a detector, unless it is there; its config and checkpoint."""
+    """Train a detector unless it exists; return its config and checkpoint."""
     make, config = DETECTORS[name]
     folder = work_dir / name
     file, checkpoint = folder / f'{name}.py', folder / f'epoch_{epochs}.pth'
     if checkpoint.is_file():
         return file, checkpoint
-    cfg = Config.fromfile(config_path(DATA))
+    cfg = make_config(data_root, epochs)
     cfg.model = make(config)
-    cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs)
-    cfg.param_scheduler[-1].T_max = epochs
-    for split in ('train', 'val', 'test'):
-        cfg[f'{split}_dataloader'].dataset.data_root = f'{data_root}/'
-    for split in ('val', 'test'):
-        cfg[f'{split}_evaluator'].ann_file = f'{data_root}/annotations/val.json'
+    cfg.train_cfg.val_interval = epochs
     folder.mkdir(parents=True, exist_ok=True)
     cfg.dump(file)
     command = [TOOLS / 'train.py', file, '--work-dir', folder]
@@ -114,7 +106,7 @@ def prepare(name: str, work_dir: Path, data_root: Path, epochs: int) -> tuple[Pa
 
 @torch.no_grad()
 def compare_sizes(detector: nn.Module, exported: OnnxDetector, data_root: Path) -> tuple[int, int]:
-    """Count equal detections, and all, in batches of drawn images of other sizes."""
+    """Count equal and all detections in batches of drawn images of other sizes."""
     paths = sorted((data_root / 'val').glob('*.png'))
     results = Result(), Result()
     for batch, height, width in SHAPES:
@@ -123,18 +115,14 @@ def compare_sizes(detector: nn.Module, exported: OnnxDetector, data_root: Path) 
         size = dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0))
         samples = [DetDataSample(metainfo=size) for _ in images]
         data = dict(inputs=list(torch.from_numpy(pixels)), data_samples=samples)
-        truth = detector.test_step(data)
         found = exported.detect(np.ascontiguousarray(pixels[:, ::-1]))
-        results[0].detections += [
-            InstanceData(**{key: torch.from_numpy(value) for key, value in each.items()})
-            for each in found
-        ]
-        results[1].detections += [sample.pred_instances for sample in truth]
+        results[0].detections += map(to_instances, found)
+        results[1].detections += [each.pred_instances for each in detector.test_step(data)]
     return compare(*results)
 
 
 def measure(name: str, config: Path, checkpoint: Path, data_root: Path, num_threads: int) -> str:
-    """Write the ONNX file of a detector and compare the two; a row of the table."""
+    """Write the ONNX file of a detector and compare both; return a row of the table."""
     detector = load_detector(config, checkpoint)
     file = config.with_suffix('.onnx')
     export_onnx(detector, file)
@@ -162,15 +150,13 @@ def measure(name: str, config: Path, checkpoint: Path, data_root: Path, num_thre
 
 
 def main() -> None:
-    """Print the table for all detectors, or for those that the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Print the table for the detectors of the command line."""
+    parser = make_parser(__doc__)
     parser.add_argument('names', nargs='*', help=f'detectors: {", ".join(DETECTORS)}; all if none')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/onnx'))
     parser.add_argument('--data-root', type=Path, default=Path('data/shapes'))
-    parser.add_argument('--epochs', type=int, default=3, help='length of the trainings')
-    parser.add_argument('--num-threads', type=int, default=2, help='threads of each')
+    parser.add_argument('--epochs', type=at_least(1), default=3, help='length of the trainings')
+    parser.add_argument('--num-threads', type=at_least(1), default=2, help='threads of each')
     args = parser.parse_args()
     unknown = set(args.names) - set(DETECTORS)
     if unknown:

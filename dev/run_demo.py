@@ -17,6 +17,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmdet_detnet import config_path
+from mmdet_detnet.command_line import at_least
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 CONFIG = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
@@ -90,13 +91,15 @@ def free_folder(folder: Path) -> Path:
     return free
 
 
-def write_config(file: Path, data_root: Path, epochs: int | None = None) -> None:
-    """Write the demo's config with the data set's place and the length of the training.
+def make_config(data_root: Path, epochs: int | None = None) -> Config:
+    """Make the demo's config with the data set's place and the length of the training.
 
     Args:
-        file: Config file to write.
         data_root: Folder of the data set.
         epochs: Number of epochs; None for the config's.
+
+    Returns:
+        The config.
     """
     cfg = Config.fromfile(config_path(CONFIG))
     for split in ('train', 'val', 'test'):
@@ -107,8 +110,13 @@ def write_config(file: Path, data_root: Path, epochs: int | None = None) -> None
         cfg.train_cfg.max_epochs = epochs
         # The cosine decay has to end with the training.
         cfg.param_scheduler[-1].T_max = epochs
+    return cfg
+
+
+def write_config(file: Path, data_root: Path, epochs: int | None = None) -> None:
+    """Write the config of :func:`make_config` to a new folder."""
     file.parent.mkdir(parents=True)
-    cfg.dump(file)
+    make_config(data_root, epochs).dump(file)
 
 
 def read_box_ap(test_dir: Path) -> float:
@@ -137,15 +145,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--work-dir', type=Path, default=WORK_DIR, help='folder for the results')
     parser.add_argument('--data-root', type=Path, default=DATA_ROOT, help='folder of the data')
-    parser.add_argument('--epochs', type=int, help='number of epochs')
+    parser.add_argument('--epochs', type=at_least(1), help='number of epochs')
     parser.add_argument(
         '--resume', action='store_true', help='resume an interrupted run in --work-dir'
     )
     args = parser.parse_args()
     if args.resume and args.epochs is not None:
         parser.error('--epochs belongs to a new run; a resumed one keeps its length')
-    if args.epochs is not None and args.epochs < 1:
-        parser.error(f'--epochs must be at least 1, got {args.epochs}')
     try:
         run_demo(args.work_dir, args.data_root, args.epochs, args.resume)
     except FileNotFoundError as error:

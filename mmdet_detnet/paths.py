@@ -1,4 +1,4 @@
-"""Paths of the package's configs."""
+"""Paths of the package's configs, and a check of a user's files."""
 
 from pathlib import Path
 
@@ -29,3 +29,10 @@ def config_path(name: str = '') -> str:
     if not path.exists():
         raise FileNotFoundError(f'mmdet_detnet has no config {name!r} below {root}.')
     return str(path)
+
+
+def check_files(*files: str | Path) -> None:
+    """Raise FileNotFoundError for the first file that does not exist."""
+    for file in files:
+        if not Path(file).is_file():
+            raise FileNotFoundError(f'No such file: {file}.')

@@ -8,7 +8,7 @@ score compares exponents on the same candidates.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
+from tabulate import tabulate
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -87,7 +88,7 @@ def sweep_conf_exponent(
         head.conf_exponent = exponent  # rejects invalid values before anything runs
     loader = Runner.build_dataloader(cfg.val_dataloader)
     scorings = [Scoring(select_by, e) for select_by in SELECTION_SCORES for e in exponents]
-    evaluators = build_evaluators(scorings, cfg, loader.dataset.metainfo)
+    evaluators = build_evaluators(scorings, cfg.val_evaluator, loader.dataset.metainfo)
     _process(model, loader, evaluators)
     results = evaluate_each(evaluators, len(loader.dataset))
     out_dir = Path(out_dir)
@@ -151,23 +152,18 @@ def _plot(results: Results, file: Path) -> None:
 
 
 def format_table(results: Results) -> str:
-    """Format the metrics as a table for the terminal.
+    """Format the metrics as a Markdown table.
 
     Args:
         results: The metrics of each scoring.
 
     Returns:
-        One line with the names, and one per scoring.
+        The table, with one row per scoring.
     """
     names = metric_names(results)
-    titles = [name.split('/')[-1] for name in names]
-    titles = ['select_by', 'exponent', *titles]
-    lines = [_line(titles, titles)]
+    titles = ['select_by', 'exponent', *(name.split('/')[-1] for name in names)]
+    rows = []
     for (select_by, exponent), metrics in results.items():
         values = [f'{metrics[name]:.3f}' if name in metrics else '-' for name in names]
-        lines.append(_line([select_by, f'{exponent:g}', *values], titles))
-    return '\n'.join(lines)
-
-
-def _line(cells: Iterable[str], titles: Iterable[str]) -> str:
-    return '  '.join(cell.rjust(len(title)) for cell, title in zip(cells, titles, strict=True))
+        rows.append([select_by, f'{exponent:g}', *values])
+    return tabulate(rows, titles, tablefmt='github', disable_numparse=True)

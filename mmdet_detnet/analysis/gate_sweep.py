@@ -22,10 +22,9 @@ from tqdm import tqdm
 from mmdet_detnet.models import DoubleHeadRoIHead
 
 from .benchmark.timing import wait_for
-from .evaluators import build_evaluators, evaluate_each
+from .evaluators import BOX_AP, build_evaluators, evaluate_each
 
 THRESHOLDS = (0.001, 0.01, 0.02, 0.05, 0.1)
-BOX_AP = 'coco/bbox_mAP'
 
 
 @dataclass
@@ -83,14 +82,17 @@ def sweep_gate(
     model = init_detector(cfg, str(checkpoint), device=device or get_device())
     roi_head = getattr(model, 'roi_head', None)
     if not isinstance(roi_head, DoubleHeadRoIHead) or not roi_head.bbox_head.fuses_scores:
-        raise ValueError(f'{config} must have a DoubleHeadRoIHead that fuses scores (Ext).')
+        raise ValueError(
+            f'{config} must have a DoubleHeadRoIHead that fuses scores (Ext), got '
+            f'{type(roi_head).__name__}.'
+        )
     if not all(0 <= threshold <= 1 for threshold in thresholds):
         raise ValueError(f'thresholds must be in 0 to 1, got {list(thresholds)}.')
     gates = [Readout('fused', threshold) for threshold in thresholds]
     readouts = [Readout('fused', None), *gates, Readout('fc_conv', None)]
     loader = Runner.build_dataloader(cfg.val_dataloader)
     names = [readout.name for readout in readouts]
-    evaluators = build_evaluators(names, cfg, loader.dataset.metainfo)
+    evaluators = build_evaluators(names, cfg.val_evaluator, loader.dataset.metainfo)
     _process(model, loader, readouts, evaluators)
     metrics = evaluate_each(evaluators, len(loader.dataset))
     for readout in readouts:

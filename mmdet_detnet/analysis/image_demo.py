@@ -17,6 +17,7 @@ from PIL import Image
 from mmdet_detnet.checks import check_checkpoint
 from mmdet_detnet.export.onnx_inferencer import OnnxInferencer
 from mmdet_detnet.models.arguments import reject
+from mmdet_detnet.paths import check_files
 
 from .prediction_file import PredictionFile
 
@@ -33,7 +34,7 @@ def detect_images(
     """Run a detector on images; write pictures and ``predictions.json`` after each image.
 
     Args:
-        config: Config file of the detector; None for what an ONNX file says of itself.
+        config: Config file of the detector; None for the description in an ONNX file.
         checkpoint: Checkpoint or ONNX file of the detector.
         images: Image files. Pictures keep their folders relative to the common one.
         out_dir: Folder for the results; earlier results are overwritten.
@@ -72,9 +73,9 @@ def _load_inferencer(
         if device not in (None, 'cpu'):
             reject('detect_images', 'device', device, "'cpu' for an ONNX file")
         return OnnxInferencer(checkpoint, config, allow_mismatch)
-    for file in (config, checkpoint):
-        if file is None or not Path(file).is_file():
-            raise FileNotFoundError(f'No such file: {file}.')
+    if config is None:
+        reject('detect_images', 'config', None, 'a file, unless the checkpoint is an ONNX file')
+    check_files(config, checkpoint)
     inferencer = DetInferencer(
         str(config), str(checkpoint), device or get_device(), show_progress=False
     )

@@ -6,6 +6,7 @@ from mmdet.apis import init_detector
 from mmdet.models.detectors import BaseDetector
 
 from mmdet_detnet.checks import check_checkpoint
+from mmdet_detnet.paths import check_files
 
 
 def load_detector(config: str | Path, checkpoint: str | Path) -> BaseDetector:
@@ -22,9 +23,7 @@ def load_detector(config: str | Path, checkpoint: str | Path) -> BaseDetector:
         FileNotFoundError: If one of the files is missing.
         ValueError: If the checkpoint is of another detector.
     """
-    for file in (config, checkpoint):
-        if not Path(file).is_file():
-            raise FileNotFoundError(f'No such file: {file}.')
+    check_files(config, checkpoint)
     detector = init_detector(str(config), str(checkpoint), device='cpu')
     check_checkpoint(detector, checkpoint)
     return detector

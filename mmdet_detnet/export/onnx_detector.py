@@ -1,5 +1,6 @@
 """A detector in an ONNX file, for use in place of an MMDetection detector."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from mmdet.structures.bbox import scale_boxes
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+
+from mmdet_detnet.paths import check_files
 
 from .metadata import KEY, Metadata, describe
 
@@ -31,12 +34,11 @@ class OnnxDetector(nn.Module):
 
     def __init__(self, file: str | Path, num_threads: int = 0) -> None:
         super().__init__()
-        if not Path(file).is_file():
-            raise FileNotFoundError(f'No such file: {file}.')
+        check_files(file)
         self.session = _open_session(file, num_threads)
         properties = self.session.get_modelmeta().custom_metadata_map
         if KEY not in properties:
-            raise ValueError(f'{file} says nothing of a detector: export_onnx has not written it.')
+            raise ValueError(f'{file} describes no detector: export_onnx has not written it.')
         self.file = Path(file)
         self.metadata = Metadata.from_json(properties[KEY])
         self.dataset_meta = {'classes': tuple(self.metadata.classes)}
@@ -105,11 +107,16 @@ class OnnxDetector(nn.Module):
     def _fill(self, image: Tensor, sample: DetDataSample) -> DetDataSample:
         pixels = np.ascontiguousarray(image.numpy()[None, ::-1])
         (detections,) = self.detect(pixels)
-        instances = InstanceData(**{name: torch.from_numpy(v) for name, v in detections.items()})
+        instances = to_instances(detections)
         factors = [1 / factor for factor in sample.scale_factor]
         instances.bboxes = scale_boxes(instances.bboxes, factors)
         sample.pred_instances = instances
         return sample
+
+
+def to_instances(detections: Mapping[str, np.ndarray]) -> InstanceData:
+    """Convert the detections in one image for MMDetection."""
+    return InstanceData(**{name: torch.from_numpy(each) for name, each in detections.items()})
 
 
 def _open_session(file: str | Path, num_threads: int) -> Any:

@@ -5,6 +5,8 @@ from pathlib import Path
 from mmdet.apis import DetInferencer
 from mmengine.config import Config, ConfigDict
 
+from mmdet_detnet.paths import check_files
+
 from .metadata import Metadata
 from .onnx_detector import OnnxDetector
 
@@ -16,12 +18,12 @@ class OnnxInferencer(DetInferencer):
 
     Args:
         file: ONNX file of :func:`.export_onnx`.
-        config: Config file of the detector; None for what the file says of it.
+        config: Config file of the detector; None for the description in the ONNX file.
         allow_mismatch: Whether the config may be of another detector.
 
     Raises:
         FileNotFoundError: If one of the files is missing.
-        ValueError: If the file and the config are of two detectors.
+        ValueError: If the file and the config are of different detectors.
     """
 
     def __init__(
@@ -30,9 +32,8 @@ class OnnxInferencer(DetInferencer):
         self._detector = OnnxDetector(file)
         if config is None:
             cfg = make_config(self._detector.metadata)
-        elif not Path(config).is_file():
-            raise FileNotFoundError(f'No such file: {config}.')
         else:
+            check_files(config)
             cfg = Config.fromfile(config)
             if not allow_mismatch:
                 self._detector.check_config(cfg)
@@ -43,13 +44,13 @@ class OnnxInferencer(DetInferencer):
 
 
 def make_config(metadata: Metadata) -> Config:
-    """Make the part of a config that says how images are read, scaled and drawn on.
+    """Make the part of a config for reading, scaling and drawing images.
 
     Args:
-        metadata: What an ONNX file says of its detector.
+        metadata: Description of the detector in an ONNX file.
 
     Returns:
-        The config. Nothing of the file names code: its values are numbers.
+        The config. It takes only numbers from the file, so the file cannot name code to run.
     """
     scale = tuple(metadata.image_scale)
     pipeline = [

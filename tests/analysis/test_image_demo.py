@@ -112,6 +112,11 @@ def test_missing_checkpoint_is_named(tiny_detector, photos):
         image_demo.detect_images(tiny_detector[0], 'absent.pth', [photos / 'good.png'], 'out')
 
 
+def test_checkpoint_needs_a_config(tiny_detector, photos):
+    with pytest.raises(ValueError, match='config must be a file, unless .*, got None'):
+        image_demo.detect_images(None, tiny_detector[1], [photos / 'good.png'], 'out')
+
+
 def test_image_that_the_detector_cannot_process_costs_that_image(
     run_demo, photos, tmp_path, capsys
 ):

@@ -1,15 +1,17 @@
 """AP of an ONNX file beside that of the detector in PyTorch."""
 
+import math
 import sys
 
 import pytest
 import torch
 from deployment import export_onnx, test_onnx
 from exportable_detectors import CLASSES, make_config
+from mmengine.config import Config
 from mmengine.runner import save_checkpoint
 from mmengine.structures import InstanceData
 
-from mmdet_detnet.export import evaluation
+from mmdet_detnet.analysis import onnx_evaluation
 
 pytestmark = pytest.mark.xdist_group('onnx')
 
@@ -31,8 +33,22 @@ def instances(*rows):
 )
 def test_equal_detections(found, matches):
     truth = instances((0, 0, 9, 9, 0.5, 1), (5, 5, 8, 8, 0.4, 0))
-    assert evaluation.count_matches(instances(found), truth) == matches
-    assert evaluation.count_matches(instances(found, found), truth) == matches
+    assert onnx_evaluation.count_matches(instances(found), truth) == matches
+    assert onnx_evaluation.count_matches(instances(found, found), truth) == matches
+
+
+class Blind(torch.nn.Module):
+    """A detector that finds nothing."""
+
+    def test_step(self, data):
+        (sample,) = data['data_samples']
+        sample.pred_instances = instances()
+        return [sample]
+
+
+def test_without_detections_there_is_no_ap(files):
+    results = onnx_evaluation.evaluate(Config.fromfile(files[0]), {'blind': Blind()})
+    assert math.isnan(results['blind'].box_ap)
 
 
 @pytest.fixture
@@ -64,7 +80,7 @@ def test_script_compares_with_pytorch(files, monkeypatch, capsys):
 
 
 def test_file_alone(files):
-    table = evaluation.evaluate_onnx(*files[:2], num_threads=1)
+    table = onnx_evaluation.evaluate_onnx(*files[:2], num_threads=1)
     assert [line.split()[0] for line in table.splitlines()] == ['box', 'onnxruntime']
 
 

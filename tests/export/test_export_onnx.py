@@ -1,28 +1,13 @@
 """ONNX files beside the detectors that they were made from."""
 
-import numpy as np
 import onnx
 import pytest
 from exportable_detectors import detect, make_images
 
+from mmdet_detnet.analysis.onnx_evaluation import count_matches
+from mmdet_detnet.export.onnx_detector import to_instances
+
 pytestmark = pytest.mark.xdist_group('onnx')
-
-
-def count_matched(found, truth):
-    """Count pairs of detections with one label, corners within 1e-3 pixel and scores in 1e-4."""
-    left = list(range(len(found['scores'])))
-    matched = 0
-    for box, score, label in zip(truth.bboxes, truth.scores, truth.labels, strict=True):
-        for index in left:
-            if (
-                found['labels'][index] == label
-                and abs(found['scores'][index] - score) < 1e-4
-                and np.abs(found['bboxes'][index] - box.numpy()).max() < 1e-3
-            ):
-                left.remove(index)
-                matched += 1
-                break
-    return matched
 
 
 @pytest.mark.parametrize('kind', ['two_stage', 'dense'])
@@ -31,8 +16,9 @@ def test_parity(kind, shape, request):
     detector, exported = request.getfixturevalue(kind)
     images = make_images(*shape)
     for found, truth in zip(exported.detect(images.numpy()), detect(detector, images), strict=True):
-        assert len(found['scores']) == len(truth) > 0
-        assert count_matched(found, truth) == len(truth)
+        found = to_instances(found)
+        assert len(found) == len(truth) > 0
+        assert count_matches(found, truth) == len(truth)
 
 
 @pytest.mark.parametrize('kind', ['two_stage', 'dense'])

@@ -1,6 +1,7 @@
-"""Detectors on the images of a config's test, side by side: AP, time, and equal detections."""
+"""Evaluate an ONNX file beside its detector in PyTorch: AP, time and equal detections."""
 
 import copy
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,63 +12,60 @@ from typing import Any
 import torch
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
-from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch import nn
 
-from .loading import load_detector
-from .onnx_detector import OnnxDetector
+from mmdet_detnet.export import OnnxDetector
+from mmdet_detnet.export.loading import load_detector
+
+from .evaluators import BOX_AP, build_evaluators, evaluate_each
 
 MAX_SCORE_DIFFERENCE = 1e-4
 MAX_CORNER_DIFFERENCE = 1e-3  # pixels
-AP_NAME = 'coco/bbox_mAP'
 
 
 @dataclass
 class Result:
-    """What one detector gave.
+    """Results of one detector.
 
     Attributes:
-        box_ap: COCO box AP.
+        box_ap: COCO box AP; NaN without detections.
         seconds: Time of each image.
-        detections: Of each image: ``bboxes``, ``scores``, ``labels``.
+        detections: ``bboxes``, ``scores`` and ``labels`` of each image.
     """
 
-    box_ap: float = float('nan')
+    box_ap: float = math.nan
     seconds: list[float] = field(default_factory=list)
     detections: list[InstanceData] = field(default_factory=list)
 
     @property
     def median_seconds(self) -> float:
-        """The median time of an image; the first one is left out."""
+        """The median time of an image, without the first one."""
         return median(self.seconds[1:] or self.seconds)
 
 
 def evaluate(cfg: Config, detectors: Mapping[str, nn.Module]) -> dict[str, Result]:
-    """Run detectors on the test images, each image in turn, one image at a time.
+    """Run detectors on the test images in turn, one image at a time.
 
     Args:
-        cfg: Config with the test images and their evaluation, by COCO's metric.
+        cfg: Config with the test images, and COCO's metric as ``test_evaluator``.
         detectors: Detectors with a ``test_step``, by name.
 
     Returns:
-        What each gave, by name.
+        The results of each, by name.
     """
     loader = Runner.build_dataloader(
         dict(cfg.test_dataloader, batch_size=1, num_workers=0, persistent_workers=False)
     )
-    evaluators = {}
-    for name in detectors:
-        evaluators[name] = Evaluator(cfg.test_evaluator)
-        evaluators[name].dataset_meta = loader.dataset.metainfo
+    evaluators = build_evaluators(detectors, cfg.test_evaluator, loader.dataset.metainfo)
     results = {name: Result() for name in detectors}
     for data in loader:
         for name, detector in detectors.items():
             sample = _run(detector, copy.deepcopy(data), results[name])
             evaluators[name].process(data_samples=[sample], data_batch=data)
-    for name, evaluator in evaluators.items():
-        results[name].box_ap = evaluator.evaluate(len(loader.dataset))[AP_NAME]
+    for name, metrics in evaluate_each(evaluators, len(loader.dataset)).items():
+        results[name].box_ap = metrics.get(BOX_AP, math.nan)
     return results
 
 
@@ -81,14 +79,15 @@ def _run(detector: nn.Module, data: dict[str, Any], result: Result) -> Any:
 
 
 def count_matches(found: InstanceData, truth: InstanceData) -> int:
-    """Count pairs of equal detections, each in one pair at most.
+    """Count equal detections of two detectors in one image.
 
     Args:
-        found: Detections of an image.
-        truth: Those of another detector, in the same image.
+        found: Detections of one detector.
+        truth: Detections of the other.
 
     Returns:
-        How many have one label, scores within 1e-4 and corners within 1e-3 pixels.
+        Number of pairs with the same label, scores within 1e-4 and corners within 1e-3 pixels. Each
+        detection is in at most one pair.
     """
     is_equal = found.labels[:, None] == truth.labels
     is_equal &= (found.scores[:, None] - truth.scores).abs() < MAX_SCORE_DIFFERENCE
@@ -113,12 +112,11 @@ def evaluate_onnx(
     Args:
         config: Config file of the detector.
         file: ONNX file of :func:`.export_onnx`.
-        checkpoint: Checkpoint that the file was made from, to run it in PyTorch beside it; None
-            for the file alone.
-        num_threads: Threads of both; None for what torch takes.
+        checkpoint: Checkpoint of the detector, to run it in PyTorch, too; None for the file alone.
+        num_threads: Threads of each; None for torch's default.
 
     Returns:
-        A table: box AP, time of an image, and detections that are equal.
+        A table of box AP, time per image and number of equal detections.
 
     Raises:
         FileNotFoundError: If one of the files is missing.
@@ -137,7 +135,7 @@ def evaluate_onnx(
 
 
 def format_results(results: Mapping[str, Result]) -> str:
-    """Write a table of what detectors gave; the first one is what the others are compared with."""
+    """Format a table of results; the others are compared with the first one."""
     (first, *others) = results.items()
     lines = [f'{"":<14}{"box AP":>8}{"ms/image":>10}{"ratio":>8}   equal detections']
     for name, result in (first, *others):
@@ -151,14 +149,14 @@ def format_results(results: Mapping[str, Result]) -> str:
 
 
 def compare(result: Result, reference: Result) -> tuple[int, int]:
-    """Count the equal detections of two detectors, and of all the most that can be equal.
+    """Count the equal detections of two detectors in all images.
 
     Args:
-        result: What one detector gave.
-        reference: What another gave, for the same images.
+        result: Results of one detector.
+        reference: Results of another, for the same images.
 
     Returns:
-        The two numbers. They are the same if no detection is missing, added or different.
+        Number of equal detections, and the number if none were missing, added or different.
     """
     pairs = list(zip(result.detections, reference.detections, strict=True))
     matches = sum(count_matches(found, truth) for found, truth in pairs)
