@@ -12,57 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tabulate import tabulate
+from targets import (
+    CPU_SPEED_UP,
+    GPU_SPEED_UP,
+    TARGETS,
+    TRAINING_SPEED_UP,
+    Target,
+)
 
 from mmdet_detnet.analysis.benchmark import Ratio, Row, Settings, read_report
 from mmdet_detnet.analysis.benchmark.rows import AGREEMENT, QUANTITIES, TIMED, ratio
-
-DETNET, CONFIDENCE = 'faster-rcnn_detnet59_fpn_1x_coco', 'retinanet-conf_r50_fpn_1x_coco'
-IPGNET, DOUBLE_HEAD = 'faster-rcnn_ipgnet50_fpn_8xb4-1x_coco', 'double-head_r50_fpn_1x_coco'
-GROUP_NORM = 'double-head_r50_fpn_gn-head_1x_coco'
-R50, R101 = 'faster-rcnn_r50_fpn_1x_coco', 'faster-rcnn_r101_fpn_1x_coco'
-RETINANET, MMDET_DOUBLE_HEAD = 'retinanet_r50_fpn_1x_coco', 'dh-faster-rcnn_r50_fpn_1x_coco'
-
-
-@dataclass(frozen=True)
-class Target:
-    """A bound on the ratio of two rows of one comparison.
-
-    Attributes:
-        comparison: Its name.
-        config: File name of our config, without ``.py``.
-        against: The same of the one that it is divided by.
-        quantity: One of :data:`QUANTITIES`, or 'flop_rate', operations per second.
-        bound: Of the median ratio.
-        at_least: Whether the bound is a lower one.
-    """
-
-    comparison: str
-    config: str
-    against: str
-    quantity: str
-    bound: float
-    at_least: bool = False
-
-
-TARGETS = (
-    Target('backbone', DETNET, R50, 'flop_rate', 0.9, at_least=True),
-    Target('detnet', DETNET, R101, 'predict_seconds', 0.9),
-    Target('retinanet-conf', CONFIDENCE, RETINANET, 'predict_seconds', 1.03),
-    Target('retinanet-conf', CONFIDENCE, RETINANET, 'train_seconds', 1.02),
-    Target('retinanet-conf', CONFIDENCE, RETINANET, 'predict_mib', 1.03),
-    Target('retinanet-conf', CONFIDENCE, RETINANET, 'train_mib', 1.03),
-    Target('ipgnet', IPGNET, R50, 'predict_seconds', 1.15),
-    Target('ipgnet', IPGNET, R50, 'train_seconds', 1.15),
-    # Four times as fast.
-    Target('double-head-roi-100', DOUBLE_HEAD, MMDET_DOUBLE_HEAD, 'predict_seconds', 0.25),
-    Target('double-head-roi-1000', DOUBLE_HEAD, MMDET_DOUBLE_HEAD, 'predict_seconds', 1.0),
-    Target('double-head', DOUBLE_HEAD, R50, 'predict_seconds', 1.15),
-    Target('double-head-positives', GROUP_NORM, R50, 'train_seconds', 1.45),
-)
-# Accelerated over plain: by precision on a CPU, for any half precision on a GPU.
-CPU_SPEED_UP = {'fp32': 1.8, 'bf16': 3.0}
-GPU_SPEED_UP = 2.0
-TRAINING_SPEED_UP = 1.15
 
 
 @dataclass
@@ -72,8 +31,8 @@ class Judgement:
     Attributes:
         sentence: The target in words.
         state: ``'met'``, ``'missed'`` or ``'not measured'``.
-        bound: Of the ratio.
-        ratio: As measured.
+        bound: Bound on the ratio.
+        ratio: Measured ratio.
     """
 
     sentence: str
@@ -83,15 +42,15 @@ class Judgement:
 
 
 def judge(name: str, rows: Sequence[Row], targets: Sequence[Target] = TARGETS) -> list[Judgement]:
-    """Compare a comparison's rows with its targets.
+    """Judge the rows of a comparison by its targets.
 
     Args:
-        name: Of the comparison.
+        name: Name of the comparison.
         rows: Its rows.
-        targets: All there are; those of other comparisons are passed over.
+        targets: Targets of any comparison; only this one's count.
 
     Returns:
-        A judgement of each of its targets, for every setting in which both rows ran.
+        A judgement for each target and each setting in which both rows ran.
     """
     return [
         judgement
@@ -155,14 +114,14 @@ def _verdict(sentence: str, target: Target, measured: Ratio | None) -> Judgement
 
 
 def judge_acceleration(rows: Sequence[Row], device: str) -> list[Judgement]:
-    """Compare accelerated detectors with the same ones run plain, where a run has both.
+    """Judge the speed-up of accelerated detectors that also ran plain.
 
     Args:
-        rows: Of one comparison.
+        rows: Rows of one comparison.
         device: ``'cpu'`` or ``'cuda'``.
 
     Returns:
-        A judgement for inference, and one for training, of each accelerated detector.
+        Judgements of inference and of training, if there is a target for the settings.
     """
     pairs = [
         (fast, plain)
@@ -180,7 +139,7 @@ def judge_acceleration(rows: Sequence[Row], device: str) -> list[Judgement]:
 
 
 def _speed_ups(settings: Settings, device: str) -> dict[str, float]:
-    """List the wanted speed-ups by quantity."""
+    """List the targets for the speed-up, by quantity."""
     wanted = {}
     if device == 'cpu' and settings.precision in CPU_SPEED_UP:
         wanted['predict_seconds'] = CPU_SPEED_UP[settings.precision]
@@ -199,13 +158,13 @@ def _judge_speed_up(quantity: str, factor: float, fast: Row, plain: Row) -> Judg
 
 
 def format_judgements(judgements: Sequence[Judgement]) -> str:
-    """Lay targets out as text.
+    """Format judgements as a Markdown table.
 
     Args:
-        judgements: Of all comparisons of a run.
+        judgements: Judgements of one or more comparisons.
 
     Returns:
-        A table in Markdown.
+        The table.
     """
     lines = [
         {
@@ -222,12 +181,12 @@ def judge_repeat(name: str, rows: Sequence[Row], earlier: Sequence[Row]) -> list
     """Compare the ratios of two runs of one comparison.
 
     Args:
-        name: Of the comparison.
+        name: Name of the comparison.
         rows: Rows of this run.
         earlier: Rows of the earlier run.
 
     Returns:
-        A judgement for every ratio of times that both runs have, but the reference's own.
+        A judgement for each ratio of times that both runs have.
     """
     before = {row.entry: row.ratios for row in earlier}
     return [
@@ -243,7 +202,7 @@ def judge_repeat(name: str, rows: Sequence[Row], earlier: Sequence[Row]) -> list
 
 
 def _agreement(what: str, now: Ratio, then: Ratio) -> Judgement:
-    """Judge by the usual bound, or by the one that the quartiles give, where that is wider."""
+    """Judge by the usual bound, or by the bound from the quartiles if it is wider."""
     change = now.median / then.median
     bound = max(AGREEMENT, now.repeatability or 0, then.repeatability or 0)
     state = 'met' if abs(change - 1) <= bound else 'missed'
@@ -253,10 +212,10 @@ def _agreement(what: str, now: Ratio, then: Ratio) -> Judgement:
 
 
 def main() -> None:
-    """Judge the report of the command line."""
+    """Judge a report; exit with 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('report', type=Path, help='JSON file of a run')
-    parser.add_argument('--repeat-of', type=Path, help='JSON file of a run that shall agree')
+    parser.add_argument('--repeat-of', type=Path, help='JSON file of a run to agree with')
     args = parser.parse_args()
     try:
         report = read_report(args.report)

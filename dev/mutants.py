@@ -27,54 +27,13 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 import pytest
-import yaml
+from faults import Fault, read_faults
 
-ROOT = Path(__file__).resolve().parents[1]
-FAULTS = Path(__file__).with_suffix('')
+DEV = Path(__file__).resolve().parent
+ROOT = DEV.parent
 SECONDS_PER_COPY = 900
 LOG, OUTCOME = 'mutant.log', 'mutant.json'
 LOG_SHOWN = 2000
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One mistake.
-
-    Attributes:
-        name: What is wrong.
-        file: Where, from the root of the tree.
-        old: String that occurs once in the file.
-        new: Its replacement.
-        tests: Pytest ids of the tests, all of which must fail; for a test with parameters, at least
-            one case.
-    """
-
-    name: str
-    file: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
-
-    def make_text(self, root: Path) -> str:
-        """Apply the fault to the text of the file.
-
-        Args:
-            root: Root of the tree.
-
-        Returns:
-            The changed text.
-
-        Raises:
-            ValueError: If the string does not occur exactly once.
-        """
-        path = root / self.file
-        text = path.read_text() if path.is_file() else ''
-        if (count := text.count(self.old)) != 1:
-            raise ValueError(
-                f'{self.name}: {self.file} has {self.old!r} {count} times instead of once; bring '
-                'the fault up to date.'
-            )
-        return text.replace(self.old, self.new)
 
 
 @dataclass(frozen=True)
@@ -83,7 +42,7 @@ class Verdict:
 
     Attributes:
         fault: The fault; None for the unchanged tree.
-        unnoticed: Tests that did not fail or, for the unchanged tree, that failed.
+        unnoticed: Tests that did not fail; for the unchanged tree, tests that failed.
         error: Why there is no result; empty otherwise.
     """
 
@@ -92,34 +51,12 @@ class Verdict:
     error: str = ''
 
 
-def read_faults(folder: Path = FAULTS) -> list[Fault]:
-    """Read the faults.
-
-    Args:
-        folder: Has YAML files with lists of faults, by the attributes of :class:`Fault`.
-
-    Returns:
-        All of them.
-
-    Raises:
-        ValueError: If a fault lacks an attribute or has another.
-    """
-    faults = []
-    for file in sorted(folder.glob('*.yml')):
-        for entry in yaml.safe_load(file.read_text()):
-            try:
-                faults.append(Fault(**{**entry, 'tests': tuple(entry['tests'])}))
-            except (KeyError, TypeError) as error:
-                raise ValueError(f'{file.name}: {entry} is not a fault: {error}.') from error
-    return faults
-
-
 def copy_tree(root: Path, folder: Path) -> None:
-    """Copy what git knows or would add, so neither builds nor caches.
+    """Copy the files that git tracks or does not ignore.
 
     Args:
         root: The tree.
-        folder: Where to.
+        folder: Where to copy them.
     """
     command = 'git ls-files -z --cached --others --exclude-standard'.split()
     names = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
@@ -130,18 +67,18 @@ def copy_tree(root: Path, folder: Path) -> None:
 
 
 def judge_all(faults: Sequence[Fault], jobs: int, root: Path = ROOT) -> Iterator[Verdict]:
-    """Test the tree as it is, and with each fault.
+    """Test the unchanged tree, and the tree with each fault.
 
     Args:
         faults: The faults.
-        jobs: How many copies are tested at a time.
+        jobs: Number of copies that are tested at a time.
         root: The tree.
 
     Yields:
-        A verdict on each, as they come; that on the tree as it is has no fault.
+        A verdict for each, in order of completion.
 
     Raises:
-        ValueError: If a fault cannot be made.
+        ValueError: If a fault cannot be applied.
     """
     tests = tuple(dict.fromkeys(test for fault in faults for test in fault.tests))
     with tempfile.TemporaryDirectory() as name:
@@ -166,12 +103,12 @@ def judge_all(faults: Sequence[Fault], jobs: int, root: Path = ROOT) -> Iterator
 
 @dataclass
 class Copy:
-    """A copy of the tree, and what runs its tests.
+    """A copy of the tree and the process that tests it.
 
     Attributes:
-        folder: Where it is.
-        fault: What is wrong in it, if anything.
-        tests: What runs there.
+        folder: Folder of the copy.
+        fault: Its fault; None for an unchanged copy.
+        tests: Pytest ids of its tests.
     """
 
     folder: Path
@@ -179,7 +116,7 @@ class Copy:
     tests: tuple[str, ...]
 
     def make(self, root: Path) -> None:
-        """Copy the tree and make the mistake."""
+        """Copy the tree and apply the fault."""
         copy_tree(root, self.folder)
         if self.fault:
             (self.folder / self.fault.file).write_text(self.fault.make_text(root))
@@ -192,11 +129,11 @@ class Copy:
         self.process.start()
 
     def is_done(self) -> bool:
-        """Whether the tests have ended, or have had time enough."""
+        """Tell whether the tests have ended or their time is up."""
         return not self.process.is_alive() or time.monotonic() > self.deadline
 
     def judge(self) -> Verdict:
-        """Read what the tests said, and remove the copy."""
+        """Read the result of the tests, and remove the copy."""
         self.process.kill()
         self.process.join()
         verdict = self._read_verdict()
@@ -216,9 +153,9 @@ class Copy:
 
 
 def _test(folder: Path, tests: tuple[str, ...]) -> None:
-    """Run the tests of a copy and note down which failed; in a process of its own."""
+    """Run the tests of a copy in its process, and write which failed."""
     os.chdir(folder)
-    sys.path[:] = [str(folder), *(path for path in sys.path if Path(path) != FAULTS.parent)]
+    sys.path[:] = [str(folder), *(path for path in sys.path if Path(path).resolve() != DEV)]
     os.environ['PYTHONPATH'] = str(folder)
     log = os.open(LOG, os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
@@ -231,7 +168,7 @@ def _test(folder: Path, tests: tuple[str, ...]) -> None:
 
 
 class _Failures:
-    """pytest's plugin that lists what failed."""
+    """Plugin of pytest that lists the failed tests."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -246,7 +183,7 @@ def _is_among(test: str, names: Iterable[str]) -> bool:
 
 
 def _import_hosts() -> None:
-    """Import what takes long, but for this package, which is another in every copy."""
+    """Import the slow libraries, but not this package, which differs in every copy."""
     import mmengine.runner  # noqa: F401
     import torch
 
@@ -268,7 +205,7 @@ def main() -> None:
     for verdict in judge_all(faults, args.jobs):
         bad += bool(verdict.error or verdict.unnoticed)
         _print(verdict)
-    parser.exit(1 if bad else 0, f'{len(faults)} faults, {bad} not as they must be\n')
+    parser.exit(1 if bad else 0, f'{len(faults)} faults, {bad} without the expected verdict\n')
 
 
 def _print(verdict: Verdict) -> None:

@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from mutants import ROOT, Fault, judge_all, read_faults
+from faults import Fault, read_faults
+from mutants import ROOT, judge_all
 
 MODULE = 'mmdet_detnet/__init__.py'
 TEST = 'tests/test_numbers.py::test_one'
