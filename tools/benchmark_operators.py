@@ -1,26 +1,26 @@
-"""Time mmcv's operators in PyTorch and compiled, in turn, and detectors with both.
+"""Time mmcv's operators in PyTorch and compiled, in turn: alone and in detectors.
 
     python tools/benchmark_operators.py --rounds 5
     python tools/benchmark_operators.py --device cuda
 
-Needs a compiled mmcv operators. Prints medians in milliseconds and the ratio of ours to
-mmcv's; "both" means forward and backward pass.
+Needs mmcv's compiled operators. Prints medians in milliseconds and the ratio of ours to mmcv's;
+"both" means forward and backward pass.
 """
 
-import argparse
 import itertools
 import sys
 
 import torch
 
 from mmdet_detnet.analysis.benchmark.operators import compare_detectors, compare_operators
+from mmdet_detnet.command_line import at_least, make_parser
 from mmdet_detnet.operators import has_compiled_operators
 
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--rounds', type=int, default=5, help='number of timed runs')
+    parser = make_parser(__doc__)
+    parser.add_argument('--rounds', type=at_least(1), default=5, help='number of timed runs')
     parser.add_argument('--device', type=torch.device, default='cpu', help='device to measure on')
     args = parser.parse_args()
     if not has_compiled_operators():

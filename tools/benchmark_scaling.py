@@ -13,6 +13,7 @@ from mmdet_detnet.analysis.benchmark import Workload, make_rows, measure
 from mmdet_detnet.analysis.benchmark.command_line import make_parser, read_rounds, reporting
 from mmdet_detnet.analysis.benchmark.estimate import format_estimate
 from mmdet_detnet.checkpoints import force_weights_only
+from mmdet_detnet.command_line import at_least
 
 
 def size(text: str) -> tuple[int, int]:
@@ -28,12 +29,11 @@ def main() -> None:
     force_weights_only()
     parser = make_parser(__doc__, rounds=5, warm_up=1)
     parser.add_argument('configs', nargs='+', help='detectors; ratios are to the last')
-    parser.add_argument(
-        '--batches', nargs='+', type=int, default=[1, 2, 4], help='at the last size'
-    )
+    batches = [1, 2, 4]
+    parser.add_argument('--batches', nargs='+', type=at_least(1), default=batches)
     sizes = [(400, 667), (600, 1000), (800, 1333)]
     parser.add_argument('--sizes', nargs='+', type=size, default=sizes, help='HEIGHTxWIDTH, pixels')
-    parser.add_argument('--base-batch', type=int, default=1, help='images where sizes vary')
+    parser.add_argument('--base-batch', type=at_least(1), default=1, help='batch for the sizes')
     args = parser.parse_args()
     shapes = [(*args.sizes[-1], batch) for batch in args.batches]
     shapes += [(*each, args.base_batch) for each in args.sizes]

@@ -15,33 +15,26 @@ import sys
 from pathlib import Path
 
 from mmdet_detnet.analysis.dataset import check_dataset, write_report
+from mmdet_detnet.command_line import at_least, make_parser
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line; paths to read exist."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('annotation_file', type=Path, help='JSON file in COCO format')
     parser.add_argument('images', type=Path, help='folder that file names are relative to')
     expected = parser.add_mutually_exclusive_group()
     expected.add_argument('--config', type=Path, help='config with classes, image scale, anchors')
     expected.add_argument('--classes', nargs='+', help='names of the classes, in order')
-    parser.add_argument(
-        '--allow-subset', action='store_true', help='allow categories outside the classes'
-    )
-    parser.add_argument(
-        '--out-dir', default='work_dirs/check_dataset', help='folder for the report'
-    )
-    parser.add_argument('--num-workers', type=int, default=2, help='images decoded at a time')
+    parser.add_argument('--allow-subset', action='store_true', help='allow other categories')
+    parser.add_argument('--out-dir', default='work_dirs/check_dataset', help='report folder')
+    parser.add_argument('--num-workers', type=at_least(1), default=2, help='images at a time')
     args = parser.parse_args()
     for path in (args.annotation_file, args.config):
         if path is not None and not path.is_file():
             parser.error(f'no such file: {path}')
     if not args.images.is_dir():
         parser.error(f'no such folder: {args.images}')
-    if args.num_workers < 1:
-        parser.error(f'--num-workers must be at least 1, but got {args.num_workers}')
     return args
 
 

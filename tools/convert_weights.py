@@ -12,20 +12,18 @@ Usage:
     python tools/convert_weights.py resnet50c.pth --dry-run --list
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from mmdet_detnet.checkpoints import force_weights_only
+from mmdet_detnet.command_line import make_parser
 from mmdet_detnet.weights import SOURCES, convert_file
 
 
 def main() -> None:
     """Run the command line."""
     force_weights_only()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('source', type=Path, help='the published file')
     parser.add_argument('target', type=Path, nargs='?', help='where to write the converted file')
     parser.add_argument(

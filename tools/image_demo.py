@@ -15,38 +15,32 @@ continue, and the exit status is 1. The file is valid after each image. A checkp
 detector, for example with other classes, is rejected.
 """
 
-import argparse
 import os
 import sys
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # read by OpenMP when torch is imported
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmdet_detnet.analysis.image_demo import detect_images, find_images, is_onnx
 from mmdet_detnet.checkpoints import force_weights_only
+from mmdet_detnet.command_line import make_parser
 
 
 def main() -> int:
     """Detect objects in the given images and return the exit status."""
     force_weights_only()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__, '--device')
     parser.add_argument('config', help='config file of the detector; an ONNX file needs none')
     parser.add_argument('checkpoint', help='checkpoint or ONNX file of the detector')
     parser.add_argument('images', nargs='*', help='image files, folders or (quoted) globs')
     parser.add_argument('--out-dir', default='outputs', help='folder for the results')
     parser.add_argument('--score-thr', type=float, default=0.3, help='minimum score to report')
-    parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU if there is one')
     parser.add_argument(
         '--allow-mismatch', action='store_true', help='accept a checkpoint of another detector'
     )
     args = parser.parse_intermixed_args()  # images may follow options
     if is_onnx(args.config):
-        args.config, args.checkpoint, args.images = (
-            None,
-            args.config,
-            [args.checkpoint, *args.images],
-        )
+        args.images = [args.checkpoint, *args.images]
+        args.config, args.checkpoint = None, args.config
     if not args.images:
         parser.error('the following arguments are required: images')
     try:

@@ -7,7 +7,6 @@ run, and prints the report. Run it again to resume after an interruption. `--rep
 report, from the JSON files.
 """
 
-import argparse
 import os
 import signal
 import sys
@@ -16,20 +15,17 @@ from pathlib import Path
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmdet_detnet.analysis.study import count_jobs, execute, read_study, write_report
+from mmdet_detnet.command_line import at_least, make_parser
 
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('study', type=Path, help='YAML file')
-    parser.add_argument('--jobs', type=int, default=count_jobs(), help='runs at a time')
+    parser.add_argument('--jobs', type=at_least(1), default=count_jobs(), help='runs at a time')
     parser.add_argument('--report', action='store_true', help='train nothing')
     parser.add_argument('--out-dir', type=Path, help='default: work_dirs/ and the name of STUDY')
     args = parser.parse_args()
-    if args.jobs < 1:
-        parser.error(f'--jobs must be at least 1, but got {args.jobs}')
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     folder = args.out_dir or Path('work_dirs', args.study.stem)
     try:

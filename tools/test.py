@@ -10,7 +10,7 @@ unless --allow-mismatch is given.
 
 import os
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # read by OpenMP when torch is imported
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmdet_detnet.launch import run_mmdet_script
 

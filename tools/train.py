@@ -12,7 +12,7 @@ if the line in the file had been changed. Then the annotation files and image he
 
 import os
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # read by OpenMP when torch is imported
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmdet_detnet.launch import run_mmdet_script
 

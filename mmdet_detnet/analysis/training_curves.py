@@ -16,14 +16,16 @@ METRICS = ('bbox_mAP', 'bbox_mAP_50', 'segm_mAP', 'segm_mAP_50')
 Record = dict[str, Any]
 
 
-def plot_training(work_dir: str | Path, run: str | None = None, out: str | Path = '') -> Path:
+def plot_training(
+    work_dir: str | Path, run: str | None = None, out: str | Path | None = None
+) -> Path:
     """Plot loss over iterations beside average precision over epochs.
 
     Args:
         work_dir: Work directory of a training run.
         run: Name of one run in it, such as ``'20251120_101500'``. By default the newest run, with
             the runs that it resumed.
-        out: Image to write; by default ``training.png`` in ``work_dir``.
+        out: Image to write; None for ``training.png`` in ``work_dir``.
 
     Returns:
         The path of the image.

@@ -3,27 +3,22 @@
 python tools/analysis_tools/contact_sheet.py CONFIG CHECKPOINT --out sheet.png
 """
 
-import argparse
 import os
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # read by OpenMP when torch is imported
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmdet_detnet.analysis.contact_sheet import make_contact_sheet
 from mmdet_detnet.checkpoints import force_weights_only
+from mmdet_detnet.command_line import make_parser
 
 
 def main() -> None:
     """Run the command line."""
     force_weights_only()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file of the detector')
-    parser.add_argument('checkpoint', help='checkpoint file of the detector')
+    parser = make_parser(__doc__, 'config', 'checkpoint', '--device')
     parser.add_argument('--out', default='contact_sheet.png', help='image to write')
     parser.add_argument('--num-images', type=int, default=8, help='number of images to show')
     parser.add_argument('--score-thr', type=float, default=0.3, help='minimum score to draw')
-    parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU if there is one')
     try:
         print(make_contact_sheet(**vars(parser.parse_args())))
     except (FileNotFoundError, ValueError) as error:

@@ -12,32 +12,27 @@ Writes ``misalignment.json`` and ``misalignment.png``; ``mmdet_detnet.analysis.m
 explains how detections are counted.
 """
 
-import argparse
 import json
 import os
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # read by OpenMP when torch is imported
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmengine.config import DictAction
 
 from mmdet_detnet.analysis.misalignment import detector_name, match_data_set, write_report
 from mmdet_detnet.checkpoints import force_weights_only
+from mmdet_detnet.command_line import make_parser
 
 
 def main() -> None:
     """Run the command line."""
     force_weights_only()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file of the detector')
+    parser = make_parser(__doc__, 'config', '--cfg-options', '--device')
     parser.add_argument('predictions', help='its checkpoint, or its predictions (.pkl)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value ...')
     parser.add_argument('--beside', nargs=2, metavar=('CONFIG', 'PREDICTIONS'))
     parser.add_argument('--beside-options', nargs='+', action=DictAction, help='key=value ...')
     parser.add_argument('--score-thr', type=float, default=0.05, help='minimum score to count')
     parser.add_argument('--out-dir', default='misalignment', help='folder for the results')
-    parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU if there is one')
     args = parser.parse_args()
     detectors = [(args.config, args.predictions, args.cfg_options)]
     if args.beside:

@@ -6,19 +6,16 @@ reads the logs of mmengine's local visualization backend (the default) in a work
 writes ``training.png`` there.
 """
 
-import argparse
-
 from mmdet_detnet.analysis.training_curves import plot_training
+from mmdet_detnet.command_line import make_parser
 
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('work_dir', help='work directory of a training run')
     parser.add_argument('--run', help='name of a run, such as 20251120_101500; default: the newest')
-    parser.add_argument('--out', default='', help='image to write; default: WORK_DIR/training.png')
+    parser.add_argument('--out', help='image to write; default: WORK_DIR/training.png')
     try:
         print(plot_training(**vars(parser.parse_args())))
     except (FileNotFoundError, ValueError) as error:

@@ -9,29 +9,21 @@ the best exponent, pass ``--cfg-options model.bbox_head.conf_exponent=...`` to `
 write it into the config.
 """
 
-import argparse
 import os
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # read by OpenMP when torch is imported
-
-from mmengine.config import DictAction
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmdet_detnet.analysis.exponent_sweep import EXPONENTS, format_table, sweep_conf_exponent
 from mmdet_detnet.checkpoints import force_weights_only
+from mmdet_detnet.command_line import make_parser
 
 
 def main() -> None:
     """Run the command line."""
     force_weights_only()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file of the detector')
-    parser.add_argument('checkpoint', help='checkpoint file of the detector')
+    parser = make_parser(__doc__, 'config', 'checkpoint', '--cfg-options', '--device')
     parser.add_argument('--out-dir', default='sweep', help='folder for the results')
     parser.add_argument('--exponents', type=float, nargs='+', default=EXPONENTS)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value ...')
-    parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU if there is one')
     try:
         print(format_table(sweep_conf_exponent(**vars(parser.parse_args()))))
     except (FileNotFoundError, ValueError) as error:

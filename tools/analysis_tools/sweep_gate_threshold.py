@@ -8,28 +8,20 @@ time relative to exact. To use a threshold, pass ``--cfg-options model.roi_head.
 to ``tools/test.py``, or write it into the config.
 """
 
-import argparse
 import os
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
-from mmengine.config import DictAction
-
 from mmdet_detnet.analysis.gate_sweep import THRESHOLDS, sweep_gate
 from mmdet_detnet.checkpoints import force_weights_only
+from mmdet_detnet.command_line import make_parser
 
 
 def main() -> None:
     """Run the command line."""
     force_weights_only()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file of the detector')
-    parser.add_argument('checkpoint', help='checkpoint file of the detector')
+    parser = make_parser(__doc__, 'config', 'checkpoint', '--cfg-options', '--device')
     parser.add_argument('--thresholds', type=float, nargs='+', default=THRESHOLDS)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value ...')
-    parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU if there is one')
     try:
         print(sweep_gate(**vars(parser.parse_args())))
     except (FileNotFoundError, ValueError) as error:

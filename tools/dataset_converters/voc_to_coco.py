@@ -7,18 +7,16 @@ reads the ``data/mine/Annotations/*.xml`` listed in ``data/mine/ImageSets/Main/t
 images may have any suffix.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 from mmdet_detnet.analysis.dataset import voc_to_coco
+from mmdet_detnet.command_line import make_parser
 
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('folder', type=Path, help='folder with Annotations and JPEGImages')
     parser.add_argument('out', type=Path, help='JSON file to write')
     parser.add_argument('--split', help='a list in ImageSets/Main; default: all annotations')

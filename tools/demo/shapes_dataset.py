@@ -6,16 +6,13 @@ writes ``annotations/{train,val}.json`` and ``{train,val}/*.png``. The same argu
 pixels and annotations, byte for byte.
 """
 
-import argparse
-
 from mmdet_detnet.analysis.dataset import generate_shapes
+from mmdet_detnet.command_line import make_parser
 
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('root', help='folder of the data set, such as data/shapes')
     parser.add_argument('--num-train', type=int, default=400, help='number of training images')
     parser.add_argument('--num-val', type=int, default=100, help='number of validation images')

@@ -3,29 +3,25 @@
 python tools/deployment/export_onnx.py CONFIG CHECKPOINT detector.onnx
 """
 
-import argparse
 import os
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmdet_detnet.checkpoints import force_weights_only
+from mmdet_detnet.command_line import make_parser
 from mmdet_detnet.export import export_onnx
 from mmdet_detnet.export.loading import load_detector
 
 
 def main() -> None:
-    """Write the file that the command line asks for."""
+    """Run the command line."""
     force_weights_only()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file of the detector')
-    parser.add_argument('checkpoint', help='checkpoint file of the detector')
+    parser = make_parser(__doc__, 'config', 'checkpoint')
     parser.add_argument('file', help='ONNX file to write')
     parser.add_argument(
         '--normalized-input',
         action='store_true',
-        help='take float32 images, normalized as the config says, and not RGB as uint8',
+        help='take float32 images, normalized as in the config, instead of RGB as uint8',
     )
     args = parser.parse_args()
     try:

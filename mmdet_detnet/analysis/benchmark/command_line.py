@@ -8,9 +8,13 @@ from pathlib import Path
 
 import torch
 
+from mmdet_detnet.command_line import at_least
+from mmdet_detnet.command_line import make_parser as make_plain_parser
+
 from .report import Report, format_rows
 from .rows import Row
-from .workload import Rounds, Settings, Workload
+from .timing import choose_device
+from .workload import PLAIN, Rounds, Settings, Workload
 
 # Defaults with --quick, for a result in about two minutes on two cores.
 QUICK = dict(height=320, width=480, warm_up=1)
@@ -20,11 +24,8 @@ INTERRUPTED = 130  # exit status of a program ended by Ctrl-C
 
 def make_parser(description: str, rounds: int, warm_up: int) -> argparse.ArgumentParser:
     """Make a parser with options for device, workload, rounds and output."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    parser.add_argument('--device', type=torch.device, default=device)
+    parser = make_plain_parser(description)
+    parser.add_argument('--device', type=torch.device, default=choose_device(None))
     for name, text in (
         ('height', 'in pixels'),
         ('width', 'in pixels'),
@@ -33,11 +34,9 @@ def make_parser(description: str, rounds: int, warm_up: int) -> argparse.Argumen
         ('survivors', 'two-stage: proposals of an image with a score above score_thr'),
     ):
         default = getattr(Workload(), name)
-        parser.add_argument(f'--{name}', type=_positive, default=default, help=text)
-    parser.add_argument('--rounds', type=_positive, default=rounds, help='number of timed runs')
-    parser.add_argument(
-        '--warm-up', type=int, default=warm_up, help='number of untimed runs before'
-    )
+        parser.add_argument(f'--{name}', type=at_least(1), default=default, help=text)
+    parser.add_argument('--rounds', type=at_least(1), default=rounds, help='number of timed runs')
+    parser.add_argument('--warm-up', type=at_least(0), default=warm_up, help='untimed runs before')
     parser.add_argument('--no-training', action='store_true', help='measure inference only')
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/benchmark'))
     return parser
@@ -78,7 +77,7 @@ def read_workload(args: argparse.Namespace) -> Workload:
     return Workload(args.height, args.width, args.batch, args.candidates, args.survivors)
 
 
-def read_rounds(args: argparse.Namespace, settings: Settings = Settings()) -> Rounds:  # noqa: B008
+def read_rounds(args: argparse.Namespace, settings: Settings = PLAIN) -> Rounds:
     """Read the rounds; reject a missing GPU, and skip what a CPU cannot do."""
     if args.device.type == 'cuda' and not torch.cuda.is_available():
         sys.exit(f'--device {args.device}: torch sees no CUDA device here.')
@@ -109,10 +108,3 @@ def reporting(rows: Sequence[Row], args: argparse.Namespace, name: str) -> Itera
     if interrupted:
         print('benchmark: interrupted; the tables hold the finished rounds.', file=sys.stderr)
         sys.exit(INTERRUPTED)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'must be at least 1, got {text}')
-    return value

@@ -9,6 +9,7 @@ from .counts import build_without_weights, count_gmacs, count_parameters
 from .failures import noting_failure
 from .measurement import Measurement
 from .rows import Row
+from .timing import choose_device
 from .workload import Entry, Rounds, Workload
 
 
@@ -76,7 +77,7 @@ def measure(
         device: Device to measure on; by default a GPU if there is one.
         after_round: Called whenever there are new results.
     """
-    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    device = choose_device(device)
     # Random weights give denormal numbers, which are a hundred times slower on a CPU.
     torch.set_flush_denormal(True)
     with Measurement(rows, rounds, device, after_round) as measurement:

@@ -19,6 +19,7 @@ from mmdet_detnet.version import __version__
 
 from .plots import plot_rows, plot_scaling
 from .rows import AGREEMENT, FEWEST_ROUNDS, QUANTITIES, TIMED, Row
+from .timing import choose_device
 
 MISSING = '-'
 
@@ -60,7 +61,7 @@ class Report:
         device: str | torch.device | None = None,
     ) -> None:
         self.rows, self.name = rows, name
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.device = choose_device(device)
         gpu = torch.cuda.get_device_name(self.device) if self.device.type == 'cuda' else ''
         settings = rows[0].entry.settings.name
         place = gpu.lower().replace(' ', '-') or self.device.type

@@ -15,14 +15,11 @@ QUANTITIES = {
     'predict_mib': ('inference memory', '{:.0f} MiB'),
     'train_mib': ('training memory', '{:.0f} MiB'),
 }
-
-
 # 1.96 * sqrt(2) * 1.253 / 1.349: two medians of normally distributed values differ by at most this
 # times their interquartile range over the root of their number, in 95 % of cases.
 MEDIANS_APART = 2.575
 # Quartiles of fewer rounds are not meaningful.
 FEWEST_ROUNDS = 5
-
 # Process memory is measured once per run, without rounds.
 TIMED = ('predict_seconds', 'train_seconds')
 # Relative difference of two runs' ratios that is not reported.

@@ -82,6 +82,11 @@ class Subject:
         """The RoI head, if there is one."""
         return getattr(self.network, 'roi_head', None)
 
+    def set_mode(self, training: bool) -> None:
+        """Switch to training or evaluation mode, if it is the other."""
+        if self.network.training != training:
+            self.network.train(training)
+
     def autocast(self) -> AbstractContextManager:
         """Cast the operations inside to the entry's precision, as MMEngine does in training."""
         precision = self.entry.settings.precision
@@ -130,14 +135,12 @@ class DetectorSubject(Subject):
     @torch.no_grad()
     def predict(self) -> None:
         """Run the network and the post-processing."""
-        if self.network.training:
-            self.network.eval()
+        self.set_mode(training=False)
         self.network(**self.batch, mode='predict')
 
     def train(self) -> None:
         """Run loss, backward pass and the optimizer's step."""
-        if not self.network.training:
-            self.network.train()
+        self.set_mode(training=True)
         if self.optimizer is None:
             trained = [p for p in self.network.parameters() if p.requires_grad]
             self.optimizer = torch.optim.SGD(trained, lr=LEARNING_RATE, momentum=0.9)
@@ -162,14 +165,12 @@ class BackboneSubject(Subject):
     @torch.no_grad()
     def predict(self) -> None:
         """Compute the feature maps."""
-        if self.network.training:
-            self.network.eval()
+        self.set_mode(training=False)
         self.network['backbone'](self.inputs)
 
     def train(self) -> None:
         """Compute the gradients of the sum of the feature maps."""
-        if not self.network.training:
-            self.network.train()
+        self.set_mode(training=True)
         self.network.zero_grad()
         with self.autocast():
             maps = self.network['backbone'](self.inputs)

@@ -21,15 +21,7 @@ ORIGINAL = 'in the original image'
 
 
 def keep_size(width: float, height: float) -> tuple[float, float]:
-    """Do not rescale.
-
-    Args:
-        width: Width of an image in pixels.
-        height: Height of the image in pixels.
-
-    Returns:
-        The resize factors of width and height.
-    """
+    """Return the resize factors of an image that keeps its size."""
     return 1.0, 1.0
 
 

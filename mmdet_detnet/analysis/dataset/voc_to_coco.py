@@ -21,10 +21,11 @@ import mmcv
 from PIL import Image
 from tqdm import tqdm
 
+from .findings import NUM_EXAMPLES
+
 # Spellings of the difficult flag.
 FLAGS = {'0': False, '1': True, 'false': False, 'true': True, 'no': False, 'yes': True}
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
-NUM_EXAMPLES = 5
 
 Content = dict[str, list[dict[str, Any]]]
 

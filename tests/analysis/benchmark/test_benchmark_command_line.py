@@ -94,6 +94,13 @@ def test_low_precision_on_the_cpu_leaves_training_out(monkeypatch, tmp_path):
     assert seen == [False]
 
 
+@pytest.mark.parametrize(('option', 'least'), [('--rounds', 1), ('--warm-up', 0)])
+def test_too_small_number_is_refused(monkeypatch, capsys, option, least):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, 'detnet', option, str(least - 1))
+    assert f'{option}: must be at least {least}, got {least - 1}' in capsys.readouterr().err
+
+
 def test_checkpoint_count_must_match(monkeypatch):
     with pytest.raises(SystemExit, match='checkpoints must be one file for each'):
         run(monkeypatch, SLIM, SLIM, '--device', 'cpu', '--checkpoints', 'one.pth')

@@ -1,0 +1,44 @@
+"""Command lines of the scripts in ``tools/``."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from mmengine.config import DictAction
+
+SHARED_ARGUMENTS: dict[str, dict[str, Any]] = {
+    'config': dict(help='config file of the detector'),
+    'checkpoint': dict(help='checkpoint file of the detector'),
+    '--cfg-options': dict(nargs='+', action=DictAction, help='key=value ...'),
+    '--device': dict(help='such as cpu or cuda:0; default: a GPU if there is one'),
+}
+
+
+def make_parser(description: str, *shared: str) -> argparse.ArgumentParser:
+    """Make the parser of a script.
+
+    Args:
+        description: Docstring of the script, shown with its line breaks.
+        shared: Arguments that several scripts have, of :data:`SHARED_ARGUMENTS`, in order.
+
+    Returns:
+        The parser; the script adds its own arguments.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in shared:
+        parser.add_argument(name, **SHARED_ARGUMENTS[name])
+    return parser
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Make the ``type`` of an option that takes integers from ``minimum`` on."""
+
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f'must be at least {minimum}, got {text}')
+        return value
+
+    return integer
