@@ -1,5 +1,7 @@
 """A comparison without what takes long, and one that is interrupted."""
 
+import pickle
+
 import pytest
 
 from mmdet_detnet.analysis.benchmark import measurement, subjects
@@ -8,7 +10,9 @@ from mmdet_detnet.analysis.benchmark import measurement, subjects
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Spare the start of a process for every row, where memory is not what is tested."""
-    monkeypatch.setattr(measurement, 'run_alone', lambda function, *arguments: ([1.0], [2.0]))
+    monkeypatch.setattr(
+        measurement, 'run_alone', lambda *call: pickle.dumps(call) and ([1.0], [2.0])
+    )
 
 
 @pytest.fixture

@@ -8,11 +8,15 @@ from concurrent.futures import Future
 import pytest
 import torch
 
+from mmdet_detnet.analysis.benchmark import Entry, Workload
+from mmdet_detnet.analysis.benchmark.measurement import measure_memory
 from mmdet_detnet.analysis.benchmark.memory import PeakMemory, run_alone
 from mmdet_detnet.analysis.benchmark.rows import ratio
 from mmdet_detnet.analysis.benchmark.timing import time_in_turn
 
 CPU = torch.device('cpu')
+SMALL = Workload(height=64, width=96, survivors=20)
+SLIM = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
 
 
 def test_actions_run_in_turn_and_warm_up_is_not_timed():
@@ -36,14 +40,17 @@ def test_ratio_is_taken_round_by_round():
     assert (result.low, result.median, result.high) == (1.0, 1.5, 2.0)
 
 
-def allocate(mebibytes):
+def measure_and_allocate(mebibytes):
+    measured = measure_memory(Entry(SLIM), SMALL, CPU, train=True)
     peak = PeakMemory(CPU)
     torch.ones(mebibytes * 2**18).sum()
-    return peak.mebibytes()
+    return measured, peak.mebibytes()
 
 
 def test_peak_memory_is_what_was_allocated():
-    assert run_alone(allocate, 200) == pytest.approx(200, abs=30)
+    ((predicting,), (training,)), allocated = run_alone(measure_and_allocate, 200)
+    assert allocated == pytest.approx(200, abs=30)
+    assert 0 < predicting <= training
 
 
 def test_interrupted_process_that_measures_memory_is_not_waited_for(monkeypatch):

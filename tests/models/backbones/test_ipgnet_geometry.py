@@ -120,7 +120,7 @@ def test_sizes_agree_for_every_size_by_formula():
 @pytest.mark.parametrize('style', ['pytorch', 'caffe'])
 def test_sizes_agree_in_the_network(style):
     net = on_meta(base_channels=8, style=style, fused_stages=(1, 2, 3, 4))
-    for height in (1, 2, 3, 4, 5, 9, 16, 17, 31, 33, 65, 601, 800):
+    for height in (1, 2, 5, 16, 33, 601):
         width = 3 * height + 1
         for stride, (image_shape, stage_shape) in zip(
             (4, 8, 16, 32), fused_shapes(net, height, width)[-4:], strict=True
