@@ -63,7 +63,7 @@ def export_onnx(model: BaseDetector, file: str | Path, takes_pixels: bool = True
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=OUTPUTS,
-            dynamic_shapes=[AXES],  # their names
+            dynamic_shapes=[AXES],  # names in the file
             verbose=False,
         )
     onnx_program.model.metadata_props[KEY] = metadata.to_json()

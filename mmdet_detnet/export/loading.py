@@ -1,4 +1,4 @@
-"""A detector with the weights of a checkpoint, and no others."""
+"""Load a detector and all of its weights."""
 
 from pathlib import Path
 
