@@ -60,6 +60,9 @@ def test_faults_are_many_and_each_has_its_tests():
 @pytest.mark.parametrize('fault', read_faults(), ids=lambda fault: fault.name)
 def test_fault_is_up_to_date(fault):
     assert fault.new in fault.make_text(ROOT)
+    for test in fault.tests:
+        file, name = test.split('::')
+        assert f'def {name.split("[")[0]}(' in (ROOT / file).read_text()
 
 
 def test_incomplete_fault_is_named(tmp_path):

@@ -31,7 +31,7 @@ def explain(error: Exception) -> str:
     if out_of_memory or "can't allocate memory" in message:
         return f'out of memory: {SMALLER}.'
     if isinstance(error, BrokenProcessPool):
-        return f'the process that measures its memory was killed, possibly out of memory: {SMALLER}.'
+        return f'the process that measures memory was killed, possibly out of memory: {SMALLER}.'
     if isinstance(error, FileNotFoundError):
         return f'missing file: {text}.'
     if isinstance(error, KeyError) and 'registry' in text:
