@@ -37,10 +37,13 @@ class OnnxDetector(nn.Module):
         check_files(file)
         self.session = _open_session(file, num_threads)
         properties = self.session.get_modelmeta().custom_metadata_map
-        if KEY not in properties:
-            raise ValueError(f'{file} describes no detector: export_onnx has not written it.')
+        try:
+            self.metadata = Metadata.from_json(properties[KEY])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f'{file} must describe its detector as a file of export_onnx does, got {error!r}.'
+            ) from error
         self.file = Path(file)
-        self.metadata = Metadata.from_json(properties[KEY])
         self.dataset_meta = {'classes': tuple(self.metadata.classes)}
 
     def check_config(self, cfg: Config) -> None:

@@ -12,6 +12,7 @@ import torch
 from exportable_detectors import CLASSES, detect, make_config, make_images
 
 from mmdet_detnet.export import OnnxDetector
+from mmdet_detnet.export.metadata import KEY
 from mmdet_detnet.export.onnx_inferencer import OnnxInferencer
 
 pytestmark = pytest.mark.xdist_group('onnx')
@@ -106,12 +107,15 @@ def test_damaged_file(tmp_path):
         OnnxDetector(tmp_path / 'broken.onnx')
 
 
-def test_file_of_somebody_else(tmp_path):
+@pytest.mark.parametrize('description', [None, '{}', '[]', 'text'])
+def test_file_of_somebody_else(tmp_path, description):
     node = onnx.helper.make_node('Relu', ['x'], ['y'])
     x, y = (onnx.helper.make_tensor_value_info(name, 1, [1]) for name in 'xy')
     graph = onnx.helper.make_graph([node], 'graph', [x], [y])
     opset = onnx.helper.make_opsetid('', 18)
     model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    if description is not None:
+        onnx.helper.set_model_props(model, {KEY: description})
     onnx.save(model, tmp_path / 'other.onnx')
-    with pytest.raises(ValueError, match='export_onnx has not written it'):
+    with pytest.raises(ValueError, match=r'other\.onnx must describe its detector'):
         OnnxDetector(tmp_path / 'other.onnx')
