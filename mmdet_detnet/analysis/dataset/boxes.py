@@ -10,6 +10,12 @@ from .findings import Finding, find
 EDGE_TOLERANCE = 0.5
 # Minimum fractions at which the last two numbers of boxes are considered corners.
 OVER_EDGE_SHARE, CORNER_SHARE = 0.2, 0.95
+# Why CocoDataset drops a single box.
+DROPPED = {
+    retained.DEGENERATE: 'boxes less than 1 pixel wide or high.',
+    retained.NO_AREA: 'annotations without a positive area.',
+    retained.OUTSIDE: 'boxes outside their image.',
+}
 
 
 def check_boxes(file: AnnotationFile) -> list[Finding]:
@@ -36,36 +42,13 @@ def check_boxes(file: AnnotationFile) -> list[Finding]:
             over_edge.append(annotation['id'])
         if _could_be_corners(annotation, image):
             corners.append(annotation['id'])
-    return [
-        *_find_corners(over_edge, corners, len(file.annotations)),
-        *find(
-            retained.DEGENERATE,
-            'boxes less than 1 pixel wide or high. CocoDataset drops them.',
-            dropped[retained.DEGENERATE],
-        ),
-        *find(
-            retained.NO_AREA,
-            'annotations without a positive area. CocoDataset drops them.',
-            dropped[retained.NO_AREA],
-        ),
-        *find(
-            retained.OUTSIDE,
-            'boxes outside their image. CocoDataset drops them.',
-            dropped[retained.OUTSIDE],
-        ),
-        *find(
-            retained.IGNORED,
-            'annotations with "ignore". CocoDataset drops them; their objects become background.',
-            dropped[retained.IGNORED],
-            is_problem=False,
-        ),
-        *find(
-            'box-over-edge',
-            'boxes that cross the border of their image.',
-            over_edge,
-            is_problem=False,
-        ),
-    ]
+    found = _find_corners(over_edge, corners, len(file.annotations))
+    for reason, message in DROPPED.items():
+        found += find(reason, f'{message} CocoDataset drops them.', dropped[reason])
+    message = 'annotations with "ignore". CocoDataset drops them; their objects become background.'
+    found += find(retained.IGNORED, message, dropped[retained.IGNORED], is_problem=False)
+    message = 'boxes that cross the border of their image.'
+    return found + find('box-over-edge', message, over_edge, is_problem=False)
 
 
 def _reaches_over_edge(annotation: Record, image: Record) -> bool:

@@ -9,7 +9,7 @@ from mmdet.registry import DATASETS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config, ConfigDict
 
-from . import retained
+from .boxes import DROPPED
 from .check import check_annotations
 from .findings import Finding
 from .images import check_headers
@@ -17,8 +17,7 @@ from .report import Report
 from .training_config import read_training_config
 
 LOADERS = ('train_dataloader', 'val_dataloader')
-# COCO itself has a few; more than this fraction of the boxes is an error.
-DROPPED = (retained.DEGENERATE, retained.NO_AREA, retained.OUTSIDE)
+# COCO itself has a few dropped boxes; more than this fraction is an error.
 DROPPED_SHARE = 0.01
 
 
