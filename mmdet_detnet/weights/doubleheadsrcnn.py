@@ -1,8 +1,7 @@
-"""The RoI head of the Double-Head authors' models, from wuyuebupt/doubleheadsrcnn.
+"""The Double-Head authors' detectors, from wuyuebupt/doubleheadsrcnn.
 
-That code is a fork of maskrcnn-benchmark. Only its RoI head is converted: the feature extractor
-``FPN2MLPFeatureExtractorNeighbor`` and the predictor ``FPNPredictorNeighbor``. The backbone, FPN
-and RPN, with maskrcnn-benchmark's names, are not.
+That code is a fork of maskrcnn-benchmark. Its RoI head has the feature extractor
+``FPN2MLPFeatureExtractorNeighbor`` and the predictor ``FPNPredictorNeighbor``.
 
 Background is the first class there and the last one here. There, it also has unused rows in the box
 layers.
@@ -15,9 +14,11 @@ from torch import Tensor
 
 from mmdet_detnet.models import DoubleConvFCBBoxHead
 
+from . import maskrcnn_benchmark
 from .conversion import Counterpart, Layout, WeightSource, first_dimension, shapes_of
 
 OWN_PREFIX = 'roi_head.bbox_head.'
+HEAD_PLACE = 'roi_heads.box.'
 # In the file, the head's names start with its place in the detector.
 HEAD_KEY = re.compile(r'(.*?)((?:feature_extractor|predictor)\..+)')
 BOTTLENECK_KEY = re.compile(
@@ -74,15 +75,16 @@ def make_layout(state: Mapping[str, Tensor]) -> Layout:
         state: The state dict, which determines the numbers of classes and blocks.
 
     Returns:
-        The conversion of each: those of the RoI head go to this package's ``DoubleConvFCBBoxHead``
-        with both predictors on each head (Double-Head-Ext); the others are not used.
+        The conversion of each, for mmdet's ``FasterRCNN`` with this package's
+        ``DoubleConvFCBBoxHead`` that has both predictors on each head (Double-Head-Ext).
 
     Raises:
-        ValueError: If there are several heads, or no predictor.
+        ValueError: If there are several heads, no predictor, or another backbone than ResNet-50 or
+            ResNet-101.
     """
     prefix = _find_place(state)
     own_shapes = _head_shapes({key.removeprefix(prefix): value for key, value in state.items()})
-    layout = {key: Counterpart(None, None) for key in state if not HEAD_KEY.fullmatch(key)}
+    layout = dict(maskrcnn_benchmark.make_layout(state, prefix.removesuffix(HEAD_PLACE)))
     for key, shape in own_shapes.items():
         layout[prefix + _foreign_name(key)] = _counterpart(key, shape)
     return layout
@@ -139,9 +141,8 @@ def _counterpart(key: str, shape: tuple[int, ...]) -> Counterpart:
 
 DOUBLEHEADSRCNN = WeightSource(
     title="a model of the Double-Head authors' code, wuyuebupt/doubleheadsrcnn",
-    usage='load_from of a Double-Head-Ext config with the same number of classes, num_convs and '
-    'num_nonlocal (4 groups), RoIAlign with aligned=False and sampling_ratio=2, and legacy boxes; '
-    'backbone, FPN and RPN must be trained',
+    usage='config double-head-ext-nonlocal_r50-caffe_fpn_authors-1x_coco, or its r101 counterpart, '
+    'with the number of classes, num_convs and num_nonlocal (4 groups) of the file',
     recognizes=lambda state: any('feature_extractor.nonlocal_conv.' in key for key in state),
     make_layout=make_layout,
     container='model',

@@ -18,7 +18,7 @@ def describe_schedule(config):
         'epochs': epochs(config),
         'steps after': decay(schedulers),
         'optimizer': f'{optimizer.type} {momentum}' if momentum else optimizer.type,
-        'rate': f'{optimizer.lr:g}',
+        'rate': learning_rate(config.optim_wrapper),
         'weight decay': weight_decay(config.optim_wrapper),
         'clipped at': f'{clip.max_norm:g}' if clip else '-',
         'warm-up': warm_up(schedulers),
@@ -48,9 +48,19 @@ def warm_up(schedulers):
     return f'{ramp.end} from {ramp.start_factor:.3g}' if ramp else '-'
 
 
+def learning_rate(optim_wrapper):
+    biases = optim_wrapper.get('paramwise_cfg', {}).get('bias_lr_mult', 1)
+    return f'{optim_wrapper.optimizer.lr:g}' + (f', biases x {biases:g}' if biases != 1 else '')
+
+
 def weight_decay(optim_wrapper):
-    norms = optim_wrapper.get('paramwise_cfg', {}).get('norm_decay_mult', 1)
-    return f'{optim_wrapper.optimizer.weight_decay:g}' + (', norms 0' if norms == 0 else '')
+    factors = optim_wrapper.get('paramwise_cfg', {})
+    without = [
+        f', {layers} 0'
+        for layers, option in (('norms', 'norm_decay_mult'), ('biases', 'bias_decay_mult'))
+        if factors.get(option, 1) == 0
+    ]
+    return f'{optim_wrapper.optimizer.weight_decay:g}{"".join(without)}'
 
 
 def describe(config):

@@ -36,3 +36,10 @@ def test_with_group_norm_the_conv_head_sees_positives_alone(prefix):
     assert roi_head.bbox_head.unfocused_cls is None
     assert (roi_head.bbox_head.unfocused_reg is not None) == (prefix == 'double-head-ext')
     assert not any(map(mixes_rois, roi_head.bbox_head.modules()))
+
+
+def test_rois_of_the_authors_config_are_pooled_without_the_half_pixel():
+    model = load('double-head-ext-nonlocal_r50-caffe_fpn_authors-1x_coco').model
+    extractor = MODELS.build(model.roi_head.bbox_roi_extractor)
+    assert [layer.aligned for layer in extractor.roi_layers] == [False] * 4
+    assert [layer.sampling_ratio for layer in extractor.roi_layers] == [2] * 4

@@ -1,14 +1,19 @@
-"""The converter of the Double-Head authors' models, against a restatement of their RoI head."""
+"""The converter of the Double-Head authors' models, against a restatement of their detector."""
 
 import pytest
 import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
 from torch.nn import functional as F  # noqa: N812
 
+from mmdet_detnet import config_path
 from mmdet_detnet.models import DoubleConvFCBBoxHead
 from mmdet_detnet.weights import convert_weights
 
 NUM_CLASSES, GROUPS, POSITIONS = 3, 4, 49
+STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))  # blocks and widths of ResNet-50
 PLACE = 'module.roi_heads.box.'
+AUTHORS = 'double_head/double-head-ext-nonlocal_r50-caffe_fpn_authors-1x_coco.py'
 EXTRACTOR, PREDICTOR = f'{PLACE}feature_extractor', f'{PLACE}predictor'
 
 
@@ -50,14 +55,67 @@ def stacked_block(name):
     }
 
 
+def fixed_norm(name, channels):
+    state = batch_norm(name, channels)
+    del state[f'{name}.num_batches_tracked']
+    return state
+
+
+def bottleneck(name, channels_in, width):
+    state = {
+        **convolution(f'{name}.conv1', width, channels_in),
+        **fixed_norm(f'{name}.bn1', width),
+        **convolution(f'{name}.conv2', width, width, 3),
+        **fixed_norm(f'{name}.bn2', width),
+        **convolution(f'{name}.conv3', 4 * width, width),
+        **fixed_norm(f'{name}.bn3', 4 * width),
+    }
+    if channels_in != 4 * width:
+        state |= convolution(f'{name}.downsample.0', 4 * width, channels_in)
+        state |= fixed_norm(f'{name}.downsample.1', 4 * width)
+    return state
+
+
+def resnet(name):
+    state = {
+        **convolution(f'{name}.stem.conv1', 64, 3, 7),
+        **fixed_norm(f'{name}.stem.bn1', 64),
+    }
+    channels = 64
+    for stage, (num_blocks, width) in enumerate(STAGES, start=1):
+        for block in range(num_blocks):
+            state |= bottleneck(f'{name}.layer{stage}.{block}', channels, width)
+            channels = 4 * width
+    return state
+
+
+def feature_pyramid(name):
+    state = {}
+    for level, (_, width) in enumerate(STAGES, start=1):
+        state |= convolution(f'{name}.fpn_inner{level}', 256, 4 * width, bias=True)
+        state |= convolution(f'{name}.fpn_layer{level}', 256, 256, 3, bias=True)
+    return state
+
+
+def proposal_network(name):
+    anchors = (f'{name}.anchor_generator.cell_anchors.{level}' for level in range(5))
+    return {
+        **dict.fromkeys(anchors, torch.zeros(3, 4)),
+        **convolution(f'{name}.head.conv', 256, 256, 3, bias=True),
+        **convolution(f'{name}.head.cls_logits', 3, 256, bias=True),
+        **convolution(f'{name}.head.bbox_pred', 12, 256, bias=True),
+    }
+
+
 @pytest.fixture(scope='module')
 def published():
     """Make a model of two non-local blocks: background is its first class, in all four layers."""
     torch.manual_seed(0)
     lifting = f'{EXTRACTOR}.nonlocal_conv'
     return {
-        'module.backbone.body.stem.conv1.weight': torch.zeros(64, 3, 7, 7),
-        'module.rpn.head.conv.weight': torch.zeros(256, 256, 3, 3),
+        **resnet('module.backbone.body'),
+        **feature_pyramid('module.backbone.fpn'),
+        **proposal_network('module.rpn'),
         **convolution(f'{lifting}.top.0', 1024, 256),
         **batch_norm(f'{lifting}.top.1', 1024),
         **convolution(f'{lifting}.bottom.0', 256, 256, 3),
@@ -75,16 +133,16 @@ def published():
     }
 
 
-class PublishedHead:
-    """The authors' RoI head in evaluation, as functions on its state dict."""
+class PublishedDetector:
+    """The authors' detector in evaluation, as functions on its state dict."""
 
     def __init__(self, state):
         self.state = state
 
-    def conv(self, x, name):
+    def conv(self, x, name, stride=1):
         weight = self.state[f'{name}.weight']
         bias = self.state.get(f'{name}.bias')
-        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+        return F.conv2d(x, weight, bias, stride, padding=weight.shape[-1] // 2)
 
     def norm(self, x, name):
         tensors = ('running_mean', 'running_var', 'weight', 'bias')
@@ -115,6 +173,45 @@ class PublishedHead:
         out = F.relu(self.norm(self.conv(x, f'{name}.0'), f'{name}.1'))
         out = F.relu(self.norm(self.conv(out, f'{name}.3'), f'{name}.4'))
         return F.relu(x + self.norm(self.conv(out, f'{name}.6'), f'{name}.7'))
+
+    def residual_block(self, x, name, stride):
+        """Stride in the first convolution."""
+        out = F.relu(self.norm(self.conv(x, f'{name}.conv1', stride), f'{name}.bn1'))
+        out = F.relu(self.norm(self.conv(out, f'{name}.conv2'), f'{name}.bn2'))
+        out = self.norm(self.conv(out, f'{name}.conv3'), f'{name}.bn3')
+        if f'{name}.downsample.0.weight' in self.state:
+            shortcut = self.conv(x, f'{name}.downsample.0', stride)
+            x = self.norm(shortcut, f'{name}.downsample.1')
+        return F.relu(out + x)
+
+    def stages(self, images):
+        body = 'module.backbone.body'
+        x = F.relu(self.norm(self.conv(images, f'{body}.stem.conv1', 2), f'{body}.stem.bn1'))
+        x = F.max_pool2d(x, 3, 2, padding=1)
+        for stage, (num_blocks, _) in enumerate(STAGES, start=1):
+            for block in range(num_blocks):
+                stride = 2 if stage > 1 and block == 0 else 1
+                x = self.residual_block(x, f'{body}.layer{stage}.{block}', stride)
+            yield x
+
+    def pyramid(self, images):
+        fpn = 'module.backbone.fpn'
+        levels, top = [], 0
+        for number, x in reversed(list(enumerate(self.stages(images), start=1))):
+            if levels:
+                top = F.interpolate(top, scale_factor=2)
+            top = top + self.conv(x, f'{fpn}.fpn_inner{number}')
+            levels.insert(0, self.conv(top, f'{fpn}.fpn_layer{number}'))
+        return [*levels, levels[-1][..., ::2, ::2]]
+
+    def propose(self, images):
+        """Return objectness and box deltas of each level."""
+        head = 'module.rpn.head'
+        hidden = [F.relu(self.conv(x, f'{head}.conv')) for x in self.pyramid(images)]
+        return [
+            [self.conv(x, f'{head}.{layer}') for x in hidden]
+            for layer in ('cls_logits', 'bbox_pred')
+        ]
 
     def predict(self, x_fc, x_conv):
         """Return classes of the fc-head, boxes of the conv-head, then the other way round."""
@@ -148,11 +245,13 @@ def test_converted_head_predicts_the_same(published):
     weights = convert_weights({'model': published, 'iteration': 180000}).weights
     prefix = 'roi_head.bbox_head.'
     head = our_head()
-    head.load_state_dict({key.removeprefix(prefix): value for key, value in weights.items()})
+    head.load_state_dict(
+        {key.removeprefix(prefix): weights[key] for key in weights if key.startswith(prefix)}
+    )
     x_fc, x_conv = torch.rand(2, 2, 256, 7, 7)
     with torch.no_grad():
         actual = head.eval()(x_fc, x_conv)
-        theirs = PublishedHead(published).predict(x_fc, x_conv)
+        theirs = PublishedDetector(published).predict(x_fc, x_conv)
     fc_cls, conv_boxes, conv_cls, fc_boxes = theirs
     expected = (
         *(torch.cat([fc_cls[:, 1:], fc_cls[:, :1]], dim=1), conv_boxes[:, 4:]),
@@ -162,13 +261,29 @@ def test_converted_head_predicts_the_same(published):
         torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-4)
 
 
-def test_backbone_and_rpn_are_reported_as_not_used(published):
+def test_converted_detector_makes_the_same_proposals(published):
+    config = Config.fromfile(config_path(AUTHORS))
+    config.model.backbone.init_cfg = None
+    config.model.roi_head = None
+    detector = MODELS.build(config.model).eval()
+    weights = convert_weights({'model': published}).weights
+    shared = {key: value for key, value in weights.items() if not key.startswith('roi_head.')}
+    # The norms are fixed and count no batches.
+    assert all(
+        key.endswith('num_batches_tracked') for key in detector.state_dict().keys() ^ shared.keys()
+    )
+    detector.load_state_dict(shared, strict=False)
+    images = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        actual = detector.rpn_head(detector.extract_feat(images))
+        expected = PublishedDetector(published).propose(images)
+    torch.testing.assert_close(actual, tuple(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_unused_are_the_anchors_and_the_state_of_the_training(published):
     conversion = convert_weights({'model': published, 'optimizer': {}})
-    assert conversion.report.dropped == [
-        'module.backbone.body.stem.conv1.weight',
-        'module.rpn.head.conv.weight',
-        'optimizer',
-    ]
+    anchors = [f'module.rpn.anchor_generator.cell_anchors.{level}' for level in range(5)]
+    assert conversion.report.dropped == [*anchors, 'optimizer']
 
 
 def test_class_agnostic_boxes_keep_the_rows_of_the_object(published):
@@ -193,6 +308,15 @@ def narrow_a_layer(state):
     state[f'{EXTRACTOR}.fc7.weight'] = torch.zeros(512, 1024)
 
 
+def lose_a_block(state):
+    for key in [key for key in state if '.layer3.5.' in key]:
+        del state[key]
+
+
+def lose_a_level(state):
+    del state['module.backbone.fpn.fpn_inner2.bias']
+
+
 def add_a_mask_head(state):
     state['module.roi_heads.mask.feature_extractor.mask_fcn1.weight'] = torch.zeros(1)
 
@@ -204,6 +328,8 @@ def add_a_mask_head(state):
         (add_a_separate_stack, 'unknown: .*reg_nonlocal.0.g.weight'),
         (narrow_a_layer, r'fc7.weight \(512, 1024\) instead of \(1024, 1024\)'),
         (add_a_mask_head, '2 heads with a feature_extractor'),
+        (lose_a_block, 'module.backbone.body.layer3 has 5 blocks; that of ResNet-50 has 6'),
+        (lose_a_level, 'missing: module.backbone.fpn.fpn_inner2.bias'),
     ],
 )
 def test_other_models_are_refused(published, change, message):
