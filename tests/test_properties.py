@@ -11,8 +11,8 @@ from mmcv.ops import roi_align
 from mmdet.models.layers import multiclass_nms
 from mmdet.registry import MODELS
 
-from mmdet_detnet.models.dense_heads.confidence_branch import joint_logits
-from mmdet_detnet.models.layers import FUSIONS
+from mmdet_detnet.models.dense_heads.joint_score import joint_logits
+from mmdet_detnet.models.layers import SCORE_FUSIONS
 from mmdet_detnet.models.roi_heads.two_size_roi_head import find_survivors
 
 # A compiled detector, of a test before, has the processor flush subnormal numbers to zero.
@@ -46,22 +46,21 @@ def test_fused_scores_stay_between_their_bounds(pairs):
     first, second = torch.tensor(pairs).T
     larger, smaller = torch.maximum(first, second), torch.minimum(first, second)
     tolerance = 1e-6
-    fused = {name: fuse(first, second) for name, fuse in FUSIONS.items() if fuse}
+    fused = {name: fuse(first, second) for name, fuse in SCORE_FUSIONS.items()}
     assert (fused['complementary'] >= larger - tolerance).all()
     assert (fused['complementary'] <= 1 + tolerance).all()
     assert torch.equal(fused['max'], larger)
     assert (fused['average'] >= smaller - tolerance).all()
     assert (fused['average'] <= larger + tolerance).all()
-    for name, fuse in FUSIONS.items():
-        if fuse:
-            torch.testing.assert_close(fuse(second, first), fused[name], rtol=0, atol=tolerance)
+    for name, fuse in SCORE_FUSIONS.items():
+        torch.testing.assert_close(fuse(second, first), fused[name], rtol=0, atol=tolerance)
 
 
 @quick
 @given(probabilities, probability, probability)
 def test_fused_score_grows_with_each_score(first, low, high):
     first, low, high = torch.tensor(first), *sorted((low, high))
-    for fuse in filter(None, FUSIONS.values()):
+    for fuse in SCORE_FUSIONS.values():
         lower, higher = (fuse(first, torch.full_like(first, value)) for value in (low, high))
         assert (higher >= lower - 1e-6).all()
 

@@ -1,6 +1,7 @@
-"""The function that makes a detector faster, in place."""
+"""Make a detector faster, in place."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from mmcv.cnn.bricks import wrappers
@@ -25,13 +26,27 @@ from .precision import choose_dtype
 from .roi_align import RoIAlignForward
 
 FEATURE_PARTS = ('backbone', 'neck')
-# These heads depend on the memory layout of their maps, or, TOODHead, call an operator of mmcv that
-# does and has no bfloat16 kernel.
+# Heads that depend on the memory layout of their maps; TOODHead does so through an operator of mmcv
+# that has no bfloat16 kernel either.
 PLAIN_HEADS = (CornerHead, CenterNetHead, GridHead, TOODHead)
 # Other convolutions compute with their weights first, some in ways that need contiguous weights.
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, wrappers.Conv2d, wrappers.ConvTranspose2d)
 # Their number of RoIs varies between images, and compiling them gained nothing.
 ROI_PARTS = (BBoxHead, FCNMaskHead)
+
+
+class Part(NamedTuple):
+    """A part of a detector to make faster.
+
+    Attributes:
+        module: The part.
+        compile: Whether it may be compiled.
+        low_outputs: Whether its outputs may stay in low precision.
+    """
+
+    module: nn.Module
+    compile: bool
+    low_outputs: bool
 
 
 def accelerate(
@@ -73,7 +88,7 @@ def accelerate(
     """
     precision = choose_dtype(dtype, model)
     detector = unwrap_model(model)
-    parts = dict(_find_parts(detector))
+    parts = list(_find_parts(detector))
     if not parts:
         reject('accelerate', 'model', type(model), 'a detector with a backbone, or a RoI head')
     for module in model.modules():
@@ -85,11 +100,16 @@ def accelerate(
         replace_forward(module, _operator_forward(module))
     for head in _plain_heads(detector):
         replace_forward(head, PlainForward(head))
-    for part, options in parts.items():
-        options['compile'] = compile and options['compile']
+    for part in parts:
         # Only the image is converted; all later maps follow the layout of the weights.
-        converts = channels_last and part is getattr(detector, 'backbone', None)
-        replace_forward(part, PartForward(part, converts, dtype=precision, **options))
+        forward = PartForward(
+            part.module,
+            channels_last=channels_last and part.module is getattr(detector, 'backbone', None),
+            compile=compile and part.compile,
+            dtype=precision,
+            low_outputs=part.low_outputs,
+        )
+        replace_forward(part.module, forward)
     return model
 
 
@@ -107,8 +127,8 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     return model
 
 
-def _find_parts(model: nn.Module) -> Iterator[tuple[nn.Module, dict[str, bool]]]:
-    """Find the parts to make faster, with the options of their :class:`PartForward`.
+def _find_parts(model: nn.Module) -> Iterator[Part]:
+    """Find the parts to make faster.
 
     Features may stay in low precision between these parts. RoIs are pooled from float32, because
     mmcv rounds their corners to the type of the features.
@@ -118,26 +138,26 @@ def _find_parts(model: nn.Module) -> Iterator[tuple[nn.Module, dict[str, bool]]]
     children.pop('data_preprocessor', None)
     only_dense_heads = all(isinstance(child, BaseDenseHead) for child in children.values())
     for part in features:
-        yield part, dict(compile=True, low_outputs=part is not features[-1] or only_dense_heads)
+        yield Part(part, compile=True, low_outputs=part is not features[-1] or only_dense_heads)
     for module in model.modules():
         if isinstance(module, PLAIN_HEADS):
             continue
         if isinstance(module, BaseDenseHead):
-            yield module, dict(compile=True, low_outputs=False)
+            yield Part(module, compile=True, low_outputs=False)
         elif isinstance(module, BaseDoubleHead):
             yield from _double_head_parts(module)
         elif isinstance(module, ROI_PARTS):
-            yield module, dict(compile=False, low_outputs=False)
+            yield Part(module, compile=False, low_outputs=False)
 
 
-def _double_head_parts(head: BaseDoubleHead) -> Iterator[tuple[nn.Module, dict[str, bool]]]:
-    """Return the layers separately: detection calls each head, not their common ``forward``."""
+def _double_head_parts(head: BaseDoubleHead) -> Iterator[Part]:
+    """List the layers separately: detection calls each head, not their common `forward`."""
     layers = [head.res_block, *head.conv_branch, *head.nonlocal_blocks, *head.fc_branch]
     for layer in layers:
-        yield layer, dict(compile=False, low_outputs=True)
+        yield Part(layer, compile=False, low_outputs=True)
     for module in head.modules():
         if isinstance(module, nn.Linear) and module not in layers:
-            yield module, dict(compile=False, low_outputs=False)
+            yield Part(module, compile=False, low_outputs=False)
 
 
 def _set_layout(model: nn.Module, channels_last: bool) -> None:

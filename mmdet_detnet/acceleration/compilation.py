@@ -12,8 +12,8 @@ try:
 except ImportError:  # before torch 2.2
     symbols = None
 
-# Code compiled for a level of one pixel fits no other size. 64 pixels leave two at stride 32, and
-# so do three at stride 2, with which necks add a level.
+# Code compiled for a map of one pixel fits no other size. An image of 64 pixels has two at stride
+# 32, and a map of three has two at stride 2, by which necks add a level.
 MIN_IMAGE_SIDE, MIN_MAP_SIDE = 64, 3
 IMAGE_CHANNELS = 3
 

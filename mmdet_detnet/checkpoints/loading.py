@@ -43,8 +43,8 @@ MapLocation: TypeAlias = Callable | torch.device | str | dict[str, str] | None
 def force_weights_only() -> None:
     """Make every ``torch.load`` of this process and its children reject code.
 
-    For scripts. Files that mmengine does not load through :func:`read_checkpoint`, such as
-    ``s3://``, are left to torch, which unpickles everything before 2.6.
+    For scripts. It concerns files that mmengine does not load through :func:`read_checkpoint`, such
+    as ``s3://``: by default, torch before 2.6 unpickles everything in them.
     """
     os.environ.pop(FORCE_NOT, None)
     os.environ[FORCE] = '1'
@@ -52,7 +52,7 @@ def force_weights_only() -> None:
 
 @contextlib.contextmanager
 def weights_only_forced() -> Iterator[None]:
-    """Apply :func:`force_weights_only` temporarily, in a process of others."""
+    """Apply :func:`force_weights_only` temporarily, in a process that is not ours."""
     before = {name: os.environ.get(name) for name in (FORCE, FORCE_NOT)}
     force_weights_only()
     try:

@@ -6,8 +6,6 @@ from mmengine.config import Config
 
 # Names chosen by the user; any string is allowed.
 FREE_TEXT = ('metainfo', 'meta_keys', 'classes', 'text', 'name', 'tags', 'notes')
-
-
 # mmengine's Config is not a Mapping.
 MAPPINGS = (Mapping, Config)
 

@@ -7,8 +7,18 @@ from mmdet_detnet.operators import describe_operators
 from mmdet_detnet.version import __version__
 
 DISTRIBUTIONS = (
-    *('torch', 'torchvision', 'numpy', 'setuptools', 'opencv-python-headless', 'opencv-python'),
-    *('mmengine', 'onedl-mmengine', 'mmcv', 'mmcv-lite', 'onedl-mmcv', 'mmdet'),
+    'torch',
+    'torchvision',
+    'numpy',
+    'setuptools',
+    'opencv-python-headless',
+    'opencv-python',
+    'mmengine',
+    'onedl-mmengine',
+    'mmcv',
+    'mmcv-lite',
+    'onedl-mmcv',
+    'mmdet',
     'onedl-mmdetection',
 )
 

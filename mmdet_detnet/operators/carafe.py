@@ -74,8 +74,8 @@ def carafe_forward(
         features: As there.
         masks: As there.
         rfeatures: Receives the features, for the backward pass.
-        routput: Not used.
-        rmasks: Not used.
+        routput: Unused.
+        rmasks: Unused.
         output: As there.
         settings: ``kernel_size``, ``group_size`` and ``scale_factor``.
     """
@@ -101,10 +101,10 @@ def carafe_backward(
         top_grad: As there.
         rfeatures: The features, as written by forward.
         masks: As there.
-        rtop_grad: Not used.
-        rbottom_grad_hs: Not used.
-        rbottom_grad: Not used.
-        rmask_grad: Not used.
+        rtop_grad: Unused.
+        rbottom_grad_hs: Unused.
+        rbottom_grad: Unused.
+        rmask_grad: Unused.
         bottom_grad: As there.
         mask_grad: As there.
         settings: As in forward.

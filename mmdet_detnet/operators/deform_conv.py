@@ -27,8 +27,8 @@ def deform_conv_forward(
         offset: Offset of each tap in pixels, (y, x) per tap,
             ``(N, deformable_group * kH * kW * 2, h, w)``.
         output: Receives the result, ``(N, out_channels, h, w)``.
-        columns: Not used.
-        ones: Not used.
+        columns: Unused.
+        ones: Unused.
         geometry: ``kW``, ``kH`` (kernel), ``dW``, ``dH`` (stride), ``padW``, ``padH``,
             ``dilationW``, ``dilationH``, ``group`` and ``deformable_group``; others are not used.
     """
@@ -58,7 +58,7 @@ def deform_conv_backward_input(
         gradInput: Receives the gradient of ``input``.
         gradOffset: Receives the gradient of ``offset``.
         weight: As in forward.
-        columns: Not used.
+        columns: Unused.
         geometry: As in forward.
     """
     conv = DeformConv.read(geometry, GEOMETRY)
@@ -88,8 +88,8 @@ def deform_conv_backward_parameters(
         offset: As in forward.
         gradOutput: Gradient of the output, ``(N, out_channels, h, w)``.
         gradWeight: The gradient of ``weight`` is added to it.
-        columns: Not used.
-        ones: Not used.
+        columns: Unused.
+        ones: Unused.
         scale: Factor of the gradient.
         geometry: As in forward.
     """

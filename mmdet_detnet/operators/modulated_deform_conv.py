@@ -8,8 +8,14 @@ from .deform_sampling import DeformConv
 
 # How mmcv names height and width of kernel, stride, padding and dilation.
 GEOMETRY = (
-    *('kernel_h', 'kernel_w', 'stride_h', 'stride_w'),
-    *('pad_h', 'pad_w', 'dilation_h', 'dilation_w'),
+    'kernel_h',
+    'kernel_w',
+    'stride_h',
+    'stride_w',
+    'pad_h',
+    'pad_w',
+    'dilation_h',
+    'dilation_w',
 )
 
 
@@ -31,12 +37,12 @@ def modulated_deform_conv_forward(
         input: ``(N, C, H, W)``.
         weight: ``(out_channels, C / group, kernel_h, kernel_w)``.
         bias: ``(out_channels,)``.
-        ones: Not used.
+        ones: Unused.
         offset: Offset of each tap in pixels, (y, x) per tap,
             ``(N, deformable_group * kernel_h * kernel_w * 2, h, w)``.
         mask: Factor of each tap, ``(N, deformable_group * kernel_h * kernel_w, h, w)``.
         output: Receives the result, ``(N, out_channels, h, w)``.
-        columns: Not used.
+        columns: Unused.
         with_bias: Whether ``bias`` is added.
         geometry: ``kernel_h``, ``kernel_w``, ``stride_h``, ``stride_w``, ``pad_h``, ``pad_w``,
             ``dilation_h``, ``dilation_w``, ``group`` and ``deformable_group``.
@@ -72,10 +78,10 @@ def modulated_deform_conv_backward(
         input: As in forward.
         weight: As in forward.
         bias: As in forward.
-        ones: Not used.
+        ones: Unused.
         offset: As in forward.
         mask: As in forward.
-        columns: Not used.
+        columns: Unused.
         grad_input: Receives the gradient of ``input``.
         grad_weight: The gradient of ``weight`` is added to it.
         grad_bias: The gradient of ``bias`` is added to it.

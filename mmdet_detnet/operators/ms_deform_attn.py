@@ -17,15 +17,16 @@ def ms_deform_attn_forward(
     Args:
         value: ``(N, num_keys, num_heads, channels of a head)``.
         value_spatial_shapes: Height and width of each level, ``(num_levels, 2)``.
-        value_level_start_index: Not used, because the levels are consecutive.
+        value_level_start_index: Unused, because the levels are consecutive.
         sampling_locations: (x, y) as a fraction of the map,
             ``(N, num_queries, num_heads, num_levels, num_points, 2)``.
         attention_weights: ``(N, num_queries, num_heads, num_levels, num_points)``.
-        im2col_step: Not used.
+        im2col_step: Unused.
 
     Returns:
         ``(N, num_queries, num_heads * channels of a head)``.
     """
+    # Imported here, because mmcv.ops imports this module first.
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
     shapes = [tuple(shape) for shape in value_spatial_shapes.tolist()]
@@ -49,14 +50,14 @@ def ms_deform_attn_backward(
     Args:
         value: As in forward.
         value_spatial_shapes: As in forward.
-        value_level_start_index: Not used.
+        value_level_start_index: Unused.
         sampling_locations: As in forward.
         attention_weights: As in forward.
         grad_output: Gradient of the result.
         grad_value: Receives the gradient of ``value``.
         grad_sampling_loc: Receives the gradient of ``sampling_locations``.
         grad_attn_weight: Receives the gradient of ``attention_weights``.
-        im2col_step: Not used.
+        im2col_step: Unused.
     """
     inputs = [
         tensor.detach().requires_grad_()

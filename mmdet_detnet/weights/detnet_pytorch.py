@@ -26,14 +26,7 @@ CLASSIFIER = {
 
 
 def is_detnet_pytorch(state: Mapping[str, Tensor]) -> bool:
-    """Tell whether a state dict has that repository's names for the projection shortcuts.
-
-    Args:
-        state: A state dict.
-
-    Returns:
-        Whether it has.
-    """
+    """Tell whether a state dict has that repository's names for the projection shortcuts."""
     return any(DETNET_PYTORCH_SHORTCUT in key for key in state)
 
 
@@ -54,14 +47,7 @@ def make_layout(state: Mapping[str, Tensor]) -> Layout:
 
 
 def is_detector(state: Mapping[str, Tensor]) -> bool:
-    """Tell whether a state dict has that repository's names for a detector's backbone.
-
-    Args:
-        state: A state dict.
-
-    Returns:
-        Whether it has.
-    """
+    """Tell whether a state dict has that repository's names for a detector's backbone."""
     return any(key.startswith(DETECTOR_LAYER) for key in state)
 
 

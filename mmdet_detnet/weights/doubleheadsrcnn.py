@@ -107,8 +107,8 @@ def _head_shapes(head: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     box_rows = first_dimension(head, 'predictor.bbox_pred.weight') - BOX_PARAMETERS
     return shapes_of(
         lambda: DoubleConvFCBBoxHead(
-            num_convs=sum(map(bool, map(BOTTLENECK_KEY.fullmatch, head))),
-            num_nonlocal=sum(map(bool, map(NONLOCAL_KEY.fullmatch, head))),
+            num_convs=len([key for key in head if BOTTLENECK_KEY.fullmatch(key)]),
+            num_nonlocal=len([key for key in head if NONLOCAL_KEY.fullmatch(key)]),
             num_fcs=2,
             lambda_fc=0.7,
             lambda_conv=0.8,

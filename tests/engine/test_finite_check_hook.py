@@ -73,7 +73,9 @@ def test_weight_that_is_not_finite_is_not_saved(runner, hook):
 
 
 def test_lag_below_zero_is_refused():
-    with pytest.raises(ValueError, match='max_lag must be 0 or more, got -1'):
+    with pytest.raises(
+        ValueError, match='FiniteCheckHook: max_lag must be an integer of at least 0, got -1'
+    ):
         FiniteCheckHook(max_lag=-1)
 
 

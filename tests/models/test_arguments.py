@@ -15,7 +15,7 @@ def test_message_names_owner_argument_value_and_what_is_allowed(owner):
 
 @pytest.mark.parametrize('values', [(1, 0), (0, 0), (0, 3), 1, 'ab'])
 def test_indices_must_increase_and_be_allowed(values):
-    with pytest.raises(ValueError, match=r'Net: stages must be increasing numbers of \[0, 1, 2\]'):
+    with pytest.raises(ValueError, match=r'Net: stages must be increasing and among \[0, 1, 2\]'):
         check_indices('Net', 'stages', values, range(3))
 
 

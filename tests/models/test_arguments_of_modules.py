@@ -129,6 +129,7 @@ WRONG = [
     (BOX_HEAD, dict(num_convs=1.5), 'num_convs must be a positive integer'),
     (BOX_HEAD, dict(num_fcs=True), 'num_fcs must be a positive integer'),
     (BOX_HEAD, dict(num_nonlocal=2), 'num_nonlocal must be in 0 to num_convs = 1'),
+    (BOX_HEAD, dict(num_nonlocal=1, conv_out_channels=12), 'in_channels must be a multiple of 8'),
     (BOX_HEAD, dict(lambda_fc=0), 'lambda_fc must be above 0 and at most 1'),
     (BOX_HEAD, dict(lambda_conv=1.1), 'lambda_conv must be above 0 and at most 1'),
     (BOX_HEAD, dict(lambda_conv=NAN), 'lambda_conv must be above 0 and at most 1'),
@@ -140,8 +141,8 @@ WRONG = [
         dict(lambda_conv=0.8, fusion='complementary', loss_cls=SIGMOID),
         "fusion must be 'none' with a loss_cls that has use_sigmoid=True",
     ),
-    (BOX_HEAD, dict(readout='conv'), 'readout must be another unless the conv-head classifies'),
-    (BOX_HEAD, dict(readout='fc'), 'readout must be another unless the fc-head regresses'),
+    (BOX_HEAD, dict(readout='conv'), "readout must be 'fused' or 'fc_conv' unless the conv"),
+    (BOX_HEAD, dict(readout='fc'), "readout must be 'fused' or 'fc_conv' unless the fc"),
     (BOX_HEAD, dict(readout='both'), 'readout must be one of'),
     (
         BOX_HEAD,

@@ -6,7 +6,7 @@ model = dict(
         depth=59,
         out_indices=(4,),
         norm_cfg=dict(type='BN', requires_grad=True),
-        # DetNet's default is for detectors that start from these weights.
+        # True, DetNet's default, is for detectors that start from these weights.
         norm_eval=False,
         style='pytorch',
     ),

@@ -1,12 +1,8 @@
 # A quarter of DetNet-59's width and narrow heads: trains from scratch on a CPU, for small images.
-_base_ = 'mmdet::_base_/models/faster-rcnn_r50_fpn.py'
-
+# Anchors have half the usual sizes, 16 to 256 pixels.
+_base_ = ['mmdet::_base_/models/faster-rcnn_r50_fpn.py', './detnet59_fpn.py']
 num_classes = 3
 neck_channels = 64
-# C4, C5 and C6 share stride 16, so anchor sizes are set separately: 16, 32, 64, 128, 256 pixels.
-strides = [4, 8, 16, 16, 16]
-base_sizes = [4, 8, 16, 32, 64]
-
 model = dict(
     data_preprocessor=dict(pad_size_divisor=16),
     backbone=dict(
@@ -22,11 +18,11 @@ model = dict(
     rpn_head=dict(
         in_channels=neck_channels,
         feat_channels=neck_channels,
-        anchor_generator=dict(strides=strides, base_sizes=base_sizes, scales=[4]),
+        anchor_generator=dict(_base_.detnet_anchors, scales=[4]),
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(
-            out_channels=neck_channels, featmap_strides=strides, finest_scale=16
+            out_channels=neck_channels, featmap_strides=_base_.detnet_strides, finest_scale=16
         ),
         bbox_head=dict(in_channels=neck_channels, fc_out_channels=256, num_classes=num_classes),
     ),

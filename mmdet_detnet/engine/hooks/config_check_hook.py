@@ -52,7 +52,7 @@ class ConfigCheckHook(Hook):
         raise_faults(find_config_faults(runner.cfg) + find_module_faults(runner.model))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the weights with the model's; a later call decides what to do about it.
+        """Compare the weights with the model's; the next call decides what to do about it.
 
         Args:
             runner: The runner with the model.
@@ -80,25 +80,11 @@ class ConfigCheckHook(Hook):
         raise_faults(self._mismatch())
         self._watch(runner.model)
 
-    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Stop watching.
-
-        Args:
-            runner: Not used.
-            *args: Not used.
-            **kwargs: Not used.
-        """
+    def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
+        """Stop watching after the first batch."""
         self._unwatch()
 
-    def after_test_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Stop watching.
-
-        Args:
-            runner: Not used.
-            *args: Not used.
-            **kwargs: Not used.
-        """
-        self._unwatch()
+    after_test_iter = after_train_iter
 
     def _mismatch(self) -> list[str]:
         return [] if self.allow_mismatch else self.weight_faults

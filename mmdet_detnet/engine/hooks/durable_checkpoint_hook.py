@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 
 from mmdet_detnet.checkpoints.files import (
     BACKEND,
@@ -16,7 +16,7 @@ from mmdet_detnet.checkpoints.files import (
     find_newest,
     write_file,
 )
-from mmdet_detnet.engine.remaining_batches import RemainingBatches
+from mmdet_detnet.engine.remaining_batches import skip_finished_batches, whole_loader
 from mmdet_detnet.engine.termination import (
     EXIT_CODE,
     TerminationRequest,
@@ -84,7 +84,7 @@ class DurableCheckpointHook(CheckpointHook):
         if newest is None:
             raise FileNotFoundError(
                 f'nothing to resume from: no intact {self.filename_tmpl.format("*")} in '
-                f'{self._folder(runner)}. {" ".join(line + "." for line in skipped)} '
+                f'{self._folder(runner)}.{"".join(f" {line}." for line in skipped)} '
                 'To start from scratch, omit --resume.'
             )
         return str(newest)
@@ -107,7 +107,7 @@ class DurableCheckpointHook(CheckpointHook):
         self._termination.listen()
         loader = runner.train_dataloader
         loader.worker_init_fn = partial(heed_parent_only, loader.worker_init_fn)
-        self._resume_inside_epoch(runner)
+        skip_finished_batches(runner, self._resumed_epoch_length)
 
     def _move_best_here(self) -> None:
         def here(path: str | None) -> str | None:
@@ -118,23 +118,6 @@ class DurableCheckpointHook(CheckpointHook):
         else:
             self.best_ckpt_path_dict = {k: here(v) for k, v in self.best_ckpt_path_dict.items()}
 
-    def _resume_inside_epoch(self, runner: Runner) -> None:
-        """Skip the batches of an epoch that were trained on before a SIGTERM."""
-        length = len(runner.train_dataloader)
-        if not isinstance(runner.train_loop, EpochBasedTrainLoop) or not self._resumed_epoch_length:
-            return
-        done = runner.iter - runner.epoch * self._resumed_epoch_length
-        if done == 0:
-            return
-        if length != self._resumed_epoch_length:
-            runner.logger.warning(
-                f'The epoch starts over: it had {self._resumed_epoch_length} iterations when it '
-                f'was interrupted, and has {length} now.'
-            )
-            return
-        runner.logger.info(f'Skipping {done} batches of the epoch that were already trained on.')
-        runner.train_loop.dataloader = RemainingBatches(runner.train_dataloader, done)
-
     def after_train_epoch(self, runner: Runner) -> None:
         """Save as mmengine does; the next epoch uses all batches.
 
@@ -142,8 +125,7 @@ class DurableCheckpointHook(CheckpointHook):
             runner: The runner with the training loop.
         """
         super().after_train_epoch(runner)
-        if isinstance(runner.train_dataloader, RemainingBatches):
-            runner.train_loop.dataloader = runner.train_dataloader.loader
+        runner.train_loop.dataloader = whole_loader(runner)
 
     def after_train_iter(
         self,
@@ -217,12 +199,7 @@ class DurableCheckpointHook(CheckpointHook):
             runner: The runner with the data loader.
             checkpoint: The checkpoint to write.
         """
-        checkpoint['meta'][EPOCH_LENGTH] = self._epoch_length(runner)
-
-    @staticmethod
-    def _epoch_length(runner: Runner) -> int:
-        loader = runner.train_dataloader
-        return len(loader.loader if isinstance(loader, RemainingBatches) else loader)
+        checkpoint['meta'][EPOCH_LENGTH] = len(whole_loader(runner))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Remember the epoch length of the interrupted run.

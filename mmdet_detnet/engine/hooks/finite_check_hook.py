@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from torch.optim import Optimizer
 
 from mmdet_detnet.engine.late_values import LateValues
+from mmdet_detnet.models.arguments import reject
 from mmdet_detnet.registry import HOOKS
 
 GRADIENT_NORM = 'gradient norm'
@@ -26,12 +27,12 @@ class FiniteCheckHook(Hook):
         max_lag: Number of iterations that a GPU may run ahead of the check; 0 checks immediately.
 
     Raises:
-        ValueError: If ``max_lag`` is negative.
+        ValueError: If ``max_lag`` is not allowed.
     """
 
     def __init__(self, max_lag: int = 5) -> None:
-        if max_lag < 0:
-            raise ValueError(f'max_lag must be 0 or more, got {max_lag}')
+        if not isinstance(max_lag, int) or max_lag < 0:
+            reject(self, 'max_lag', max_lag, 'an integer of at least 0')
         self._late = LateValues(max_lag)
         self._norms: list[torch.Tensor] = []
         self._earlier_norm = math.nan

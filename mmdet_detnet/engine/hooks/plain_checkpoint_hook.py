@@ -27,7 +27,7 @@ class PlainCheckpointHook(Hook):
         """Make the checkpoint plain.
 
         Args:
-            runner: Not used.
+            runner: Unused.
             checkpoint: The checkpoint to save.
         """
         make_plain(checkpoint)
@@ -38,7 +38,7 @@ class PlainCheckpointHook(Hook):
         Our loader has already done so for files and URLs, but not for others such as ``s3://``.
 
         Args:
-            runner: Not used.
+            runner: Unused.
             checkpoint: The loaded checkpoint.
         """
         restore(checkpoint)

@@ -26,7 +26,7 @@ class ProgressHook(Hook):
     the bar, are dropped.
 
     Args:
-        metric: Metric of the validations to show.
+        metric: Name of the metric to show after each validation.
     """
 
     priority = 'VERY_LOW'
@@ -70,8 +70,8 @@ class ProgressHook(Hook):
         Args:
             runner: Has the loss and the time left.
             batch_idx: Number of the iteration.
-            data_batch: Not used.
-            outputs: Not used.
+            data_batch: Unused.
+            outputs: Unused.
         """
         if self._bar is None or self._bar.disable:
             return
@@ -93,7 +93,7 @@ class ProgressHook(Hook):
         """Keep pycocotools silent.
 
         Args:
-            runner: Not used.
+            runner: Unused.
         """
         self._silence.enter_context(contextlib.redirect_stdout(io.StringIO()))
 
@@ -101,7 +101,7 @@ class ProgressHook(Hook):
         """Show the AP.
 
         Args:
-            runner: Not used.
+            runner: Unused.
             metrics: Results of the validation.
         """
         self._silence.close()

@@ -57,7 +57,7 @@ class _NamedDraws(TorchDispatchMode):
         self.names = {_storage(each): name for name, each in model.named_parameters()}
         self.written: set[str] = set()
 
-    def __torch_dispatch__(  # noqa: D102
+    def __torch_dispatch__(
         self,
         func: Any,
         types: Any,

@@ -18,7 +18,6 @@ from mmdet_detnet.models.arguments import (
     check_choice,
     check_inherited,
     check_outputs,
-    check_positive_integer,
     check_stage_flags,
     reject,
 )
@@ -46,7 +45,7 @@ class DetNet(ResNetExtension, ResNet):
     first block of each has a 1x1 convolution on its shortcut ("B" in Fig. 2), the other two an
     identity shortcut ("A").
 
-    Like mmdet, ``out_indices``, ``frozen_stages`` and the names ``layer1`` ... ``layer5`` count
+    As in mmdet, ``out_indices``, ``frozen_stages`` and the names ``layer1`` ... ``layer5`` count
     residual stages only: they mean the paper's stages 2 ... 6.
 
     Args:
@@ -71,10 +70,10 @@ class DetNet(ResNetExtension, ResNet):
             torchvision, mmdet or mmpretrain. See :func:`.load_pretrained_backbone`.
         **kwargs: The other arguments of mmdet's ResNet (``in_channels``, ``stem_channels``,
             ``deep_stem``, ``avg_down``, ``conv_cfg``, ``norm_cfg``, ``norm_eval``, ``with_cp``,
-            ``zero_init_residual``). Do not use ``norm_eval`` unless a checkpoint covers stages 5
-            and 6: their statistics would stay at their initial values. ``num_stages``, ``strides``
-            and ``dilations`` of a ResNet config that this one is merged into are ignored if they
-            have ResNet's values.
+            ``zero_init_residual``). ``norm_eval``, True by default as in ResNet, needs a checkpoint
+            that covers stages 5 and 6, or their statistics stay at their initial values. A ResNet's
+            ``num_stages``, ``strides`` and ``dilations``, which a base config may pass on, are
+            ignored if they have its default values.
 
     Raises:
         ValueError: If an argument has a value that is not allowed.
@@ -106,10 +105,8 @@ class DetNet(ResNetExtension, ResNet):
         inherited = {name: kwargs.pop(name) for name in RESNET_STAGES if name in kwargs}
         check_inherited(self, inherited, RESNET_STAGES)
         check_choice(self, 'depth', depth, self.arch_settings)
-        check_choice(self, 'style', style, ('pytorch', 'caffe'))
         check_choice(self, 'projection', projection, PROJECTED_LAYERS)
         check_choice(self, 'frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
-        check_positive_integer(self, 'base_channels', base_channels)
         check_outputs(self, out_indices, NUM_STAGES)
         if out_indices[-1] != NUM_STAGES - 1:
             allowed = f'up to {NUM_STAGES - 1}, because a stage after the last output never learns'

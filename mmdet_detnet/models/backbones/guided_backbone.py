@@ -1,4 +1,7 @@
-"""Mixin that guides a ResNet-like backbone with a pyramid of its input image."""
+"""Mixin that guides a ResNet-like backbone with a pyramid of its input image.
+
+Paper: https://arxiv.org/abs/1912.00632, section 3 and Fig. 1.
+"""
 
 from collections.abc import Sequence
 from math import prod
@@ -14,8 +17,9 @@ from mmdet_detnet.models.arguments import (
     check_positive_integer,
     reject,
 )
-from mmdet_detnet.models.layers.guidance_fusion import FUSION_NAMES, WEIGHTED_FUSIONS, AddFusion
-from mmdet_detnet.models.layers.stage_guidance import (
+from mmdet_detnet.models.layers import (
+    GUIDANCE_FUSIONS,
+    AddFusion,
     ImagePyramidTransformation,
     StageGuidance,
 )
@@ -49,6 +53,9 @@ class ImagePyramidGuided(ResNetExtension):
             change the trunk's features.
         in_channels: Number of channels of the image.
         **kwargs: Arguments of the backbone, as keywords.
+
+    Raises:
+        ValueError: If an argument has a value that is not allowed.
     """
 
     def __init__(
@@ -66,7 +73,7 @@ class ImagePyramidGuided(ResNetExtension):
         **kwargs: Any,
     ) -> None:
         check_indices(self, 'fused_stages', fused_stages, GUIDED_STAGES)
-        check_choice(self, 'fusion', fusion, FUSION_NAMES)
+        check_choice(self, 'fusion', fusion, GUIDANCE_FUSIONS)
         check_choice(self, 'fusion_kernel', fusion_kernel, (1, 3))
         check_choice(self, 'interpolation', interpolation, ('bilinear', 'nearest'))
         check_flags(
@@ -129,7 +136,7 @@ class ImagePyramidGuided(ResNetExtension):
     def _make_fusion(self, channels: int) -> BaseModule:
         if self.fusion == 'add':
             return AddFusion()
-        return WEIGHTED_FUSIONS[self.fusion](
+        return GUIDANCE_FUSIONS[self.fusion](
             channels,
             self.fusion_kernel,
             with_relu=self.fusion_relu,

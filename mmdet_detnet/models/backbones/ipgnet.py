@@ -15,7 +15,6 @@ from mmdet_detnet.models.arguments import (
     check_choice,
     check_flags,
     check_outputs,
-    check_positive_integer,
     check_stage_flags,
     reject,
 )
@@ -100,9 +99,7 @@ class IPGNet(ImagePyramidGuided, ResNet):
     ) -> None:
         check_choice(self, 'depth', depth, self.depths)
         check_choice(self, 'num_stages', num_stages, range(NUM_RESNET_STAGES, MAX_STAGES + 1))
-        check_choice(self, 'style', style, ('pytorch', 'caffe'))
         check_choice(self, 'frozen_stages', frozen_stages, range(-1, num_stages + 1))
-        check_positive_integer(self, 'base_channels', base_channels)
         check_outputs(self, out_indices, num_stages)
         check_stage_flags(self, stage_with_dcn, plugins, NUM_RESNET_STAGES, kwargs.get('dcn'))
         check_flags(self, keep_stride=keep_stride)

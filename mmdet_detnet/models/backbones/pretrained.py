@@ -19,9 +19,9 @@ BACKBONE_PREFIX = 'backbone.'
 # Names of the classifier in torchvision and mmpretrain.
 CLASSIFIER_PREFIXES = ('fc.', 'head.')
 TORCHVISION_SCHEME = 'torchvision://'
-# Name of the projection shortcuts in guoruoqian/DetNet_pytorch, whose files must be converted.
 # Prefix of networks that were saved from inside a distributed wrapper.
 WRAPPER_PREFIX = 'module.'
+# Name of the projection shortcuts in guoruoqian/DetNet_pytorch, whose files must be converted.
 DETNET_PYTORCH_SHORTCUT = '.extra_conv.'
 
 
@@ -60,7 +60,7 @@ def split_pretrained(init_cfg: dict | list[dict] | None) -> tuple[dict | list | 
 
 def load_pretrained_backbone(
     backbone: nn.Module,
-    new_layers: Sequence[str],
+    replaced_layers: Sequence[str],
     checkpoint: str,
     prefix: str | None = None,
     map_location: str = 'cpu',
@@ -68,20 +68,21 @@ def load_pretrained_backbone(
 ) -> WeightReport:
     """Load a checkpoint of the backbone itself, or of the ResNet that it extends.
 
-    A ResNet checkpoint can have layers with the names of the backbone's new layers but other
-    shapes: torchvision's ``layer4`` has 2048 channels, DetNet's 1024. A checkpoint counts as the
-    backbone's own if it has the last of ``new_layers``; otherwise the new layers are neither loaded
-    nor expected. Each of ``added_parts``, which no ResNet has, is expected if the checkpoint has
-    any of its keys. The log says what was loaded and warns only about surprises.
+    A ResNet checkpoint can have layers with the names of ``replaced_layers``, but other shapes:
+    torchvision's ``layer4`` has 2048 channels, DetNet's 1024. A checkpoint with the last of these
+    layers counts as the backbone's own; in others, they are neither loaded nor expected. Each of
+    ``added_parts`` is expected if the checkpoint has any of its keys. The log says what was loaded
+    and warns only about surprises.
 
     Args:
         backbone: The network, already initialized.
-        new_layers: Names of the layers that a ResNet checkpoint cannot fill, in order.
+        replaced_layers: Names of the layers that differ from ResNet's, in order; no ResNet has a
+            layer with the last name.
         checkpoint: Path, URL or ``torchvision://`` name. No code in the file is executed.
         prefix: Prefix of the backbone's keys in the checkpoint. If None, ``backbone.`` (models of
             mmdet and mmpretrain) is detected.
         map_location: Device to load the checkpoint on.
-        added_parts: Names of layers and modules in addition to ResNet's.
+        added_parts: Names of layers and modules that ResNet does not have.
 
     Returns:
         What happened to each tensor.
@@ -99,7 +100,7 @@ def load_pretrained_backbone(
         )
     prefix = _find_prefix(state) if prefix is None else prefix
     weights = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-    new = _absent_parts(weights, new_layers, added_parts)
+    new = _absent_parts(weights, replaced_layers, added_parts)
     report = _compare(backbone, weights, new, source=checkpoint)
     report.dropped += [key for key in state if not key.startswith(prefix)]
     if not report.loaded:
@@ -144,12 +145,12 @@ def _find_prefix(state: Mapping[str, Tensor]) -> str:
 
 
 def _absent_parts(
-    weights: Mapping[str, Tensor], new_layers: Sequence[str], added_parts: Sequence[str]
+    weights: Mapping[str, Tensor], replaced_layers: Sequence[str], added_parts: Sequence[str]
 ) -> tuple[str, ...]:
     """List the prefixes of what this kind of checkpoint cannot fill."""
     parts = [part for part in added_parts if not _has_part(weights, part)]
-    if new_layers and not _has_part(weights, new_layers[-1]):
-        parts += new_layers
+    if replaced_layers and not _has_part(weights, replaced_layers[-1]):
+        parts += replaced_layers
     return tuple(f'{part}.' for part in parts)
 
 
@@ -175,12 +176,11 @@ def _compare(
             )
         else:
             report.loaded.append(key)
-    absent = own.keys() - set(report.loaded)
-    report.initialized = [key for key in own if key in absent and key.startswith(new)]
+    loaded = set(report.loaded)
+    absent = [key for key in own if key not in loaded]
+    report.initialized = [key for key in absent if key.startswith(new)]
     # Checkpoints from before torch 0.4.1 lack this counter; it is not needed.
     report.missing = [
-        key
-        for key in own
-        if key in absent and not key.startswith(new) and not key.endswith('num_batches_tracked')
+        key for key in absent if not key.startswith(new) and not key.endswith('num_batches_tracked')
     ]
     return report

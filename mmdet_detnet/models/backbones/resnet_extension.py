@@ -7,7 +7,7 @@ from mmdet.models.layers import ResLayer
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import nn
 
-from mmdet_detnet.models.arguments import check_flags
+from mmdet_detnet.models.arguments import check_choice, check_flags, check_positive_integer
 
 from .pretrained import load_pretrained_backbone, split_pretrained
 
@@ -21,6 +21,9 @@ class ResNetExtension(ResNet):
     List it before ResNet among the bases.
 
     Args:
+        base_channels: Width of the first stage's bottlenecks; the others scale with it.
+        style: 'pytorch' puts the stride of a bottleneck in its 3x3 convolution, 'caffe' in its
+            first 1x1 convolution.
         norm_cfg: Config of the normalization layers.
         zero_init_residual: Whether the last normalization of each block starts at zero. With
             ``requires_grad=False`` in ``norm_cfg`` it still starts at one: an untrained zero would
@@ -29,13 +32,16 @@ class ResNetExtension(ResNet):
             loads a checkpoint, see :func:`.load_pretrained_backbone`.
         **kwargs: The other arguments of the ResNet, as keywords.
 
+    Raises:
+        ValueError: If an argument has a value that is not allowed.
+
     Attributes:
         replaced_layers: Names of layers that differ from ResNet's layers of the same name.
         added_parts: Names of layers and modules that ResNet does not have.
     """
 
     replaced_layers: tuple[str, ...] = ()
-    # Number of ResNet's stages.
+    # Attributes of ResNet.
     inplanes: int
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
@@ -43,15 +49,21 @@ class ResNetExtension(ResNet):
     def __init__(
         self,
         *,
+        base_channels: int = 64,
+        style: str = 'pytorch',
         norm_cfg: ConfigType = dict(type='BN', requires_grad=True),  # noqa: B006
         zero_init_residual: bool = True,
         init_cfg: OptMultiConfig = None,
         **kwargs: Any,
     ) -> None:
+        check_positive_integer(self, 'base_channels', base_channels)
+        check_choice(self, 'style', style, ('pytorch', 'caffe'))
         flags = {name: kwargs[name] for name in FLAGS if name in kwargs}
         check_flags(self, zero_init_residual=zero_init_residual, **flags)
         others, pretrained_cfg = split_pretrained(init_cfg)
         super().__init__(
+            base_channels=base_channels,
+            style=style,
             norm_cfg=norm_cfg,
             zero_init_residual=zero_init_residual and norm_cfg.get('requires_grad', True),
             init_cfg=others,
@@ -130,7 +142,7 @@ class ResNetExtension(ResNet):
         if self.pretrained_cfg and first_call:
             load_pretrained_backbone(
                 self,
-                new_layers=self.replaced_layers,
+                replaced_layers=self.replaced_layers,
                 added_parts=self.added_parts,
                 **self.pretrained_cfg,
             )

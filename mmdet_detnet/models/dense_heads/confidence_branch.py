@@ -2,13 +2,12 @@
 
 Paper: Improvement of Classification in One-Stage Detector, https://arxiv.org/abs/2011.10465. The
 authors' code is an edit of MMDetection 2.4.0, https://github.com/chenzuge1/RetinaNet-Conf (commit
-350d9f6): ``mmdet/models/dense_heads/{retina_head,anchor_head}.py``. The branch follows the code
-where the paper's abstract leaves a choice, unless stated otherwise.
+350d9f6): ``mmdet/models/dense_heads/{retina_head,anchor_head}.py``. Where the paper's abstract
+leaves a choice, the branch follows this code, unless stated otherwise.
 """
 
 from typing import Any
 
-import torch
 from mmdet.models.dense_heads import AnchorHead
 from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
 from mmdet.utils import ConfigType, InstanceList, OptConfigType
@@ -23,6 +22,8 @@ from mmdet_detnet.models.arguments import (
     reject,
 )
 from mmdet_detnet.registry import MODELS
+
+from .joint_score import joint_logits
 
 FEATURE_SOURCES = ('cls', 'reg')
 SELECTION_SCORES = ('joint', 'cls')
@@ -121,8 +122,8 @@ class ConfidenceBranch(AnchorHead):
             x: Features, ``(N, in_channels, H, W)``.
 
         Returns:
-            Features for the classes, for the boxes and for the confidence, of one shape
-            ``(N, C, H, W)``; the last are one of the others.
+            Outputs of the classification tower, of the regression tower, and of the one that the
+            confidence is predicted from, ``(N, feat_channels, H, W)`` each.
         """
         cls_feat, reg_feat = x, x
         for cls_conv in self.cls_convs:
@@ -151,7 +152,7 @@ class ConfidenceBranch(AnchorHead):
             avg_factor: Divisor of the loss: the number of positives in the batch.
 
         Returns:
-            The loss.
+            The loss, a scalar.
         """
         positive = ((labels >= 0) & (labels < self.num_classes)).reshape(-1)
         conf_pred = conf_pred.permute(0, 2, 3, 1).reshape(-1)[positive]
@@ -186,10 +187,10 @@ class ConfidenceBranch(AnchorHead):
             cls_scores: Class logits of each level, ``(N, num_anchors * num_classes, H, W)``.
             bbox_preds: Box deltas of each level, ``(N, num_anchors * 4, H, W)``.
             conf_preds: Confidence logits of each level, ``(N, num_anchors, H, W)``.
-            factors: Logits of a further factor of the score, of the same shape, or None.
-                ``score_thr`` and ``nms_pre`` do not apply to it.
+            factors: Logits of another factor of the score, ``(N, num_anchors, H, W)``, which
+                ``score_thr`` and ``nms_pre`` ignore; None for no other.
             batch_img_metas: Meta information of each image.
-            cfg: Config of the post-processing; ``test_cfg`` if None.
+            cfg: Config of the post-processing; the head's ``test_cfg`` if None.
             **kwargs: ``rescale`` and ``with_nms``, as in BaseDenseHead.
 
         Returns:
@@ -213,7 +214,7 @@ class ConfidenceBranch(AnchorHead):
         )
 
     def _join_factors(self, confs: list[Tensor], factors: list[Tensor]) -> list[Tensor]:
-        """Compute logits of all factors but the class score's."""
+        """Compute the logits of the product of all factors but the class score."""
         joint = [conf.sigmoid() ** self.conf_exponent for conf in confs]
         if factors:
             joint = [one * factor.sigmoid() for one, factor in zip(joint, factors, strict=True)]
@@ -223,30 +224,3 @@ class ConfidenceBranch(AnchorHead):
         if self.select_by == 'cls':
             results.scores = results.scores ** (1 - self.conf_exponent)
         return super()._bbox_post_process(results, **kwargs)
-
-
-@torch.no_grad()
-def joint_logits(
-    cls_logits: Tensor, conf_logits: Tensor, conf_exponent: float, score_thr: float = 0.0
-) -> Tensor:
-    """Fold the confidence into the class logits, so that their sigmoid is the joint score.
-
-    Args:
-        cls_logits: ``(N, num_anchors * num_classes, H, W)``, float32.
-        conf_logits: ``(N, num_anchors, H, W)``, float32.
-        conf_exponent: Exponent of the confidence; that of the class score is one minus it.
-        score_thr: The joint score is set to 0 if the class score is too low for it to exceed this
-            threshold. This applies to nearly all scores and makes the function fast.
-
-    Returns:
-        Logits of the joint score, with the shape of ``cls_logits``; infinite for 0 and 1.
-    """
-    num_classes = cls_logits.shape[1] // conf_logits.shape[1]
-    least_cls = torch.tensor(max(score_thr, 0) ** (1 / (1 - conf_exponent)))
-    image, channel, y, x = possible = (cls_logits > least_cls.logit()).nonzero(as_tuple=True)
-    conf = conf_logits[image, channel // num_classes, y, x].sigmoid()
-    scores = cls_logits[possible].sigmoid() ** (1 - conf_exponent) * conf**conf_exponent
-    # With channels last, the parent need not copy to reorder the anchors.
-    folded = torch.full_like(cls_logits, -torch.inf, memory_format=torch.channels_last)
-    folded[possible] = scores.logit()
-    return folded

@@ -1,4 +1,7 @@
-"""RetinaNet-Conf: a RetinaNet that predicts how well each box fits its object."""
+"""RetinaNet-Conf: a RetinaNet that predicts how well each box fits its object.
+
+Paper: Improvement of Classification in One-Stage Detector, https://arxiv.org/abs/2011.10465.
+"""
 
 from typing import Any
 

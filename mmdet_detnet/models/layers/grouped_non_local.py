@@ -1,9 +1,9 @@
 """The non-local block of Double-Head R-CNN's conv-head.
 
 Paper: https://arxiv.org/abs/1904.06493, the variant with attention. Layout and initialization
-    follow ``NONLocalBlock2D_Group`` in the authors' code,
-    https://github.com/wuyuebupt/doubleheadsrcnn (commit a744b41). mmcv's ``NonLocal2d`` has no
-    groups, no final ReLU, and no bias in the convolution before the last normalization.
+follow ``NONLocalBlock2D_Group`` in the authors' code, https://github.com/wuyuebupt/doubleheadsrcnn
+(commit a744b41). mmcv's ``NonLocal2d`` has no groups, no final ReLU, and no bias in the convolution
+before the last normalization.
 """
 
 import torch
@@ -11,6 +11,8 @@ from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmdet.utils import ConfigType, OptConfigType
 from mmengine.model import BaseModule, constant_init
 from torch import Tensor
+
+from mmdet_detnet.models.arguments import reject
 
 # Channels of the embeddings, as a fraction of the input's.
 REDUCTION = 2
@@ -28,6 +30,9 @@ class GroupedNonLocal(BaseModule):
         groups: Number of groups that the embeddings are split into; adds no parameters.
         conv_cfg: Config of the convolutions; plain ones if None.
         norm_cfg: Config of the normalization after W.
+
+    Raises:
+        ValueError: If the embeddings cannot be split into groups of equal size.
     """
 
     def __init__(
@@ -38,6 +43,8 @@ class GroupedNonLocal(BaseModule):
         norm_cfg: ConfigType = dict(type='BN'),  # noqa: B006
     ) -> None:
         super().__init__()
+        if in_channels % (REDUCTION * groups):
+            reject(self, 'in_channels', in_channels, f'a multiple of {REDUCTION * groups}')
         self.groups = groups
         channels = in_channels // REDUCTION
         self.theta = build_conv_layer(conv_cfg, in_channels, channels, kernel_size=1)

@@ -1,9 +1,9 @@
 """Fusion modules of IPG-Net, which combine a stage's features with those of the shrunken image.
 
 Paper: https://arxiv.org/abs/1912.00632, section 3.5, equations 2 to 4 and Fig. 3. There, F are the
-    features of the image, R those of the stage, O is the result, and each W is a linear
-    transformation, here a convolution without bias and a normalization layer. The paper's CT
-    adjusts the width of F; here, F has R's width already.
+features of the image, R those of the stage, O is the result, and each W is a linear transformation,
+here a convolution without bias and a normalization layer. The paper's CT adjusts the width of F;
+here, F already has the width of R.
 """
 
 from typing import Any
@@ -121,5 +121,9 @@ class ConcatFusion(WeightedFusion):
         return self.out_transform(torch.cat(both, dim=1))
 
 
-WEIGHTED_FUSIONS = {'sum': SumFusion, 'product': ProductFusion, 'concat': ConcatFusion}
-FUSION_NAMES = ('add', *WEIGHTED_FUSIONS)
+GUIDANCE_FUSIONS = {
+    'add': AddFusion,
+    'sum': SumFusion,
+    'product': ProductFusion,
+    'concat': ConcatFusion,
+}

@@ -28,7 +28,7 @@ def average_fusion(first: Tensor, second: Tensor) -> Tensor:
     return (first + second) / 2
 
 
-FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+SCORE_FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     'complementary': complementary_fusion,
     'max': torch.maximum,
     'average': average_fusion,

@@ -1,7 +1,7 @@
 """Image-pyramid guidance of one backbone stage: shrunken image, transformation, fusion.
 
 Paper: IPG-Net: Image Pyramid Guidance Network for Small Object Detection,
-https://arxiv.org/abs/1912.00632, sections 3.3 to 3.5, Fig. 1 and 2. Details that the paper leaves
+https://arxiv.org/abs/1912.00632, sections 3.3 to 3.5, Figs. 1 and 2. Details that the paper leaves
 open (batch norm, width of the bottleneck, last ReLU) follow ResNet, as in the first author's
 experiment log (ziming-liu/ObjectDet), which partly differs from the paper.
 """

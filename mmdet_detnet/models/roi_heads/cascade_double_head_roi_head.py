@@ -1,9 +1,10 @@
 """Cascade R-CNN with Double-Head in every stage.
 
 Papers: https://arxiv.org/abs/1712.00726 and https://arxiv.org/abs/1904.06493. Neither describes the
-    combination.
+combination.
 """
 
+from functools import partial
 from typing import Any
 
 from mmdet.models.roi_heads import CascadeRoIHead
@@ -70,30 +71,30 @@ class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
             stage: Index of the stage.
             x: Feature maps, the highest resolution first.
             rois: Index of the image and corners in pixels, of shape (num_rois, 5).
-            earlier_scores: Class logits of the previous stages, to which this stage adds its own;
-                the last stage then regresses only RoIs whose averaged score exceeds ``score_thr``.
-                None to regress all.
+            earlier_scores: Class logits of the previous stages; a stage appends its own, and the
+                last one regresses only RoIs whose averaged score exceeds ``score_thr``. None to
+                regress all.
             score_thr: Score threshold of the detections.
 
         Returns:
             ``cls_score``, ``bbox_pred``, ``unfocused`` (outputs for the unfocused tasks) and
             ``bbox_feats``, the features of the original RoIs.
         """
-        extractor, head = self.bbox_roi_extractor[stage], self.bbox_head[stage]
+        head = self.bbox_head[stage]
+        run = partial(self.run_heads_on_all, self.bbox_roi_extractor[stage], head, x, rois)
         if earlier_scores is None:
-            return self.run_heads_on_all(extractor, head, x, rois)
+            return run()
+        if stage < self.num_stages - 1:
+            results = run()
+            earlier_scores.append(results['cls_score'])
+            return results
 
         def choose(cls_score: Tensor) -> Tensor:
-            earlier_scores.append(cls_score)
-            # Averages exactly as CascadeRoIHead does, to the last bit.
-            average = sum(earlier_scores) / float(self.num_stages)
+            # In the order of CascadeRoIHead, so that averages equal its to the last bit.
+            average = sum([*earlier_scores, cls_score]) / float(self.num_stages)
             return find_survivors(head, average, score_thr)
 
-        if stage == self.num_stages - 1:
-            return self.run_heads_on_all(extractor, head, x, rois, choose)
-        results = self.run_heads_on_all(extractor, head, x, rois)
-        earlier_scores.append(results['cls_score'])
-        return results
+        return run(choose)
 
     def predict_bbox(
         self,

@@ -1,7 +1,7 @@
 """RoI head of Double-Head R-CNN: two sizes of each RoI for two heads.
 
 Paper: https://arxiv.org/abs/1904.06493. The conv-head's enlarged RoIs are not in the paper, but in
-    the authors' code and in MMDetection.
+the authors' code and in MMDetection.
 """
 
 from collections.abc import Iterator
@@ -171,11 +171,15 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
             return super().predict_bbox(
                 x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale
             )
-        rois, *outputs = self._read_out(x, rois, rcnn_test_cfg)
+        rois, cls_scores, bbox_preds = self._read_out(x, rois, rcnn_test_cfg)
         sizes = torch.bincount(rois[:, 0].long(), minlength=len(proposals)).tolist()
-        rois, cls_scores, bbox_preds = (part.split(sizes) for part in (rois, *outputs))
         return self.bbox_head.predict_by_feat(
-            rois, cls_scores, bbox_preds, batch_img_metas, rcnn_test_cfg, rescale
+            rois.split(sizes),
+            cls_scores.split(sizes),
+            bbox_preds.split(sizes),
+            batch_img_metas,
+            rcnn_test_cfg,
+            rescale,
         )
 
     def _read_out(

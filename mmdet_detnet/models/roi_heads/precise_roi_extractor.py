@@ -53,14 +53,30 @@ class PreciseRoIExtractor(SingleRoIExtractor):
         return pooled
 
     def find_levels(self, feats: tuple[Tensor, ...], rois: Tensor) -> Tensor:
-        """Compute the index of each RoI's feature map, of shape (num_rois,)."""
+        """Choose the feature map of each RoI, as MMDetection does.
+
+        Args:
+            feats: Feature maps, the highest resolution first.
+            rois: Index of the image and corners in pixels, of shape (num_rois, 5).
+
+        Returns:
+            Indices of the feature maps, of shape (num_rois,).
+        """
         if len(feats) == 1:
             return torch.zeros(len(rois), dtype=torch.long, device=rois.device)
         return self.map_roi_levels(rois.float(), len(feats))
 
     @staticmethod
     def group_by_level(levels: Tensor, num_levels: int) -> tuple[Tensor, ...]:
-        """List the indices of each level's RoIs; synchronizes with the GPU once, not per level."""
+        """Group RoIs by level; synchronizes with the GPU once, not per level.
+
+        Args:
+            levels: Index of the feature map of each RoI, of shape (num_rois,).
+            num_levels: Number of feature maps.
+
+        Returns:
+            Indices of the RoIs of each level, each of shape (num_rois_of_level,).
+        """
         # A RoI with NaNs has no level; as in MMDetection, its features are zero.
         has_level = (levels >= 0) & (levels < num_levels)
         levels = levels.where(has_level, num_levels)

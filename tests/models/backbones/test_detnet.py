@@ -220,6 +220,7 @@ def test_merged_into_a_config_of_a_resnet_it_ignores_the_stages_of_that():
     [
         (dict(num_stages=3), ValueError, 'num_stages must be left out, or 4 .*_delete_=True'),
         (dict(strides=(1, 2, 2, 1)), ValueError, 'strides must be left out'),
+        (dict(strides=2), ValueError, 'strides must be left out, .* got 2'),
         (dict(groups=32), TypeError, "unexpected keyword argument 'groups'"),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 
-from mmdet_detnet.models.dense_heads.confidence_branch import joint_logits
+from mmdet_detnet.models.dense_heads.joint_score import joint_logits
 
 NUM_CLASSES = 3
 ALL_CANDIDATES = ConfigDict(nms_pre=100_000, score_thr=0.0)

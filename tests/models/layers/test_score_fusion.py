@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmdet_detnet.models.layers import FUSIONS
+from mmdet_detnet.models.layers import SCORE_FUSIONS
 
 
 @pytest.mark.parametrize(
@@ -12,5 +12,5 @@ from mmdet_detnet.models.layers import FUSIONS
 )
 def test_values(name, fused):
     torch.testing.assert_close(
-        FUSIONS[name](torch.tensor(0.6), torch.tensor(0.5)), torch.tensor(fused)
+        SCORE_FUSIONS[name](torch.tensor(0.6), torch.tensor(0.5)), torch.tensor(fused)
     )

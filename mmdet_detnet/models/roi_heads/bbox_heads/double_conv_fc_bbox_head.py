@@ -1,8 +1,8 @@
 """The box head of Double-Head R-CNN and of Double-Head-Ext.
 
 Paper: Rethinking Classification and Localization for Object Detection,
-https://arxiv.org/abs/1904.06493. MMDetection has the plain Double-Head. Ext, the better of the two
-in the paper, adds unfocused task supervision and fuses class scores.
+https://arxiv.org/abs/1904.06493, equations 2 to 4. MMDetection has the plain Double-Head. Ext, the
+better of the two in the paper, trains each head on both tasks and fuses their class scores.
 """
 
 from typing import Any
@@ -10,9 +10,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmdet.models.task_modules.samplers import SamplingResult
-from mmdet.utils import ConfigType, InstanceList, OptConfigType
+from mmdet.utils import ConfigType, OptConfigType
 from mmengine.config import ConfigDict
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdet_detnet.models.arguments import is_number, reject
@@ -26,10 +25,10 @@ from .double_head_readout import DoubleHeadReadout
 class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
     """MMDetection's ``DoubleConvFCBBoxHead``, with non-local blocks and Double-Head-Ext.
 
-    It keeps all names of MMDetection's state dict, so MMDetection's checkpoint loads. Without the
-    new arguments and with the same losses, outputs and losses equal those of MMDetection's head,
-    whose default losses have weight 1. In addition, ``conv_cfg`` and ``norm_cfg`` apply to the
-    first block too, the RoIs may be empty, outputs are at least float32, and ``cls_predictor_cfg``,
+    All names of MMDetection's state dict remain, so its checkpoints load. Without the new arguments
+    and with the same losses, outputs and losses equal those of MMDetection's head, whose default
+    losses have weight 1. In addition, ``conv_cfg`` and ``norm_cfg`` apply to the first block too,
+    there may be no RoIs, outputs are at least float32, and ``cls_predictor_cfg``,
     ``reg_predictor_cfg``, losses with custom class channels and other box coders work.
 
     Double-Head-Ext trains each head on both tasks. In the paper's terms the losses are weighted by
@@ -93,20 +92,21 @@ class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
         unfocused_loss_bbox: OptConfigType = None,
         **kwargs: Any,
     ) -> None:
-        _check_share(self, 'lambda_fc', lambda_fc, unfocused_loss_bbox)
-        _check_share(self, 'lambda_conv', lambda_conv, unfocused_loss_cls)
+        _check_lambda(self, 'lambda_fc', lambda_fc, unfocused_loss_bbox)
+        _check_lambda(self, 'lambda_conv', lambda_conv, unfocused_loss_cls)
+        w_fc, w_conv = _weight(loss_cls), _weight(loss_bbox)
         super().__init__(
             num_convs,
             num_fcs,
             num_nonlocal,
-            loss_cls=_scaled(loss_cls, lambda_fc, loss_cls),
-            loss_bbox=_scaled(loss_bbox, lambda_conv, loss_bbox),
+            loss_cls=_reweighted(loss_cls, w_fc * lambda_fc),
+            loss_bbox=_reweighted(loss_bbox, w_conv * lambda_conv),
             **kwargs,
         )
         if lambda_conv < 1:
-            unfocused_loss_cls = _scaled(loss_cls, 1 - lambda_conv, loss_bbox)
+            unfocused_loss_cls = _reweighted(loss_cls, w_conv * (1 - lambda_conv))
         if lambda_fc < 1:
-            unfocused_loss_bbox = _scaled(loss_bbox, 1 - lambda_fc, loss_cls)
+            unfocused_loss_bbox = _reweighted(loss_bbox, w_fc * (1 - lambda_fc))
         self.unfocused_cls = self.unfocused_reg = None
         if unfocused_loss_cls is not None:
             self.unfocused_cls = self.make_predictors(
@@ -216,29 +216,6 @@ class DoubleConvFCBBoxHead(DoubleHeadReadout, BaseDoubleHead):
         labels = _add_row(labels, self.num_classes)
         return outputs, [_add_row(rois), labels, *map(_add_row, others)]
 
-    def refine_bboxes(
-        self,
-        sampling_results: list[SamplingResult],
-        bbox_results: dict,
-        batch_img_metas: list[dict],
-    ) -> InstanceList:
-        """Refine the RoIs of a cascade stage for the next stage.
-
-        Args:
-            sampling_results: Sampled RoIs and their ground truth for each image.
-            bbox_results: Output of the RoI head's ``bbox_loss``.
-            batch_img_metas: Meta information of each image.
-
-        Returns:
-            The ``bboxes`` of each image. Without RoIs they are empty, whereas MMDetection would
-            skip the following stages and their losses.
-        """
-        refined = super().refine_bboxes(sampling_results, bbox_results, batch_img_metas)
-        if refined is None:
-            boxes = bbox_results['rois'].new_zeros(0, self.bbox_coder.encode_size)
-            refined = [InstanceData(bboxes=boxes) for _ in batch_img_metas]
-        return refined
-
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
@@ -248,14 +225,15 @@ def _add_row(tensor: Tensor, value: float = 0) -> Tensor:
     return F.pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, 1), value=value)
 
 
-def _scaled(loss: ConfigType, share: float, weighted: ConfigType) -> ConfigType:
-    """Scale a loss to a fraction of the weight in its config, or in that of the other loss."""
-    if share == 1:
-        return loss
-    return {**loss, 'loss_weight': share * weighted.get('loss_weight', 1.0)}
+def _weight(loss: ConfigType) -> float:
+    return loss.get('loss_weight', 1.0)
 
 
-def _check_share(owner: nn.Module, name: str, value: float, own_loss: OptConfigType) -> None:
+def _reweighted(loss: ConfigType, weight: float) -> ConfigType:
+    return loss if weight == _weight(loss) else {**loss, 'loss_weight': weight}
+
+
+def _check_lambda(owner: nn.Module, name: str, value: float, own_loss: OptConfigType) -> None:
     if not is_number(value) or not 0 < value <= 1:
         reject(owner, name, value, 'above 0 and at most 1')
     if value < 1 and own_loss is not None:

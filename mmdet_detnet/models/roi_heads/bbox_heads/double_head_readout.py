@@ -1,4 +1,4 @@
-"""Read detections out of two heads that may both classify and regress.
+"""Detections of two heads that may both classify and regress.
 
 The four ways are those of the authors' evaluation,
 https://github.com/wuyuebupt/doubleheadsrcnn (commit a744b41).
@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_detnet.models.arguments import check_choice, reject
-from mmdet_detnet.models.layers import FUSIONS
+from mmdet_detnet.models.layers import SCORE_FUSIONS
 
 # The authors' evaluation modes 3, 2, 1 and 0.
 READOUTS = ('fused', 'fc_conv', 'fc', 'conv')
@@ -36,7 +36,7 @@ class DoubleHeadReadout(BBoxHead):
 
     @fusion.setter
     def fusion(self, value: str) -> None:
-        check_choice(self, 'fusion', value, ('none', *FUSIONS))
+        check_choice(self, 'fusion', value, ('none', *SCORE_FUSIONS))
         if value != 'none' and self.unfocused_cls is None:
             allowed = "'none' unless the conv-head classifies (lambda_conv < 1)"
             reject(self, 'fusion', value, allowed)
@@ -55,11 +55,11 @@ class DoubleHeadReadout(BBoxHead):
     def readout(self, value: str) -> None:
         check_choice(self, 'readout', value, READOUTS)
         if value == 'fc' and self.unfocused_reg is None:
-            reject(self, 'readout', value, 'another unless the fc-head regresses (lambda_fc < 1)')
+            allowed = "'fused' or 'fc_conv' unless the fc-head regresses (lambda_fc < 1)"
+            reject(self, 'readout', value, allowed)
         if value == 'conv' and self.unfocused_cls is None:
-            reject(
-                self, 'readout', value, 'another unless the conv-head classifies (lambda_conv < 1)'
-            )
+            allowed = "'fused' or 'fc_conv' unless the conv-head classifies (lambda_conv < 1)"
+            reject(self, 'readout', value, allowed)
         self._readout = value
 
     @property
@@ -99,7 +99,7 @@ class DoubleHeadReadout(BBoxHead):
             return conv_cls_score
         if self.fuses_scores:
             probabilities = map(self.class_probabilities, (cls_score, conv_cls_score))
-            return FUSIONS[self.fusion](*probabilities)
+            return SCORE_FUSIONS[self.fusion](*probabilities)
         return cls_score
 
     def _predict_by_feat_single(
