@@ -114,6 +114,7 @@ def carafe_backward(
 
 def _upsample(image: Tensor, mask: Tensor, kernel_size: int, groups: int, scale: int) -> Tensor:
     channels, height, width = image.shape
+    # (1, channels * kernel_size**2, height * width)
     windows = F.unfold(image[None], kernel_size, padding=kernel_size // 2)
     windows = windows.view(groups, channels // groups, kernel_size**2, height, width)
     mask = mask.view(groups, kernel_size**2, height, scale, width, scale)

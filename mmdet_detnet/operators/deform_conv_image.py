@@ -33,6 +33,7 @@ def convolve(
         ``(out_channels, h, w)``.
     """
     samples, _ = conv.sample(image, offset)
+    # (groups, C / groups * taps, h * w)
     columns = _modulate(samples, mask).reshape(conv.groups, -1, offset[0].numel())
     output = torch.bmm(_by_group(weight, conv), columns)
     return output.view(len(weight), *offset.shape[1:])
@@ -60,6 +61,7 @@ def convolve_backward(
         The gradients.
     """
     samples, grid = conv.sample(image, offset)
+    # (groups, out_channels / groups, h * w)
     gradient = gradient.reshape(conv.groups, -1, offset[0].numel())
     columns = _modulate(samples, mask).reshape(conv.groups, -1, offset[0].numel())
     grad_weight = torch.bmm(gradient, columns.transpose(1, 2)).view(weight.shape)

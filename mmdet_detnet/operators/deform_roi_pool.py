@@ -108,15 +108,16 @@ def _pool_equal(
     """Pool RoIs with the same number of samples; returns ``(num_rois, h, w, C)``."""
     height, width = shape[2:]
     starts, bins, samples = grid.scale(rois)
-    x, y = (
+    x, y = (  # (n, w, sx) and (n, h, sy)
         sample_positions(starts[:, axis], bins[:, axis], samples[:, axis], num_bins)[0]
         for axis, num_bins in enumerate(grid.output_size[::-1])
     )
     y, x = torch.broadcast_tensors(y[:, :, None, :, None], x[:, None, :, None, :])
     if offset is not None:
-        moved = gamma * offset * (bins * bins.new_tensor(grid.output_size[::-1]))[:, :, None, None]
+        sizes = bins * bins.new_tensor(grid.output_size[::-1])
+        moved = gamma * offset * sizes[:, :, None, None]  # (n, 2, h, w)
         x, y = (at + moved[:, axis, :, :, None, None] for axis, at in enumerate((x, y)))
-    pixels, weights = interpolate(y, x, height, width)
+    pixels, weights = interpolate(y, x, height, width)  # (n, h, w, sy, sx, 4)
     pixels = pixels + (rois[:, 0].long() * height * width).view(-1, 1, 1, 1, 1, 1)
     count = y.shape[3] * y.shape[4]
     pooled = F.embedding_bag(

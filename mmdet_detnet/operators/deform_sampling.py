@@ -84,12 +84,14 @@ class DeformConv:
         grad_image, grad_grid = torch.ops.aten.grid_sampler_2d_backward(
             gradient, images, grid, bilinear, zeros, False, [True, True]
         )
+        # (deform_groups, taps * h, w, 2), then (deform_groups, taps, 2, h, w)
         grad_offset = grad_grid.flip(-1) * grid.new_tensor([2 / height, 2 / width])
         grad_offset = grad_offset.unflatten(1, (self.taps, -1)).movedim(-1, 2)
         return grad_image.reshape(image.shape), grad_offset.flatten(0, 2)
 
     def _grid(self, offset: Tensor, size: torch.Size) -> Tensor:
         offset = offset.reshape(self.deform_groups, self.taps, 2, *offset.shape[1:])
+        # (deform_groups, taps, h, w)
         y = offset[:, :, 0] + self._undeformed(0, offset)
         x = offset[:, :, 1] + self._undeformed(1, offset)
         grid = torch.stack([(2 * x + 1) / size[1] - 1, (2 * y + 1) / size[0] - 1], dim=-1)

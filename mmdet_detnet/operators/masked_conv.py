@@ -27,7 +27,7 @@ def masked_im2col_forward(
         pad_w: Columns of zeros on the left and on the right.
     """
     padded = F.pad(im[0], (pad_w, pad_w, pad_h, pad_h))
-    windows = padded.unfold(1, kernel_h, 1).unfold(2, kernel_w, 1)
+    windows = padded.unfold(1, kernel_h, 1).unfold(2, kernel_w, 1)  # (C, h, w, kernel_h, kernel_w)
     col.copy_(windows[:, mask_h_idx, mask_w_idx].movedim(1, -1).flatten(0, 2))
 
 

@@ -131,6 +131,7 @@ def box_iou(first: Tensor, second: Tensor, offset: int = 0) -> Tensor:
     Returns:
         ``(m, n)``; NaN for two boxes without area.
     """
+    # (m, n) each
     low = [torch.maximum(first[:, None, axis], second[:, axis]) for axis in (0, 1)]
     high = [torch.minimum(first[:, None, axis], second[:, axis]) for axis in (2, 3)]
     width, height = (

@@ -125,7 +125,7 @@ def average_forward(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> Tensor:
     """
     dtype = torch.promote_types(feature_map.dtype, torch.float32)
     channels = feature_map.shape[1]
-    rows = feature_map.to(dtype).permute(0, 2, 3, 1).reshape(-1, channels)
+    rows = feature_map.to(dtype).permute(0, 2, 3, 1).reshape(-1, channels)  # (N * H * W, C)
     pooled = rows.new_zeros(len(rois), *grid.output_size, channels)
     for lookups in make_lookups(rois.to(dtype), grid, feature_map.shape):
         sums = F.embedding_bag(lookups.pixels, rows, mode='sum', per_sample_weights=lookups.weights)
@@ -147,7 +147,7 @@ def average_backward(gradient: Tensor, rois: Tensor, grid: RoIGrid, shape: torch
     """
     images, channels, height, width = shape
     dtype = torch.promote_types(gradient.dtype, torch.float32)
-    bins = gradient.to(dtype).permute(0, 2, 3, 1).reshape(-1, channels)
+    bins = gradient.to(dtype).permute(0, 2, 3, 1).reshape(-1, channels)  # (num_rois * h * w, C)
     pixels = bins.new_zeros(images * height * width, channels)
     num_bins = grid.output_size[0] * grid.output_size[1]
     for shares in make_shares(make_lookups(rois.to(dtype), grid, shape), num_bins):

@@ -41,10 +41,9 @@ def _largest(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> tuple[Tensor, 
     axes = zip(
         *(value.unbind(1) for value in grid.scale(rois)), grid.output_size[::-1], strict=True
     )
-    x, y = (sample_positions(*axis)[0] for axis in axes)
-    y, x = y[:, :, None, :, None], x[:, None, :, None, :]
-    y, x = torch.broadcast_tensors(y, x)
-    pixels, weights = interpolate(y, x, height, width)
+    x, y = (sample_positions(*axis)[0] for axis in axes)  # (n, w, sx) and (n, h, sy)
+    y, x = torch.broadcast_tensors(y[:, :, None, :, None], x[:, None, :, None, :])
+    pixels, weights = interpolate(y, x, height, width)  # (n, h, w, sy, sx, 4)
     pixels = pixels + (rois[:, 0].long() * height * width)[:, None, None, None, None, None]
     values = F.embedding_bag(
         pixels.view(-1, 4),

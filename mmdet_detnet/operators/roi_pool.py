@@ -40,8 +40,10 @@ def roi_pool_forward(
     for (length_x, length_y), group in group_equal(round_up(lengths.clamp(min=0))):
         size = output[0].numel() * length_x * length_y
         for members in group.split(max(1, CHUNK_SIZE // size)):
+            # (n, w, length_x) and (n, h, length_y)
             x, in_x = _line(start_x[members], end_x[members], length_x, width)
             y, in_y = _line(start_y[members], end_y[members], length_y, height)
+            # (n, h, w, length_y * length_x)
             pixels = (y[:, :, None, :, None] * width + x[:, None, :, None, :]).flatten(3)
             inside = (in_y[:, :, None, :, None] & in_x[:, None, :, None, :]).flatten(3)
             images = rois[members, 0].long()[:, None, None, None]

@@ -83,9 +83,11 @@ def make_lookups(rois: Tensor, grid: RoIGrid, shape: torch.Size) -> Iterator[Loo
         size = length_x * length_y * rows * columns
         for members in group.split(max(1, CHUNK_SIZE // size)):
             start, bin_size, number = starts[members], bins[members], samples[members]
+            # (n, w, length_x) and (n, h, length_y)
             x, weight_x = _line(start[:, 0], bin_size[:, 0], number[:, 0], columns, length_x, width)
             y, weight_y = _line(start[:, 1], bin_size[:, 1], number[:, 1], rows, length_y, height)
             y = y + rois[members, 0].long()[:, None, None] * height
+            # (n, h, w, length_y, length_x)
             pixels = y[:, :, None, :, None] * width + x[:, None, :, None, :]
             weights = weight_y[:, :, None, :, None] * weight_x[:, None, :, None, :]
             yield Lookups(
@@ -185,6 +187,7 @@ def _line(
         Pixels and weights, ``(num_rois, num_bins, length)`` each. Samples more than one pixel
         outside the map have weight 0.
     """
+    # (num_rois, num_bins, most samples)
     position, valid = sample_positions(start, bin_size, samples, num_bins)
     inside = (position >= -1) & (position <= extent) & valid
     position = position.clamp(0, extent - 1)

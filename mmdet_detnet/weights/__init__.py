@@ -1,6 +1,6 @@
 """Converters of third-party weights; the models do not import them."""
 
-from mmdet_detnet.models.backbones.pretrained import load_pretrained_backbone, split_pretrained
+from mmdet_detnet.models.backbones.pretrained import load_pretrained_backbone
 from mmdet_detnet.models.backbones.weight_report import WeightReport
 
 from .conversion import Conversion, WeightSource
@@ -15,5 +15,4 @@ __all__ = [
     'convert_file',
     'convert_weights',
     'load_pretrained_backbone',
-    'split_pretrained',
 ]

@@ -149,10 +149,7 @@ class DurableCheckpointHook(CheckpointHook):
         if self._termination.is_agreed():
             iteration = runner.iter + 1
             step = f'{runner.epoch}_iter_{iteration}' if self.by_epoch else iteration
-            self._save_checkpoint_with_step(
-                runner, step, meta=dict(epoch=runner.epoch, iter=iteration)
-            )
-            self._end(runner)
+            self._save_and_exit(runner, step, iteration)
 
     def after_val_iter(
         self,
@@ -174,11 +171,11 @@ class DurableCheckpointHook(CheckpointHook):
         """
         if self._termination.received:
             step = runner.epoch if self.by_epoch else runner.iter
-            meta = dict(epoch=runner.epoch, iter=runner.iter)
-            self._save_checkpoint_with_step(runner, step, meta)
-            self._end(runner)
+            self._save_and_exit(runner, step, runner.iter)
 
-    def _end(self, runner: Runner) -> None:
+    def _save_and_exit(self, runner: Runner, step: int | str, iteration: int) -> None:
+        meta = dict(epoch=runner.epoch, iter=iteration)
+        self._save_checkpoint_with_step(runner, step, meta)
         runner.logger.warning(f'SIGTERM: saved {self.last_ckpt}. Continue with --resume.')
         stop_workers()
         raise SystemExit(EXIT_CODE)

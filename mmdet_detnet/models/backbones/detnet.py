@@ -26,10 +26,10 @@ from mmdet_detnet.registry import MODELS
 from .resnet_extension import ResNetExtension
 
 NUM_STAGES = 5
-# layer1..layer3 are ResNet's; layer4 and layer5 are the paper's stages 5 and 6.
-NUM_RESNET_STAGES = 3
+# DetNet shares layer1 ... layer3 with ResNet; layer4 and layer5 are the paper's stages 5 and 6.
+NUM_SHARED_STAGES = 3
 NEW_STAGE_DILATION = 2
-# Stage settings in ResNet-50 configs; DetNet has its own.
+# Stage settings that configs of a ResNet may pass on; DetNet has its own.
 RESNET_STAGES = dict(num_stages=4, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
 # Layers that start with a projection shortcut (block B); others start with an identity one (A).
 PROJECTED_LAYERS = {'both': ('layer4', 'layer5'), 'stage5': ('layer4',), 'none': ()}
@@ -115,14 +115,14 @@ class DetNet(ResNetExtension, ResNet):
         super().__init__(
             depth=depth,
             base_channels=base_channels,
-            num_stages=NUM_RESNET_STAGES,
+            num_stages=NUM_SHARED_STAGES,
             strides=(1, 2, 2),
             dilations=(1, 1, 1),
             out_indices=(0,),
             style=style,
             dcn=dcn,
-            stage_with_dcn=tuple(stage_with_dcn)[:NUM_RESNET_STAGES],
-            plugins=_plugins_of_resnet_stages(plugins),
+            stage_with_dcn=tuple(stage_with_dcn)[:NUM_SHARED_STAGES],
+            plugins=_plugins_of_shared_stages(plugins),
             init_cfg=init_cfg,
             **kwargs,
         )
@@ -134,7 +134,7 @@ class DetNet(ResNetExtension, ResNet):
         self.plugins = plugins
         self.frozen_stages = frozen_stages
         self.projection = projection
-        for stage_index in range(NUM_RESNET_STAGES, NUM_STAGES):
+        for stage_index in range(NUM_SHARED_STAGES, NUM_STAGES):
             self._add_dilated_stage(stage_index)
         self._freeze_stages()
 
@@ -160,11 +160,11 @@ class DetNet(ResNetExtension, ResNet):
         )
 
 
-def _plugins_of_resnet_stages(plugins: list[dict] | None) -> list[dict] | None:
+def _plugins_of_shared_stages(plugins: list[dict] | None) -> list[dict] | None:
     """Shorten each plugin's five flags to the three stages that the parent class builds."""
     if plugins is None:
         return None
     return [
-        {**plugin, 'stages': plugin['stages'][:NUM_RESNET_STAGES]} if 'stages' in plugin else plugin
+        {**plugin, 'stages': plugin['stages'][:NUM_SHARED_STAGES]} if 'stages' in plugin else plugin
         for plugin in plugins
     ]

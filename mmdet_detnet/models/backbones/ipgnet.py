@@ -124,10 +124,10 @@ class IPGNet(ImagePyramidGuided, ResNet):
     def _check_extra_stages(
         self, num_stages: int, keep_stride: bool, out_indices: Sequence[int]
     ) -> None:
-        if num_stages == NUM_RESNET_STAGES:
-            if keep_stride:
-                reject(self, 'keep_stride', keep_stride, f'False with {num_stages=}')
-        elif out_indices[-1] != num_stages - 1:
+        has_extra_stages = num_stages > NUM_RESNET_STAGES
+        if keep_stride and not has_extra_stages:
+            reject(self, 'keep_stride', keep_stride, f'False with {num_stages=}')
+        if has_extra_stages and out_indices[-1] != num_stages - 1:
             reject(self, 'out_indices', out_indices, f'up to {num_stages - 1} with {num_stages=}')
 
     def _append_extra_stages(self, number: int, keep_stride: bool) -> None:

@@ -154,8 +154,8 @@ class ConfidenceBranch(AnchorHead):
         Returns:
             The loss, a scalar.
         """
-        positive = ((labels >= 0) & (labels < self.num_classes)).reshape(-1)
-        conf_pred = conf_pred.permute(0, 2, 3, 1).reshape(-1)[positive]
+        positive = ((labels >= 0) & (labels < self.num_classes)).reshape(-1)  # (N * K,)
+        conf_pred = conf_pred.permute(0, 2, 3, 1).reshape(-1)[positive]  # (num_positive,)
         iou_target = self._iou_with_target(
             bbox_pred.permute(0, 2, 3, 1).reshape(-1, 4)[positive],
             bbox_targets.reshape(-1, 4)[positive],

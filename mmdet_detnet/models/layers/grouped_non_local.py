@@ -63,10 +63,10 @@ class GroupedNonLocal(BaseModule):
         Returns:
             Features of the same shape.
         """
-        theta, phi, g = (
+        theta, phi, g = (  # (N, groups, channels, h * w) each
             embed(x).unflatten(1, (self.groups, -1)).flatten(3)
             for embed in (self.theta, self.phi, self.g)
         )
-        affinity = theta.transpose(-1, -2) @ phi / phi.shape[-1]
+        affinity = theta.transpose(-1, -2) @ phi / phi.shape[-1]  # (N, groups, h * w, h * w)
         y = (g @ affinity.transpose(-1, -2)).reshape(x.shape[0], -1, *x.shape[2:])
         return torch.relu(x + self.out_norm(self.out_conv(y)))

@@ -225,6 +225,7 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
         choose = partial(find_survivors, head, score_thr=score_thr)
         results = self.run_heads(self.bbox_roi_extractor, head, x, rois, choose)
         (conv_cls_score, deltas), chosen = results['unfocused'], results['chosen']
+        # (num_chosen, num_classes + 1)
         fused = head.read_out(results['cls_score'][chosen], conv_cls_score)
         scores = head.class_probabilities(results['cls_score']).index_copy(0, chosen, fused)
         if deltas is None:

@@ -106,7 +106,7 @@ class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
         Returns:
             Features of shape (num_rois, fc_out_channels).
         """
-        x = x.flatten(1)
+        x = x.flatten(1)  # (num_rois, in_channels * h * w)
         for fc in self.fc_branch:
             x = self.relu(fc(x))
         return x
@@ -129,7 +129,7 @@ class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
         return torch.cat([self._convolve(chunk) for chunk in chunks])
 
     def _convolve(self, x: Tensor) -> Tensor:
-        x = self.res_block(x)
+        x = self.res_block(x)  # (num_rois, conv_out_channels, h, w)
         for index, bottleneck in enumerate(self.conv_branch):
             if index < len(self.nonlocal_blocks):
                 x = self.nonlocal_blocks[index](x)
