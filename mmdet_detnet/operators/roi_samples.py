@@ -117,7 +117,7 @@ def make_shares(lookups: Iterable[Lookups], num_bins: int) -> Iterator[Shares]:
         num_bins: Number of bins of a RoI.
 
     Yields:
-        All with a weight, at most ``CHUNK_SIZE`` at a time.
+        All shares, at most ``CHUNK_SIZE`` at a time.
     """
     collected: list[Shares] = []
     for some in lookups:

@@ -40,7 +40,7 @@ class DurableCheckpointHook(CheckpointHook):
     * On SIGTERM, training finishes the step, saves, and exits with 143. A checkpoint saved inside
       an epoch resumes there.
 
-    If the user sets ``backend_args`` or ``file_client_args``, these write the files.
+    If ``backend_args`` or ``file_client_args`` is set, that backend writes the files instead.
 
     Args:
         *args: As for the parent.

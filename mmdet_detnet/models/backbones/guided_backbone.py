@@ -30,7 +30,7 @@ GUIDED_STAGES = (1, 2, 3, 4)
 
 
 class ImagePyramidGuided(ResNetExtension):
-    """Mixin for ResNet-like backbones: fuses the output of stages with the shrunken image.
+    """Mixin for ResNet-like backbones: fuses stages with features of the shrunken image.
 
     The fused output replaces the stage's: it feeds the next stage and is what the network returns.
 

@@ -17,13 +17,16 @@ EXTRACTORS = ('bbox_roi_extractor', 'mask_roi_extractor')
 
 
 class TwoSizeRoIHead(BaseRoIHead):
-    """Mixin for RoI heads of MMDetection; list it before them among the bases.
+    """Mixin for RoI heads of MMDetection: runs two heads on two sizes of each RoI.
 
-    A :class:`.PreciseRoIExtractor` replaces MMDetection's ``SingleRoIExtractor`` for boxes and
-    masks.
+    List it before them among the bases. A :class:`.PreciseRoIExtractor` replaces MMDetection's
+    ``SingleRoIExtractor`` for boxes and masks.
 
     Args:
         **kwargs: Arguments of the RoI head.
+
+    Attributes:
+        reg_roi_scale_factor: Factor for width and height of the conv-head's RoIs.
     """
 
     reg_roi_scale_factor: float
@@ -92,7 +95,7 @@ def find_survivors(bbox_head: DoubleConvFCBBoxHead, cls_score: Tensor, score_thr
     Args:
         bbox_head: Box head that converts logits to probabilities.
         cls_score: Class logits, of shape (num_rois, num_class_channels).
-        score_thr: The threshold.
+        score_thr: The threshold, a probability.
 
     Returns:
         Their indices, of shape (num_survivors,).
