@@ -1,5 +1,7 @@
 """The parts of a checkpoint besides weights: plain values in the file, objects in memory."""
 
+import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +13,9 @@ from .stand_ins import ArrayStandIn, build_history
 
 WEIGHTS = ('state_dict', 'ema_state_dict', 'optimizer')
 HISTORY_KEYS = {'log_history', 'count_history', 'max_length'}
+# What mmengine notes of the files that it removes later: their names, or steps in their names.
+BEST_FILE = re.compile(r'best_.+\.\w+')
+STEP = re.compile(r'\d+(_iter_\d+)?')
 
 
 def make_plain(checkpoint: dict[str, Any]) -> None:
@@ -28,10 +33,12 @@ def make_plain(checkpoint: dict[str, Any]) -> None:
 
 
 def restore(checkpoint: dict[str, Any]) -> None:
-    """Undo :func:`make_plain` for the message hub, and drop what mmengine would execute.
+    """Undo :func:`make_plain` for the message hub, and drop what mmengine would execute or remove.
 
     Works in place. mmengine's ``Runner.resume`` executes ``checkpoint['meta']['config']`` as
-    Python. Since 0.2, it writes ``cfg`` instead, which it does not execute.
+    Python. Since 0.2, it writes ``cfg`` instead, which it does not execute. A resumed run removes
+    the files and folders that ``message_hub`` names as outdated checkpoints; only names that
+    mmengine gives to checkpoints remain.
 
     Args:
         checkpoint: The loaded checkpoint.
@@ -47,6 +54,22 @@ def restore(checkpoint: dict[str, Any]) -> None:
         meta.pop('config', None)
     if isinstance(hub, dict) and isinstance(hub.get('log_scalars'), dict):
         hub['log_scalars'] = {k: _restored(value) for k, value in hub['log_scalars'].items()}
+    if isinstance(hub, dict) and isinstance(hub.get('runtime_info'), dict):
+        _drop_other_files(hub['runtime_info'])
+
+
+def _drop_other_files(info: dict[str, Any]) -> None:
+    for key in [key for key in info if str(key).startswith('best_ckpt')]:
+        name = os.path.basename(info[key]) if isinstance(info[key], str) else ''
+        if not BEST_FILE.fullmatch(name):
+            del info[key]
+    steps = info.get('keep_ckpt_ids')
+    if steps is not None:
+        info['keep_ckpt_ids'] = [
+            step
+            for step in (steps if isinstance(steps, list) else ())
+            if isinstance(step, int | str) and STEP.fullmatch(str(step))
+        ]
 
 
 def _plain(value: object) -> object:

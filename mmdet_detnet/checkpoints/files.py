@@ -115,7 +115,7 @@ def find_fault(path: Path) -> str | None:
         The reason, to follow the file's name, or None if the file is intact.
     """
     if not path.is_file():
-        return 'does not exist'
+        return 'is not a file' if path.exists() else 'does not exist'
     if path.stat().st_size == 0:
         return 'is empty (0 bytes): the program that wrote it was stopped, or the disk was full'
     if checksum_path(path).is_file():
@@ -126,7 +126,8 @@ def find_fault(path: Path) -> str | None:
 
 
 def _compare_checksum(path: Path) -> str | None:
-    expected = [line.split()[0] for line in checksum_path(path).read_text().splitlines() if line]
+    lines = checksum_path(path).read_text(errors='replace').splitlines()
+    expected = [line.split()[0] for line in lines if line.strip()]
     actual = _digest(path)
     if actual in expected:
         return None

@@ -4,10 +4,11 @@ Importing this module makes mmengine read local files and URLs with :func:`read_
 ``CheckpointLoader.register_scheme``. This is mmengine's extension point, and the only one that all
 callers use: ``Runner``, ``init_detector``, inferencers, ``init_cfg``. It applies to the whole
 process. Files that torch 2.6 and newer load still load, and so do mmengine's own checkpoints, which
-torch alone rejects.
+torch alone rejects. mmengine's loaders of other schemes remain, with ``weights_only`` forced.
 """
 
 import contextlib
+import functools
 import os
 import pickle
 import re
@@ -34,6 +35,8 @@ STAND_IN_TORCH = '2.6.0'
 SAFE_TORCH = '2.10.0'
 # How torch names what it rejects, before and since 2.4.
 REFUSED = re.compile(r'(?:GLOBAL|Unsupported class) (\S+)')
+# The file by which torch knows a TorchScript archive, which is code.
+TORCHSCRIPT = 'constants.pkl'
 FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 FORCE_NOT = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
@@ -98,6 +101,21 @@ def load_from_http(filename: str, map_location: MapLocation = None) -> dict[str,
     return read_checkpoint(cached, map_location)
 
 
+def _with_weights_only(loader: Callable) -> Callable:
+    @functools.wraps(loader)
+    def load(*args: Any, **kwargs: Any) -> Any:
+        with weights_only_forced():
+            return loader(*args, **kwargs)
+
+    return load
+
+
+# The loaders of all other schemes, such as torchvision:// and s3://, call torch.load themselves.
+for _prefix, _loader in tuple(CheckpointLoader._schemes.items()):
+    if _loader not in (load_from_local, load_from_http):
+        CheckpointLoader.register_scheme(_prefix, _with_weights_only(_loader), force=True)
+
+
 def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[str, Any]:
     """Read a file written by ``torch.save`` without executing any code in it.
 
@@ -117,7 +135,8 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[
             includes checkpoints that mmengine's Runner writes without this package.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f'{path} can not be found.')
+        problem = 'is not a file' if os.path.exists(path) else 'can not be found'
+        raise FileNotFoundError(f'{path} {problem}.')
     _warn_of_old_torch()
     if fault := _find_danger(path) or find_fault(Path(path)):
         raise ValueError(f'{path} is not loaded: it {fault}.')
@@ -143,9 +162,11 @@ def _warn_of_old_torch() -> None:
 
 
 def _find_danger(path: str | Path) -> str | None:
-    """Find formats that torch does not write: tar files, and compressed ZIP files."""
-    if tarfile.is_tarfile(path):
+    """Find what torch may load as code, whatever `weights_only` says, and compressed ZIP files."""
+    if _is_tar(path):
         return 'is a tar file, a format of old versions of torch that cannot be read safely'
+    if _is_torchscript(path):
+        return 'is a TorchScript archive, which contains code'
     try:
         with zipfile.ZipFile(path) as archive:
             inside = sum(entry.file_size for entry in archive.infolist())
@@ -154,6 +175,28 @@ def _find_danger(path: str | Path) -> str | None:
         return None
     outside = os.path.getsize(path)
     return f'is compressed: {outside} bytes become {inside}' if inside > outside else None
+
+
+def _is_tar(path: str | Path) -> bool:
+    """Open it as torch does; other modes would decompress it."""
+    try:
+        tarfile.open(path, 'r:').close()
+    except tarfile.TarError:
+        return False
+    # A damaged tar file raises all kinds of errors.
+    except Exception:
+        return True
+    return True
+
+
+def _is_torchscript(path: str | Path) -> bool:
+    """Ask torch's own reader: before 2.6, torch runs such a file in spite of `weights_only`."""
+    with open(path, 'rb') as file:
+        try:
+            return TORCHSCRIPT in torch._C.PyTorchFileReader(file).get_all_records()
+        # Not a ZIP file, or damaged; torch.load fails in the same way.
+        except Exception:
+            return False
 
 
 @contextlib.contextmanager

@@ -59,6 +59,37 @@ def setstate_gadget(marker):
     return b''.join([pickle.GLOBAL, name, pickle.EMPTY_TUPLE, pickle.NEWOBJ, *build_twice])
 
 
+class Script(torch.nn.Module):
+    """A TorchScript module that writes a file when it is loaded.
+
+    Args:
+        file: The file.
+    """
+
+    def __init__(self, file):
+        super().__init__()
+        self.file = str(file)
+
+    def forward(self, images):
+        return images
+
+    @torch.jit.export
+    def __getstate__(self):
+        return self.file, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, bool]):
+        self.file = state[0]
+        self.training = state[1]
+        torch.save(torch.zeros(1), self.file)
+
+
+def save_script(marker, path):
+    """Save a TorchScript archive that writes a file when it is loaded."""
+    torch.jit.script(Script(marker)).save(str(path))
+    return path
+
+
 GADGETS = [eval_gadget, plain_eval_gadget, plain_exec_gadget, setstate_gadget, statistics_gadget]
 
 

@@ -62,9 +62,15 @@ def test_damaged_file_is_told_and_not_loaded(damage, words, with_checksum, path)
         read_checkpoint(path)
 
 
-def test_checksum_without_a_line_fits_nothing(path):
-    checksum_path(path).write_text('')
+@pytest.mark.parametrize('lines', [b'', b' \n'])
+def test_checksum_without_a_line_fits_nothing(path, lines):
+    checksum_path(path).write_bytes(lines)
     assert 'epoch_1.pth.sha256 has none' in find_fault(path)
+
+
+def test_damaged_checksum_fits_nothing(path):
+    checksum_path(path).write_bytes(b'\xff' * 80)
+    assert 'is damaged: its SHA-256 is' in find_fault(path)
 
 
 @pytest.mark.parametrize('function', ['replace', 'fsync'])

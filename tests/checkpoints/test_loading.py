@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tarfile
@@ -14,18 +15,29 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import CheckpointLoader
 
-from mmdet_detnet.checkpoints import make_plain, read_checkpoint, restore, weights_only_forced
+from mmdet_detnet.checkpoints import make_plain, read_checkpoint, restore
+from mmdet_detnet.checkpoints.loading import weights_only_forced
+
+# Before 2.6, torch has no stand-ins; test_older_torch_reads_plain_checkpoints_only covers that.
+HAS_STAND_INS = hasattr(torch.serialization, 'safe_globals')
+needs_stand_ins = pytest.mark.skipif(not HAS_STAND_INS, reason='refused before torch 2.6')
 
 # torch extends the list for its own distributed modules, which mmengine's Runner imports.
 SAFE_LIST = """
-from torch.serialization import get_safe_globals
-before = set(get_safe_globals())
+from torch import _weights_only_unpickler as unpickler, serialization
+
+def list_safe():
+    if hasattr(serialization, 'get_safe_globals'):
+        return set(serialization.get_safe_globals())
+    return dict(unpickler._get_allowed_globals())
+
+before = list_safe()
 import mmdet_detnet
-assert set(get_safe_globals()) == before
+assert list_safe() == before
 import mmdet.models, mmengine.runner
-before = set(get_safe_globals())
+before = list_safe()
 import mmdet_detnet.checkpoints, mmdet_detnet.engine, mmdet_detnet.models, mmdet_detnet.weights
-assert set(get_safe_globals()) == before
+assert list_safe() == before
 """
 
 
@@ -44,6 +56,13 @@ def checkpoint():
         state_dict=torch.nn.Linear(2, 2).state_dict(),
         message_hub=hub.state_dict(),
     )
+
+
+@pytest.fixture
+def plain(checkpoint):
+    """Make what our hook saves."""
+    make_plain(checkpoint)
+    return checkpoint
 
 
 def save(checkpoint, path):
@@ -65,10 +84,10 @@ def test_import_leaves_the_safe_list_as_it_is():
     assert subprocess.run([sys.executable, '-c', SAFE_LIST]).returncode == 0
 
 
-def test_plain_checkpoint_loads_with_an_empty_safe_list(checkpoint, tmp_path, monkeypatch):
-    make_plain(checkpoint)
-    path = save(checkpoint, tmp_path / 'epoch_1.pth')
-    monkeypatch.setattr('torch._weights_only_unpickler._marked_safe_globals_set', set())
+def test_plain_checkpoint_loads_with_an_empty_safe_list(plain, tmp_path, monkeypatch):
+    path = save(plain, tmp_path / 'epoch_1.pth')
+    if HAS_STAND_INS:
+        monkeypatch.setattr('torch._weights_only_unpickler._marked_safe_globals_set', set())
     content = torch.load(path, weights_only=True)
     restore(content)
     check_history(content)
@@ -78,10 +97,11 @@ def test_plain_checkpoint_loads_with_an_empty_safe_list(checkpoint, tmp_path, mo
     assert content['meta']['dataset_meta']['palette'] == [[1, 2, 3]]
 
 
+@needs_stand_ins
 @pytest.mark.parametrize('numpy_module', [b'numpy._core', b'numpy.core'])
 def test_checkpoint_of_mmengine_alone_loads(checkpoint, tmp_path, numpy_module):
     path = save(checkpoint, tmp_path / 'epoch_1.pth')
-    hostile.rewrite(path, lambda data: data.replace(b'numpy._core', numpy_module))
+    hostile.rewrite(path, lambda data: re.sub(rb'numpy\._?core', numpy_module, data))
     trusted = set(torch.serialization.get_safe_globals())
     content = read_checkpoint(path)
     assert set(torch.serialization.get_safe_globals()) == trusted
@@ -92,8 +112,8 @@ def test_checkpoint_of_mmengine_alone_loads(checkpoint, tmp_path, numpy_module):
     np.testing.assert_array_equal(content['meta']['dataset_meta']['palette'], [[1, 2, 3]])
 
 
-def test_mmengine_loads_through_the_package(checkpoint, tmp_path):
-    path = save(checkpoint, tmp_path / 'epoch_1.pth')
+def test_mmengine_loads_through_the_package(plain, tmp_path):
+    path = save(plain, tmp_path / 'epoch_1.pth')
     check_history(CheckpointLoader.load_checkpoint(str(path)))
 
 
@@ -113,7 +133,7 @@ def test_nothing_in_a_file_is_run(checkpoint, tmp_path, gadget, saved, unsafe_to
     marker = tmp_path / 'it ran'
     path = hostile.save_with_gadget(checkpoint, gadget, marker, tmp_path / 'hostile.pth')
     for load in (read_checkpoint, CheckpointLoader.load_checkpoint):
-        if gadget is hostile.statistics_gadget:
+        if gadget is hostile.statistics_gadget and HAS_STAND_INS:
             load(str(path))
         else:
             with pytest.raises(ValueError, match=r'hostile.pth is not loaded'):
@@ -139,13 +159,36 @@ def test_nothing_behind_a_url_is_run(checkpoint, tmp_path, serve, unsafe_torch):
     hostile.save_with_gadget(
         checkpoint, hostile.plain_eval_gadget, marker, tmp_path / 'hostile.pth'
     )
-    with pytest.raises(ValueError, match=r'hostile.pth is not loaded: it holds eval'):
+    with pytest.raises(
+        ValueError, match=r'hostile.pth is not loaded: it holds (__builtin__.)?eval'
+    ):
         CheckpointLoader.load_checkpoint(f'{serve}/hostile.pth')
     assert not marker.exists()
 
 
-def test_checkpoint_is_downloaded_once(checkpoint, tmp_path, serve):
-    path = save(checkpoint, tmp_path / 'epoch_1.pth')
+def test_nothing_behind_another_scheme_is_run(plain, tmp_path, serve, unsafe_torch, monkeypatch):
+    marker = tmp_path / 'it ran'
+    hostile.save_with_gadget(plain, hostile.plain_eval_gadget, marker, tmp_path / 'hostile.pth')
+    models = {'resnet50': f'{serve}/hostile.pth'}
+    monkeypatch.setattr('mmengine.runner.checkpoint.get_torchvision_models', lambda: models)
+    with pytest.raises(pickle.UnpicklingError, match='eval'):
+        CheckpointLoader.load_checkpoint('torchvision://resnet50')
+    assert not marker.exists()
+
+
+def test_torchscript_is_refused_before_it_is_loaded(tmp_path, unsafe_torch):
+    marker = tmp_path / 'it ran'
+    path = hostile.save_script(marker, tmp_path / 'hostile.pth')
+    for load in (read_checkpoint, CheckpointLoader.load_checkpoint):
+        with pytest.raises(ValueError, match=r'hostile.pth is not loaded: it is a TorchScript'):
+            load(str(path))
+    assert not marker.exists()
+    torch.jit.load(path)
+    assert marker.exists()
+
+
+def test_checkpoint_is_downloaded_once(plain, tmp_path, serve):
+    path = save(plain, tmp_path / 'epoch_1.pth')
     check_history(CheckpointLoader.load_checkpoint(f'{serve}/epoch_1.pth'))
     path.unlink()
     check_history(CheckpointLoader.load_checkpoint(f'{serve}/epoch_1.pth'))
@@ -159,18 +202,30 @@ def test_forcing_ends_where_it_should(monkeypatch, unsafe_torch):
     assert dict(os.environ) == before
 
 
-def test_class_that_is_refused_is_named(checkpoint, tmp_path):
-    checkpoint['meta']['where'] = tmp_path
-    path = save(checkpoint, tmp_path / 'object.pth')
+def test_class_that_is_refused_is_named(plain, tmp_path):
+    plain['meta']['where'] = tmp_path
+    path = save(plain, tmp_path / 'object.pth')
     with pytest.raises(ValueError, match=r'object.pth is not loaded: it holds pathlib.*PosixPath'):
         read_checkpoint(path)
 
 
-def test_code_in_the_config_is_dropped(checkpoint, tmp_path):
-    checkpoint['meta']['config'] = 'raise SystemExit'
-    content = read_checkpoint(save(checkpoint, tmp_path / 'epoch_1.pth'))
+def test_code_in_the_config_is_dropped(plain, tmp_path):
+    plain['meta']['config'] = 'raise SystemExit'
+    content = read_checkpoint(save(plain, tmp_path / 'epoch_1.pth'))
     assert 'config' not in content['meta']
     assert content['meta']['epoch'] == 1
+
+
+@pytest.mark.parametrize('name', ['/data/', '/data/..', '/data/.', '', 'photos', 'photos.zip', 5])
+def test_file_that_mmengine_would_remove_is_dropped(plain, tmp_path, name):
+    info = plain['message_hub']['runtime_info']
+    info.update(best_ckpt=name, best_ckpt_mAP='/old/run/best_mAP_epoch_3.pth')
+    info['keep_ckpt_ids'] = [1, '2_iter_57', f'/../{name}', '../3', [4]]
+    content = read_checkpoint(save(plain, tmp_path / 'epoch_1.pth'))
+    info = content['message_hub']['runtime_info']
+    assert 'best_ckpt' not in info
+    assert info['best_ckpt_mAP'] == '/old/run/best_mAP_epoch_3.pth'
+    assert info['keep_ckpt_ids'] == [1, '2_iter_57']
 
 
 def test_older_torch_reads_plain_checkpoints_only(checkpoint, tmp_path, monkeypatch):
@@ -188,7 +243,8 @@ def test_older_torch_reads_plain_checkpoints_only(checkpoint, tmp_path, monkeypa
         check_history(read_checkpoint(path))
 
 
-@pytest.mark.parametrize('content', [b'', b'text', b'PK\x03\x04'])
+# The last one is the start of a compressed file, which a tar file may be.
+@pytest.mark.parametrize('content', [b'', b'text', b'PK\x03\x04', b'\x1f\x8b\x08' + bytes(20)])
 def test_damaged_file_is_named(tmp_path, content):
     path = tmp_path / 'epoch_1.pth'
     path.write_bytes(content)
@@ -215,6 +271,11 @@ def test_tar_file_is_refused(checkpoint, tmp_path):
 def test_file_without_names_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r'list.pth is not loaded.*it is a list'):
         read_checkpoint(save([torch.zeros(1)], tmp_path / 'list.pth'))
+
+
+def test_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(FileNotFoundError, match='is not a file'):
+        read_checkpoint(tmp_path)
 
 
 def test_missing_file_is_named():

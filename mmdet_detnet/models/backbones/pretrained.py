@@ -11,7 +11,7 @@ from mmengine.model import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from mmdet_detnet.checkpoints import weights_only_forced
+import mmdet_detnet.checkpoints  # noqa: F401  has mmengine load files as data
 
 from .weight_report import WeightReport
 
@@ -121,10 +121,9 @@ def _read_state_dict(checkpoint: str, map_location: str, name: str) -> Mapping[s
             "ResNet instead, set it to 'torchvision://resnet50' (or resnet101); the README in the "
             "config's folder lists other requirements and weights."
         )
-    with weights_only_forced():
-        content = CheckpointLoader.load_checkpoint(
-            _without_torchvision(checkpoint), map_location, logger='current'
-        )
+    content = CheckpointLoader.load_checkpoint(
+        _without_torchvision(checkpoint), map_location, logger='current'
+    )
     state = content.get('state_dict', content)
     return {key.removeprefix(WRAPPER_PREFIX): value for key, value in state.items()}
 
