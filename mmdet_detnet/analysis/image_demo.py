@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
+import matplotlib
 import mmcv
 from mmdet.apis import DetInferencer
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.device import get_device
-from PIL import Image
 
 from mmdet_detnet.checks import check_checkpoint
 from mmdet_detnet.export.onnx_inferencer import OnnxInferencer
 from mmdet_detnet.models.arguments import reject
 from mmdet_detnet.paths import check_files
 
+from .dataset.images import open_image
 from .prediction_file import PredictionFile
 
 
@@ -98,8 +98,10 @@ def _try_to_detect(
         return [], problem
     try:
         return _detect(inferencer, path, picture, score_thr), ''
-    except (cv2.error, MemoryError, OSError, RuntimeError, ValueError) as error:
-        return [], f'cannot be processed ({" ".join(str(error).split())})'
+    # Whatever an image and a checkpoint of somebody else make of a detector.
+    except Exception as error:
+        message = ' '.join(str(error).split())
+        return [], f'cannot be processed ({type(error).__name__}: {message})'
 
 
 def _without_dots(path: Path) -> Path:
@@ -115,7 +117,8 @@ def _detect(
     The inferencer's own threshold only affects drawing, and it would draw images of the same name
     in two folders into one file.
     """
-    output = inferencer(str(path), return_vis=True, pred_score_thr=score_thr)
+    with matplotlib.rc_context({'text.parse_math': False}):  # a $ in a class name is a $
+        output = inferencer(str(path), return_vis=True, pred_score_thr=score_thr)
     if picture.suffix.lower() not in IMG_EXTENSIONS:
         picture = picture.with_name(f'{picture.name}.png')
     mmcv.imwrite(output['visualization'][0][..., ::-1], str(picture))
@@ -172,11 +175,12 @@ def find_problem(path: Path) -> str:
         A sentence; empty if the whole image can be read.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             image.load()
         readable = mmcv.imread(path) is not None
     except FileNotFoundError:
         return 'no such file'
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    # With a damaged file, decoders raise all kinds of errors.
+    except Exception as error:
         return f'cannot be read as an image ({error})'
     return '' if readable else 'cannot be read as an image (OpenCV does not support its format)'

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image, ImageFile
+from PIL import ImageFile
 from tqdm import tqdm
 
 from mmdet_detnet.analysis.dataset import Finding
 from mmdet_detnet.analysis.dataset.findings import find
-from mmdet_detnet.analysis.dataset.images import read_image
+from mmdet_detnet.analysis.dataset.images import open_image, read_image
 
 from .records import LabeledBox, LabeledImage
 
@@ -67,7 +67,7 @@ def _fix_file(image: LabeledImage, name: str, copy: Path, found: Found) -> Label
         return replace(image, path=copy, size=size)
     if image.size in (None, state.size):
         return replace(image, size=state.size)
-    with Image.open(image.path) as file:
+    with open_image(image.path) as file:
         is_unturned = file.size == image.size
     if is_unturned and _write_copy(image.path, copy):
         found['fixed-rotation'].append(name)
@@ -80,9 +80,10 @@ def _write_copy(source: Path, copy: Path) -> tuple[int, int] | None:
     """Write the decodable pixels without EXIF data; None if there are none."""
     strict, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
     try:
-        with Image.open(source) as image:
+        with open_image(source) as image:
             pixels = image.convert('RGB')
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    # With a damaged file, decoders raise all kinds of errors.
+    except Exception:
         return None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = strict

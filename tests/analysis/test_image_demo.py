@@ -1,3 +1,4 @@
+import contextlib
 import json
 import shutil
 import sys
@@ -7,7 +8,10 @@ import image_demo
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from mmdet_detnet.analysis.dataset.images import read_image
+from mmdet_detnet.analysis.image_demo import find_problem
 from mmdet_detnet.analysis.prediction_file import PredictionFile
 
 
@@ -48,6 +52,33 @@ def test_good_missing_and_broken_image(run_demo, photos, tmp_path, capsys):
     assert predictions['failed'] == [str(missing), str(broken)]
     assert [image['path'] for image in predictions['images']] == [str(good)]
     assert cv2.imread(str(tmp_path / 'out/vis/good.png')).shape == (160, 160, 3)
+
+
+# An image for Ghostscript, which Pillow starts to draw it, whatever the file's name.
+POSTSCRIPT = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n'
+
+
+@pytest.fixture
+def ghostscript(tmp_path, monkeypatch):
+    """Put a program of that name in front of all others; return the file that it writes."""
+    program, marker = tmp_path / 'bin/gs', tmp_path / 'it ran'
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\ntouch "{marker}"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{program.parent}:/usr/bin:/bin')
+    monkeypatch.setattr('PIL.EpsImagePlugin.gs_binary', None)
+    return marker
+
+
+@pytest.mark.parametrize('read', [find_problem, lambda path: read_image(path).error])
+def test_no_program_is_started_to_draw_an_image(read, photos, ghostscript):
+    file = photos / 'hostile.png'
+    file.write_bytes(POSTSCRIPT)
+    assert 'cannot identify image file' in read(file)
+    assert not ghostscript.exists()
+    with contextlib.suppress(Exception), Image.open(file) as opened:
+        opened.load()
+    assert ghostscript.exists()
 
 
 def test_detections_are_named_boxes_in_the_image(run_demo, photos, tmp_path):
@@ -126,6 +157,21 @@ def test_image_that_the_detector_cannot_process_costs_that_image(
     predictions = read_predictions(tmp_path / 'out')
     assert predictions['failed'] == [str(photos / 'line.png')]
     assert [image['path'] for image in predictions['images']] == [str(photos / 'good.png')]
+
+
+@pytest.mark.parametrize(('classes', 'status'), [((r'$\frac{$', '$', '猫'), 0), (('circle',), 1)])
+def test_names_of_classes_in_a_checkpoint_are_any_text_or_cost_the_image(
+    classes, status, tiny_detector, photos, tmp_path, monkeypatch, capsys
+):
+    config, checkpoint = tiny_detector
+    content = torch.load(checkpoint, weights_only=True)
+    content['meta']['dataset_meta']['classes'] = classes
+    torch.save(content, tmp_path / 'other.pth')
+    arguments = [config, tmp_path / 'other.pth', photos, '--device', 'cpu', '--out-dir', tmp_path]
+    arguments = ['image_demo.py', *map(str, arguments), '--score-thr', '0']
+    monkeypatch.setattr(sys, 'argv', arguments)
+    assert image_demo.main() == status
+    assert ('cannot be processed (IndexError' in capsys.readouterr().err) == bool(status)
 
 
 def test_checkpoint_of_another_detector_is_refused(tiny_detector, photos, tmp_path, monkeypatch):

@@ -15,6 +15,8 @@ from .findings import Finding, find
 
 # EXIF tag of the orientation, and its values that swap width and height.
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
+# Formats that OpenCV reads as well. For others, Pillow may start a program: Ghostscript for EPS.
+FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'SUN', 'TIFF', 'WEBP')
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,24 @@ class ImageState:
     is_missing: bool = False
     error: str = ''
     size: tuple[int, int] = (0, 0)
+
+
+def open_image(path: Path) -> Image.Image:
+    """Open an image with Pillow, whatever its name says, if it is in one of ``FORMATS``.
+
+    Args:
+        path: An image file.
+
+    Returns:
+        The image; its pixels are not decoded.
+
+    Raises:
+        OSError: If it is missing, or no image in these formats.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'no such file: {path}')
+    Image.init()
+    return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
 def check_images(images: list[Record], folder: Path, num_workers: int = 2) -> list[Finding]:
@@ -118,19 +138,20 @@ def _read(path: Path, measure: Callable[[Path], tuple[int, int]]) -> ImageState:
         return ImageState(size=measure(path))
     except FileNotFoundError:
         return ImageState(is_missing=True)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return ImageState(error=str(error))
+    # With a damaged file, decoders raise all kinds of errors.
+    except Exception as error:
+        return ImageState(error=str(error) or type(error).__name__)
 
 
 def _size_in_header(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
+    with open_image(path) as image:
         width, height = image.size
         is_turned = image.getexif().get(ORIENTATION, 1) in TURNED
     return (height, width) if is_turned else (width, height)
 
 
 def _decoded_size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
+    with open_image(path) as image:
         image.load()
     pixels = mmcv.imfrombytes(path.read_bytes())
     if pixels is None:
