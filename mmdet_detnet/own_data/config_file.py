@@ -12,6 +12,7 @@ from mmdet_detnet.paths import config_path
 from .settings import Measured, Settings, choose_settings
 from .templates import TEMPLATES
 
+TEMPLATE = '{{'
 LOADERS = ('train', 'val', 'test')
 
 TEXT = """\
@@ -65,7 +66,16 @@ def write_config(
 
     Returns:
         The chosen settings.
+
+    Raises:
+        ValueError: If a name would be replaced when mmengine reads the config.
     """
+    for name in (*classes, str(images_folder.resolve()), str(start_from or '')):
+        if TEMPLATE in name:
+            raise ValueError(
+                f'{name!r} must not contain {TEMPLATE}, which mmengine replaces in configs, even '
+                'by code. Rename it.'
+            )
     template = TEMPLATES[model_name]
     base = Config.fromfile(config_path(template.config))
     settings = choose_settings(template, base.model, images, max_epochs)

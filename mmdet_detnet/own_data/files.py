@@ -22,7 +22,7 @@ SPLIT_WORDS = {
 
 
 def list_files(folder: Path, ignored: Path | None = None) -> Iterator[Path]:
-    """List the files below a folder, sorted, without hidden ones.
+    """List the regular files below a folder, sorted, without hidden ones.
 
     Args:
         folder: A folder.
@@ -37,7 +37,9 @@ def list_files(folder: Path, ignored: Path | None = None) -> Iterator[Path]:
             for name in folders
             if name[0] != '.' and (ignored is None or Path(place, name).resolve() != ignored)
         )
-        yield from (Path(place, name) for name in sorted(names) if name[0] != '.')
+        paths = (Path(place, name) for name in sorted(names) if name[0] != '.')
+        # Reading anything else, such as a pipe, may never end.
+        yield from filter(os.path.isfile, paths)
 
 
 def name_split(path: Path) -> str:
@@ -123,7 +125,7 @@ class ImageFiles:
 
     def _candidates(self, annotation: Path, name: str) -> list[Path]:
         parts = Path(name.replace('\\', '/')).parts
-        last = parts[-1]
+        last = parts[-1] if parts else ''
         named = self._by_name.get(last) or self._by_name.get(Path(last).stem, [])
         near = [annotation.parent.joinpath(*parts), self.folder.joinpath(*parts)]
         exact = [path for path in near if path in named]

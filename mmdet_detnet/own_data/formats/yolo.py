@@ -106,7 +106,10 @@ def _read_yaml(folders: Sequence[Path]) -> tuple[Path, dict[str, Any]]:
     """Find the file with the class names, in the first folder that has one."""
     for folder in folders:
         for file in sorted([*folder.glob('*.yaml'), *folder.glob('*.yml')]):
-            content = yaml.safe_load(file.read_text(encoding='utf-8'))
+            try:
+                content = yaml.safe_load(file.read_text(encoding='utf-8'))
+            except (yaml.YAMLError, ValueError, RecursionError) as error:
+                raise ValueError(f'{file} is not a valid YAML file: {error}.') from error
             if isinstance(content, dict) and 'names' in content:
                 return file, content
     return folders[0], {}
@@ -114,9 +117,9 @@ def _read_yaml(folders: Sequence[Path]) -> tuple[Path, dict[str, Any]]:
 
 def _class_names(description: dict[str, Any], folders: Sequence[Path]) -> list[str]:
     names = description.get('names')
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
-        return [str(names[number]) for number in range(len(names))]
-    if isinstance(names, list):
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
+        names = [names[number] for number in range(len(names))]
+    if isinstance(names, list) and all(isinstance(name, str | int | float) for name in names):
         return [str(name) for name in names]
     for file in (folder / name for folder in folders for name in NAME_LISTS):
         if file.is_file():
@@ -132,13 +135,16 @@ def _find_splits(
     yaml_file: Path, description: dict[str, Any]
 ) -> tuple[dict[Path, str], list[Finding]]:
     """Find the folders or images of each split, and report identical splits."""
-    root = yaml_file.parent / str(description.get('path') or '')
+    path = description.get('path')
+    root = yaml_file.parent / path if isinstance(path, str) else yaml_file.parent
     root = root if root.is_dir() else yaml_file.parent
     places: dict[Path, str] = {}
     doubled = []
     for split in SPLITS:
         entries = description.get(split) or []
-        for entry in [entries] if isinstance(entries, str) else entries:
+        for entry in entries if isinstance(entries, list) else [entries]:
+            if not isinstance(entry, str):
+                raise ValueError(f'{yaml_file}: {split} must be a path or a list of paths.')
             for place in _resolve(root, entry):
                 doubled += [str(entry)] if place in places else []
                 places.setdefault(place, split)
