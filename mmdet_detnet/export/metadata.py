@@ -1,6 +1,9 @@
 """Metadata of the detector in an ONNX file."""
 
 import json
+import math
+import reprlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from mmdet_detnet.models.arguments import reject
 KEY = 'mmdet_detnet'
 TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations', 'Resize', 'PackDetInputs')
 RESIZE_OPTIONS = ('type', 'scale', 'keep_ratio')
+MAX_SIDE = 2**14  # pixels of a resized image
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,25 @@ class Metadata:
 
     @classmethod
     def from_json(cls, text: str) -> 'Metadata':
-        """Read the output of :meth:`to_json`."""
-        values = json.loads(text)
+        """Read the output of :meth:`to_json`.
+
+        Args:
+            text: A string from a file that may be of anybody.
+
+        Returns:
+            The description.
+
+        Raises:
+            ValueError: If a value is missing or wrong.
+        """
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f'the description is not valid JSON ({error})') from error
+        values = values if isinstance(values, dict) else {}
+        for name, (is_valid, allowed) in VALUES.items():
+            if not is_valid(values.get(name)):
+                raise ValueError(f'{name} must be {allowed}, got {reprlib.repr(values.get(name))}')
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
     def differences(self, other: 'Metadata') -> list[str]:
@@ -60,6 +81,54 @@ class Metadata:
             if field.name not in ('config', 'takes_pixels')
             and getattr(self, field.name) != getattr(other, field.name)
         ]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and value != [] and all(map(_is_text, value))
+
+
+def _is_scale(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(side) is int and 1 <= side <= MAX_SIDE for side in value)
+    )
+
+
+def _are_means(value: object) -> bool:
+    return value is None or (
+        isinstance(value, list) and len(value) in (1, 3) and all(map(_is_number, value))
+    )
+
+
+def _are_deviations(value: object) -> bool:
+    return _are_means(value) and (not isinstance(value, list) or 0 not in value)
+
+
+VALUES: dict[str, tuple[Callable[[object], bool], str]] = {
+    'config': (_is_text, 'a string'),
+    'classes': (_are_names, 'a list of names'),
+    'takes_pixels': (_is_flag, 'true or false'),
+    'image_scale': (_is_scale, f'two integers from 1 to {MAX_SIDE}'),
+    'keep_ratio': (_is_flag, 'true or false'),
+    'to_rgb': (_is_flag, 'true or false'),
+    'mean': (_are_means, 'null, or a number per channel'),
+    'std': (_are_deviations, 'null, or a number other than 0 per channel'),
+    'score_thr': (_is_number, 'a number'),
+    'max_per_img': (lambda value: type(value) is int and value > 0, 'a positive integer'),
+}
 
 
 def describe(cfg: Config, classes: list[str] | tuple[str, ...], takes_pixels: bool) -> Metadata:

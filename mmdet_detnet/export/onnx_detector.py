@@ -39,7 +39,7 @@ class OnnxDetector(nn.Module):
         properties = self.session.get_modelmeta().custom_metadata_map
         try:
             self.metadata = Metadata.from_json(properties[KEY])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, ValueError) as error:
             raise ValueError(
                 f'{file} must describe its detector as a file of export_onnx does, got {error!r}.'
             ) from error
@@ -73,12 +73,35 @@ class OnnxDetector(nn.Module):
         Returns:
             For each image ``bboxes`` ``(n, 4)``, corners in pixels, ``scores`` ``(n,)`` and
             ``labels`` ``(n,)``.
+
+        Raises:
+            ValueError: If the graph cannot run, or gives no detections of the file's classes.
         """
-        boxes, scores, labels, numbers = self.session.run(None, {'images': self._prepare(images)})
+        boxes, scores, labels, numbers = self._run(images)
         return [
             dict(bboxes=boxes[i, :number], scores=scores[i, :number], labels=labels[i, :number])
             for i, number in enumerate(numbers)
         ]
+
+    def _run(self, images: np.ndarray) -> list[np.ndarray]:
+        """Run the graph, which may be of anybody, and check what it gives."""
+        try:
+            outputs = self.session.run(None, {'images': self._prepare(images)})
+        # onnxruntime has a separate error for each failure.
+        except Exception as error:
+            raise ValueError(f'{self.file} cannot be run ({error}).') from error
+        outputs = [np.asarray(output) for output in outputs]
+        shapes = [output.shape for output in outputs]
+        size = (len(images), *shapes[0][1:2])
+        if shapes != [(*size, 4), size, size, size[:1]]:
+            raise ValueError(f'{self.file} gives outputs of the shapes {shapes}.')
+        labels, numbers = outputs[2:]
+        if not _are_in_range(numbers, size[1] + 1):
+            raise ValueError(f'{self.file} gives numbers of detections other than 0 to {size[1]}.')
+        num_classes = len(self.metadata.classes)
+        if not _are_in_range(labels[np.arange(size[1]) < numbers[:, None]], num_classes):
+            raise ValueError(f'{self.file} gives labels other than those of {num_classes} classes.')
+        return outputs
 
     def _prepare(self, images: np.ndarray) -> np.ndarray:
         """Normalize images if the graph does not."""
@@ -86,7 +109,7 @@ class OnnxDetector(nn.Module):
         if metadata.takes_pixels:
             return images
         images = (images if metadata.to_rgb else images[:, ::-1]).astype(np.float32)
-        if metadata.mean is None:
+        if metadata.mean is None or metadata.std is None:
             return images
         mean, std = (
             np.array(values, np.float32)[:, None, None] for values in (metadata.mean, metadata.std)
@@ -120,6 +143,11 @@ class OnnxDetector(nn.Module):
 def to_instances(detections: Mapping[str, np.ndarray]) -> InstanceData:
     """Convert the detections in one image for MMDetection."""
     return InstanceData(**{name: torch.from_numpy(each) for name, each in detections.items()})
+
+
+def _are_in_range(values: np.ndarray, limit: int) -> bool:
+    is_integer = values.dtype.kind in 'iu'
+    return is_integer and bool(((values >= 0) & (values < limit)).all())
 
 
 def _open_session(file: str | Path, num_threads: int) -> Any:

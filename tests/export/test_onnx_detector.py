@@ -107,6 +107,114 @@ def test_damaged_file(tmp_path):
         OnnxDetector(tmp_path / 'broken.onnx')
 
 
+DESCRIPTION = dict(
+    config='hostile',
+    classes=['circle'],
+    takes_pixels=True,
+    image_scale=[64, 64],
+    keep_ratio=False,
+    to_rgb=True,
+    mean=None,
+    std=None,
+    score_thr=0.1,
+    max_per_img=2,
+)
+OUTPUTS = dict(
+    boxes=np.ones((1, 2, 4), np.float32),
+    scores=np.ones((1, 2), np.float32),
+    labels=np.zeros((1, 2), np.int64),
+    num_detections=np.ones(1, np.int64),
+)
+
+
+def write_hostile(path, description, outputs=OUTPUTS):
+    """Write a file that gives the same for any image, and says of itself what it likes."""
+    nodes = [
+        onnx.helper.make_node('Constant', [], [name], value=onnx.numpy_helper.from_array(array))
+        for name, array in outputs.items()
+    ]
+    made = [
+        onnx.helper.make_tensor_value_info(
+            name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+        )
+        for name, array in outputs.items()
+    ]
+    images = onnx.helper.make_tensor_value_info('images', onnx.TensorProto.UINT8, [1, 3, 64, 64])
+    graph = onnx.helper.make_graph(nodes, 'graph', [images], made)
+    opset = onnx.helper.make_opsetid('', 18)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    onnx.helper.set_model_props(model, {'mmdet_detnet': description})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'config': None}, 'config must be a string, got None'),
+        ({'classes': []}, r'classes must be a list of names, got \[\]'),
+        ({'classes': 'circle'}, 'classes must be a list of names'),
+        ({'classes': [1]}, 'classes must be a list of names'),
+        ({'takes_pixels': 'no'}, 'takes_pixels must be true or false'),
+        ({'image_scale': [10**6, 10**6]}, 'image_scale must be two integers from 1 to 16384'),
+        ({'image_scale': [64, 0]}, 'image_scale must be two integers'),
+        ({'image_scale': 64}, 'image_scale must be two integers'),
+        ({'image_scale': [64.5, 64]}, 'image_scale must be two integers'),
+        ({'keep_ratio': 1}, 'keep_ratio must be true or false'),
+        ({'mean': [float('nan')] * 3}, 'mean must be null, or a number per channel'),
+        ({'mean': {}}, 'mean must be null, or a number per channel'),
+        ({'std': [0, 1, 1]}, 'std must be null, or a number other than 0'),
+        ({'score_thr': 'low'}, 'score_thr must be a number'),
+        ({'max_per_img': 0}, 'max_per_img must be a positive integer'),
+    ],
+)
+def test_description_of_somebody_else_is_checked(changes, words, tmp_path):
+    file = write_hostile(tmp_path / 'hostile.onnx', json.dumps({**DESCRIPTION, **changes}))
+    with pytest.raises(ValueError, match=rf'hostile\.onnx must describe its detector.*{words}'):
+        OnnxDetector(file)
+
+
+@pytest.mark.parametrize('text', ['', 'null', '[]', '[' * 100_000, '{"config": "a"}'])
+def test_description_that_is_none_is_refused(text, tmp_path):
+    file = write_hostile(tmp_path / 'hostile.onnx', text)
+    with pytest.raises(ValueError, match=r'hostile\.onnx must describe its detector'):
+        OnnxDetector(file)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({}, ''),
+        ({'labels': np.full((1, 2), 1)}, 'labels other than those of 1 classes'),
+        ({'labels': np.full((1, 2), -1)}, 'labels other than those of 1 classes'),
+        ({'labels': np.zeros((1, 2), np.float32)}, 'labels other than'),
+        ({'num_detections': np.array([3])}, 'numbers of detections other than 0 to 2'),
+        ({'num_detections': np.array([-1])}, 'numbers of detections other than 0 to 2'),
+        ({'num_detections': np.array([1, 1])}, 'outputs of the shapes'),
+        ({'scores': np.ones((1, 3), np.float32)}, 'outputs of the shapes'),
+        ({'boxes': np.ones(4, np.float32)}, 'outputs of the shapes'),
+        ({'more': np.ones(1)}, 'outputs of the shapes'),
+    ],
+)
+def test_detections_of_somebody_else_are_checked(
+    changes, words, image, tmp_path, monkeypatch, capsys
+):
+    file = write_hostile(tmp_path / 'hostile.onnx', json.dumps(DESCRIPTION), {**OUTPUTS, **changes})
+    monkeypatch.setattr(
+        sys, 'argv', ['image_demo.py', str(file), str(image), '--out-dir', str(tmp_path / 'out')]
+    )
+    assert image_demo.main() == bool(words)
+    assert words in capsys.readouterr().err
+
+
+def test_graph_that_cannot_run_costs_each_image(image, tmp_path):
+    (tmp_path / 'wide.png').write_bytes(image.read_bytes())
+    description = json.dumps({**DESCRIPTION, 'image_scale': [32, 32]})
+    file = write_hostile(tmp_path / 'hostile.onnx', description)
+    images = [image, tmp_path / 'wide.png']
+    assert image_demo.detect_images(None, file, images, tmp_path / 'out') == images
+
+
 @pytest.mark.parametrize('description', [None, '{}', '[]', 'text'])
 def test_file_of_somebody_else(tmp_path, description):
     node = onnx.helper.make_node('Relu', ['x'], ['y'])
