@@ -88,6 +88,7 @@ class Faults(Hook):
             remove), from 1: before it, or, if it is a write, ...
         written: ... when this part of the file is written, from 0 to 1.
         limit: Largest file in bytes that can be written from the second save on.
+        lost_weights: Make the weights NaN after an iteration, from 0, whose losses are finite.
     """
 
     priority = 'VERY_HIGH'
@@ -101,9 +102,11 @@ class Faults(Hook):
         operation=None,
         written=0.5,
         limit=None,
+        lost_weights=None,
     ):
         self.iteration, self.signal_number = iteration, signal_number
         self.operation, self.written, self.limit = operation, written, limit
+        self.lost_weights = lost_weights
 
     def before_run(self, runner):
         for module, name in [(os, 'fsync'), (os, 'replace'), (os, 'unlink')]:
@@ -114,6 +117,11 @@ class Faults(Hook):
         Faults.workers = multiprocessing.active_children()
         if runner.iter == self.iteration:
             os.killpg(0, self.signal_number)  # as Slurm does: the data loaders' workers get it too
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == self.lost_weights:
+            for weight in runner.model.parameters():
+                weight.data.fill_(torch.nan)
 
     def before_save_checkpoint(self, runner, checkpoint):
         Faults.saves += 1

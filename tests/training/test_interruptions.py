@@ -141,6 +141,19 @@ def test_training_that_diverges_ends_and_saves_nothing_that_is_not_finite(config
             assert value.isfinite().all(), (file, key)
 
 
+def test_last_finite_checkpoint_stays_where_the_next_would_not_be(
+    config_file, uninterrupted, tmp_path
+):
+    last_of_second_epoch = 2 * ITERATIONS - 1
+    code, output = train(
+        config_file, tmp_path / 'run', options=SEED, lost_weights=last_of_second_epoch
+    )
+    assert code == 1
+    assert 'FloatingPointError' in output
+    assert [path.name for path in (tmp_path / 'run').glob('epoch_*.pth')] == ['epoch_1.pth']
+    resume_and_compare(config_file, tmp_path / 'run', uninterrupted, output)
+
+
 def train_ranks(config_file, work_dir, options=None, **faults_of_second):
     """Train on two ranks, the second with faults; exit codes and outputs."""
     options = {**SEED, 'train_dataloader.batch_size': 1, **(options or {})}
