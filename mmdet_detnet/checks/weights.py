@@ -25,7 +25,11 @@ def find_weight_faults(model: nn.Module, state: Mapping[str, Tensor], source: st
         At most three sentences: on different shapes, missing keys and surplus keys.
     """
     own = {key: value.shape for key, value in model.state_dict().items()}
-    loaded = {key.removeprefix('module.'): value.shape for key, value in state.items()}
+    loaded = {
+        str(key).removeprefix('module.'): value.shape
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+    }
     other = [
         f'{key} {tuple(loaded[key])} instead of {tuple(shape)}'
         for key, shape in own.items()
@@ -50,6 +54,7 @@ def check_checkpoint(model: nn.Module, checkpoint: str | Path) -> None:
     """
     content = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
     state = content.get('state_dict', content)
+    state = state if isinstance(state, Mapping) else {}
     raise_faults(find_weight_faults(model, state, str(checkpoint)))
 
 
