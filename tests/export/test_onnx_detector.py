@@ -1,5 +1,6 @@
 """ONNX files where MMDetection expects a detector, and what they say of themselves."""
 
+import importlib
 import json
 import sys
 
@@ -94,6 +95,20 @@ def test_what_the_file_says(two_stage):
     assert metadata.image_scale == [160, 96] and metadata.keep_ratio and metadata.to_rgb
     assert metadata.mean == pytest.approx([123.675, 116.28, 103.53])
     assert (metadata.score_thr, metadata.max_per_img) == (0.1, 30)
+
+
+def forget(monkeypatch, package):
+    for name in [name for name in sys.modules if f'{name}.'.startswith(f'{package}.')]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_older_torch_detects_without_onnx(monkeypatch):
+    monkeypatch.delattr(torch.library, 'custom_op', raising=False)
+    for package in ('mmdet_detnet.export', 'mmdet_detnet.analysis.image_demo'):
+        forget(monkeypatch, package)
+    importlib.import_module('mmdet_detnet.analysis.image_demo')
+    with pytest.raises(ImportError, match='mmdet_detnet.export needs torch 2.4 or newer'):
+        importlib.import_module('mmdet_detnet.export')
 
 
 def test_missing_file(tmp_path):
