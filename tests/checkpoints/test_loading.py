@@ -154,11 +154,9 @@ def test_gadgets_work_where_they_are_trusted(checkpoint, tmp_path, gadget):
     assert marker.exists()
 
 
-def test_nothing_behind_a_url_is_run(checkpoint, tmp_path, serve, unsafe_torch):
+def test_nothing_behind_a_url_is_run(plain, tmp_path, serve, unsafe_torch):
     marker = tmp_path / 'it ran'
-    hostile.save_with_gadget(
-        checkpoint, hostile.plain_eval_gadget, marker, tmp_path / 'hostile.pth'
-    )
+    hostile.save_with_gadget(plain, hostile.plain_eval_gadget, marker, tmp_path / 'hostile.pth')
     with pytest.raises(
         ValueError, match=r'hostile.pth is not loaded: it holds (__builtin__.)?eval'
     ):
