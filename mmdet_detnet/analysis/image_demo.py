@@ -14,6 +14,7 @@ from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.device import get_device
 
 from mmdet_detnet.checks import check_checkpoint
+from mmdet_detnet.export.onnx_inferencer import OnnxInferencer
 from mmdet_detnet.models.arguments import reject
 from mmdet_detnet.paths import check_files
 
@@ -71,9 +72,6 @@ def _load_inferencer(
     if is_onnx(checkpoint):
         if device not in (None, 'cpu'):
             reject('detect_images', 'device', device, "'cpu' for an ONNX file")
-        # It needs a newer torch than the rest.
-        from mmdet_detnet.export.onnx_inferencer import OnnxInferencer
-
         return OnnxInferencer(checkpoint, config, allow_mismatch)
     if config is None:
         reject('detect_images', 'config', None, 'a file, unless the checkpoint is an ONNX file')

@@ -15,6 +15,7 @@ from mmdet_detnet.acceleration import accelerate
 
 from .graphs import DenseGraph, DetectorGraph, TwoStageGraph
 from .metadata import KEY, describe
+from .operators import CAN_EXPORT
 from .support import DENSE_DETECTORS, check_exportable
 
 INPUT = 'images'
@@ -42,9 +43,11 @@ def export_onnx(model: BaseDetector, file: str | Path, takes_pixels: bool = True
             normalized as in the config. The graph pads both.
 
     Raises:
-        ImportError: If the packages for writing ONNX files are missing.
+        ImportError: If the packages for writing ONNX files are missing, or torch is too old.
         ValueError: If the detector has a part that cannot be exported.
     """
+    if not CAN_EXPORT:
+        raise ImportError(f'export_onnx needs a newer torch than {torch.__version__}.')
     check_exportable(model)
     metadata = describe(model.cfg, model.dataset_meta['classes'], takes_pixels)
     translations = _load_translations()

@@ -5,12 +5,34 @@ NMS, and assigning RoIs to FPN levels, create tensors with data-dependent sizes,
 run in PyTorch with mmcv's operators; :mod:`.translations` converts them to ONNX.
 """
 
+from collections.abc import Callable
+
 import torch
 from mmcv.ops import nms, roi_align
 from torch import Tensor
 
+# torch before 2.4 has no such operators. There, no detector can be exported; all else works.
+CAN_EXPORT = hasattr(torch.library, 'custom_op')
 
-@torch.library.custom_op('mmdet_detnet::nms_mask', mutates_args=())
+
+def _register(name: str, make_result: Callable[..., Tensor]) -> Callable[[Callable], Callable]:
+    """Make a function an operator; another one makes a result of the same shape."""
+
+    def register(function: Callable) -> Callable:
+        if not CAN_EXPORT:
+            return function
+        operator = torch.library.custom_op(name, function, mutates_args=())
+        operator.register_fake(make_result)
+        return operator
+
+    return register
+
+
+def _make_mask(boxes: Tensor, scores: Tensor, iou_threshold: float, score_thr: float) -> Tensor:
+    return torch.empty_like(scores, dtype=torch.bool)
+
+
+@_register('mmdet_detnet::nms_mask', _make_mask)
 def nms_mask(boxes: Tensor, scores: Tensor, iou_threshold: float, score_thr: float) -> Tensor:
     """Suppress boxes, separately in each row.
 
@@ -31,12 +53,19 @@ def nms_mask(boxes: Tensor, scores: Tensor, iou_threshold: float, score_thr: flo
     return keep
 
 
-@nms_mask.register_fake
-def _(boxes: Tensor, scores: Tensor, iou_threshold: float, score_thr: float) -> Tensor:
-    return torch.empty_like(scores, dtype=torch.bool)
+def _make_bins(
+    features: list[Tensor],
+    rois: Tensor,
+    levels: Tensor,
+    spatial_scales: list[float],
+    output_size: list[int],
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    return features[0].new_empty(rois.shape[0], features[0].shape[1], *output_size)
 
 
-@torch.library.custom_op('mmdet_detnet::roi_align_levels', mutates_args=())
+@_register('mmdet_detnet::roi_align_levels', _make_bins)
 def roi_align_levels(
     features: list[Tensor],
     rois: Tensor,
@@ -67,16 +96,3 @@ def roi_align_levels(
             feature, rois[chosen], output_size, scale, sampling_ratio, 'avg', aligned
         )
     return pooled
-
-
-@roi_align_levels.register_fake
-def _(
-    features: list[Tensor],
-    rois: Tensor,
-    levels: Tensor,
-    spatial_scales: list[float],
-    output_size: list[int],
-    sampling_ratio: int,
-    aligned: bool,
-) -> Tensor:
-    return features[0].new_empty(rois.shape[0], features[0].shape[1], *output_size)
