@@ -49,13 +49,13 @@ def check_dependencies() -> None:
 
 
 def _check_combinations() -> None:
-    """Reject combinations that would fail later, with a misleading message."""
-    if _installed('torch') < (2, 3, 0) and _installed('numpy') >= (2, 0, 0):
+    """Reject combinations that would fail later, with a misleading message; unknown ones pass."""
+    if () < _installed('torch') < (2, 3, 0) and _installed('numpy') >= (2, 0, 0):
         raise ImportError(
             f'torch {version("torch")} was built for numpy 1, but numpy {version("numpy")} is '
             "installed: pip install 'numpy<2', or torch 2.3 and newer."
         )
-    if _installed('mmdet') < (3, 4, 0) and _installed('mmcv', 'mmcv-lite') >= (2, 2, 0):
+    if () < _installed('mmdet') < (3, 4, 0) and _installed('mmcv', 'mmcv-lite') >= (2, 2, 0):
         raise ImportError(
             f"mmdet {version('mmdet')} refuses mmcv 2.2 and newer: pip install 'mmcv-lite==2.1.0'."
         )
