@@ -18,7 +18,7 @@ run() { # NAME PYTHON PACKAGE...
     uv venv --quiet --clear --python "$python" "$venv" &&
         uv pip install --quiet --python "$venv" "${locations[@]}" "$@" "${tools[@]}" &&
         uv pip install --quiet --python "$venv" --no-deps --no-build-isolation openmim==0.3.9 --editable . &&
-        "$venv/bin/python" -m pytest --numprocesses auto --maxprocesses 8 ${PYTEST_ADDOPTS_MATRIX:-} >"$venv.log" 2>&1
+        "$venv/bin/python" -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder >"$venv.log" 2>&1
     echo "$name: $([ $? = 0 ] && echo passed || echo FAILED), $(tail -n 1 "$venv.log" 2>/dev/null)"
 }
 
