@@ -1,121 +1,9 @@
-"""Fixtures that every test shares."""
+"""Options, the order of the tests, and which process runs them."""
 
-import functools
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
-# First, since it provides mmcv's operators where mmcv has none.
-import mmdet_detnet  # noqa: F401
-
-# isort: split
 import pytest
-import torch
-from helpers import leave_configs_unformatted
-from mmdet.registry import DATASETS, MODELS
-from mmdet.utils import register_all_modules
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmengine.runner import save_checkpoint
-from run_demo import write_config
 
-from mmdet_detnet.analysis.dataset.shapes import generate_shapes
-
-ROOT = Path(__file__).resolve().parent.parent
-
-# The tensors are small: more threads cost more than they give, and wait by spinning where other
-# programs want the cores.
-if 'OMP_NUM_THREADS' not in os.environ:
-    torch.set_num_threads(1)
-
-leave_configs_unformatted()
-
-
-@pytest.hookimpl(tryfirst=True)  # before the fixtures, of any scope
-def pytest_runtest_setup():
-    """Build unprefixed types from mmdet: a Runner of an earlier test may leave its own scope."""
-    init_default_scope('mmdet')
-
-
-@pytest.fixture(scope='session', autouse=True)
-def mmdet_scope():
-    """Register mmdet's modules, and build unprefixed types from them, as its scripts do."""
-    register_all_modules(init_default_scope=True)
-
-
-@pytest.fixture(scope='session', autouse=True)
-def remembered_bases():
-    """Look each `mmdet::` base up once: mmengine reads all of mmdet's metafiles for it, 0.2 s."""
-    look_up = Config._get_cfg_path
-    remember = functools.cache(lambda base: look_up(base, ''))
-
-    def find(base, file):
-        return remember(base) if base.startswith('mmdet::') else look_up(base, file)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Config, '_get_cfg_path', staticmethod(find))
-        yield
-
-
-@pytest.fixture(autouse=True)
-def fixed_seed():
-    """Give every test the same random numbers, whatever ran before it."""
-    torch.manual_seed(0)
-
-
-@pytest.fixture(scope='session')
-def shapes_root(tmp_path_factory):
-    """Two training and two validation images."""
-    return generate_shapes(tmp_path_factory.mktemp('data') / 'shapes', num_train=2, num_val=2)
-
-
-@pytest.fixture(scope='session')
-def tiny_detector(tmp_path_factory, shapes_root):
-    """Config file and checkpoint of the demo's detector at a quarter of its width, untrained."""
-    folder = tmp_path_factory.mktemp('detector')
-    write_config(folder / 'new' / 'config.py', shapes_root)
-    cfg = Config.fromfile(folder / 'new' / 'config.py')
-    cfg.model.backbone.base_channels = 4
-    cfg.model.neck.in_channels = [16, 32, 64, 64, 64]
-    cfg.dump(folder / 'config.py')
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    metainfo = DATASETS.build(cfg.val_dataloader.dataset).metainfo
-    save_checkpoint(
-        {'state_dict': model.state_dict(), 'meta': {'dataset_meta': metainfo}},
-        str(folder / 'detector.pth'),
-    )
-    return folder / 'config.py', folder / 'detector.pth'
-
-
-@pytest.fixture(scope='session')
-def copy_sources():
-    """Copy what a build reads to a new folder, so that it leaves nothing in the checkout."""
-
-    def copy(folder):
-        for name in ('mmdet_detnet', 'configs', 'tools'):
-            ignored = shutil.ignore_patterns('__pycache__')
-            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-        for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'MANIFEST.in'):
-            shutil.copy(ROOT / name, folder)
-        for name in ('model-index.yml', 'requirements.txt', 'requirements-test.txt'):
-            shutil.copy(ROOT / name, folder)
-        return folder
-
-    return copy
-
-
-@pytest.fixture(scope='session')
-def wheel(tmp_path_factory, copy_sources):
-    """Build the wheel as `pip wheel .` does; the path of the file."""
-    folder = tmp_path_factory.mktemp('wheel')
-    sources = copy_sources(folder / 'sources')
-    build = 'pip wheel --quiet --no-deps --no-build-isolation --wheel-dir'.split()
-    subprocess.run([sys.executable, '-m', *build, str(folder), str(sources)], check=True)
-    (file,) = folder.glob('*.whl')
-    return file
+# What takes longest comes first, so that no process waits for another at the end.
+LONGEST = ('wheel', 'fork server', 'test_accelerate_compiled', 'configs', 'test_tutorial', 'onnx')
 
 
 def pytest_addoption(parser):
@@ -123,19 +11,33 @@ def pytest_addoption(parser):
     parser.addoption('--all-configs', action='store_true', help="conformance with mmdet's configs")
 
 
+def pytest_configure(config):
+    """Load the fixtures, and torch and mmdet with them, but not in a process that runs no tests."""
+    if hasattr(config, 'workerinput') or config.getoption('dist', 'no') == 'no':
+        config.pluginmanager.import_plugin('shared_fixtures')
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Skip the tests marked `cuda` where there is no CUDA device; keep tests together for xdist.
 
-    A file's tests are run by one process, and those of the wheel, so that what they share is made
-    once. The long ones come first.
+    A file's tests are run by one process, and so are those of one `xdist_group` and those of the
+    wheel: what they share is made once.
     """
-    items.sort(key=lambda item: item.path.parent.name != 'training')
-    items.sort(key=lambda item: 'wheel' not in item.fixturenames)
+    import torch
+
     no_device = pytest.mark.skip(reason='needs a CUDA device')
     for item in items:
-        group = 'wheel' if 'wheel' in item.fixturenames else item.path.stem
-        if item.get_closest_marker('xdist_group') is None:
-            item.add_marker(pytest.mark.xdist_group(group))
         if 'cuda' in item.keywords and not torch.cuda.is_available():
             item.add_marker(no_device)
+        if 'wheel' in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group('wheel'))
+        elif item.get_closest_marker('xdist_group') is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=find_rank)
+
+
+def find_rank(item):
+    """Say how early a test runs."""
+    group = item.get_closest_marker('xdist_group').args[0]
+    return LONGEST.index(group) if group in LONGEST else len(LONGEST)

@@ -71,21 +71,6 @@ def test_wheel_from_the_source_distribution_is_the_same(wheel_names, copy_source
     assert set(list_files(wheel)) == set(wheel_names)
 
 
-def test_wheel_of_setup_py_is_the_same(wheel_names, copy_sources, tmp_path):
-    sources = copy_sources(tmp_path / 'sources')
-    run('setup.py', '--quiet', 'bdist_wheel', folder=sources)
-    (wheel,) = (sources / 'dist').glob('*.whl')
-    assert set(list_files(wheel)) == set(wheel_names)
-
-
-def test_pip_install_has_the_mim_folder(wheel_names, copy_sources, tmp_path):
-    sources, target = copy_sources(tmp_path / 'sources'), tmp_path / 'installed'
-    run('-m', 'pip', 'install', *BUILD_OPTIONS, '--target', str(target), '.', folder=sources)
-    files = [path for path in target.rglob('*') if path.is_file() and path.suffix != '.pyc']
-    in_mim = {str(path.relative_to(target)) for path in files if '.mim' in path.parts}
-    assert in_mim == {name for name in wheel_names if '/.mim/' in name}
-
-
 def test_editable_install_leaves_the_sources_without_a_mim_folder(copy_sources, tmp_path):
     sources = copy_sources(tmp_path / 'sources')
     options = ['--target', str(tmp_path / 'installed'), '--editable', '.']

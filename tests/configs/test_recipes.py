@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
 from recipe import describe, describe_schedule
 
 from mmdet_detnet import config_path
 
-PATHS = sorted(Path(config_path()).rglob('*.py'))
-FILES = {path.stem: path for path in PATHS if '_base_' not in path.parts}
+pytestmark = pytest.mark.xdist_group('configs')
+
+ROOT = Path(config_path())
+PATHS = sorted(path.relative_to(ROOT) for path in ROOT.rglob('*.py'))
+FILES = {path.stem: str(path) for path in PATHS if '_base_' not in path.parts}
 DOCUMENT = Path(__file__).resolve().parents[2] / 'docs' / 'recipes.md'
 
 
@@ -56,10 +58,10 @@ def test_every_config_has_one_row():
 
 
 @pytest.mark.parametrize('name', FILES)
-def test_config_trains_as_its_row_says(name):
+def test_config_trains_as_its_row_says(name, load_config):
     recipe = {key: value for key, value in RECIPES[name].items() if key != 'source'}
     schedule = recipe.pop('schedule')
-    config = Config.fromfile(FILES[name])
+    config = load_config(FILES[name])
     assert {'schedule': schedule, **describe_schedule(config)} == SCHEDULES[schedule]
     description = describe(config)
     assert {key: description.get(key, '-') for key in recipe} == recipe

@@ -1,8 +1,4 @@
-"""Trainings of a tiny Faster R-CNN, in processes of their own, that are stopped at chosen points.
-
-The processes are forked from a server that has imported mmdet and computed nothing, so that each
-takes a few seconds.
-"""
+"""Trainings of a tiny Faster R-CNN, each in its own process, that stop at chosen points."""
 
 import builtins
 import os
@@ -12,7 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
-from helpers import leave_configs_unformatted
+from helpers import fork_server, leave_configs_unformatted
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
@@ -29,12 +25,6 @@ NUM_RANKS = 2
 ITERATIONS = IMAGES // BATCH
 LAST = f'epoch_{EPOCHS}.pth'
 TIMEOUT = 120  # seconds
-IMPORTED_ONCE = [
-    *[f'mmdet.{part}' for part in 'datasets engine evaluation models visualization'.split()],
-    'mmdet_detnet.models',
-    'mmdet_detnet.engine',
-    'helpers',
-]
 
 
 def write_config(folder, data_root, **options):
@@ -216,10 +206,8 @@ def log_file(work_dir, rank=None):
 
 def start(config_file, work_dir, resume=False, options=None, rank=None, **faults):
     """Start a training, or one of its ranks; the process."""
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(IMPORTED_ONCE)
     arguments = (config_file, work_dir, resume, options or {}, rank, faults)
-    process = context.Process(target=_train, args=arguments)
+    process = fork_server().Process(target=_train, args=arguments)
     process.start()
     return process
 

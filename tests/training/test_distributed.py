@@ -21,6 +21,7 @@ from functools import partial
 
 import pytest
 import torch
+from helpers import fork_server
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
@@ -31,6 +32,8 @@ from torch import distributed, multiprocessing
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdet_detnet import config_path
+
+pytestmark = pytest.mark.xdist_group('fork server')
 
 # Its conv-head trains on positive RoIs alone, of which the second process has none.
 POSITIVES_ALONE = {
@@ -51,12 +54,6 @@ BOX, LABEL = [[11.3, 7.1, 42.6, 50.9]], [1]
 NUM_RANKS = 2
 NUM_PROPOSALS = 16
 TIMEOUT = 120  # seconds
-# What `register_all_modules` and the configs import.
-IMPORTED_ONCE = [
-    *[f'mmdet.{part}' for part in 'datasets engine evaluation models visualization'.split()],
-    'mmdet_detnet.models',
-    'pytest',
-]
 
 
 def build_detector(name, changes):
@@ -149,12 +146,8 @@ def run_rank(rank, name, changes, folder):
 
 
 def run_ranks(name, changes, folder):
-    """Run all ranks, and return what each of them wrote; a rank that hangs is an error.
-
-    The ranks are forked from a server that has imported mmdet once and computed nothing. The test's
-    own process cannot be forked after it has computed gradients.
-    """
-    multiprocessing.get_context('forkserver').set_forkserver_preload(IMPORTED_ONCE)
+    """Run all ranks, and return what each of them wrote; a rank that hangs is an error."""
+    fork_server()
     ranks = multiprocessing.start_processes(
         run_rank, (name, changes, folder), NUM_RANKS, join=False, start_method='forkserver'
     )

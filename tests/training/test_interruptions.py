@@ -28,6 +28,8 @@ from interruptions import (
     write_config,
 )
 
+pytestmark = pytest.mark.xdist_group('fork server')
+
 KILLS_IN_SAVES = int(os.environ.get('DETNET_KILLS', 2))
 KILLS_ELSEWHERE = int(os.environ.get('DETNET_KILLS', 0)) * 2 // 5
 FULL_DISKS = max(1, KILLS_IN_SAVES // 10)

@@ -23,6 +23,7 @@ SHORT = [
     'train_cfg.val_interval=2',
     'train_dataloader.batch_size=1',
     'default_hooks.logger.interval=1',
+    'visualizer.name=logging',  # a visualizer of an earlier test keeps its backends
     *[f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')],
     *[f'{split}_dataloader.persistent_workers=False' for split in ('train', 'val', 'test')],
 ]

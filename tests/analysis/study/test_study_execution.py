@@ -2,13 +2,16 @@ import json
 
 import pytest
 import torch
+from helpers import fork_server
 from mmengine.runner import Runner
 
-from mmdet_detnet.analysis.study import Run, execute
+from mmdet_detnet.analysis.study import Run, execute, execution
 from mmdet_detnet.analysis.study.execution import _lock
 from mmdet_detnet.analysis.study.results import result_path
 from mmdet_detnet.analysis.study.training import train_and_test
 from mmdet_detnet.engine import SeedHook
+
+pytestmark = pytest.mark.xdist_group('fork server')
 
 LOADERS = {
     f'{name}_dataloader.{key}': value
@@ -110,7 +113,8 @@ def test_detectors_of_a_seed_begin_with_the_same_weights(watched):
     assert not torch.equal(reseeded['rpn_head.rpn_conv.weight'], plain['rpn_head.rpn_conv.weight'])
 
 
-def test_failed_run_is_a_result_and_leaves_the_others_alone(make_run, tmp_path, capfd):
+def test_failed_run_is_a_result_and_leaves_the_others_alone(make_run, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(execution, 'get_context', lambda method: fork_server())
     wrong = {'model.backbone.depth': 7}
     runs = [make_run('broken', **wrong), make_run()]
     execute(runs, tmp_path, jobs=2)
