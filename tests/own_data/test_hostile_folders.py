@@ -76,3 +76,11 @@ def test_odd_description_of_yolo_is_read_or_named(text, words, tmp_path):
         return
     with pytest.raises(ValueError, match=words):
         read_folder(tmp_path)
+
+
+@pytest.mark.parametrize('text', [b'\xff', b'"' + b'a' * 200_000])
+def test_damaged_table_is_named(text, tmp_path):
+    write_image(tmp_path / 'a.png')
+    (tmp_path / 'boxes.csv').write_bytes(b'file,x1,y1,x2,y2,class\na.png,0,0,9,9,' + text)
+    with pytest.raises(ValueError, match=r'boxes\.csv is not a valid CSV file'):
+        read_folder(tmp_path)

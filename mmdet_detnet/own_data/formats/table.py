@@ -54,9 +54,17 @@ def recognizes(file: Path) -> bool:
     Args:
         file: A CSV file.
     """
-    with file.open(newline='', encoding='utf-8-sig') as stream:
-        first = next(csv.reader(stream), [])
+    first = next(iter(_read_table(file)), [])
     return _is_headless(first) or _has_columns([*map(_plain, first)])
+
+
+def _read_table(file: Path) -> list[list[str]]:
+    """Read the rows of a file that are not empty."""
+    try:
+        with file.open(newline='', encoding='utf-8-sig') as stream:
+            return [row for row in csv.reader(stream) if any(row)]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f'{file} is not a valid CSV file: {error}.') from error
 
 
 def _plain(header: str) -> str:
@@ -125,8 +133,7 @@ def _read_images(rows: Sequence[Row], file: Path, images: ImageFiles) -> list[La
 
 
 def _read_rows(file: Path) -> list[Row]:
-    with file.open(newline='', encoding='utf-8-sig') as stream:
-        table = [row for row in csv.reader(stream) if any(row)]
+    table = _read_table(file)
     names = HEADLESS if _is_headless(table[0]) else [*map(_plain, table.pop(0))]
     return [dict(zip(names, (text.strip() for text in row), strict=False)) for row in table]
 
