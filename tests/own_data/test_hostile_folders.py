@@ -21,13 +21,17 @@ def write_voc_of(folder, name):
         write_text(folder / f'{number}.xml', f'<annotation>{objects}</annotation>')
 
 
-# mmengine replaces these in the text of a config: by a path, by a variable of the environment or
-# the text behind the colon, and by a value of another config.
-@pytest.mark.parametrize('name', ['{{ fileDirname }}', '{{$HOME:x}}', '{{ _base_.model }}'])
+# mmengine replaces these in the text of a config: by a path, by a value of another config, by a
+# variable of the environment or the text behind the colon. That text may end the name's quotation.
+CODE = r"""{{$Q:X|(?:"\',__import__("pathlib").Path("it ran").touch())#}}"""
+
+
+@pytest.mark.parametrize('name', ['{{ fileDirname }}', '{{ _base_.model }}', '{{$HOME:x}}', CODE])
 def test_class_name_is_never_a_part_of_a_config(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_voc_of(tmp_path / 'data', name)
     assert main(['new', 'data']) == 2
+    assert not (tmp_path / 'it ran').exists()
     assert f'{name!r} must not contain {{{{' in capsys.readouterr().err
     assert not list(tmp_path.rglob('*.py'))
 
