@@ -2,6 +2,9 @@
 
 import pytest
 
+# First, since it provides mmcv's operators where mmcv has none.
+import mmdet_detnet  # noqa: F401
+
 # What takes longest comes first, so that no process waits for another at the end.
 LONGEST = ('wheel', 'fork server', 'test_accelerate_compiled', 'configs', 'test_tutorial', 'onnx')
 
@@ -12,7 +15,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Load the fixtures, and torch and mmdet with them, but not in a process that runs no tests."""
+    """Load the fixtures, and mmdet with them, but not in a process that runs no tests."""
     if hasattr(config, 'workerinput') or config.getoption('dist', 'no') == 'no':
         config.pluginmanager.import_plugin('shared_fixtures')
 
