@@ -41,6 +41,15 @@ def test_format_is_recognised_and_read(name, tmp_path):
     assert labeled.all_classes() == ['cat', 'red panda']
 
 
+@pytest.mark.parametrize('name', ['coco', 'labelme', 'createml'])
+def test_json_file_is_parsed_once(name, tmp_path, monkeypatch):
+    WRITERS[name](tmp_path)
+    loads, parsed = json.loads, []
+    monkeypatch.setattr(json, 'loads', lambda text: parsed.append(text) or loads(text))
+    read_folder(tmp_path)
+    assert len(parsed) == len([*tmp_path.rglob('*.json')])
+
+
 def test_difficult_objects_of_voc_are_crowds(tmp_path):
     write_image(tmp_path / 'a.png')
     objects = voc_object(*CAT) + voc_object(*PANDA, difficult=1)
@@ -55,7 +64,7 @@ def test_corners_of_voc_from_0_are_a_pixel_less(tmp_path):
     assert labeled.images[0].boxes[0].box == (11, 21, 29, 39)
 
 
-def test_lists_of_voc_are_its_parts(tmp_path):
+def test_lists_of_voc_are_its_splits(tmp_path):
     write_voc(tmp_path)
     for split, name in (('train', 'b'), ('val', 'a')):
         write_text(tmp_path / f'ImageSets/Main/{split}.txt', f'{name}\n')
@@ -63,7 +72,7 @@ def test_lists_of_voc_are_its_parts(tmp_path):
     assert {image.path.stem: image.split for image in labeled.images} == {'a': 'val', 'b': 'train'}
 
 
-def test_folders_are_parts(tmp_path):
+def test_folders_are_splits(tmp_path):
     for split in ('train', 'valid'):
         write_image(tmp_path / split / f'images/{split}.png')
         write_text(tmp_path / split / f'labels/{split}.txt', yolo_row(0, CAT[1]))
@@ -74,7 +83,7 @@ def test_folders_are_parts(tmp_path):
     assert splits == {'train': 'train', 'valid': 'val'}
 
 
-def test_lists_of_yolo_are_its_parts(tmp_path):
+def test_lists_of_yolo_are_its_splits(tmp_path):
     write_yolo(tmp_path)
     write_text(tmp_path / 'one.txt', './images/b.png\n')
     write_text(tmp_path / 'two.txt', './images/a.png\n')
@@ -83,7 +92,7 @@ def test_lists_of_yolo_are_its_parts(tmp_path):
     assert {image.path.stem: image.split for image in labeled.images} == {'a': 'val', 'b': 'train'}
 
 
-def test_one_folder_for_two_parts_is_divided_anew(tmp_path):
+def test_one_folder_for_two_splits_is_split_again(tmp_path):
     write_yolo(tmp_path)
     write_text(tmp_path / 'data.yaml', 'train: images\nval: images\nnames: [cat, red panda]')
     _, labeled = read_folder(tmp_path)
@@ -150,7 +159,7 @@ def test_wrong_number_in_csv_is_an_error(tmp_path):
         read_folder(tmp_path)
 
 
-def test_column_of_csv_is_the_part(tmp_path):
+def test_column_of_csv_is_the_split(tmp_path):
     write_image(tmp_path / 'a.png')
     write_text(tmp_path / 'boxes.csv', 'image,bbox,class,split\na,"[1, 1, 5, 5]",cat,valid\n')
     assert read_folder(tmp_path)[1].images[0].split == 'val'

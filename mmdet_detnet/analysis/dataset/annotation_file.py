@@ -44,10 +44,40 @@ def read_annotation_file(path: Path) -> AnnotationFile:
     Raises:
         ValueError: If the file is not JSON, or lacks one of the lists.
     """
+    return select_lists(read_json(path), path)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: A JSON file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ValueError: If the file is not JSON.
+    """
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        return json.loads(path.read_text(encoding='utf-8'))
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} is not a valid JSON file: {error}.') from error
+
+
+def select_lists(content: object, path: Path) -> AnnotationFile:
+    """Select the lists of an annotation file, without checking their records.
+
+    Args:
+        content: Content of the file.
+        path: Its path, for messages.
+
+    Returns:
+        The lists.
+
+    Raises:
+        ValueError: If one of the lists is missing.
+    """
     if not isinstance(content, dict):
         raise ValueError(
             f'{path} must hold an object with the lists {", ".join(LISTS)}, '

@@ -4,14 +4,18 @@ Each format is a module with ``recognizes`` and ``read``. They are our own becau
 libraries lose what an evaluation needs: docs/own_data.md compares them.
 """
 
-import json
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+from mmdet_detnet.analysis.dataset.annotation_file import read_json
 
 from ..files import ImageFiles, list_files
 from ..records import LabeledSet
 from . import coco, createml, labelme, table, voc, yolo
 
+# JSON files are recognized by their content, which is read only once; others by the file.
 JSON_FORMATS = {'coco': coco, 'labelme': labelme, 'createml': createml}
 OTHER_FORMATS = {'.xml': ('voc', voc), '.txt': ('yolo', yolo), '.csv': ('csv', table)}
 FORMATS = ('coco', 'voc', 'yolo', 'csv', 'labelme', 'createml')
@@ -42,8 +46,7 @@ def read_folder(
         ValueError: If no annotations or several formats are found, or a file is damaged.
     """
     place = annotations or folder
-    files = [place] if place.is_file() else list_files(place, ignored)
-    found = _sort_files(list(files))
+    found = _recognize([place] if place.is_file() else list_files(place, ignored))
     if format_name is None:
         format_name = _choose(found, place)
     elif format_name not in found:
@@ -51,35 +54,36 @@ def read_folder(
     image_files = ImageFiles.below(images or folder, ignored)
     if not image_files.paths:
         raise ValueError(f'{images or folder} has no images.')
-    of_format = found[format_name]
+    files = found[format_name]
     if format_name == 'voc':
-        return format_name, voc.read(of_format, image_files, zero_based)
+        return format_name, voc.read(files, image_files, zero_based)
     readers = {**JSON_FORMATS, **dict(OTHER_FORMATS.values())}
-    return format_name, readers[format_name].read(of_format, image_files)
+    return format_name, readers[format_name].read(files, image_files)
 
 
-def _sort_files(files: list[Path]) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = defaultdict(list)
+def _recognize(files: Iterable[Path]) -> dict[str, list[Any]]:
+    """Sort files by format; a JSON file is a pair with its content."""
+    found: dict[str, list[Any]] = defaultdict(list)
     for file in files:
         suffix = file.suffix.lower()
         if suffix == '.json':
             content = _read_json(file)
             for name, module in JSON_FORMATS.items():
-                found[name] += [file] if module.recognizes(content) else []
+                found[name] += [(file, content)] if module.recognizes(content) else []
         elif suffix in OTHER_FORMATS:
             name, reader = OTHER_FORMATS[suffix]
             found[name] += [file] if reader.recognizes(file) else []
     return {name: found[name] for name in FORMATS if found[name]}
 
 
-def _read_json(file: Path) -> object:
-    try:
-        return json.loads(file.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{file} is not a valid JSON file: {error}.') from error
+def _read_json(file: Path) -> Any:
+    content = read_json(file)
+    if isinstance(content, dict):
+        content.pop(labelme.IMAGE_DATA, None)  # those of a whole data set may not fit the memory
+    return content
 
 
-def _choose(found: dict[str, list[Path]], folder: Path) -> str:
+def _choose(found: dict[str, list[Any]], folder: Path) -> str:
     if not found:
         raise ValueError(
             f'{folder} has no annotations in a known format: {", ".join(FORMATS)}. '

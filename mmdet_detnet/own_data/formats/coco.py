@@ -12,7 +12,7 @@ from mmdet_detnet.analysis.dataset.annotation_file import (
     is_box,
     is_id,
     is_text,
-    read_annotation_file,
+    select_lists,
 )
 from mmdet_detnet.analysis.dataset.findings import find
 
@@ -32,11 +32,11 @@ def recognizes(content: object) -> bool:
     return isinstance(content, dict) and content.keys() >= LISTS
 
 
-def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
+def read(files: Sequence[tuple[Path, Any]], images: ImageFiles) -> LabeledSet:
     """Read annotation files; ids need not agree between them.
 
     Args:
-        files: The files.
+        files: The files, each with its content.
         images: The images.
 
     Returns:
@@ -48,8 +48,8 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
     read_images: list[LabeledImage] = []
     classes: dict[str, None] = {}
     lost: list[str] = []
-    for file in files:
-        content = read_annotation_file(file)
+    for file, whole_content in files:
+        content = select_lists(whole_content, file)
         names = {
             each['id']: each['name']
             for each in content.categories
@@ -62,7 +62,7 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
     if repeated:
         raise ValueError(
             f'{repeated[0]} is in several annotation files or twice in one of '
-            f'{", ".join(file.name for file in files)}. Name one with --annotations.'
+            f'{", ".join(file.name for file, _ in files)}. Name one with --annotations.'
         )
     message = 'annotations without a known image or category, or without a box. Skipped.'
     findings = find('annotation-not-read', message, lost, is_problem=False)

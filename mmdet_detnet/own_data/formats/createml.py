@@ -1,6 +1,5 @@
 """CreateML: JSON files, each a list of images with boxes given by their centers."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,11 @@ def recognizes(content: object) -> bool:
     return isinstance(first, dict) and 'annotations' in first and any(n in first for n in NAMES)
 
 
-def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
+def read(files: Sequence[tuple[Path, Any]], images: ImageFiles) -> LabeledSet:
     """Read annotation files.
 
     Args:
-        files: JSON files.
+        files: JSON files, each with its content.
         images: The images.
 
     Returns:
@@ -35,8 +34,8 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
         ValueError: If a file is damaged.
     """
     result = []
-    for file in files:
-        for record in json.loads(file.read_text(encoding='utf-8')):
+    for file, records in files:
+        for record in records:
             try:
                 name = next(record[key] for key in NAMES if key in record)
                 boxes = [_read_box(each) for each in record['annotations']]

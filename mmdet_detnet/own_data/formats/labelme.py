@@ -1,6 +1,5 @@
 """LabelMe: a JSON file of shapes per image."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ from ..files import ImageFiles
 from ..records import LabeledBox, LabeledImage, LabeledSet
 from .shapes import outline_box, read_polygon
 
+IMAGE_DATA = 'imageData'  # the encoded image, in each file
+
 
 def recognizes(content: object) -> bool:
     """Tell whether a JSON file is in this format.
@@ -22,11 +23,11 @@ def recognizes(content: object) -> bool:
     return isinstance(content, dict) and content.keys() >= {'shapes', 'imagePath'}
 
 
-def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
+def read(files: Sequence[tuple[Path, Any]], images: ImageFiles) -> LabeledSet:
     """Read rectangles, circles and polygons; a polygon becomes a box with a mask.
 
     Args:
-        files: JSON files.
+        files: JSON files, each with its content.
         images: The images.
 
     Returns:
@@ -36,8 +37,7 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
         ValueError: If a file is damaged.
     """
     result, odd_shapes = [], []
-    for file in files:
-        content = json.loads(file.read_text(encoding='utf-8'))
+    for file, content in files:
         try:
             boxes = [_read_shape(shape) for shape in content['shapes']]
             path = images.find(file, content['imagePath'], file.stem)
