@@ -37,20 +37,17 @@ def make_contact_sheet(
     score_thr: float = 0.3,
     pairs_per_row: int = 2,
     device: str | None = None,
-    indices: Sequence[int] | None = None,
 ) -> Path:
     """Run a detector on images of its test set and draw them on one sheet.
 
     Args:
         config: Config file of the detector, with the data set in its ``test_dataloader``.
         checkpoint: Checkpoint file of the detector.
-        out: Image to write, with tiles of 400 x 400 pixels. The tiles of an image that cannot be
-            processed stay empty.
+        out: Image to write, as for :func:`draw_contact_sheet`.
         num_images: Number of images to show; all if the data set has fewer.
         score_thr: Only predictions with a higher score are drawn.
         pairs_per_row: Number of pairs of ground truth and prediction per row.
         device: Device of the detector; None for a GPU if there is one.
-        indices: Numbers of the images in the test set, from 0; None for the first ones.
 
     Returns:
         ``out`` as a path.
@@ -66,7 +63,32 @@ def make_contact_sheet(
         )
     model = init_detector(str(config), str(checkpoint), device=device or get_device())
     dataset = DATASETS.build(model.cfg.test_dataloader.dataset)
-    indices = [*(range(len(dataset)) if indices is None else indices)][:num_images]
+    indices = range(min(num_images, len(dataset)))
+    return draw_contact_sheet(model, dataset, indices, Path(out), score_thr, pairs_per_row)
+
+
+def draw_contact_sheet(
+    model: nn.Module,
+    dataset: BaseDataset,
+    indices: Sequence[int],
+    out: Path,
+    score_thr: float = 0.3,
+    pairs_per_row: int = 2,
+) -> Path:
+    """Run a detector on images of a data set and draw them on one sheet.
+
+    Args:
+        model: The detector, as ``init_detector`` returns it.
+        dataset: The data set.
+        indices: Numbers of the images in the data set, from 0.
+        out: Image to write, with tiles of 400 x 400 pixels. The tiles of an image that cannot be
+            processed stay empty.
+        score_thr: Only predictions with a higher score are drawn.
+        pairs_per_row: Number of pairs of ground truth and prediction per row.
+
+    Returns:
+        ``out``.
+    """
     rows = math.ceil(len(indices) / pairs_per_row)
     columns = 2 * pairs_per_row
     figure = Figure((columns * TILE_INCHES, rows * TILE_INCHES), DPI, layout='constrained')
@@ -86,7 +108,6 @@ def make_contact_sheet(
         prediction = prediction[prediction.scores.argsort()]
         _draw(tiles[2 * place], title, image, truth, dataset.metainfo)
         _draw(tiles[2 * place + 1], 'prediction', image, prediction, model.dataset_meta)
-    out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)
     return out

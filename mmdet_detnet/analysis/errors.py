@@ -30,13 +30,13 @@ class Errors:
         matrix: Objects by their class (row) and that of their detection (column). The last row
             counts detections without an object, the last column objects without a detection.
         missed: Objects without a detection of their class, by image id.
-        invented: Detections without an object of their class, by image id.
+        false_positives: Detections without an object of their class, by image id.
     """
 
     classes: Sequence[str]
     matrix: np.ndarray
     missed: dict[Any, int] = field(default_factory=dict)
-    invented: dict[Any, int] = field(default_factory=dict)
+    false_positives: dict[Any, int] = field(default_factory=dict)
 
     def worst(self, num_images: int) -> list[Any]:
         """List the images with most errors.
@@ -47,7 +47,7 @@ class Errors:
         Returns:
             Their ids, except images without errors.
         """
-        errors = {image: self.missed[image] + self.invented[image] for image in self.missed}
+        errors = {image: self.missed[image] + self.false_positives[image] for image in self.missed}
         ordered = sorted(errors, key=lambda image: -errors[image])
         return [image for image in ordered if errors[image]][:num_images]
 
@@ -67,13 +67,13 @@ def find_errors(
     Args:
         samples: ``img_id`` and ``pred_instances`` of each image.
         truths: The objects by image id, as in mmdet. Crowds are not missed, and detections in them
-            are not invented.
+            are no false positives.
         classes: Class names.
         score_thr: Only detections with a higher score count.
         iou_thr: Minimum IoU of a detection with its object.
 
     Returns:
-        The missed, invented and confused objects.
+        The missed and confused objects and the false positives.
     """
     errors = Errors(classes, np.zeros((len(classes) + 1, len(classes) + 1), int))
     for sample in samples:
@@ -84,7 +84,7 @@ def find_errors(
             errors.matrix[true_label, found_label] += 1
         wrong = [pair for pair in pairs if pair[0] != pair[1]]
         errors.missed[image] = sum(true_label >= 0 for true_label, _ in wrong)
-        errors.invented[image] = sum(found_label >= 0 for _, found_label in wrong)
+        errors.false_positives[image] = sum(found_label >= 0 for _, found_label in wrong)
     return errors
 
 

@@ -33,6 +33,7 @@ from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from scipy.stats import pearsonr, spearmanr
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -97,7 +98,8 @@ def match_data_set(
     else:
         loader = Runner.build_dataloader(cfg.test_dataloader)
         dataset = loader.dataset
-        samples = run_detector(cfg, predictions, loader, device or get_device())
+        model = init_detector(cfg, str(predictions), device=device or get_device())
+        samples = run_detector(model, loader)
     truths = read_ground_truth(dataset)
     matches = []
     for sample in samples:
@@ -121,21 +123,16 @@ def _read(file: str | Path) -> list[dict[str, Any]]:
 
 
 @torch.no_grad()
-def run_detector(
-    cfg: Config, checkpoint: str | Path, loader: DataLoader, device: str
-) -> Iterator[dict[str, Any]]:
+def run_detector(model: nn.Module, loader: DataLoader) -> Iterator[dict[str, Any]]:
     """Run a detector on a data set.
 
     Args:
-        cfg: Its config.
-        checkpoint: Its weights.
+        model: The detector.
         loader: Loader of the data set.
-        device: Where to run it.
 
     Yields:
         For each image its ``img_id`` and ``pred_instances``.
     """
-    model = init_detector(cfg, str(checkpoint), device=device)
     for batch in tqdm(loader):
         for sample in model.test_step(batch):
             yield sample.cpu().to_dict()

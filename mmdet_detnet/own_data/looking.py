@@ -1,22 +1,27 @@
 """Show the results of a trained detector: pictures in a folder, and one page with them."""
 
 import base64
+import contextlib
 import html
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmengine.config import Config
+from mmdet.apis import init_detector
+from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from torch import nn
 
-from mmdet_detnet.analysis.contact_sheet import make_contact_sheet
+from mmdet_detnet.analysis.contact_sheet import draw_contact_sheet
 from mmdet_detnet.analysis.errors import Errors, draw_matrix, find_errors
 from mmdet_detnet.analysis.misalignment import read_ground_truth, run_detector
 from mmdet_detnet.analysis.training_curves import plot_training
+from mmdet_detnet.checks import check_checkpoint
 
-NUM_WORST = 8
+NUM_IMAGES = 8  # on a contact sheet
+COLUMNS = ('class', 'objects', 'found', 'missed', 'false positives')
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <style>
@@ -33,7 +38,13 @@ td:first-child, th:first-child {{ text-align: left }}
 
 
 class Picture(NamedTuple):
-    """A picture of the page: heading, description and file."""
+    """A picture of the page.
+
+    Attributes:
+        heading: Its heading.
+        text: Its description.
+        file: The image.
+    """
 
     heading: str
     text: str
@@ -43,7 +54,7 @@ class Picture(NamedTuple):
 def look(
     config: Path, checkpoint: Path, work_dir: Path, out_dir: Path, score_thr: float = 0.3
 ) -> Path:
-    """Draw all pictures and write the page.
+    """Run a detector on its test set, draw the results and write the page.
 
     Args:
         config: Config of the detector, with its test set.
@@ -57,60 +68,68 @@ def look(
 
     Raises:
         FileNotFoundError: If the config, the checkpoint or the data set is missing.
+        ValueError: If the checkpoint is of another detector.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
-    errors, numbers = _detect(config, checkpoint, score_thr)
-    draw_matrix(errors, out_dir / 'confusion_matrix.png')
-    sheet = make_contact_sheet(config, checkpoint, out_dir / 'contact_sheet.png', 8, score_thr)
+    model = init_detector(str(config), str(checkpoint), device=get_device())
+    check_checkpoint(model, checkpoint)
+    loader = Runner.build_dataloader(model.cfg.test_dataloader)
+    truths = read_ground_truth(loader.dataset)
+    classes = loader.dataset.metainfo['classes']
+    errors = find_errors(run_detector(model, loader), truths, classes, score_thr)
+    _write_counts(errors, out_dir / 'errors.json')
+    ids = [*truths]
+    worst = [ids.index(image) for image in errors.worst(NUM_IMAGES)]
     pictures = [
-        Picture('Test images', 'Ground truth on the left, detections on the right.', sheet),
-        Picture(
-            'Confusion matrix',
-            'An object and a detection match at an IoU of at least 0.5. The last column '
-            'counts missed objects, the last row detections without an object.',
-            out_dir / 'confusion_matrix.png',
-        ),
+        *_draw_sheets(model, loader.dataset, worst, out_dir, score_thr),
+        _draw_matrix(errors, out_dir),
+        *_draw_curves(work_dir, out_dir),
     ]
-    worst = errors.worst(NUM_WORST)
-    if worst:
-        indices = [numbers[image] for image in worst]
-        file = out_dir / 'worst.png'
-        make_contact_sheet(config, checkpoint, file, NUM_WORST, score_thr, indices=indices)
-        text = 'The images with most missed objects and most detections without an object.'
-        pictures.insert(1, Picture('Worst images', text, file))
-    try:
-        curves = plot_training(work_dir, out=out_dir / 'training.png')
-        pictures.append(Picture('Training', 'Loss and average precision.', curves))
-    except FileNotFoundError:
-        pass  # A checkpoint from another machine has no logs.
-    _write_numbers(errors, out_dir / 'errors.json')
-    page = out_dir / 'index.html'
-    body = _table(errors) + ''.join(map(_section, pictures))
     text = PAGE.format(
         title=html.escape(config.stem),
         checkpoint=html.escape(checkpoint.name),
         score_thr=score_thr,
-        body=body,
+        body=_make_table(errors) + ''.join(map(_make_section, pictures)),
     )
+    page = out_dir / 'index.html'
     page.write_text(text, encoding='utf-8')
     return page
 
 
-def _detect(
-    config: Path, checkpoint: Path, score_thr: float
-) -> tuple[Errors, dict[int | str, int]]:
-    """Compare detections on the test set with its objects; index its images."""
-    cfg = Config.fromfile(config)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    loader = Runner.build_dataloader(cfg.test_dataloader)
-    truths = read_ground_truth(loader.dataset)
-    samples = run_detector(cfg, checkpoint, loader, get_device())
-    errors = find_errors(samples, truths, loader.dataset.metainfo['classes'], score_thr)
-    return errors, {image: number for number, image in enumerate(truths)}
+def _draw_sheets(
+    model: nn.Module, dataset: BaseDataset, worst: Sequence[int], out_dir: Path, score_thr: float
+) -> list[Picture]:
+    """Draw the first images, and the worst ones if there are any."""
+    first = range(min(NUM_IMAGES, len(dataset)))
+    file = draw_contact_sheet(model, dataset, first, out_dir / 'contact_sheet.png', score_thr)
+    text = 'Ground truth on the left, detections on the right.'
+    pictures = [Picture('Test images', text, file)]
+    if worst:
+        file = draw_contact_sheet(model, dataset, worst, out_dir / 'worst.png', score_thr)
+        text = 'The images with most missed objects and false positives.'
+        pictures.append(Picture('Worst images', text, file))
+    return pictures
 
 
-def _rows(errors: Errors) -> list[tuple[str, int, int, int, int]]:
-    """Count the objects of each class, and those found, missed and invented."""
+def _draw_matrix(errors: Errors, out_dir: Path) -> Picture:
+    file = out_dir / 'confusion_matrix.png'
+    draw_matrix(errors, file)
+    text = (
+        'An object and a detection match at an IoU of at least 0.5. The last column '
+        'counts missed objects, the last row detections without an object.'
+    )
+    return Picture('Confusion matrix', text, file)
+
+
+def _draw_curves(work_dir: Path, out_dir: Path) -> list[Picture]:
+    with contextlib.suppress(FileNotFoundError):  # no log: the checkpoint is from elsewhere
+        file = plot_training(work_dir, out=out_dir / 'training.png')
+        return [Picture('Training', 'Loss and average precision.', file)]
+    return []
+
+
+def _count(errors: Errors) -> list[tuple[str, int, int, int, int]]:
+    """Count for each class what ``COLUMNS`` names."""
     rows = []
     for label, name in enumerate(errors.classes):
         found = int(errors.matrix[label, label])
@@ -120,22 +139,21 @@ def _rows(errors: Errors) -> list[tuple[str, int, int, int, int]]:
     return rows
 
 
-def _write_numbers(errors: Errors, file: Path) -> None:
-    names = ('class', 'objects', 'found', 'missed', 'invented')
-    rows = [dict(zip(names, row, strict=True)) for row in _rows(errors)]
+def _write_counts(errors: Errors, file: Path) -> None:
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in _count(errors)]
     file.write_text(json.dumps({'classes': rows, 'matrix': errors.matrix.tolist()}, indent=1))
 
 
-def _table(errors: Errors) -> str:
-    head = '<tr><th>class<th>objects<th>found<th>missed<th>invented</tr>'
+def _make_table(errors: Errors) -> str:
+    head = ''.join(f'<th>{name}' for name in COLUMNS)
     rows = [
         '<tr>' + ''.join(f'<td>{html.escape(str(cell))}' for cell in row) + '</tr>'
-        for row in _rows(errors)
+        for row in _count(errors)
     ]
-    return f'<table>{head}{"".join(rows)}</table>\n'
+    return f'<table><tr>{head}</tr>{"".join(rows)}</table>\n'
 
 
-def _section(picture: Picture) -> str:
+def _make_section(picture: Picture) -> str:
     data = base64.b64encode(picture.file.read_bytes()).decode()
     return (
         f'<h2>{picture.heading}</h2><p>{picture.text}</p>'

@@ -1,4 +1,4 @@
-"""Missed, invented and confused objects, counted by hand."""
+"""Missed and confused objects and false positives, counted by hand."""
 
 import cv2
 import torch
@@ -25,7 +25,7 @@ def match(found, instances):
     return match_objects(found, instances, score_thr=0.3, iou_thr=0.5)
 
 
-def test_object_has_one_detection_and_the_second_is_invented():
+def test_object_has_one_detection_and_the_second_is_a_false_positive():
     found = prediction((BOX, 0, 0.6), (BOX, 0, 0.9))
     assert match(found, [instance(BOX, 0)]) == [(0, 0), (-1, 0)]
 
@@ -45,7 +45,7 @@ def test_low_score_and_small_overlap_do_not_count():
     assert match(found, [instance(BOX, 0)]) == [(-1, 0), (0, -1)]
 
 
-def test_crowd_is_neither_missed_nor_invented():
+def test_crowd_is_neither_missed_nor_a_false_positive():
     found = prediction((BOX, 0, 0.9), (OTHER_BOX, 0, 0.8))
     assert match(found, [instance(BOX, 0, is_crowd=1)]) == [(-1, 0)]
 
@@ -65,7 +65,7 @@ def test_counts_of_three_images(tmp_path):
     errors = find_errors(samples, truths, ('cat', 'dog'))
     assert errors.matrix.tolist() == [[1, 1, 1], [0, 0, 0], [0, 1, 0]]
     assert errors.missed == {'good': 0, 'confused': 1, 'missed': 1}
-    assert errors.invented == {'good': 0, 'confused': 2, 'missed': 0}
+    assert errors.false_positives == {'good': 0, 'confused': 2, 'missed': 0}
     assert errors.worst(5) == ['confused', 'missed']
     assert errors.worst(1) == ['confused']
     draw_matrix(errors, tmp_path / 'matrix.png')

@@ -4,7 +4,9 @@ import json
 import re
 
 import pytest
+import torch
 
+from mmdet_detnet.own_data import looking
 from mmdet_detnet.own_data.command import main
 
 
@@ -12,8 +14,12 @@ from mmdet_detnet.own_data.command import main
 def folder(tiny_detector, tmp_path_factory):
     config, checkpoint = tiny_detector
     out = tmp_path_factory.mktemp('look')
+    loaded, load = [], looking.init_detector
     options = ['--checkpoint', str(checkpoint), '--out-dir', str(out), '--score-thr', '0']
-    assert main(['look', str(config), *options]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(looking, 'init_detector', lambda *a, **k: loaded.append(a) or load(*a, **k))
+        assert main(['look', str(config), *options]) == 0
+    assert len(loaded) == 1
     return out
 
 
@@ -35,3 +41,12 @@ def test_every_object_is_counted(folder, shapes_root):
     ]
     assert [row['objects'] for row in rows] == counts
     assert all(row['found'] + row['missed'] == row['objects'] for row in rows)
+
+
+def test_checkpoint_of_another_detector_is_refused(tiny_detector, tmp_path, capsys):
+    config, checkpoint = tiny_detector
+    content = torch.load(checkpoint, weights_only=True)
+    del content['state_dict']['backbone.conv1.weight']
+    torch.save(content, tmp_path / 'other.pth')
+    assert main(['look', str(config), '--checkpoint', str(tmp_path / 'other.pth')]) == 2
+    assert 'backbone.conv1.weight' in capsys.readouterr().err
