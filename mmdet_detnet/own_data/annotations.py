@@ -24,16 +24,16 @@ def measure_images(
     Returns:
         The images with width and height in pixels, and the unreadable images, which are skipped.
     """
-    measured = []
-    unreadable: list[str] = []
+    measured, unreadable = [], []
     for image in images:
-        size = image.size
-        if size is None:
-            state = read_header(image.path)
-            size = state.size
-            unreadable += [f'{image.path.name} ({state.error})'] if size is None else []
-        if size is not None:
-            measured.append((image, size))
+        if image.size is not None:
+            measured.append((image, image.size))
+            continue
+        state = read_header(image.path)
+        if state.error:
+            unreadable.append(f'{image.path.name} ({state.error})')
+        else:
+            measured.append((image, state.size))
     message = 'unreadable images without a size in the annotations. Skipped.'
     return measured, find('undecodable-image', message, unreadable, is_problem=False)
 

@@ -1,4 +1,4 @@
-"""Write the config of a data set, for its owner to read and change."""
+"""The config of a data set, for its owner to read and change."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ work_dir = data_root + '{work_dir}'
 START = 'load_from = {!r}  # the weights to start from\n'
 
 
-def write_config(
+def compose_config(
     file: Path,
     model_name: str,
     images: Measured,
@@ -51,11 +51,11 @@ def write_config(
     test_split: str = 'test',
     start_from: Path | None = None,
     max_epochs: int | None = None,
-) -> Settings:
-    """Write the config beside the folder ``annotations``.
+) -> tuple[str, Settings]:
+    """Compose a config that stands beside the folder ``annotations``.
 
     Args:
-        file: The config to write.
+        file: Its path; nothing is written.
         model_name: One of ``TEMPLATES``.
         images: The training images with their sizes.
         classes: Class names in the order of the annotation files.
@@ -65,7 +65,7 @@ def write_config(
         max_epochs: Number of epochs; None to choose it.
 
     Returns:
-        The chosen settings.
+        The text of the config, and the chosen settings.
 
     Raises:
         ValueError: If a name would be replaced when mmengine reads the config.
@@ -94,9 +94,7 @@ def write_config(
     )
     if start_from is not None:
         text += START.format(str(start_from.resolve()))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding='utf-8')
-    return settings
+    return text, settings
 
 
 def _images_prefix(images: Path, folder: Path) -> str:

@@ -3,22 +3,26 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from mmdet_detnet.analysis.dataset import draw_distributions
+from mmengine.config import Config
+
+from mmdet_detnet.analysis.dataset import Finding, draw_distributions
 from mmdet_detnet.analysis.dataset.check import check_annotations
 from mmdet_detnet.analysis.dataset.images import check_images
 from mmdet_detnet.analysis.dataset.training_config import read_training_config
 
 from .annotations import measure_images, write_annotations
-from .config_file import write_config
+from .config_file import compose_config
 from .files import SPLITS
 from .fixes import fix_images
 from .formats import read_folder
-from .records import LabeledSet
-from .splits import Split, apply_splits, choose_splits, read_splits, write_splits
+from .records import LabeledImage, LabeledSet
+from .settings import Measured, Settings
+from .splits import apply_splits, choose_splits, read_splits, write_splits
 from .templates import TEMPLATES
 
 SPLIT_FILE = 'splits.csv'
@@ -82,38 +86,27 @@ def create_project(options: Options) -> Path | None:
     if config.exists() and not options.overwrite:
         raise FileExistsError(f'{config} exists. Use --overwrite to replace it.')
     labeled = _read(options, out)
-    split = _divide(labeled, root, out / SPLIT_FILE, options)
-    images = apply_splits(labeled.images, split)
+    images = _split(labeled.images, root, out / SPLIT_FILE, options)
     if options.fix:
-        images, fixes = fix_images(images, root, out / 'images')
-        print(*fixes, sep='\n')
-    measured, unreadable = measure_images(images)
-    print(*unreadable, sep='\n', end='\n' if unreadable else '')
+        images, repairs = fix_images(images, root, out / 'images')
+        _print_findings(repairs)
     classes = labeled.all_classes()
-    present = [name for name in SPLITS if any(each.split == name for each, _ in measured)]
-    for name in present:
-        part = [pair for pair in measured if pair[0].split == name]
-        write_annotations(out / f'annotations/{name}.json', part, classes, root)
-    training = [pair for pair in measured if pair[0].split == 'train']
-    settings = write_config(
+    splits = _write_annotations(images, classes, out / 'annotations', root)
+    text, settings = compose_config(
         config,
         options.model,
-        training,
+        splits['train'],
         classes,
         root,
-        present[-1],
+        'test' if 'test' in splits else 'val',
         options.start_from,
         options.max_epochs,
     )
-    if not _check(config, present, root):
-        config.unlink()
+    if not _check(text, [*splits], out, root):
         return None
-    print(
-        f'\nimages {settings.image_scale[0]} x {settings.image_scale[1]}: {settings.scale_reason}\n'
-        f'{settings.anchor_reason}\n'
-        f'batches of {settings.batch_size}: {settings.batch_reason}\n'
-        f'{settings.max_epochs} epochs; written: {config}'
-    )
+    config.write_text(text, encoding='utf-8')
+    _print_settings(settings)
+    print(f'written: {config}')
     return config
 
 
@@ -149,40 +142,67 @@ def _read(options: Options, out: Path) -> LabeledSet:
         raise ValueError(f'{options.folder}: found no box of an existing image.')
     print(f'{options.folder}: {name}, {len(labeled.images)} images with {boxes} boxes')
     print(f'classes: {", ".join(classes)}')
-    for finding in labeled.findings:
-        print(finding)
+    _print_findings(labeled.findings)
     return labeled
 
 
-def _divide(labeled: LabeledSet, root: Path, file: Path, options: Options) -> Split:
+def _print_findings(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        print(finding)
+
+
+def _split(
+    images: Sequence[LabeledImage], root: Path, file: Path, options: Options
+) -> list[LabeledImage]:
+    """Set the split of each image, as in the file or newly chosen; drop images without one."""
     if file.exists() and not options.resplit:
-        split, words = read_splits(file, labeled.images, root), f'as {file} has it'
+        split, source = read_splits(file, images, root), f'from {file}'
     else:
-        split, words = choose_splits(labeled.images, root, options.seed, options.group_by)
-        write_splits(file, labeled.images, split, root)
+        split, source = choose_splits(images, root, options.seed, options.group_by)
+        write_splits(file, images, split, root)
     counts = Counter(split.values())
-    parts = ', '.join(f'{name} {counts[name]}' for name in SPLITS if counts[name])
-    print(f'parts ({words}): {parts}')
-    left_out = len(labeled.images) - len(split)
-    if left_out:
-        print(f'images outside all splits, skipped: {left_out}')
+    print(f'splits ({source}): {", ".join(f"{name} {counts[name]}" for name in SPLITS)}')
+    if len(split) < len(images):
+        print(f'images outside all splits, skipped: {len(images) - len(split)}')
     if not counts['test']:
         print('no test images: validation images are used, so test results will be too good.')
-    return split
+    return apply_splits(images, split)
 
 
-def _check(config: Path, present: list[str], root: Path) -> bool:
+def _write_annotations(
+    images: Sequence[LabeledImage], classes: Sequence[str], folder: Path, root: Path
+) -> dict[str, Measured]:
+    """Write the annotation file of each split; return its images with their sizes."""
+    measured, unreadable = measure_images(images)
+    _print_findings(unreadable)
+    splits = {name: [pair for pair in measured if pair[0].split == name] for name in SPLITS}
+    for name in ('train', 'val'):
+        if not splits[name]:
+            raise ValueError(f'{root}: no readable image is left for {name}.')
+    for name, of_split in splits.items():
+        if of_split:
+            write_annotations(folder / f'{name}.json', of_split, classes, root)
+    return {name: of_split for name, of_split in splits.items() if of_split}
+
+
+def _check(config_text: str, splits: Sequence[str], out: Path, root: Path) -> bool:
     """Check each split, write the reports and print the findings."""
-    training = read_training_config(config)
+    training = read_training_config(Config.fromstring(config_text, '.py'))
     read_images = partial(check_images, folder=root)
-    reports = {
-        name: check_annotations(config.parent / f'annotations/{name}.json', training, read_images)
-        for name in present
-    }
+    files = {name: out / f'annotations/{name}.json' for name in splits}
+    reports = {n: check_annotations(file, training, read_images) for n, file in files.items()}
     for name, report in reports.items():
         short = '\n'.join(map(str, [report.headline, *report.findings]))
         print(report if name == 'train' else short)
         text = json.dumps(report.as_dict(), indent=1)
-        (config.parent / f'annotations/{name}_report.json').write_text(text, encoding='utf-8')
-    draw_distributions(reports['train'], config.parent / 'boxes.png')
+        files[name].with_name(f'{name}_report.json').write_text(text, encoding='utf-8')
+    draw_distributions(reports['train'], out / 'boxes.png')
     return not any(report.problems for report in reports.values())
+
+
+def _print_settings(settings: Settings) -> None:
+    width, height = settings.image_scale
+    print(f'\nimages {width} x {height}: {settings.scale_reason}')
+    print(settings.anchor_reason)
+    print(f'batches of {settings.batch_size}: {settings.batch_reason}')
+    print(f'{settings.max_epochs} epochs')

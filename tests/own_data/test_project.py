@@ -36,7 +36,7 @@ def write_cat(folder, number, box):
     write_text(folder / f'{number}.xml', f'<annotation>{objects}</annotation>')
 
 
-def read_part(name, out='my_data-detector'):
+def read_split(name, out='my_data-detector'):
     with open(f'{out}/annotations/{name}.json') as file:
         return json.load(file)
 
@@ -70,10 +70,10 @@ def test_config_of_each_model(model, folder, capsys):
     assert f'mmdet-detnet train {file}\n' in capsys.readouterr().out
 
 
-def test_parts_are_written_and_kept(folder, capsys):
+def test_splits_are_written_and_kept(folder, capsys):
     assert new() == 0
     first = open('my_data-detector/splits.csv').read()
-    assert [len(read_part(name)['images']) for name in ('train', 'val', 'test')] == [8, 2, 2]
+    assert [len(read_split(name)['images']) for name in ('train', 'val', 'test')] == [8, 2, 2]
     assert new('--seed', 3, '--overwrite') == 0
     assert open('my_data-detector/splits.csv').read() == first
     assert new('--seed', 3, '--overwrite', '--resplit') == 0
@@ -120,6 +120,38 @@ def test_problem_is_said_and_no_config_written(folder, capsys):
     assert not list(folder.parent.glob('my_data-detector/*.py'))
 
 
+def test_problem_leaves_the_earlier_config(folder, capsys):
+    assert new() == 0
+    config = Path('my_data-detector/faster-rcnn_detnet59-slim.py')
+    before = config.read_text()
+    write_cat(folder, 0, (200, 10, 10, 10))
+    assert new('--overwrite', '--epochs', 7) == 1
+    assert config.read_text() == before
+
+
+@pytest.mark.parametrize('name', ['csv', 'yolo'])
+def test_unreadable_images_are_left_out(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for split in ('train', 'val'):
+        WRITERS[name](tmp_path / 'data' / split)
+    for image in tmp_path.glob('data/*/**/b.png'):
+        image.write_text('no image')
+    assert main(['new', 'data']) == 0
+    assert 'warning undecodable-image (2)' in capsys.readouterr().out
+    for split in ('train', 'val'):
+        assert len(read_split(split, 'data-detector')['images']) == 1
+
+
+def test_split_without_a_readable_image_is_an_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for split in ('train', 'val'):
+        WRITERS['csv'](tmp_path / 'data' / split)
+    for image in tmp_path.glob('data/val/*.png'):
+        image.write_text('no image')
+    assert main(['new', 'data']) == 2
+    assert 'no readable image is left for val' in capsys.readouterr().err
+
+
 def damage(folder):
     """Cut an image, let a box reach over the edge, and one lie outside."""
     noise = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
@@ -139,12 +171,12 @@ def test_fix_writes_copies_and_leaves_the_data_alone(folder, capsys):
     output = capsys.readouterr().out
     for check in ('fixed-image', 'fixed-box', 'dropped-box'):
         assert f'warning {check} (1)' in output
-    parts = [read_part(name) for name in ('train', 'val', 'test')]
-    boxes = [each['bbox'] for part in parts for each in part['annotations']]
+    splits = [read_split(name) for name in ('train', 'val', 'test')]
+    boxes = [each['bbox'] for split in splits for each in split['annotations']]
     assert sorted(map(tuple, boxes))[-1] == (90, 70, 10, 10)
     assert len(boxes) == NUM_IMAGES - 1
     (copy,) = folder.parent.glob('my_data-detector/images/*')
-    names = [each['file_name'] for part in parts for each in part['images']]
+    names = [each['file_name'] for split in splits for each in split['images']]
     assert f'../my_data-detector/images/{copy.name}' in names
 
 
@@ -167,11 +199,11 @@ def test_numbers_count_from_1_and_masks_stay(tmp_path, monkeypatch):
         WRITERS['labelme'](tmp_path / 'data' / split)
         write_image(tmp_path / 'data' / split / f'{number}.png')
     assert main(['new', 'data']) == 0
-    part = read_part('train', 'data-detector')
-    assert [each['id'] for each in part['annotations']] == [1, 2]
-    assert [each['id'] for each in part['images']] == [1, 2]
-    assert part['annotations'][1]['segmentation'] == [[50, 10, 70, 10, 60, 30]]
-    assert part['annotations'][1]['area'] == 200
+    split = read_split('train', 'data-detector')
+    assert [each['id'] for each in split['annotations']] == [1, 2]
+    assert [each['id'] for each in split['images']] == [1, 2]
+    assert split['annotations'][1]['segmentation'] == [[50, 10, 70, 10, 60, 30]]
+    assert split['annotations'][1]['area'] == 200
 
 
 @pytest.mark.parametrize(

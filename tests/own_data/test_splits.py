@@ -1,4 +1,4 @@
-"""Parts: the set's own, drawn with the classes balanced, and kept in a file."""
+"""Splits: the data set's own, drawn with the classes balanced, and kept in a file."""
 
 from collections import Counter
 from pathlib import Path
@@ -26,7 +26,7 @@ def count(splits):
 
 
 @pytest.mark.parametrize('seed', [0, 1, 2])
-def test_a_tenth_of_rare_class_is_in_each_part(seed):
+def test_a_rare_class_is_in_each_split(seed):
     counts = [Counter(cat=3, panda=int(number < 20)) for number in range(200)]
     drawn = draw_stratified(counts, [1] * 200, SHARES, seed=seed)
     pandas = Counter(split for split, each in zip(drawn, counts, strict=True) if each['panda'])
@@ -59,7 +59,7 @@ def test_wrong_pattern_is_an_error(pattern, message):
         choose_splits([make_image('0.png')], ROOT, group_by=pattern)
 
 
-def test_own_parts_are_taken():
+def test_own_splits_are_used():
     images = [make_image('0.png', 'train'), make_image('1.png', 'val'), make_image('2.png')]
     splits, words = choose_splits(images, ROOT)
     assert splits == {ROOT / '0.png': 'train', ROOT / '1.png': 'val'}
@@ -74,7 +74,7 @@ def test_missing_validation_is_drawn_from_training():
     assert 'validation drawn from training' in words
 
 
-def test_training_alone_is_divided():
+def test_training_alone_is_split():
     splits, _ = choose_splits([make_image(f'{n}.png', 'train') for n in range(20)], ROOT)
     assert count(splits) == {'train': 14, 'val': 3, 'test': 3}
 
@@ -84,7 +84,7 @@ def test_too_few_images_are_an_error():
         choose_splits([make_image('0.png')], ROOT)
 
 
-def test_parts_are_read_as_they_were_written(tmp_path):
+def test_splits_are_read_as_they_were_written(tmp_path):
     images = [make_image('a b.png'), make_image('c,d.png'), make_image('e.png')]
     splits = {ROOT / 'a b.png': 'train', ROOT / 'c,d.png': 'val'}
     write_splits(tmp_path / 'splits.csv', images, splits, ROOT)
@@ -97,7 +97,7 @@ def test_new_image_is_an_error(tmp_path):
         read_splits(tmp_path / 'splits.csv', [make_image('new.png')], ROOT)
 
 
-def test_unknown_part_is_an_error(tmp_path):
+def test_unknown_split_is_an_error(tmp_path):
     (tmp_path / 'splits.csv').write_text('image,split\na.png,holdout\n')
     with pytest.raises(ValueError, match="'holdout'"):
         read_splits(tmp_path / 'splits.csv', [make_image('a.png')], ROOT)

@@ -124,7 +124,7 @@ def _read_images(rows: Sequence[Row], file: Path, images: ImageFiles) -> list[La
         path = images.find(file, name)
         if path is None:
             continue
-        factors = (read_header(path).size or (1, 1)) if are_shares else (1, 1)
+        factors = read_header(path).size if are_shares else (1, 1)
         boxes = [box for row in of_image if (box := _read_box(row, factors))]
         split = name_split(Path(_first(of_image[0], SPLIT) or file.stem))
         split = split or images.name_split(path)

@@ -60,7 +60,7 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
     unreadable: list[str] = []
     for path in images.paths:
         state = read_header(path)
-        if state.size is None:
+        if state.error:
             unreadable.append(f'{path.name} ({state.error})')
             continue
         boxes = _read_rows(rows[path], state.size, names) if path in rows else []
