@@ -23,8 +23,8 @@ From a folder of images with annotations to a trained detector:
 
 The first one prints the second, and the lines for all that follows.
 """
-OMP = 'OMP_WAIT_POLICY'
-SHOWN = {
+WAIT_POLICY = 'OMP_WAIT_POLICY'
+SHOW_OPTIONS = {
     '--quiet': ('warnings', 'show warnings only'),
     '--verbose': ('everything', 'show all that is logged'),
 }
@@ -38,30 +38,9 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest='command', required=True)
-    _add_new(commands.add_parser('new', help='look at a data set, and write a config for it'))
-    each = commands.add_parser('train', help="train; takes all options of MMDetection's train.py")
-    each.add_argument('config', type=Path)
-    each.add_argument('--from-start', action='store_true', help='do not resume a training run')
-    shown = each.add_mutually_exclusive_group()
-    for option, (show, text) in SHOWN.items():
-        shown.add_argument(option, dest='show', action='store_const', const=show, help=text)
-    each.set_defaults(show='progress')
-    each = commands.add_parser('test', help="evaluate; takes all options of MMDetection's test.py")
-    each.add_argument('config', type=Path)
-    each.add_argument('--checkpoint', type=Path, help='default: the best of the training')
-    each = commands.add_parser('look', help='show results on the test images on one page')
-    _add_detector(each, 'look')
-    each = commands.add_parser('predict', help='detect in images: pictures and a JSON file')
-    _add_detector(each, 'predictions')
-    each.add_argument('images', nargs='+', help='image files, folders or (quoted) globs')
+    for name, (add_options, text) in PARSERS.items():
+        add_options(commands.add_parser(name, help=text))
     return parser
-
-
-def _add_detector(parser: argparse.ArgumentParser, folder: str) -> None:
-    parser.add_argument('config', type=Path)
-    parser.add_argument('--checkpoint', type=Path, help='default: the best of the training')
-    parser.add_argument('--out-dir', type=Path, help=f'default: {folder} in the training folder')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='minimum score to report')
 
 
 def _add_new(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +59,45 @@ def _add_new(parser: argparse.ArgumentParser) -> None:
     add('--start-from', type=Path, metavar='CHECKPOINT', help='weights to start from')
     add('--epochs', dest='max_epochs', type=int, help='number of epochs')
     add('--overwrite', action='store_true', help='replace a config of this name')
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', type=Path, help='config that `new` has written')
+    parser.add_argument('--work-dir', type=Path, help="training folder; default: the config's")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    _add_training(parser)
+    parser.add_argument('--from-start', action='store_true', help='do not resume a training run')
+    group = parser.add_mutually_exclusive_group()
+    for option, (show, text) in SHOW_OPTIONS.items():
+        group.add_argument(option, dest='show', action='store_const', const=show, help=text)
+    parser.set_defaults(show='progress')
+
+
+def _add_test(parser: argparse.ArgumentParser) -> None:
+    _add_training(parser)
+    parser.add_argument('--checkpoint', type=Path, help='default: the best of the training')
+
+
+def _add_look(parser: argparse.ArgumentParser) -> None:
+    _add_test(parser)
+    parser.add_argument('--out-dir', type=Path, help='default: a folder in the training folder')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='minimum score to report')
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    _add_look(parser)
+    parser.add_argument('images', nargs='+', help='image files, folders or (quoted) globs')
+
+
+PARSERS = {
+    'new': (_add_new, 'look at a data set, and write a config for it'),
+    'train': (_add_train, "train; takes all options of MMDetection's train.py"),
+    'test': (_add_test, "evaluate; takes all options of MMDetection's test.py"),
+    'look': (_add_look, 'show results on the test images on one page'),
+    'predict': (_add_predict, 'detect in images: pictures and a JSON file'),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,29 +131,26 @@ def _new(args: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _train(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    checkpoint = train(args.config, rest, args.from_start, args.show)
-    print(f'{checkpoint}\n\nNext:\n{next_lines(args.config, is_trained=True)}')
+    checkpoint = train(args.config, rest, args.work_dir, args.from_start, args.show)
+    lines = next_lines(args.config, args.work_dir, is_trained=True)
+    print(f'{checkpoint}\n\nNext:\n{lines}')
     return 0
 
 
 def _test(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    test(args.config, args.checkpoint, rest)
+    test(args.config, args.checkpoint, rest, args.work_dir)
     return 0
 
 
 def _look(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    force_weights_only()
-    work_dir = find_work_dir(args.config)
-    checkpoint = args.checkpoint or find_checkpoint(work_dir)
+    work_dir, checkpoint = _find_training(args)
     out_dir = args.out_dir or work_dir / 'look'
     print(f'open in a browser: {look(args.config, checkpoint, work_dir, out_dir, args.score_thr)}')
     return 0
 
 
 def _predict(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    force_weights_only()
-    work_dir = find_work_dir(args.config)
-    checkpoint = args.checkpoint or find_checkpoint(work_dir)
+    work_dir, checkpoint = _find_training(args)
     out_dir = args.out_dir or work_dir / 'predictions'
     images = [image for pattern in args.images for image in find_images(pattern)]
     failed = detect_images(args.config, checkpoint, images, out_dir, args.score_thr)
@@ -143,12 +158,19 @@ def _predict(args: argparse.Namespace, rest: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
+def _find_training(args: argparse.Namespace) -> tuple[Path, Path]:
+    """Find the training folder and the checkpoint, which is then loaded as data only."""
+    force_weights_only()
+    work_dir = args.work_dir or find_work_dir(args.config)
+    return work_dir, args.checkpoint or find_checkpoint(work_dir)
+
+
 COMMANDS = {'new': _new, 'train': _train, 'test': _test, 'look': _look, 'predict': _predict}
 
 
 def run() -> None:
     """Run as a console script, in a new process where OpenMP's threads do not spin."""
-    if len(sys.argv) > 1 and sys.argv[1] in ('train', 'test') and OMP not in os.environ:
-        os.environ[OMP] = 'passive'  # read by OpenMP when torch is imported
+    if len(sys.argv) > 1 and sys.argv[1] in ('train', 'test') and WAIT_POLICY not in os.environ:
+        os.environ[WAIT_POLICY] = 'passive'  # read by OpenMP when torch is imported
         os.execv(sys.executable, [sys.executable, '-m', 'mmdet_detnet.own_data', *sys.argv[1:]])
     sys.exit(main())

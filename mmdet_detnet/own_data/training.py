@@ -61,6 +61,7 @@ def find_checkpoint(work_dir: Path) -> Path:
 def train(
     config: Path,
     arguments: Sequence[str] = (),
+    work_dir: Path | None = None,
     from_start: bool = False,
     show: str = 'progress',
 ) -> Path:
@@ -69,34 +70,45 @@ def train(
     Args:
         config: The config.
         arguments: Further options of the script.
+        work_dir: Work directory; None for the config's.
         from_start: Whether to start over even if there are checkpoints.
         show: ``'progress'``, ``'warnings'`` only, or ``'everything'`` that mmengine logs.
 
     Returns:
         The best checkpoint.
     """
-    work_dir = find_work_dir(config)
-    arguments = [*arguments]
-    if (work_dir / POINTER).is_file() and not from_start and '--work-dir' not in arguments:
-        print(f'resumes the training in {work_dir} (--from-start starts over)')
+    folder = work_dir or find_work_dir(config)
+    arguments = [*_work_dir_option(work_dir), *arguments]
+    if (folder / POINTER).is_file() and not from_start:
+        print(f'resumes the training in {folder} (--from-start starts over)')
         arguments.append('--resume')
     options = ['--cfg-options', *SHOW[show]] if SHOW[show] else []
     sys.argv = ['train.py', str(config), *arguments, *options]
     run_mmdet_script('train.py')
-    return find_checkpoint(work_dir)
+    return find_checkpoint(folder)
 
 
-def test(config: Path, checkpoint: Path | None = None, arguments: Sequence[str] = ()) -> None:
+def _work_dir_option(work_dir: Path | None) -> list[str]:
+    return [] if work_dir is None else ['--work-dir', str(work_dir)]
+
+
+def test(
+    config: Path,
+    checkpoint: Path | None = None,
+    arguments: Sequence[str] = (),
+    work_dir: Path | None = None,
+) -> None:
     """Evaluate with MMDetection's script.
 
     Args:
         config: The config.
         checkpoint: The weights; None for the best of the training.
         arguments: Further options of the script.
+        work_dir: Work directory of the training; None for the config's.
     """
-    checkpoint = checkpoint or find_checkpoint(find_work_dir(config))
+    checkpoint = checkpoint or find_checkpoint(work_dir or find_work_dir(config))
     print(f'checkpoint: {checkpoint}')
-    sys.argv = ['test.py', str(config), str(checkpoint), *arguments]
+    sys.argv = ['test.py', str(config), str(checkpoint), *_work_dir_option(work_dir), *arguments]
     run_mmdet_script('test.py')
 
 
@@ -104,7 +116,7 @@ def find_test_images(config: Path) -> Path:
     """Find a folder with images to detect in: that of the first test image.
 
     Args:
-        config: A config that :mod:`mmdet_detnet.own_data` has written.
+        config: A config with a test set in COCO format.
 
     Returns:
         The folder, relative to the working directory.
@@ -115,21 +127,22 @@ def find_test_images(config: Path) -> Path:
     return Path(os.path.relpath(Path(dataset.data_root, dataset.data_prefix.img, name).parent))
 
 
-def next_lines(config: Path, *, is_trained: bool = False) -> str:
+def next_lines(config: Path, work_dir: Path | None = None, *, is_trained: bool = False) -> str:
     """Return the next commands to type.
 
     Args:
         config: The config.
+        work_dir: Work directory of the training; None for the config's.
         is_trained: Whether the training is done.
 
     Returns:
         The lines.
     """
-    name, images = shlex.quote(str(config)), find_test_images(config)
-    lines = [f'mmdet-detnet train {name}'] if not is_trained else []
+    training = shlex.join([str(config), *_work_dir_option(work_dir)])
+    lines = [] if is_trained else [f'mmdet-detnet train {training}']
     lines += [
-        f'mmdet-detnet test {name}',
-        f'mmdet-detnet look {name}',
-        f'mmdet-detnet predict {name} {shlex.quote(str(images))}',
+        f'mmdet-detnet test {training}',
+        f'mmdet-detnet look {training}',
+        f'mmdet-detnet predict {training} {shlex.quote(str(find_test_images(config)))}',
     ]
     return '\n'.join(lines)

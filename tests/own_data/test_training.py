@@ -55,6 +55,19 @@ def test_interrupted_training_goes_on_unless_it_begins_anew(started, tmp_path, c
     assert started[-1][1:] == ['--amp']
 
 
+def test_work_dir_is_used_by_every_line(started, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(training, 'find_test_images', lambda config: 'my images')
+    (tmp_path / 'other').mkdir()
+    write_checkpoints(tmp_path / 'other', 'epoch_1.pth')
+    assert main(['train', 'my.py', '--work-dir', 'other', '--verbose']) == 0
+    assert started[-1] == ['my.py', '--work-dir', 'other', '--resume']
+    lines = capsys.readouterr().out.split('Next:\n')[1].splitlines()
+    assert lines[0] == 'mmdet-detnet test my.py --work-dir other'
+    assert lines[2] == "mmdet-detnet predict my.py --work-dir other 'my images'"
+    assert main(lines[0].split()[1:]) == 0
+    assert started[-1] == ['my.py', 'other/epoch_1.pth', '--work-dir', 'other']
+
+
 @pytest.mark.parametrize(
     ('show', 'shown'),
     [
