@@ -1,6 +1,7 @@
 """Choose training settings from the boxes, the number of images and the memory."""
 
 import contextlib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ MEMORY_SHARE = 0.4
 # As in 60 epochs of blood cells (docs/bccd.md), in batches of 8.
 NUM_ITERATIONS = 1500
 MIN_EPOCHS, MAX_EPOCHS = 12, 120
-# Validation then takes about a tenth of an epoch's time.
-NUM_VALIDATIONS = 30
+# Of a long training: early stopping waits for ten of them, a third of the epochs.
+MAX_VALIDATIONS = 30
 # Move the anchors if fewer than this fraction of the boxes are in their range.
 ENOUGH = 0.9
 
@@ -90,7 +91,7 @@ def choose_settings(
         batch,
         batch_reason,
         max_epochs,
-        max(1, max_epochs // NUM_VALIDATIONS),
+        math.ceil(max_epochs / MAX_VALIDATIONS),
         template.rate * batch / template.rate_batch,
     )
 
