@@ -19,20 +19,23 @@ class Installation:
     Args:
         folder: Where pip put the package. It comes first on the path of every subprocess, where
             `import` and mim's `pkg_resources` both take the first package of a name.
+        imported: Modules that every program finds imported, besides those of the fork server.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, *imported):
         self.folder = folder
         self.module = folder / 'mmdet_detnet'
+        self.env = {
+            **os.environ,
+            'PATH': os.pathsep.join([str(folder / 'bin'), os.environ['PATH']]),
+            'PYTHONPATH': str(folder),
+            'PYTHONWARNINGS': 'ignore',
+            'CUDA_VISIBLE_DEVICES': '-1',
+            'OMP_NUM_THREADS': '1',
+        }
         self.server = subprocess.Popen(
-            [sys.executable, str(FORK_SERVER)],
-            env={
-                **os.environ,
-                'PYTHONPATH': str(folder),
-                'PYTHONWARNINGS': 'ignore',
-                'CUDA_VISIBLE_DEVICES': '-1',
-                'OMP_NUM_THREADS': '1',
-            },
+            [sys.executable, str(FORK_SERVER), *imported],
+            env=self.env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -48,6 +51,11 @@ class Installation:
         assert (exit_code != 0) == expect_failure, output.read_text()[-3000:]
         return output.read_text()
 
+    def close(self):
+        """End the server."""
+        self.server.stdin.close()
+        self.server.wait()
+
     def mim(self, *arguments, **options):
         """Run mim's command line."""
         return self.python(Path(sys.executable).with_name('mim'), *arguments, **options)
@@ -61,8 +69,7 @@ def installation(wheel, tmp_path_factory):
     subprocess.run([sys.executable, '-m', *install, str(folder), str(wheel)], check=True)
     installation = Installation(folder)
     yield installation
-    installation.server.stdin.close()
-    installation.server.wait()
+    installation.close()
 
 
 @pytest.fixture(scope='session')

@@ -1,12 +1,12 @@
 """Run Python programs as fresh processes that have imported the heavy libraries already.
 
 Usage:
-    python fork_server.py
+    python fork_server.py [MODULE ...]
 
 Reads requests from its input, each a line of JSON: a folder, the arguments of Python (`script.py
 ...` or `-c code ...`), and a file for what the program prints. Each is run in a fork, and answered
-by its exit code in a line. Nothing of mmdet or of this package is imported before, so a program
-that forgets an import fails as it does for a user.
+by its exit code in a line. Unless named, nothing of mmdet or of this package is imported before, so
+a program that forgets an import fails as it does for a user.
 """
 
 import importlib
@@ -47,7 +47,7 @@ def run_in_fork(folder: str, arguments: list[str], output: str) -> int:
 
 def main() -> None:
     """Answer requests until the input ends."""
-    for name in IMPORTED_ONCE:
+    for name in [*IMPORTED_ONCE, *sys.argv[1:]]:
         importlib.import_module(name)
     del sys.path[0]  # the folder of this file
     for line in sys.stdin:

@@ -1,0 +1,94 @@
+"""From a folder to a detector by the lines that `mmdet-detnet` prints, with the wheel installed."""
+
+import json
+import shlex
+import subprocess
+
+import pytest
+import torch
+from own_data.folders import CAT, voc_object, write_image, write_text, yolo_row
+
+NUM_IMAGES = 12
+NAMES = [f'{number:05}' for number in range(NUM_IMAGES)]
+
+
+@pytest.fixture(scope='module')
+def console(installation):
+    """Run a line of `mmdet-detnet` in a folder, in a process that has its imports done."""
+    server = type(installation)(installation.folder, 'mmdet_detnet.own_data.command')
+    script = installation.folder / 'bin' / 'mmdet-detnet'
+
+    def run(line, folder):
+        program, *arguments = shlex.split(line)
+        assert program == script.name
+        return server.python(script, *arguments, cwd=folder)
+
+    yield run
+    server.close()
+
+
+def write_voc(folder):
+    """As Kangaroo: the folders have names of their own."""
+    for name in NAMES:
+        write_image(folder / f'images/{name}.png')
+        text = f'<annotation><filename>{name}.png</filename>{voc_object(*CAT)}</annotation>'
+        write_text(folder / f'annots/{name}.xml', text)
+
+
+def write_csv(folder):
+    """As Raccoon: one table beside the images."""
+    rows = ['filename,width,height,class,xmin,ymin,xmax,ymax']
+    for name in NAMES:
+        write_image(folder / f'images/{name}.png')
+        rows.append(f'{name}.png,100,80,cat,10,20,40,60')
+    write_text(folder / 'data/labels.csv', '\n'.join(rows))
+
+
+def write_yolo(folder):
+    """As COCO128: one folder for training and validation, and a path that leads nowhere."""
+    for name in NAMES:
+        write_image(folder / f'images/train2017/{name}.png')
+        write_text(folder / f'labels/train2017/{name}.txt', yolo_row(0, CAT[1]))
+    places = 'path: ../datasets/coco128\ntrain: images/train2017\nval: images/train2017\n'
+    write_text(folder / 'coco128.yaml', f'{places}names:\n  0: cat\n')
+
+
+def next_lines(output):
+    return output.split('\nNext:\n')[1].splitlines()
+
+
+def check_training(folder):
+    """The weights that are the best are those of the one epoch, and the detector finds cats."""
+    (best,) = folder.glob('my_data-detector/faster-rcnn_detnet59-slim/best_*_epoch_1.pth')
+    content = torch.load(best, weights_only=True)
+    assert content['meta']['dataset_meta']['CLASSES'] == ('cat',)
+    assert content['state_dict']['backbone.conv1.weight'].isfinite().all()
+
+
+def test_every_line_from_voc_to_predictions(installation, console, tmp_path):
+    write_voc(tmp_path / 'my data')
+    lines = next_lines(console("mmdet-detnet new 'my data' --epochs 1", tmp_path))
+    commands = [line.split()[1] for line in lines]
+    assert commands == ['train', 'test', 'look', 'predict']
+    # As typed: by a shell, in a new process.
+    typed = subprocess.run(
+        lines[0], shell=True, cwd=tmp_path, env=installation.env, capture_output=True, text=True
+    )
+    assert typed.returncode == 0, typed.stderr[-3000:]
+    check_training(tmp_path)
+    assert next_lines(typed.stdout) == lines[1:]
+    assert 'Average Precision' in console(lines[1], tmp_path)
+    work_dir = tmp_path / 'my_data-detector/faster-rcnn_detnet59-slim'
+    page = console(lines[2], tmp_path).splitlines()[-1].removeprefix('open in a browser: ')
+    assert '<h2>Training</h2>' in (tmp_path / page).read_text()
+    assert f'{NUM_IMAGES} images detected, 0 failed' in console(lines[3], tmp_path)
+    predictions = json.loads((work_dir / 'predictions/predictions.json').read_text())
+    assert len(predictions['images']) == NUM_IMAGES
+
+
+@pytest.mark.parametrize('write', [write_csv, write_yolo])
+def test_first_lines_train(write, console, tmp_path):
+    write(tmp_path / 'my data')
+    train = next_lines(console("mmdet-detnet new 'my data' --epochs 1", tmp_path))[0]
+    console(train, tmp_path)
+    check_training(tmp_path)
