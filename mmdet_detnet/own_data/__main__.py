@@ -1,5 +1,11 @@
-"""``python -m mmdet_detnet.own_data`` is the console script ``mmdet-detnet``."""
+"""The console script ``mmdet-detnet``, which is also ``python -m mmdet_detnet.own_data``."""
 
-from .command import run
+import os
+import sys
 
-run()
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # read by OpenMP when torch is imported
+
+from .command import main  # noqa: E402
+
+if __name__ == '__main__':
+    sys.exit(main())

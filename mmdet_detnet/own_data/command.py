@@ -1,4 +1,4 @@
-"""The console script ``mmdet-detnet``."""
+"""The command line of ``mmdet-detnet``."""
 
 import argparse
 import os
@@ -23,7 +23,6 @@ From a folder of images with annotations to a trained detector:
 
 The first one prints the second, and the lines for all that follows.
 """
-WAIT_POLICY = 'OMP_WAIT_POLICY'
 SHOW_OPTIONS = {
     '--quiet': ('warnings', 'show warnings only'),
     '--verbose': ('everything', 'show all that is logged'),
@@ -166,11 +165,3 @@ def _find_training(args: argparse.Namespace) -> tuple[Path, Path]:
 
 
 COMMANDS = {'new': _new, 'train': _train, 'test': _test, 'look': _look, 'predict': _predict}
-
-
-def run() -> None:
-    """Run as a console script, in a new process where OpenMP's threads do not spin."""
-    if len(sys.argv) > 1 and sys.argv[1] in ('train', 'test') and WAIT_POLICY not in os.environ:
-        os.environ[WAIT_POLICY] = 'passive'  # read by OpenMP when torch is imported
-        os.execv(sys.executable, [sys.executable, '-m', 'mmdet_detnet.own_data', *sys.argv[1:]])
-    sys.exit(main())
