@@ -2,7 +2,6 @@
 
 import multiprocessing
 
-import mmengine.config.config
 import torch
 from torch import nn
 
@@ -13,6 +12,7 @@ IMPORTED_ONCE = [
     'mmdet_detnet.models',
     'mmdet_detnet.engine',
     'helpers',
+    'quick_configs',
 ]
 
 
@@ -24,11 +24,6 @@ def fork_server():
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(IMPORTED_ONCE)
     return context
-
-
-def leave_configs_unformatted():
-    """Write configs' texts without line breaks: yapf takes 0.2 s, five times for each Runner."""
-    mmengine.config.config.FormatCode = lambda text, **style: (text, True)
 
 
 def count_parameters(module):

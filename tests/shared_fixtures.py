@@ -1,6 +1,5 @@
 """Fixtures that every test shares; conftest.py loads them."""
 
-import functools
 import os
 import shutil
 import subprocess
@@ -12,8 +11,8 @@ import mmdet_detnet  # noqa: F401
 
 # isort: split
 import pytest
+import quick_configs  # noqa: F401
 import torch
-from helpers import leave_configs_unformatted
 from mmdet.registry import DATASETS, MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
@@ -30,8 +29,6 @@ ROOT = Path(__file__).resolve().parent.parent
 if 'OMP_NUM_THREADS' not in os.environ:
     torch.set_num_threads(1)
 
-leave_configs_unformatted()
-
 
 @pytest.hookimpl(tryfirst=True)  # before the fixtures, of any scope
 def pytest_runtest_setup():
@@ -43,20 +40,6 @@ def pytest_runtest_setup():
 def mmdet_scope():
     """Register mmdet's modules, and build unprefixed types from them, as its scripts do."""
     register_all_modules(init_default_scope=True)
-
-
-@pytest.fixture(scope='session', autouse=True)
-def remembered_bases():
-    """Look each `mmdet::` base up once: mmengine reads all of mmdet's metafiles for it, 0.2 s."""
-    look_up = Config._get_cfg_path
-    remember = functools.cache(lambda base: look_up(base, ''))
-
-    def find(base, file):
-        return remember(base) if base.startswith('mmdet::') else look_up(base, file)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Config, '_get_cfg_path', staticmethod(find))
-        yield
 
 
 @pytest.fixture(autouse=True)

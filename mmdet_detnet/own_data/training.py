@@ -34,7 +34,8 @@ def find_work_dir(config: Path) -> Path:
     """
     if not config.is_file():
         raise FileNotFoundError(f'no such config: {config}')
-    return Path(Config.fromfile(config).get('work_dir') or Path('work_dirs', config.stem))
+    settings = Config.fromfile(config, format_python_code=False)
+    return Path(settings.get('work_dir') or Path('work_dirs', config.stem))
 
 
 def find_checkpoint(work_dir: Path) -> Path:
@@ -121,7 +122,7 @@ def find_test_images(config: Path) -> Path:
     Returns:
         The folder, relative to the working directory.
     """
-    dataset = Config.fromfile(config).test_dataloader.dataset
+    dataset = Config.fromfile(config, format_python_code=False).test_dataloader.dataset
     file = Path(dataset.data_root, dataset.ann_file)
     name = json.loads(file.read_text(encoding='utf-8'))['images'][0]['file_name']
     return Path(os.path.relpath(Path(dataset.data_root, dataset.data_prefix.img, name).parent))

@@ -15,8 +15,12 @@ import os
 import runpy
 import signal
 import sys
+from pathlib import Path
 
-IMPORTED_ONCE = 'mmengine.runner matplotlib.pyplot pandas pkg_resources scipy.stats'.split()
+IMPORTED_ONCE = (
+    'quick_configs mmengine.runner matplotlib.pyplot pandas pkg_resources scipy.stats'.split()
+)
+TESTS = Path(__file__).resolve().parents[1]
 TIMEOUT = 240  # seconds
 
 
@@ -47,9 +51,10 @@ def run_in_fork(folder: str, arguments: list[str], output: str) -> int:
 
 def main() -> None:
     """Answer requests until the input ends."""
+    sys.path[0] = str(TESTS)  # for quick_configs
     for name in [*IMPORTED_ONCE, *sys.argv[1:]]:
         importlib.import_module(name)
-    del sys.path[0]  # the folder of this file
+    del sys.path[0]
     for line in sys.stdin:
         print(run_in_fork(*json.loads(line)), flush=True)
 

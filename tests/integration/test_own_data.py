@@ -8,7 +8,7 @@ import pytest
 import torch
 from own_data.folders import CAT, voc_object, write_image, write_text, yolo_row
 
-NUM_IMAGES = 12
+NUM_IMAGES = 8
 NAMES = [f'{number:05}' for number in range(NUM_IMAGES)]
 
 

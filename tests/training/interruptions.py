@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
-from helpers import fork_server, leave_configs_unformatted
+from helpers import fork_server
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
@@ -178,7 +178,6 @@ def _join_ranks(work_dir, rank):
 
 def _train(config_file, work_dir, resume, options, rank, faults):
     torch.set_num_threads(1)
-    leave_configs_unformatted()
     os.setsid()
     log = os.open(log_file(work_dir, rank), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
