@@ -16,6 +16,8 @@ from mmdet_detnet.registry import HOOKS
 
 # Reading the loss makes a GPU wait: only so often, in iterations.
 INTERVAL = 10
+# Without tqdm's own time left, which is that of the epoch.
+BAR = '{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}'
 
 
 @HOOKS.register_module()
@@ -56,7 +58,13 @@ class ProgressHook(Hook):
         is_by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         total = len(runner.train_dataloader) if is_by_epoch else runner.max_iters
         is_shown = is_main_process() and sys.stderr.isatty()
-        self._bar = tqdm(total=total, desc=self._name(runner), disable=not is_shown, leave=False)
+        self._bar = tqdm(
+            total=total,
+            desc=self._name(runner),
+            disable=not is_shown,
+            leave=False,
+            bar_format=BAR,
+        )
 
     def after_train_iter(
         self,
