@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from mmdet.structures.bbox import bbox_overlaps
 
-from .misalignment import CROWD_SHARE
+from .detections import CROWD_SHARE
 
 DPI = 100
 INCHES_PER_CLASS = 0.6

@@ -14,11 +14,10 @@ score and IoU.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import mmengine
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -28,24 +27,21 @@ from mmdet.apis import init_detector
 from mmdet.registry import DATASETS
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from scipy.stats import pearsonr, spearmanr
-from torch import nn
-from torch.utils.data import DataLoader
-from tqdm import tqdm
+
+from .dataset.statistics import LARGE_AREA, MEDIUM_AREA
+from .detections import CROWD_SHARE, read_ground_truth, read_predictions, run_detector
 
 WELL_LOCALIZED_IOU = 0.5
 LOW_SCORE = 0.5
-CROWD_SHARE = 0.5
-SMALL, MEDIUM = 32**2, 96**2  # pixels, bounds of the area
 SIZES = {
     'all': (0, np.inf),
-    'small': (0, SMALL),
-    'medium': (SMALL, MEDIUM),
-    'large': (MEDIUM, np.inf),
+    'small': (0, MEDIUM_AREA),
+    'medium': (MEDIUM_AREA, LARGE_AREA),
+    'large': (LARGE_AREA, np.inf),
 }
 NUM_BINS = 40
 TILE_INCHES = 3.2
@@ -94,7 +90,7 @@ def match_data_set(
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     if Path(predictions).suffix in ('.pkl', '.pickle'):
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        samples = _read(predictions)
+        samples = read_predictions(predictions)
     else:
         loader = Runner.build_dataloader(cfg.test_dataloader)
         dataset = loader.dataset
@@ -103,52 +99,15 @@ def match_data_set(
     truths = read_ground_truth(dataset)
     matches = []
     for sample in samples:
-        if sample['img_id'] not in truths:
-            image = sample['img_id']
+        image = sample['img_id']
+        if image not in truths:
             raise ValueError(
                 f'{predictions}: image {image} is not in the test set, or is duplicated.'
             )
-        truth = truths.pop(sample['img_id'])
-        matches.append(match_image(sample['pred_instances'], truth, score_thr))
+        matches.append(match_image(sample['pred_instances'], truths.pop(image), score_thr))
     if truths:
         raise ValueError(f'{predictions} lacks {len(truths)} of the {len(dataset)} test images.')
     return Detections(*map(np.concatenate, zip(*matches, strict=True)))
-
-
-def _read(file: str | Path) -> list[dict[str, Any]]:
-    samples = mmengine.load(file)
-    if not all('pred_instances' in sample and 'img_id' in sample for sample in samples):
-        raise ValueError(f'{file} must hold detections with image ids, as tools/test.py writes.')
-    return samples
-
-
-@torch.no_grad()
-def run_detector(model: nn.Module, loader: DataLoader) -> Iterator[dict[str, Any]]:
-    """Run a detector on a data set.
-
-    Args:
-        model: The detector.
-        loader: Loader of the data set.
-
-    Yields:
-        For each image its ``img_id`` and ``pred_instances``.
-    """
-    for batch in tqdm(loader):
-        for sample in model.test_step(batch):
-            yield sample.cpu().to_dict()
-
-
-def read_ground_truth(dataset: BaseDataset) -> dict[int | str, list[dict[str, Any]]]:
-    """Read the objects of each image.
-
-    Args:
-        dataset: A data set.
-
-    Returns:
-        By the image's id, ``bbox``, ``bbox_label`` and ``ignore_flag`` of each object.
-    """
-    infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-    return {info['img_id']: info['instances'] for info in infos}
 
 
 def match_image(

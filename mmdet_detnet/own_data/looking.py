@@ -15,8 +15,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmdet_detnet.analysis.contact_sheet import draw_contact_sheet
+from mmdet_detnet.analysis.detections import read_ground_truth, run_detector
 from mmdet_detnet.analysis.errors import Errors, draw_matrix, find_errors
-from mmdet_detnet.analysis.misalignment import read_ground_truth, run_detector
 from mmdet_detnet.analysis.training_curves import plot_training
 from mmdet_detnet.checks import check_checkpoint
 
