@@ -66,7 +66,8 @@ def format_estimate(rows: Sequence[Row], rounds: Rounds, device: torch.device) -
 
 def measure_speed(device: torch.device) -> float:
     """Measure the speed of the machine in 1e9 multiply-adds per second, on ResNet-50."""
-    backbone = ResNet(depth=50).to(device).eval()
+    backbone = ResNet(depth=50).to(device)
+    backbone.eval()
     image = torch.ones(1, 3, *IMAGE_SIZE, device=device)
     with torch.no_grad():
         with FlopCounterMode(display=False) as counter:
