@@ -17,8 +17,8 @@ def two_stage(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def dense(tmp_path_factory):
-    """A RetinaNet-Conf that selects by class, and its ONNX file, which takes normalized images."""
+    """A RetinaNet-Conf that selects by class on IPG-Net, and its ONNX file of normalized images."""
     file = tmp_path_factory.mktemp('dense') / 'detector.onnx'
-    detector = build(make_config('RetinaNet-Conf by class'))
+    detector = build(make_config('RetinaNet-Conf on IPG-Net'))
     export_onnx(detector, file, takes_pixels=False)
     return detector, OnnxDetector(file, num_threads=1)

@@ -142,6 +142,10 @@ MODEL_CFGS = {
     'RetinaNet-Conf': _dense(type='mmdet_detnet.ConfidenceRetinaHead'),
     'RetinaNet-Conf by class': _dense(type='mmdet_detnet.ConfidenceRetinaHead', select_by='cls'),
 }
+MODEL_CFGS['RetinaNet-Conf on IPG-Net'] = dict(
+    MODEL_CFGS['RetinaNet-Conf by class'],
+    backbone=dict(type='mmdet_detnet.IPGNet', depth=50, base_channels=2, out_indices=(1, 2)),
+)
 
 
 def make_config(family):
