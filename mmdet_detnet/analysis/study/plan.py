@@ -1,6 +1,7 @@
 """Read the plan of a study from its YAML file."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 import yaml
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from mmdet_detnet.checks import raise_faults
 from mmdet_detnet.checks.overrides import find_override_faults
@@ -78,8 +80,9 @@ class Study:
 
 
 def hash_config(cfg: Config) -> str:
-    """Compute a hash of a config's content."""
-    content = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
+    """Compute a hash of what a config's training reads, without the variables of its bases."""
+    read = {key: cfg[key] for key in inspect.signature(Runner).parameters if key in cfg}
+    content = json.dumps(Config(read).to_dict(), sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

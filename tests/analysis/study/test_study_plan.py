@@ -80,3 +80,12 @@ def test_option_that_would_change_nothing_is_refused(write):
     run = read_study(write('max_epochs: 3', 'mdoel.x: 1')).runs[0]
     with pytest.raises(ValueError, match='mdoel'):
         run.load_config()
+
+
+def test_hash_leaves_out_variables_that_no_training_reads(write):
+    config = read_study(write()).runs[0].load_config()
+    expected = hash_config(config)
+    config.name_in_a_base = 1
+    assert hash_config(config) == expected
+    config.train_dataloader.batch_size += 1
+    assert hash_config(config) != expected
