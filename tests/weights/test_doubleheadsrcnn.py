@@ -4,228 +4,25 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from torch.nn import functional as F  # noqa: N812
+from published_double_head import (
+    EXTRACTOR,
+    NUM_CLASSES,
+    PREDICTOR,
+    PublishedDetector,
+    make_published,
+)
 
 from mmdet_detnet import config_path
 from mmdet_detnet.models import DoubleConvFCBBoxHead
 from mmdet_detnet.weights import convert_weights
 
-NUM_CLASSES, GROUPS, POSITIONS = 3, 4, 49
-STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))  # blocks and widths of ResNet-50
-PLACE = 'module.roi_heads.box.'
 AUTHORS = 'double_head/double-head-ext-nonlocal_r50-caffe_fpn_authors-1x_coco.py'
-EXTRACTOR, PREDICTOR = f'{PLACE}feature_extractor', f'{PLACE}predictor'
-
-
-def convolution(name, channels_out, channels_in, size=1, bias=False):
-    weight = torch.randn(channels_out, channels_in, size, size)
-    state = {f'{name}.weight': weight / (channels_in * size * size) ** 0.5}
-    return {**state, f'{name}.bias': 0.1 * torch.randn(channels_out)} if bias else state
-
-
-def batch_norm(name, channels):
-    return {
-        f'{name}.weight': 1 + 0.1 * torch.rand(channels),
-        f'{name}.bias': 0.1 * torch.randn(channels),
-        f'{name}.running_mean': 0.1 * torch.randn(channels),
-        f'{name}.running_var': 1 + 0.1 * torch.rand(channels),
-        f'{name}.num_batches_tracked': torch.tensor(7),
-    }
-
-
-def linear(name, channels_out, channels_in):
-    weight = torch.randn(channels_out, channels_in) / channels_in**0.5
-    return {f'{name}.weight': weight, f'{name}.bias': torch.randn(channels_out)}
-
-
-def stacked_block(name):
-    bottleneck = f'{name}.ffconv.bottleneck'
-    return {
-        **convolution(f'{name}.g', 512, 1024, bias=True),
-        **convolution(f'{name}.theta', 512, 1024, bias=True),
-        **convolution(f'{name}.phi', 512, 1024, bias=True),
-        **convolution(f'{name}.W.0', 1024, 512, bias=True),
-        **batch_norm(f'{name}.W.bn', 1024),
-        **convolution(f'{bottleneck}.0', 256, 1024),
-        **batch_norm(f'{bottleneck}.1', 256),
-        **convolution(f'{bottleneck}.3', 256, 256, 3),
-        **batch_norm(f'{bottleneck}.4', 256),
-        **convolution(f'{bottleneck}.6', 1024, 256),
-        **batch_norm(f'{bottleneck}.7', 1024),
-    }
-
-
-def fixed_norm(name, channels):
-    state = batch_norm(name, channels)
-    del state[f'{name}.num_batches_tracked']
-    return state
-
-
-def bottleneck(name, channels_in, width):
-    state = {
-        **convolution(f'{name}.conv1', width, channels_in),
-        **fixed_norm(f'{name}.bn1', width),
-        **convolution(f'{name}.conv2', width, width, 3),
-        **fixed_norm(f'{name}.bn2', width),
-        **convolution(f'{name}.conv3', 4 * width, width),
-        **fixed_norm(f'{name}.bn3', 4 * width),
-    }
-    if channels_in != 4 * width:
-        state |= convolution(f'{name}.downsample.0', 4 * width, channels_in)
-        state |= fixed_norm(f'{name}.downsample.1', 4 * width)
-    return state
-
-
-def resnet(name):
-    state = {
-        **convolution(f'{name}.stem.conv1', 64, 3, 7),
-        **fixed_norm(f'{name}.stem.bn1', 64),
-    }
-    channels = 64
-    for stage, (num_blocks, width) in enumerate(STAGES, start=1):
-        for block in range(num_blocks):
-            state |= bottleneck(f'{name}.layer{stage}.{block}', channels, width)
-            channels = 4 * width
-    return state
-
-
-def feature_pyramid(name):
-    state = {}
-    for level, (_, width) in enumerate(STAGES, start=1):
-        state |= convolution(f'{name}.fpn_inner{level}', 256, 4 * width, bias=True)
-        state |= convolution(f'{name}.fpn_layer{level}', 256, 256, 3, bias=True)
-    return state
-
-
-def proposal_network(name):
-    anchors = (f'{name}.anchor_generator.cell_anchors.{level}' for level in range(5))
-    return {
-        **dict.fromkeys(anchors, torch.zeros(3, 4)),
-        **convolution(f'{name}.head.conv', 256, 256, 3, bias=True),
-        **convolution(f'{name}.head.cls_logits', 3, 256, bias=True),
-        **convolution(f'{name}.head.bbox_pred', 12, 256, bias=True),
-    }
 
 
 @pytest.fixture(scope='module')
 def published():
-    """Make a model of two non-local blocks: background is its first class, in all four layers."""
-    torch.manual_seed(0)
-    lifting = f'{EXTRACTOR}.nonlocal_conv'
-    return {
-        **resnet('module.backbone.body'),
-        **feature_pyramid('module.backbone.fpn'),
-        **proposal_network('module.rpn'),
-        **convolution(f'{lifting}.top.0', 1024, 256),
-        **batch_norm(f'{lifting}.top.1', 1024),
-        **convolution(f'{lifting}.bottom.0', 256, 256, 3),
-        **batch_norm(f'{lifting}.bottom.1', 256),
-        **convolution(f'{lifting}.bottom.3', 1024, 256),
-        **batch_norm(f'{lifting}.bottom.4', 1024),
-        **stacked_block(f'{EXTRACTOR}.shared_nonlocal.0'),
-        **stacked_block(f'{EXTRACTOR}.shared_nonlocal.1'),
-        **linear(f'{EXTRACTOR}.fc6', 1024, 256 * POSITIONS),
-        **linear(f'{EXTRACTOR}.fc7', 1024, 1024),
-        **linear(f'{PREDICTOR}.cls_score', NUM_CLASSES + 1, 1024),
-        **linear(f'{PREDICTOR}.bbox_pred', 4 * (NUM_CLASSES + 1), 1024),
-        **linear(f'{PREDICTOR}.cls_score_fc', NUM_CLASSES + 1, 1024),
-        **linear(f'{PREDICTOR}.bbox_pred_fc', 4 * (NUM_CLASSES + 1), 1024),
-    }
-
-
-class PublishedDetector:
-    """The authors' detector in evaluation, as functions on its state dict."""
-
-    def __init__(self, state):
-        self.state = state
-
-    def conv(self, x, name, stride=1):
-        weight = self.state[f'{name}.weight']
-        bias = self.state.get(f'{name}.bias')
-        return F.conv2d(x, weight, bias, stride, padding=weight.shape[-1] // 2)
-
-    def norm(self, x, name):
-        tensors = ('running_mean', 'running_var', 'weight', 'bias')
-        return F.batch_norm(x, *(self.state[f'{name}.{tensor}'] for tensor in tensors))
-
-    def linear(self, x, name):
-        return F.linear(x, self.state[f'{name}.weight'], self.state[f'{name}.bias'])
-
-    def lift(self, x):
-        name = f'{EXTRACTOR}.nonlocal_conv'
-        out = F.relu(self.norm(self.conv(x, f'{name}.bottom.0'), f'{name}.bottom.1'))
-        out = self.norm(self.conv(out, f'{name}.bottom.3'), f'{name}.bottom.4')
-        return F.relu(out + self.norm(self.conv(x, f'{name}.top.0'), f'{name}.top.1'))
-
-    def attend(self, x, name):
-        g, theta, phi = (
-            self.conv(x, f'{name}.{embedding}').flatten(2).chunk(GROUPS, dim=1)
-            for embedding in ('g', 'theta', 'phi')
-        )
-        y = [
-            torch.einsum('ncq,npq->ncp', g_, torch.einsum('ncp,ncq->npq', t, p) / POSITIONS)
-            for g_, t, p in zip(g, theta, phi, strict=True)
-        ]
-        y = torch.cat(y, dim=1).reshape(len(x), -1, *x.shape[2:])
-        return F.relu(x + self.norm(self.conv(y, f'{name}.W.0'), f'{name}.W.bn'))
-
-    def bottleneck(self, x, name):
-        out = F.relu(self.norm(self.conv(x, f'{name}.0'), f'{name}.1'))
-        out = F.relu(self.norm(self.conv(out, f'{name}.3'), f'{name}.4'))
-        return F.relu(x + self.norm(self.conv(out, f'{name}.6'), f'{name}.7'))
-
-    def residual_block(self, x, name, stride):
-        """Stride in the first convolution."""
-        out = F.relu(self.norm(self.conv(x, f'{name}.conv1', stride), f'{name}.bn1'))
-        out = F.relu(self.norm(self.conv(out, f'{name}.conv2'), f'{name}.bn2'))
-        out = self.norm(self.conv(out, f'{name}.conv3'), f'{name}.bn3')
-        if f'{name}.downsample.0.weight' in self.state:
-            shortcut = self.conv(x, f'{name}.downsample.0', stride)
-            x = self.norm(shortcut, f'{name}.downsample.1')
-        return F.relu(out + x)
-
-    def stages(self, images):
-        body = 'module.backbone.body'
-        x = F.relu(self.norm(self.conv(images, f'{body}.stem.conv1', 2), f'{body}.stem.bn1'))
-        x = F.max_pool2d(x, 3, 2, padding=1)
-        for stage, (num_blocks, _) in enumerate(STAGES, start=1):
-            for block in range(num_blocks):
-                stride = 2 if stage > 1 and block == 0 else 1
-                x = self.residual_block(x, f'{body}.layer{stage}.{block}', stride)
-            yield x
-
-    def pyramid(self, images):
-        fpn = 'module.backbone.fpn'
-        levels, top = [], 0
-        for number, x in reversed(list(enumerate(self.stages(images), start=1))):
-            if levels:
-                top = F.interpolate(top, scale_factor=2)
-            top = top + self.conv(x, f'{fpn}.fpn_inner{number}')
-            levels.insert(0, self.conv(top, f'{fpn}.fpn_layer{number}'))
-        return [*levels, levels[-1][..., ::2, ::2]]
-
-    def propose(self, images):
-        """Return objectness and box deltas of each level."""
-        head = 'module.rpn.head'
-        hidden = [F.relu(self.conv(x, f'{head}.conv')) for x in self.pyramid(images)]
-        return [
-            [self.conv(x, f'{head}.{layer}') for x in hidden]
-            for layer in ('cls_logits', 'bbox_pred')
-        ]
-
-    def predict(self, x_fc, x_conv):
-        """Return classes of the fc-head, boxes of the conv-head, then the other way round."""
-        fc = F.relu(self.linear(x_fc.flatten(1), f'{EXTRACTOR}.fc6'))
-        fc = F.relu(self.linear(fc, f'{EXTRACTOR}.fc7'))
-        conv = self.lift(x_conv)
-        for index in (0, 1):
-            block = f'{EXTRACTOR}.shared_nonlocal.{index}'
-            conv = self.bottleneck(self.attend(conv, block), f'{block}.ffconv.bottleneck')
-        conv = conv.mean((2, 3))
-        layers = ((fc, 'cls_score_fc'), (conv, 'bbox_pred'), (conv, 'cls_score'))
-        return [
-            self.linear(x, f'{PREDICTOR}.{name}') for x, name in (*layers, (fc, 'bbox_pred_fc'))
-        ]
+    """A model of two non-local blocks."""
+    return make_published()
 
 
 def our_head():
