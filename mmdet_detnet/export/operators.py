@@ -28,7 +28,7 @@ def _register(name: str, make_result: Callable[..., Tensor]) -> Callable[[Callab
     return register
 
 
-def _make_mask(boxes: Tensor, scores: Tensor, iou_threshold: float, score_thr: float) -> Tensor:
+def _make_mask(boxes: Tensor, scores: Tensor, *_: float) -> Tensor:
     return torch.empty_like(scores, dtype=torch.bool)
 
 
@@ -59,8 +59,7 @@ def _make_bins(
     levels: Tensor,
     spatial_scales: list[float],
     output_size: list[int],
-    sampling_ratio: int,
-    aligned: bool,
+    *_: int,
 ) -> Tensor:
     return features[0].new_empty(rois.shape[0], features[0].shape[1], *output_size)
 

@@ -18,27 +18,20 @@ def build_extractor(roi_layer='RoIAlign', **options):
     )
 
 
-def test_last_pixels_are_the_coordinates_that_are_pooled_to():
+# The RoI from (8, 12) to (28, 28), whose last pixel is (27, 27). Enlarged by 1.5 as in the authors'
+# code, around (18, 20), its sides are 30 and 24; its last pixel is one less than its edge.
+@pytest.mark.parametrize(
+    ('scale_factor', 'pixels'),
+    [(None, [8.0, 12.0, 27.0, 27.0]), (1.5, [3.0, 8.0, 32.0, 31.0])],
+)
+def test_last_pixels_are_the_coordinates_that_are_pooled_to(scale_factor, pixels):
     torch.manual_seed(0)
     features = torch.rand(1, 2, 12, 12)
     options = dict(sampling_ratio=2, aligned=False)
-    # Width 20 and height 16 in both: first and last pixels there, edges here.
-    pixels = torch.tensor([[0.0, 8.0, 12.0, 27.0, 27.0]])
+    rois = torch.tensor([[0.0, *pixels]])
+    expected = RoIAlign(3, spatial_scale=1 / 4, **options)(features, rois)
     edges = torch.tensor([[0.0, 8.0, 12.0, 28.0, 28.0]])
-    expected = RoIAlign(3, spatial_scale=1 / 4, **options)(features, pixels)
-    torch.testing.assert_close(build_extractor(**options)((features,), edges), expected)
-
-
-def test_enlarged_rois_are_those_of_the_authors_code():
-    torch.manual_seed(0)
-    features = torch.rand(1, 2, 12, 12)
-    options = dict(sampling_ratio=2, aligned=False)
-    # Theirs: center 8 + 20 / 2 = 18 and 12 + 16 / 2 = 20, sides 1.5 * 20 and 1.5 * 16, and one
-    # less for the last pixels.
-    pixels = torch.tensor([[0.0, 3.0, 8.0, 32.0, 31.0]])
-    edges = torch.tensor([[0.0, 8.0, 12.0, 28.0, 28.0]])
-    expected = RoIAlign(3, spatial_scale=1 / 4, **options)(features, pixels)
-    actual = build_extractor(**options)((features,), edges, roi_scale_factor=1.5)
+    actual = build_extractor(**options)((features,), edges, roi_scale_factor=scale_factor)
     torch.testing.assert_close(actual, expected)
 
 
