@@ -34,7 +34,7 @@ METRIC = re.compile(r'(?P<name>[^()]+?)(?: \((?P<source>[^()]+)\))?')
 
 
 def make_table(root: Path = ROOT) -> str:
-    """Make the table of all models, with results first.
+    """Make the table of all models, with results first and without empty columns.
 
     Args:
         root: Folder that holds model-index.yml.
@@ -53,8 +53,9 @@ def make_table(root: Path = ROOT) -> str:
         if model['In Collection'] == collection['Name']
     ]
     models.sort(key=lambda pair: not pair[0].get('Results'))
-    rows = [_row(model, collection) for model, collection in models]
-    return '\n'.join([_line(HEADINGS), _line(['---'] * len(HEADINGS)), *rows])
+    columns = zip(HEADINGS, *[_row(model, collection) for model, collection in models], strict=True)
+    heading, *rows = zip(*[column for column in columns if any(column[1:])], strict=True)
+    return '\n'.join(f'| {" | ".join(row)} |' for row in (heading, ['---'] * len(heading), *rows))
 
 
 def read_metafiles(root: Path) -> Iterator[dict[str, Any]]:
@@ -90,14 +91,14 @@ def insert_table(page: str, table: str) -> str:
     return f'{before}{BEGIN}\n\n{table}\n\n{END}{after}'
 
 
-def _row(model: dict[str, Any], collection: dict[str, Any]) -> str:
+def _row(model: dict[str, Any], collection: dict[str, Any]) -> list[str]:
     metadata = model.get('Metadata', {})
     url = model.get('Weights', '')
-    weights = f'[model]({url})' if url.startswith('http') else 'not published'
+    weights = f'[model]({url})' if url.startswith('http') else ''
     config = f'[`{model["Name"]}`](../{model["Config"]})'
     method = f'[{collection["Name"]}](../{collection["README"]})'
     cells = [config, method, metadata.get('Training Data', ''), str(metadata.get('Epochs', ''))]
-    return _line([*cells, *_results(model), weights])
+    return [*cells, *_results(model), weights]
 
 
 def _results(model: dict[str, Any]) -> list[str]:
@@ -117,10 +118,6 @@ def _results(model: dict[str, Any]) -> list[str]:
             note = f' ({source})' if source else ''
             columns[COLUMN_OF_SOURCE[publisher]].append(f'{match["name"]} {value}{note}')
     return ['; '.join(column) for column in columns]
-
-
-def _line(cells: tuple[str, ...] | list[str]) -> str:
-    return f'| {" | ".join(cells)} |'
 
 
 def main() -> None:
