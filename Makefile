@@ -7,6 +7,8 @@ SUPPORTED := (3, 10) <= sys.version_info < (3, 14)
 # uv does not read the settings of pip: pass on those for finding packages.
 PACKAGES := $(addprefix --find-links ,$(PIP_FIND_LINKS)) $(addprefix --index-url ,$(PIP_INDEX_URL)) \
 	$(addprefix --extra-index-url ,$(PIP_EXTRA_INDEX_URL)) --index-strategy unsafe-best-match
+# Else each process compiles what it imports, for 5 s, where PYTHONDONTWRITEBYTECODE is set.
+export UV_COMPILE_BYTECODE := 1
 ifdef PIP_CERT
 export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
