@@ -29,10 +29,10 @@ from torch import nn
 from mmdet_detnet import config_path
 from mmdet_detnet.acceleration import accelerate
 from mmdet_detnet.analysis.dataset import generate_shapes
+from mmdet_detnet.analysis.loading import load_detector
 from mmdet_detnet.analysis.onnx_evaluation import Result, compare, evaluate
 from mmdet_detnet.command_line import at_least, make_parser
 from mmdet_detnet.export import OnnxDetector, export_onnx
-from mmdet_detnet.export.loading import load_detector
 from mmdet_detnet.export.onnx_detector import to_instances
 
 CONFIDENCE_OPTIONS = ('conf_exponent', 'select_by', 'detach_iou_target', 'loss_conf')
@@ -123,7 +123,7 @@ def compare_sizes(detector: nn.Module, exported: OnnxDetector, data_root: Path) 
 
 def measure(name: str, config: Path, checkpoint: Path, data_root: Path, num_threads: int) -> str:
     """Write the ONNX file of a detector and compare both; return a row of the table."""
-    detector = load_detector(config, checkpoint)
+    detector = load_detector(config, checkpoint, device='cpu')
     file = config.with_suffix('.onnx')
     export_onnx(detector, file)
     exported = OnnxDetector(file, num_threads)

@@ -11,6 +11,7 @@ SHARED_ARGUMENTS: dict[str, dict[str, Any]] = {
     'checkpoint': dict(help='checkpoint file of the detector'),
     '--cfg-options': dict(nargs='+', action=DictAction, help='key=value ...'),
     '--device': dict(help='such as cpu or cuda:0; default: a GPU if there is one'),
+    '--allow-mismatch': dict(action='store_true', help='accept a checkpoint of another detector'),
 }
 
 

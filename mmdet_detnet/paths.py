@@ -32,7 +32,7 @@ def config_path(name: str = '') -> str:
 
 
 def check_files(*files: str | Path) -> None:
-    """Raise FileNotFoundError for the first file that does not exist."""
+    """Raise FileNotFoundError for the first file that does not exist; URLs are not checked."""
     for file in files:
-        if not Path(file).is_file():
+        if '://' not in str(file) and not Path(file).is_file():
             raise FileNotFoundError(f'No such file: {file}.')

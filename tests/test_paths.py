@@ -7,6 +7,7 @@ import pytest
 
 from mmdet_detnet import config_path
 from mmdet_detnet.launch import run_mmdet_script
+from mmdet_detnet.paths import check_files
 
 
 def test_config_is_found_by_its_name():
@@ -18,6 +19,10 @@ def test_config_is_found_by_its_name():
 def test_missing_config_is_named():
     with pytest.raises(FileNotFoundError, match="no config 'detnet/nothing.py'"):
         config_path('detnet/nothing.py')
+
+
+def test_urls_are_not_looked_for_on_disk():
+    check_files('https://example.org/detector.pth')
 
 
 @pytest.mark.parametrize(('script', 'title'), [('train.py', 'Train'), ('test.py', 'MMDet test')])

@@ -28,15 +28,12 @@ from mmdet_detnet.command_line import make_parser
 def main() -> int:
     """Detect objects in the given images and return the exit status."""
     force_weights_only()
-    parser = make_parser(__doc__, '--device')
+    parser = make_parser(__doc__, '--device', '--allow-mismatch')
     parser.add_argument('config', help='config file of the detector; an ONNX file needs none')
     parser.add_argument('checkpoint', help='checkpoint or ONNX file of the detector')
     parser.add_argument('images', nargs='*', help='image files, folders or (quoted) globs')
     parser.add_argument('--out-dir', default='outputs', help='folder for the results')
     parser.add_argument('--score-thr', type=float, default=0.3, help='minimum score to report')
-    parser.add_argument(
-        '--allow-mismatch', action='store_true', help='accept a checkpoint of another detector'
-    )
     args = parser.parse_intermixed_args()  # images may follow options
     if is_onnx(args.config):
         args.images = [args.checkpoint, *args.images]

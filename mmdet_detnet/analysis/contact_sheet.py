@@ -13,14 +13,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from mmdet.apis import inference_detector, init_detector
+from mmdet.apis import inference_detector
 from mmdet.registry import DATASETS
 from mmdet.structures.mask import BitmapMasks
 from mmdet.visualization import get_palette
 from mmengine.dataset import BaseDataset, Compose
-from mmengine.device import get_device
 from mmengine.structures import InstanceData
 from torch import nn
+
+from .loading import load_detector
 
 TILE_INCHES = 4
 DPI = 100
@@ -37,6 +38,7 @@ def make_contact_sheet(
     score_thr: float = 0.3,
     pairs_per_row: int = 2,
     device: str | None = None,
+    allow_mismatch: bool = False,
 ) -> Path:
     """Run a detector on images of its test set and draw them on one sheet.
 
@@ -48,20 +50,22 @@ def make_contact_sheet(
         score_thr: Only predictions with a higher score are drawn.
         pairs_per_row: Number of pairs of ground truth and prediction per row.
         device: Device of the detector; None for a GPU if there is one.
+        allow_mismatch: Whether the checkpoint may be of another detector than the config's.
 
     Returns:
         ``out`` as a path.
 
     Raises:
         FileNotFoundError: If the config, the checkpoint or the data set is missing.
-        ValueError: If ``num_images`` or ``pairs_per_row`` is less than 1.
+        ValueError: If ``num_images`` or ``pairs_per_row`` is less than 1, or the checkpoint is of
+            another detector.
     """
     if min(num_images, pairs_per_row) < 1:
         raise ValueError(
             'num_images and pairs_per_row must be at least 1, but got '
             f'num_images={num_images}, pairs_per_row={pairs_per_row}.'
         )
-    model = init_detector(str(config), str(checkpoint), device=device or get_device())
+    model = load_detector(config, checkpoint, device=device, allow_mismatch=allow_mismatch)
     dataset = DATASETS.build(model.cfg.test_dataloader.dataset)
     indices = range(min(num_images, len(dataset)))
     return draw_contact_sheet(model, dataset, indices, Path(out), score_thr, pairs_per_row)

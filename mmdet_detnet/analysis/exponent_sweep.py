@@ -14,9 +14,6 @@ from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
-from mmdet.apis import init_detector
-from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 from tabulate import tabulate
@@ -27,6 +24,7 @@ from tqdm import tqdm
 from mmdet_detnet.models.dense_heads.confidence_branch import SELECTION_SCORES, ConfidenceBranch
 
 from .evaluators import build_evaluators, evaluate_each
+from .loading import load_detector
 
 EXPONENTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 DPI = 120
@@ -56,6 +54,7 @@ def sweep_conf_exponent(
     exponents: Sequence[float] = EXPONENTS,
     cfg_options: dict[str, Any] | None = None,
     device: str | None = None,
+    allow_mismatch: bool = False,
 ) -> Results:
     """Evaluate a detector on its validation set for each exponent and both values of select_by.
 
@@ -67,6 +66,7 @@ def sweep_conf_exponent(
         exponents: Values of ``conf_exponent``, each in [0, 1).
         cfg_options: Settings that override the config's, as for ``tools/test.py``.
         device: Device of the detector; None for a GPU if there is one.
+        allow_mismatch: Whether the checkpoint may be of another detector than the config's.
 
     Returns:
         The metrics of each scoring, except undefined ones: all if there are no detections, and
@@ -74,11 +74,10 @@ def sweep_conf_exponent(
 
     Raises:
         FileNotFoundError: If the config, the checkpoint or the data set is missing.
-        ValueError: If the detector has another head, or an exponent is out of range.
+        ValueError: If the detector has another head, an exponent is out of range,
+            or the checkpoint is of another detector.
     """
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict(cfg_options or {})
-    model = init_detector(cfg, str(checkpoint), device=device or get_device())
+    model = load_detector(config, checkpoint, cfg_options, device, allow_mismatch)
     head = getattr(model, 'bbox_head', None)
     if not isinstance(head, ConfidenceBranch):
         raise ValueError(
@@ -86,9 +85,9 @@ def sweep_conf_exponent(
         )
     for exponent in exponents:
         head.conf_exponent = exponent  # rejects invalid values before anything runs
-    loader = Runner.build_dataloader(cfg.val_dataloader)
+    loader = Runner.build_dataloader(model.cfg.val_dataloader)
     scorings = [Scoring(select_by, e) for select_by in SELECTION_SCORES for e in exponents]
-    evaluators = build_evaluators(scorings, cfg.val_evaluator, loader.dataset.metainfo)
+    evaluators = build_evaluators(scorings, model.cfg.val_evaluator, loader.dataset.metainfo)
     _process(model, loader, evaluators)
     results = evaluate_each(evaluators, len(loader.dataset))
     out_dir = Path(out_dir)

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet.apis import init_detector
-from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 from tabulate import tabulate
@@ -23,6 +20,7 @@ from mmdet_detnet.models import DoubleHeadRoIHead
 
 from .benchmark.timing import wait_for
 from .evaluators import BOX_AP, build_evaluators, evaluate_each
+from .loading import load_detector
 
 THRESHOLDS = (0.001, 0.01, 0.02, 0.05, 0.1)
 
@@ -57,6 +55,7 @@ def sweep_gate(
     thresholds: Sequence[float] = THRESHOLDS,
     cfg_options: dict[str, Any] | None = None,
     device: str | None = None,
+    allow_mismatch: bool = False,
 ) -> str:
     """Evaluate a Double-Head-Ext on its validation set, exactly and with skipped RoIs.
 
@@ -68,6 +67,7 @@ def sweep_gate(
         thresholds: Values of ``gate_score_thr``, each in [0, 1].
         cfg_options: Settings that override the config's, as for ``tools/test.py``.
         device: Device of the detector; None for a GPU if there is one.
+        allow_mismatch: Whether the checkpoint may be of another detector than the config's.
 
     Returns:
         A Markdown table for exact fused scores, each threshold, and ``readout='fc_conv'``: RoIs per
@@ -75,11 +75,10 @@ def sweep_gate(
 
     Raises:
         FileNotFoundError: If the config, the checkpoint or the data set is missing.
-        ValueError: If the detector does not fuse scores, or a threshold is out of range.
+        ValueError: If the detector does not fuse scores, a threshold is out of range,
+            or the checkpoint is of another detector.
     """
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict(cfg_options or {})
-    model = init_detector(cfg, str(checkpoint), device=device or get_device())
+    model = load_detector(config, checkpoint, cfg_options, device, allow_mismatch)
     roi_head = getattr(model, 'roi_head', None)
     if not isinstance(roi_head, DoubleHeadRoIHead) or not roi_head.bbox_head.fuses_scores:
         raise ValueError(
@@ -90,9 +89,9 @@ def sweep_gate(
         raise ValueError(f'thresholds must be in 0 to 1, got {list(thresholds)}.')
     gates = [Readout('fused', threshold) for threshold in thresholds]
     readouts = [Readout('fused', None), *gates, Readout('fc_conv', None)]
-    loader = Runner.build_dataloader(cfg.val_dataloader)
+    loader = Runner.build_dataloader(model.cfg.val_dataloader)
     names = [readout.name for readout in readouts]
-    evaluators = build_evaluators(names, cfg.val_evaluator, loader.dataset.metainfo)
+    evaluators = build_evaluators(names, model.cfg.val_evaluator, loader.dataset.metainfo)
     _process(model, loader, readouts, evaluators)
     metrics = evaluate_each(evaluators, len(loader.dataset))
     for readout in readouts:

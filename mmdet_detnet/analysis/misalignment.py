@@ -23,17 +23,16 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from mmdet.apis import init_detector
 from mmdet.registry import DATASETS
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from scipy.stats import pearsonr, spearmanr
 
 from .dataset.statistics import LARGE_AREA, MEDIUM_AREA
 from .detections import CROWD_SHARE, read_ground_truth, read_predictions, run_detector
+from .loading import load_detector
 
 WELL_LOCALIZED_IOU = 0.5
 LOW_SCORE = 0.5
@@ -68,6 +67,7 @@ def match_data_set(
     score_thr: float = 0.05,
     cfg_options: dict[str, Any] | None = None,
     device: str | None = None,
+    allow_mismatch: bool = False,
 ) -> Detections:
     """Compare the detections on a test set with its ground truth.
 
@@ -77,24 +77,26 @@ def match_data_set(
         score_thr: Only detections with a higher score count.
         cfg_options: Settings that override the config's, as for ``tools/test.py``.
         device: Device of the detector; None for a GPU if there is one.
+        allow_mismatch: Whether the checkpoint may be of another detector than the config's.
 
     Returns:
         The detections of all images.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If the predictions are not for this data set.
+        ValueError: If the checkpoint is of another detector, or the predictions are of other
+            images.
     """
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict(cfg_options or {})
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
     if Path(predictions).suffix in ('.pkl', '.pickle'):
+        cfg = Config.fromfile(config)
+        cfg.merge_from_dict(cfg_options or {})
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         samples = read_predictions(predictions)
     else:
-        loader = Runner.build_dataloader(cfg.test_dataloader)
+        model = load_detector(config, predictions, cfg_options, device, allow_mismatch)
+        loader = Runner.build_dataloader(model.cfg.test_dataloader)
         dataset = loader.dataset
-        model = init_detector(cfg, str(predictions), device=device or get_device())
         samples = run_detector(model, loader)
     truths = read_ground_truth(dataset)
     matches = []

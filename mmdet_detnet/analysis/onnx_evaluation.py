@@ -17,9 +17,9 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from mmdet_detnet.export import OnnxDetector
-from mmdet_detnet.export.loading import load_detector
 
 from .evaluators import BOX_AP, build_evaluators, evaluate_each
+from .loading import load_detector
 
 MAX_SCORE_DIFFERENCE = 1e-4
 MAX_CORNER_DIFFERENCE = 1e-3  # pixels
@@ -127,7 +127,7 @@ def evaluate_onnx(
         torch.set_num_threads(num_threads)
     detectors: dict[str, nn.Module] = {}
     if checkpoint is not None:
-        detectors['PyTorch'] = load_detector(config, checkpoint)
+        detectors['PyTorch'] = load_detector(config, checkpoint, device='cpu')
     exported = detectors['onnxruntime'] = OnnxDetector(file, torch.get_num_threads())
     cfg = Config.fromfile(config)
     exported.check_config(cfg)

@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmdet.apis import init_detector
 from mmengine.dataset import BaseDataset
-from mmengine.device import get_device
 from mmengine.runner import Runner
 from torch import nn
 
 from mmdet_detnet.analysis.contact_sheet import draw_contact_sheet
 from mmdet_detnet.analysis.detections import read_ground_truth, run_detector
 from mmdet_detnet.analysis.errors import Errors, draw_matrix, find_errors
+from mmdet_detnet.analysis.loading import load_detector
 from mmdet_detnet.analysis.training_curves import plot_training
-from mmdet_detnet.checks import check_checkpoint
 
 NUM_IMAGES = 8  # on a contact sheet
 COLUMNS = ('class', 'objects', 'found', 'missed', 'false positives')
@@ -71,8 +69,7 @@ def look(
         ValueError: If the checkpoint is of another detector.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
-    model = init_detector(str(config), str(checkpoint), device=get_device())
-    check_checkpoint(model, checkpoint)
+    model = load_detector(config, checkpoint)
     loader = Runner.build_dataloader(model.cfg.test_dataloader)
     truths = read_ground_truth(loader.dataset)
     classes = loader.dataset.metainfo['classes']

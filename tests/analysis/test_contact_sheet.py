@@ -20,11 +20,6 @@ def test_pairs_can_stand_below_each_other(tiny_detector, tmp_path):
     assert cv2.imread(str(out)).shape == (800, 800, 3)
 
 
-def test_missing_checkpoint_is_named(tiny_detector, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
-        make_contact_sheet(tiny_detector[0], 'absent.pth', tmp_path / 'a.png', device='cpu')
-
-
 def test_bad_number_of_images_is_named(tiny_detector, tmp_path):
     with pytest.raises(ValueError, match='num_images=0'):
         make_contact_sheet(*tiny_detector, tmp_path / 'a.png', num_images=0)

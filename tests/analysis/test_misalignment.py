@@ -153,8 +153,3 @@ def test_file_without_detections_is_refused(tiny_detector, tmp_path):
     mmengine.dump([{'img_id': 1}], tmp_path / 'a.pkl')
     with pytest.raises(ValueError, match=r'a\.pkl must hold detections'):
         match_data_set(tiny_detector[0], tmp_path / 'a.pkl')
-
-
-def test_missing_checkpoint_is_named(tiny_detector):
-    with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
-        match_data_set(tiny_detector[0], 'absent.pth', device='cpu')

@@ -14,10 +14,10 @@ from mmdet_detnet.own_data.command import main
 def folder(tiny_detector, tmp_path_factory):
     config, checkpoint = tiny_detector
     out = tmp_path_factory.mktemp('look')
-    loaded, load = [], looking.init_detector
+    loaded, load = [], looking.load_detector
     options = ['--checkpoint', str(checkpoint), '--out-dir', str(out), '--score-thr', '0']
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(looking, 'init_detector', lambda *a, **k: loaded.append(a) or load(*a, **k))
+        patch.setattr(looking, 'load_detector', lambda *a, **k: loaded.append(a) or load(*a, **k))
         assert main(['look', str(config), *options]) == 0
     assert len(loaded) == 1
     return out

@@ -15,7 +15,7 @@ from mmdet_detnet.command_line import make_parser
 def main() -> None:
     """Run the command line."""
     force_weights_only()
-    parser = make_parser(__doc__, 'config', 'checkpoint', '--device')
+    parser = make_parser(__doc__, 'config', 'checkpoint', '--device', '--allow-mismatch')
     parser.add_argument('--out', default='contact_sheet.png', help='image to write')
     parser.add_argument('--num-images', type=int, default=8, help='number of images to show')
     parser.add_argument('--score-thr', type=float, default=0.3, help='minimum score to draw')

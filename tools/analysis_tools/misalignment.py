@@ -27,7 +27,7 @@ from mmdet_detnet.command_line import make_parser
 def main() -> None:
     """Run the command line."""
     force_weights_only()
-    parser = make_parser(__doc__, 'config', '--cfg-options', '--device')
+    parser = make_parser(__doc__, 'config', '--cfg-options', '--device', '--allow-mismatch')
     parser.add_argument('predictions', help='its checkpoint, or its predictions (.pkl)')
     parser.add_argument('--beside', nargs=2, metavar=('CONFIG', 'PREDICTIONS'))
     parser.add_argument('--beside-options', nargs='+', action=DictAction, help='key=value ...')
@@ -40,7 +40,9 @@ def main() -> None:
     results = []
     try:
         for config, predictions, options in detectors:
-            detections = match_data_set(config, predictions, args.score_thr, options, args.device)
+            detections = match_data_set(
+                config, predictions, args.score_thr, options, args.device, args.allow_mismatch
+            )
             results.append((detector_name(config, predictions, options), detections))
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f'{error}\n')

@@ -20,7 +20,8 @@ from mmdet_detnet.command_line import make_parser
 def main() -> None:
     """Run the command line."""
     force_weights_only()
-    parser = make_parser(__doc__, 'config', 'checkpoint', '--cfg-options', '--device')
+    shared = ('config', 'checkpoint', '--cfg-options', '--device', '--allow-mismatch')
+    parser = make_parser(__doc__, *shared)
     parser.add_argument('--thresholds', type=float, nargs='+', default=THRESHOLDS)
     try:
         print(sweep_gate(**vars(parser.parse_args())))

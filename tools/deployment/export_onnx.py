@@ -7,10 +7,10 @@ import os
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
+from mmdet_detnet.analysis.loading import load_detector
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.command_line import make_parser
 from mmdet_detnet.export import export_onnx
-from mmdet_detnet.export.loading import load_detector
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     try:
-        detector = load_detector(args.config, args.checkpoint)
+        detector = load_detector(args.config, args.checkpoint, device='cpu')
         export_onnx(detector, args.file, takes_pixels=not args.normalized_input)
     except (FileNotFoundError, ImportError, ValueError) as error:
         parser.exit(2, f'{error}\n')
