@@ -1,4 +1,4 @@
-"""``python -m mmdet_detnet.own_data``, which the console script ``mmdet-detnet`` runs."""
+"""``python -m mmdet_detnet.own_data``: the console script ``mmdet-detnet``."""
 
 import sys
 

@@ -15,7 +15,7 @@ NAMES = [f'{number:05}' for number in range(NUM_IMAGES)]
 @pytest.fixture(scope='module')
 def console(installation):
     """Run a line of `mmdet-detnet` in a folder, in a process that has its imports done."""
-    server = type(installation)(installation.folder, 'mmdet_detnet.own_data.command')
+    server = type(installation)(installation.folder, 'mmdet_detnet.own_data.subcommands')
     script = installation.folder / 'bin' / 'mmdet-detnet'
 
     def run(line, folder):

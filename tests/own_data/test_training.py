@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from mmdet_detnet.own_data import find_checkpoint, training
+from mmdet_detnet.own_data import training
 from mmdet_detnet.own_data.command import main
+from mmdet_detnet.own_data.training import find_checkpoint
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from typing import Any
 from mmdet_detnet.analysis.dataset.annotation_file import read_json
 
 from ..files import ImageFiles, list_files
+from ..options import FORMATS
 from ..records import LabeledSet
 from . import coco, createml, labelme, table, voc, yolo
 
 # JSON files are recognized by their content, which is read only once; others by the file.
 JSON_FORMATS = {'coco': coco, 'labelme': labelme, 'createml': createml}
 OTHER_FORMATS = {'.xml': ('voc', voc), '.txt': ('yolo', yolo), '.csv': ('csv', table)}
-FORMATS = ('coco', 'voc', 'yolo', 'csv', 'labelme', 'createml')
 
 
 def read_folder(
