@@ -2,6 +2,7 @@
 
 import multiprocessing
 
+import pytest
 import torch
 from torch import nn
 
@@ -24,6 +25,12 @@ def fork_server():
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(IMPORTED_ONCE)
     return context
+
+
+def needs_torch(version, reason):
+    """Skip a test, or by `pytestmark` a file's tests, on an older torch."""
+    older = torch.__version__ < version
+    return pytest.mark.skipif(older, reason=f'before torch {version}, {reason}')
 
 
 def count_parameters(module):

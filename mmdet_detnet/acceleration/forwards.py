@@ -94,7 +94,7 @@ class PartForward(ReplacedForward):
         for compile, dtype in dict.fromkeys(ways):
             try:
                 outputs = self._run(compile, dtype, *args, **kwargs)
-            except torch.OutOfMemoryError:
+            except torch.cuda.OutOfMemoryError:
                 raise
             except Exception as error:
                 failures.append(error)

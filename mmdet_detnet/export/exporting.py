@@ -15,13 +15,14 @@ from mmdet_detnet.acceleration import accelerate
 
 from .graphs import DenseGraph, DetectorGraph, TwoStageGraph
 from .metadata import KEY, describe
-from .operators import CAN_EXPORT
 from .support import DENSE_DETECTORS, check_exportable
 
 INPUT = 'images'
 OUTPUTS = ('boxes', 'scores', 'labels', 'num_detections')
 AXES = {0: 'batch', 2: 'height', 3: 'width'}
 OPSET = 18
+# The first whose torch.export knows `prefer_deferred_runtime_asserts_over_guards`.
+OLDEST_TORCH = '2.9'
 # All maps of these images have several pixels, because torch would make a size of 1 a constant. The
 # file also accepts smaller batches and images.
 EXAMPLE_SHAPE = (2, 3, 512, 640)
@@ -46,8 +47,8 @@ def export_onnx(model: BaseDetector, file: str | Path, takes_pixels: bool = True
         ImportError: If the packages for writing ONNX files are missing, or torch is too old.
         ValueError: If the detector has a part that cannot be exported.
     """
-    if not CAN_EXPORT:
-        raise ImportError(f'export_onnx needs a newer torch than {torch.__version__}.')
+    if torch.__version__ < OLDEST_TORCH:
+        raise ImportError(f'export_onnx needs torch {OLDEST_TORCH}, got {torch.__version__}.')
     check_exportable(model)
     metadata = describe(model.cfg, model.dataset_meta['classes'], takes_pixels)
     translations = _load_translations()

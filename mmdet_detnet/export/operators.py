@@ -11,15 +11,12 @@ import torch
 from mmcv.ops import nms, roi_align
 from torch import Tensor
 
-# torch before 2.4 has no such operators. There, no detector can be exported; all else works.
-CAN_EXPORT = hasattr(torch.library, 'custom_op')
-
 
 def _register(name: str, make_result: Callable[..., Tensor]) -> Callable[[Callable], Callable]:
     """Make a function an operator; another one makes a result of the same shape."""
 
     def register(function: Callable) -> Callable:
-        if not CAN_EXPORT:
+        if not hasattr(torch.library, 'custom_op'):  # before torch 2.4, which exports nothing
             return function
         operator = torch.library.custom_op(name, function, mutates_args=())
         operator.register_fake(make_result)

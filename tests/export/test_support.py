@@ -19,6 +19,7 @@ MASK_HEAD = dict(
 DEFORMABLE = dict(dcn=dict(type='DCNv2'), stage_with_dcn=(False, True, True))
 SEESAW = dict(loss_cls=dict(type='SeesawLoss', num_classes=3))
 FASTER, EXT, RETINA = 'Faster R-CNN', 'Double-Head-Ext', 'RetinaNet'
+pytestmark = pytest.mark.usefixtures('can_export')
 
 
 @pytest.mark.parametrize(

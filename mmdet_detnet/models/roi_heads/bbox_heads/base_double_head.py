@@ -20,6 +20,11 @@ from torch import Tensor, nn
 from mmdet_detnet.models.arguments import check_positive_integer, reject
 from mmdet_detnet.models.layers import GroupedNonLocal
 
+try:
+    from torch.compiler import is_compiling
+except ImportError:  # before torch 2.3
+    from torch._dynamo import is_compiling
+
 # Arguments of BBoxHead, other than losses, that its predictors depend on.
 PREDICTOR_OPTIONS = (
     'num_classes',
@@ -122,9 +127,7 @@ class BaseDoubleHead(PlainDoubleConvFCBBoxHead):
         """
         if x.shape[0] == 0:
             return self._connected_empty(x)
-        in_chunks = (
-            x.device.type == 'cpu' and not self.training and not torch.compiler.is_compiling()
-        )
+        in_chunks = x.device.type == 'cpu' and not self.training and not is_compiling()
         chunks = x.split(CPU_CHUNK_SIZE) if in_chunks else [x]
         return torch.cat([self._convolve(chunk) for chunk in chunks])
 
