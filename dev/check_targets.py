@@ -21,6 +21,7 @@ from targets import (
 )
 
 from mmdet_detnet.analysis.benchmark import Ratio, Row, Settings, read_report
+from mmdet_detnet.analysis.benchmark.counts import FLOPS_PER_GMAC
 from mmdet_detnet.analysis.benchmark.rows import AGREEMENT, QUANTITIES, TIMED, ratio
 
 
@@ -97,7 +98,7 @@ def _ratio(quantity: str, ours: Row, stock: Row) -> Ratio | None:
 
 def flop_rates(row: Row) -> list[float]:
     """Divide the operations of the forward pass by the time of each round, per second."""
-    operations = 2e9 * sum(row.gmacs.values()) * row.workload.batch
+    operations = FLOPS_PER_GMAC * sum(row.gmacs.values()) * row.workload.batch
     return [operations / seconds for seconds in row.predict_seconds] if operations else []
 
 

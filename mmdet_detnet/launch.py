@@ -46,12 +46,12 @@ def run_mmdet_script(name: str) -> None:
         except (FileNotFoundError, ValueError) as error:
             print(f'{name}: {error}', file=sys.stderr)
             sys.exit(2)
-        with explain_lost_rank():
+        with _explain_lost_rank():
             runpy.run_path(str(script), run_name='__main__')
 
 
 @contextlib.contextmanager
-def explain_lost_rank() -> Iterator[None]:
+def _explain_lost_rank() -> Iterator[None]:
     """Explain, before a connection error between ranks, that the cause is in another rank."""
     try:
         yield

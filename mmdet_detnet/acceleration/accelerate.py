@@ -15,13 +15,7 @@ from torch import nn
 from mmdet_detnet.models.arguments import reject
 from mmdet_detnet.models.roi_heads.bbox_heads.base_double_head import BaseDoubleHead
 
-from .forwards import (
-    ContiguousForward,
-    PartForward,
-    PlainForward,
-    replace_forward,
-    restore_forward,
-)
+from .forwards import ContiguousForward, PartForward, PlainForward, restore_forward
 from .precision import choose_dtype
 from .roi_align import RoIAlignForward
 
@@ -97,19 +91,18 @@ def accelerate(
     if not (channels_last or compile or precision):
         return model
     for module in _mmcv_operators(detector):
-        replace_forward(module, _operator_forward(module))
+        module.forward = _operator_forward(module)
     for head in _plain_heads(detector):
-        replace_forward(head, PlainForward(head))
+        head.forward = PlainForward(head)
     for part in parts:
         # Only the image is converted; all later maps follow the layout of the weights.
-        forward = PartForward(
+        part.module.forward = PartForward(
             part.module,
             channels_last=channels_last and part.module is getattr(detector, 'backbone', None),
             compile=compile and part.compile,
             dtype=precision,
             low_outputs=part.low_outputs,
         )
-        replace_forward(part.module, forward)
     return model
 
 

@@ -32,16 +32,6 @@ class ReplacedForward:
         return MethodType(type(self.module).forward, self.module)
 
 
-def replace_forward(module: nn.Module, forward: ReplacedForward) -> None:
-    """Replace the forward of a module.
-
-    Args:
-        module: Any module.
-        forward: The new forward.
-    """
-    module.forward = forward
-
-
 def restore_forward(module: nn.Module) -> None:
     """Restore the forward of a module if it was replaced.
 

@@ -114,15 +114,8 @@ def _process(model: nn.Module, loader: DataLoader, evaluators: dict[Scoring, Eva
             evaluator.process(model.add_pred_to_datasample(samples, detections), batch)
 
 
-def metric_names(results: Results) -> list[str]:
-    """List all metrics in order, including those undefined for some scorings.
-
-    Args:
-        results: The metrics of each scoring.
-
-    Returns:
-        Their names, the main metric first.
-    """
+def _metric_names(results: Results) -> list[str]:
+    """List all metrics in order, including those undefined for some scorings."""
     return list(dict.fromkeys(name for metrics in results.values() for name in metrics))
 
 
@@ -134,7 +127,7 @@ def _write(results: Results, file: Path) -> None:
 def _plot(results: Results, file: Path) -> None:
     figure = Figure(figsize=(7, 5), dpi=DPI, layout='constrained')
     axes = figure.subplots()
-    for index, name in enumerate(metric_names(results)):
+    for index, name in enumerate(_metric_names(results)):
         for select_by, style in LINE_STYLES.items():
             chosen = [scoring for scoring in results if scoring.select_by == select_by]
             axes.plot(
@@ -159,7 +152,7 @@ def format_table(results: Results) -> str:
     Returns:
         The table, with one row per scoring.
     """
-    names = metric_names(results)
+    names = _metric_names(results)
     titles = ['select_by', 'exponent', *(name.split('/')[-1] for name in names)]
     rows = []
     for (select_by, exponent), metrics in results.items():

@@ -1,8 +1,9 @@
 """Options whose value has the wrong type or makes no sense."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
+
+from mmdet_detnet.models.arguments import is_number
 
 from .faults import fault
 from .walk import walk_dicts, walk_values
@@ -114,7 +115,7 @@ def _what_is_allowed(key: str, value: object) -> str:
         return _what_a_text_means(value, key)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return ''
-    if not math.isfinite(value):
+    if not is_number(value):
         return 'a finite number'
     range_ = RANGES.get(key)
     return '' if range_ is None or range_.allows(value) else range_.words

@@ -1,7 +1,6 @@
 """Metadata of the detector in an ONNX file."""
 
 import json
-import math
 import reprlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -10,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmdet_detnet.models.arguments import reject
+from mmdet_detnet.models.arguments import is_number, reject
 
 KEY = 'mmdet_detnet'
 TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations', 'Resize', 'PackDetInputs')
@@ -91,10 +90,6 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
 def _are_names(value: object) -> bool:
     return isinstance(value, list) and value != [] and all(map(_is_text, value))
 
@@ -109,7 +104,7 @@ def _is_scale(value: object) -> bool:
 
 def _are_means(value: object) -> bool:
     return value is None or (
-        isinstance(value, list) and len(value) in (1, 3) and all(map(_is_number, value))
+        isinstance(value, list) and len(value) in (1, 3) and all(map(is_number, value))
     )
 
 
@@ -126,7 +121,7 @@ VALUES: dict[str, tuple[Callable[[object], bool], str]] = {
     'to_rgb': (_is_flag, 'true or false'),
     'mean': (_are_means, 'null, or a number per channel'),
     'std': (_are_deviations, 'null, or a number other than 0 per channel'),
-    'score_thr': (_is_number, 'a number'),
+    'score_thr': (is_number, 'a number'),
     'max_per_img': (lambda value: type(value) is int and value > 0, 'a positive integer'),
 }
 

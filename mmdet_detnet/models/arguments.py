@@ -3,7 +3,7 @@
 ``owner`` is the object that is constructed, or its name; the message starts with it.
 """
 
-import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, TypeGuard
 
@@ -65,7 +65,9 @@ def check_flags(owner: object, **flags: object) -> None:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= sys.float_info.max  # an integer may be too large for a float
 
 
 def check_indices(owner: object, name: str, values: object, allowed: Sequence[int]) -> None:

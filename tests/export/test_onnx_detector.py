@@ -182,6 +182,7 @@ def write_hostile(path, description, outputs=OUTPUTS):
         ({'mean': {}}, 'mean must be null, or a number per channel'),
         ({'std': [0, 1, 1]}, 'std must be null, or a number other than 0'),
         ({'score_thr': 'low'}, 'score_thr must be a number'),
+        ({'score_thr': 10**400}, 'score_thr must be a number'),
         ({'max_per_img': 0}, 'max_per_img must be a positive integer'),
     ],
 )

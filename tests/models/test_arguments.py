@@ -1,6 +1,11 @@
 import pytest
 
-from mmdet_detnet.models.arguments import check_choice, check_indices, check_positive_integer
+from mmdet_detnet.models.arguments import (
+    check_choice,
+    check_indices,
+    check_positive_integer,
+    is_number,
+)
 
 
 class Net:
@@ -23,6 +28,12 @@ def test_indices_must_increase_and_be_allowed(values):
 def test_positive_integers_are_neither_zero_nor_of_another_type(value):
     with pytest.raises(ValueError, match='Net: width must be a positive integer'):
         check_positive_integer('Net', 'width', value)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('-inf'), 10**400, True, '1', None])
+def test_numbers_are_finite_as_a_float(value):
+    assert not is_number(value)
+    assert is_number(-1) and is_number(0.5)
 
 
 def test_allowed_values_pass():

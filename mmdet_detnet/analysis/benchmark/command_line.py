@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from mmengine.device import get_device
 
 from mmdet_detnet.command_line import at_least
 from mmdet_detnet.command_line import make_parser as make_plain_parser
 
 from .report import Report, format_rows
 from .rows import Row
-from .timing import choose_device
 from .workload import PLAIN, Rounds, Settings, Workload
 
 # Defaults with --quick, for a result in about two minutes on two cores.
@@ -25,7 +25,7 @@ INTERRUPTED = 130  # exit status of a program ended by Ctrl-C
 def make_parser(description: str, rounds: int, warm_up: int) -> argparse.ArgumentParser:
     """Make a parser with options for device, workload, rounds and output."""
     parser = make_plain_parser(description)
-    parser.add_argument('--device', type=torch.device, default=choose_device(None))
+    parser.add_argument('--device', type=torch.device, default=get_device())
     for name, text in (
         ('height', 'in pixels'),
         ('width', 'in pixels'),

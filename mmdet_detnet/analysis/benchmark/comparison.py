@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from mmengine.device import get_device
 
 from .building import load_config
 from .counts import build_without_weights, count_gmacs, count_parameters
 from .failures import noting_failure
 from .measurement import Measurement
 from .rows import Row
-from .timing import choose_device
 from .workload import Entry, Rounds, Workload
 
 
@@ -77,7 +77,7 @@ def measure(
         device: Device to measure on; by default a GPU if there is one.
         after_round: Called whenever there are new results.
     """
-    device = choose_device(device)
+    device = torch.device(device or get_device())
     # Random weights give denormal numbers, which are a hundred times slower on a CPU.
     torch.set_flush_denormal(True)
     with Measurement(rows, rounds, device, after_round) as measurement:

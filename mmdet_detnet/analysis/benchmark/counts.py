@@ -16,6 +16,7 @@ from .workload import Workload
 
 NUM_MASKS = 100
 DIVISOR = 32
+FLOPS_PER_GMAC = 2e9
 META = torch.device('meta')
 
 
@@ -84,4 +85,4 @@ def _inputs(head: nn.Module, regions: torch.Tensor) -> list[torch.Tensor]:
 def _count(action: Callable[[], object]) -> float:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         action()
-    return counter.get_total_flops() / 2 / 1e9
+    return counter.get_total_flops() / FLOPS_PER_GMAC

@@ -7,6 +7,7 @@ import torch
 from mmdet.models import ResNet
 from torch.utils.flop_counter import FlopCounterMode
 
+from .counts import FLOPS_PER_GMAC
 from .rows import Row
 from .subjects import SUBJECTS
 from .timing import wait_for
@@ -18,7 +19,6 @@ TRAINING_FACTOR = 2.5
 START_SECONDS = 10
 # Height and width of the image that the speed is measured with, a quarter of the usual area.
 IMAGE_SIZE = (400, 672)
-FLOPS_PER_GMAC = 2e9
 
 
 def estimate_seconds(rows: Sequence[Row], rounds: Rounds, gmacs_per_second: float) -> float:

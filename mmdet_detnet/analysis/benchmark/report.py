@@ -12,6 +12,7 @@ from pathlib import Path
 import mmcv
 import mmdet
 import torch
+from mmengine.device import get_device
 from tabulate import tabulate
 
 from mmdet_detnet.checkpoints.files import write_file
@@ -19,7 +20,6 @@ from mmdet_detnet.version import __version__
 
 from .plots import plot_rows, plot_scaling
 from .rows import AGREEMENT, FEWEST_ROUNDS, QUANTITIES, TIMED, Row
-from .timing import choose_device
 
 MISSING = '-'
 
@@ -61,7 +61,7 @@ class Report:
         device: str | torch.device | None = None,
     ) -> None:
         self.rows, self.name = rows, name
-        self.device = choose_device(device)
+        self.device = torch.device(device or get_device())
         gpu = torch.cuda.get_device_name(self.device) if self.device.type == 'cuda' else ''
         settings = rows[0].entry.settings.name
         place = gpu.lower().replace(' ', '-') or self.device.type

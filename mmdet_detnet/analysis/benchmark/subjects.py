@@ -13,6 +13,7 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmdet_detnet.acceleration import accelerate
+from mmdet_detnet.acceleration.precision import DTYPES
 
 from .building import build_detector, load_config, make_batch, share_weights
 from .realism import NUM_PROPOSALS, fix_proposals, make_proposals, raise_scores, set_survivors
@@ -21,7 +22,6 @@ from .workload import PLAIN, Entry, Workload
 
 # Too small to change a weight: the steps are timed, not their effect.
 LEARNING_RATE = 1e-8
-DTYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
 class Subject:

@@ -50,11 +50,6 @@ def _seconds(action: Action, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def choose_device(device: str | torch.device | None) -> torch.device:
-    """Return the device; if it is None, a GPU if there is one."""
-    return torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-
-
 def wait_for(device: torch.device) -> None:
     """Wait until a GPU has finished."""
     if device.type == 'cuda':

@@ -2,11 +2,12 @@
 
 import json
 import reprlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
+
+from mmdet_detnet.models.arguments import is_number
 
 from .findings import Finding, find
 
@@ -98,13 +99,6 @@ def is_id(value: object) -> bool:
 def is_text(value: object) -> bool:
     """Tell whether a value is a non-empty string."""
     return isinstance(value, str) and value != ''
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Tell whether a value is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return abs(value) <= sys.float_info.max
 
 
 def is_length(value: object) -> bool:

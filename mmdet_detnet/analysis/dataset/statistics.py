@@ -14,15 +14,8 @@ MEDIUM_AREA, LARGE_AREA = 32**2, 96**2
 SIZE_BINS = ('small', 'medium', 'large')
 
 
-def size_bin(annotation: Record) -> str:
-    """Return COCO's size bin of an object.
-
-    Args:
-        annotation: Its annotation.
-
-    Returns:
-        One of ``SIZE_BINS``.
-    """
+def _size_bin(annotation: Record) -> str:
+    """Return which of ``SIZE_BINS`` an object is in."""
     if annotation['area'] < MEDIUM_AREA:
         return 'small'
     return 'medium' if annotation['area'] < LARGE_AREA else 'large'
@@ -51,7 +44,7 @@ def count_boxes(file: AnnotationFile, retained: Retained) -> list[dict[str, Any]
             'retained': len(boxes[category['id']]),
             'crowd': sum(bool(each['iscrowd']) for each in boxes[category['id']]),
             **{name: 0 for name in SIZE_BINS},
-            **Counter(map(size_bin, boxes[category['id']])),
+            **Counter(map(_size_bin, boxes[category['id']])),
         }
         for category in retained.categories
     ]

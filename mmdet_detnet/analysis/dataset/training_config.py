@@ -14,6 +14,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 
 import mmdet_detnet  # noqa: F401  (lets `_base_ = 'mmdet_detnet::...'` be found)
+from mmdet_detnet.checks.data import innermost_dataset
 
 from .anchors import STANDARD_ANCHORS, Anchors, read_anchors
 
@@ -64,7 +65,7 @@ def read_training_config(source: Path | Config) -> TrainingConfig:
     register_all_modules(init_default_scope=False)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     dataset = DATASETS.build(
-        {**_innermost(cfg.train_dataloader.dataset), 'lazy_init': True, 'pipeline': []}
+        {**innermost_dataset(cfg.train_dataloader.dataset), 'lazy_init': True, 'pipeline': []}
     )
     classes = dataset.metainfo.get('classes')
     if not classes or isinstance(classes, str):
@@ -73,7 +74,7 @@ def read_training_config(source: Path | Config) -> TrainingConfig:
             f'even of one name, but they are {classes!r}.'
         )
     resized = cfg.get('test_dataloader') or cfg.train_dataloader
-    rescale = _find_rescaling(_innermost(resized.dataset).pipeline)
+    rescale = _find_rescaling(innermost_dataset(resized.dataset)['pipeline'])
     return TrainingConfig(
         classes=list(classes),
         filter_cfg=dataset.filter_cfg or {},
@@ -81,13 +82,6 @@ def read_training_config(source: Path | Config) -> TrainingConfig:
         scale=ORIGINAL if rescale is keep_size else "after the config's resizing",
         anchors=read_anchors(cfg.model),
     )
-
-
-def _innermost(dataset: ConfigDict) -> ConfigDict:
-    """Unwrap data sets that repeat, join or mix others; the first of several counts."""
-    while 'dataset' in dataset or 'datasets' in dataset:
-        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
-    return dataset
 
 
 def _find_rescaling(pipeline: list[ConfigDict]) -> Callable[[int, int], tuple[float, float]]:
