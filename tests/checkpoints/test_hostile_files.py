@@ -15,6 +15,7 @@ import hostile
 import image_demo
 import pytest
 import torch
+from hostile import HAS_STAND_INS
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.registry import init_default_scope
@@ -25,8 +26,6 @@ from mmdet_detnet.models import DetNet
 from mmdet_detnet.weights import convert_file
 
 FUZZED_FILES = 200
-# Before 2.6, torch has no stand-ins, and files that need them are refused.
-HAS_STAND_INS = hasattr(torch.serialization, 'safe_globals')
 REFUSED = 'hostile.pth is not loaded'
 
 
@@ -64,12 +63,6 @@ def unsafe_torch(monkeypatch):
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     yield
     init_default_scope('mmdet')
-
-
-@pytest.fixture(autouse=True)
-def unformatted_configs(monkeypatch):
-    """Keep mmengine from formatting the config five times a run, nine tenths of the time here."""
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda code, **style: (code, True))
 
 
 @pytest.fixture
