@@ -21,7 +21,6 @@ HEADINGS = (
     'config',
     'method',
     'data',
-    'epochs',
     'paper, authors',
     'MMDetection',
     'ours',
@@ -92,13 +91,12 @@ def insert_table(page: str, table: str) -> str:
 
 
 def _row(model: dict[str, Any], collection: dict[str, Any]) -> list[str]:
-    metadata = model.get('Metadata', {})
     url = model.get('Weights', '')
     weights = f'[model]({url})' if url.startswith('http') else ''
     config = f'[`{model["Name"]}`](../{model["Config"]})'
     method = f'[{collection["Name"]}](../{collection["README"]})'
-    cells = [config, method, metadata.get('Training Data', ''), str(metadata.get('Epochs', ''))]
-    return [*cells, *_results(model), weights]
+    data = model.get('Metadata', {}).get('Training Data', '')
+    return [config, method, data, *_results(model), weights]
 
 
 def _results(model: dict[str, Any]) -> list[str]:

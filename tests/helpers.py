@@ -8,6 +8,16 @@ from torch import nn
 
 from mmdet_detnet.analysis.benchmark import Entry, Row, Settings
 
+# The smallest box head of Double-Head that can be built.
+TINY_DOUBLE_HEAD = dict(
+    type='mmdet_detnet.DoubleConvFCBBoxHead',
+    num_convs=1,
+    num_fcs=1,
+    in_channels=8,
+    conv_out_channels=8,
+    fc_out_channels=8,
+    num_classes=3,
+)
 IMPORTED_ONCE = [
     *[f'mmdet.{part}' for part in 'datasets engine evaluation models visualization'.split()],
     'mmdet_detnet.models',

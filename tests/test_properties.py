@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from helpers import TINY_DOUBLE_HEAD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.ops import roi_align
@@ -22,7 +23,7 @@ probability = floats(0, 1, width=32)
 probabilities = st.lists(probability, min_size=1, max_size=8)
 logit = floats(-12, 12, width=32)
 seeds = st.integers(0, 2**31 - 1)
-NUM_CLASSES = 3
+NUM_CLASSES = TINY_DOUBLE_HEAD['num_classes']
 
 
 @quick
@@ -67,17 +68,7 @@ def test_fused_score_grows_with_each_score(first, low, high):
 
 @pytest.fixture(scope='module')
 def box_head():
-    return MODELS.build(
-        dict(
-            type='mmdet_detnet.DoubleConvFCBBoxHead',
-            num_convs=1,
-            num_fcs=1,
-            in_channels=4,
-            conv_out_channels=4,
-            fc_out_channels=4,
-            num_classes=NUM_CLASSES,
-        )
-    )
+    return MODELS.build(TINY_DOUBLE_HEAD)
 
 
 @quick

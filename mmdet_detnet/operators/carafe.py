@@ -41,15 +41,8 @@ def carafe_naive_backward(
 ) -> None:
     """Compute the gradients.
 
-    Args:
-        top_grad: Gradient of the output.
-        features: As in forward.
-        masks: As in forward.
-        bottom_grad: Receives the gradient of ``features``.
-        mask_grad: Receives the gradient of ``masks``.
-        kernel_size: As in forward.
-        group_size: As in forward.
-        scale_factor: As in forward.
+    ``top_grad`` is that of the output; ``bottom_grad`` and ``mask_grad`` receive those of
+    ``features`` and ``masks``. The other arguments are those of forward.
     """
     for index in range(len(features)):
         inputs = [tensor[index].detach().requires_grad_() for tensor in (features, masks)]
@@ -70,14 +63,8 @@ def carafe_forward(
 ) -> None:
     """Upsample like :func:`carafe_naive_forward`.
 
-    Args:
-        features: As there.
-        masks: As there.
-        rfeatures: Receives the features, for the backward pass.
-        routput: Unused.
-        rmasks: Unused.
-        output: As there.
-        settings: ``kernel_size``, ``group_size`` and ``scale_factor``.
+    ``rfeatures`` receives the features, for the backward pass; ``routput`` and ``rmasks`` are not
+    used. ``settings`` are ``kernel_size``, ``group_size`` and ``scale_factor``.
     """
     rfeatures.copy_(features)
     carafe_naive_forward(features, masks, output, **settings)
@@ -97,17 +84,8 @@ def carafe_backward(
 ) -> None:
     """Compute the gradients like :func:`carafe_naive_backward`.
 
-    Args:
-        top_grad: As there.
-        rfeatures: The features, as written by forward.
-        masks: As there.
-        rtop_grad: Unused.
-        rbottom_grad_hs: Unused.
-        rbottom_grad: Unused.
-        rmask_grad: Unused.
-        bottom_grad: As there.
-        mask_grad: As there.
-        settings: As in forward.
+    ``rfeatures`` are the features, as written by forward; ``rtop_grad``, ``rbottom_grad_hs``,
+    ``rbottom_grad`` and ``rmask_grad`` are not used.
     """
     carafe_naive_backward(top_grad, rfeatures, masks, bottom_grad, mask_grad, **settings)
 

@@ -51,15 +51,9 @@ def deform_conv_backward_input(
 ) -> None:
     """Compute the gradients of the input and the offsets.
 
-    Args:
-        input: As in forward.
-        offset: As in forward.
-        gradOutput: Gradient of the output, ``(N, out_channels, h, w)``.
-        gradInput: Receives the gradient of ``input``.
-        gradOffset: Receives the gradient of ``offset``.
-        weight: As in forward.
-        columns: Unused.
-        geometry: As in forward.
+    ``gradOutput`` is that of the output, ``(N, out_channels, h, w)``; ``gradInput`` and
+    ``gradOffset`` receive those of ``input`` and ``offset``. The other arguments are those of
+    forward.
     """
     conv = DeformConv.read(geometry, GEOMETRY)
     dtype = torch.promote_types(gradInput.dtype, torch.float32)
@@ -83,15 +77,8 @@ def deform_conv_backward_parameters(
 ) -> None:
     """Compute the gradient of the weights.
 
-    Args:
-        input: As in forward.
-        offset: As in forward.
-        gradOutput: Gradient of the output, ``(N, out_channels, h, w)``.
-        gradWeight: The gradient of ``weight`` is added to it.
-        columns: Unused.
-        ones: Unused.
-        scale: Factor of the gradient.
-        geometry: As in forward.
+    ``gradOutput`` is that of the output, ``(N, out_channels, h, w)``; that of ``weight``, times
+    ``scale``, is added to ``gradWeight``. The other arguments are those of forward.
     """
     conv = DeformConv.read(geometry, GEOMETRY)
     dtype = torch.promote_types(gradWeight.dtype, torch.float32)

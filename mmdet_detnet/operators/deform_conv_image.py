@@ -49,16 +49,8 @@ def convolve_backward(
 ) -> ImageGradients:
     """Compute the gradients of :func:`convolve`.
 
-    Args:
-        conv: As in forward.
-        image: As in forward.
-        offset: As in forward.
-        mask: As in forward.
-        weight: As in forward.
-        gradient: Gradient of the output, ``(out_channels, h, w)``.
-
-    Returns:
-        The gradients.
+    ``gradient`` is that of the output, ``(out_channels, h, w)``; the other arguments are those of
+    :func:`convolve`.
     """
     samples, grid = conv.sample(image, offset)
     # (groups, out_channels / groups, h * w)

@@ -53,18 +53,9 @@ def deform_roi_pool_backward(
 ) -> None:
     """Compute the gradients of the feature map and the offsets.
 
-    Args:
-        grad_output: Gradient of the features, ``(num_rois, C, h, w)``.
-        input: As in forward.
-        rois: As in forward.
-        offset: As in forward.
-        grad_input: Receives the gradient of ``input``.
-        grad_offset: Receives the gradient of ``offset``.
-        pooled_height: As in forward.
-        pooled_width: As in forward.
-        spatial_scale: As in forward.
-        sampling_ratio: As in forward.
-        gamma: As in forward.
+    ``grad_output`` is that of the features, ``(num_rois, C, h, w)``; ``grad_input`` and
+    ``grad_offset`` receive those of ``input`` and ``offset``. The other arguments are those of
+    forward.
     """
     grid = RoIGrid((pooled_height, pooled_width), spatial_scale, sampling_ratio)
     input, offset = (tensor.detach().requires_grad_() for tensor in (input, offset))

@@ -74,22 +74,9 @@ def modulated_deform_conv_backward(
 ) -> None:
     """Compute the gradients of all inputs.
 
-    Args:
-        input: As in forward.
-        weight: As in forward.
-        bias: As in forward.
-        ones: Unused.
-        offset: As in forward.
-        mask: As in forward.
-        columns: Unused.
-        grad_input: Receives the gradient of ``input``.
-        grad_weight: The gradient of ``weight`` is added to it.
-        grad_bias: The gradient of ``bias`` is added to it.
-        grad_offset: Receives the gradient of ``offset``.
-        grad_mask: Receives the gradient of ``mask``.
-        grad_output: Gradient of the output, ``(N, out_channels, h, w)``.
-        with_bias: As in forward.
-        geometry: As in forward.
+    ``grad_output`` is that of the output; ``grad_input``, ``grad_offset`` and ``grad_mask`` receive
+    those of the inputs, and those of ``weight`` and ``bias`` are added to ``grad_weight`` and
+    ``grad_bias``. The other arguments are those of forward.
     """
     conv = DeformConv.read(geometry, GEOMETRY)
     dtype = torch.promote_types(grad_input.dtype, torch.float32)

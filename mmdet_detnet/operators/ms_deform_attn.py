@@ -47,17 +47,9 @@ def ms_deform_attn_backward(
 ) -> None:
     """Compute the gradients.
 
-    Args:
-        value: As in forward.
-        value_spatial_shapes: As in forward.
-        value_level_start_index: Unused.
-        sampling_locations: As in forward.
-        attention_weights: As in forward.
-        grad_output: Gradient of the result.
-        grad_value: Receives the gradient of ``value``.
-        grad_sampling_loc: Receives the gradient of ``sampling_locations``.
-        grad_attn_weight: Receives the gradient of ``attention_weights``.
-        im2col_step: Unused.
+    ``grad_output`` is that of the result; ``grad_value``, ``grad_sampling_loc`` and
+    ``grad_attn_weight`` receive those of ``value``, ``sampling_locations`` and
+    ``attention_weights``. The other arguments are those of forward.
     """
     inputs = [
         tensor.detach().requires_grad_()

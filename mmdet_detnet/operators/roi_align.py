@@ -67,18 +67,9 @@ def roi_align_backward(
 ) -> None:
     """Compute the gradient of the feature map.
 
-    Args:
-        grad_output: Gradient of the features, ``(num_rois, C, h, w)``.
-        rois: As in forward.
-        argmax_y: As written by forward.
-        argmax_x: As written by forward.
-        grad_input: Receives the gradient, ``(N, C, H, W)``.
-        aligned_height: As in forward.
-        aligned_width: As in forward.
-        spatial_scale: As in forward.
-        sampling_ratio: As in forward.
-        pool_mode: As in forward.
-        aligned: As in forward.
+    ``grad_output`` is that of the features, ``(num_rois, C, h, w)``; ``grad_input`` receives that
+    of the map, ``(N, C, H, W)``. ``argmax_y`` and ``argmax_x`` are as written by forward, and the
+    other arguments are those of forward.
     """
     if pool_mode == MAX_POOLING:
         grad_input.copy_(max_backward(grad_output, rois, argmax_y, argmax_x, grad_input.shape))

@@ -66,14 +66,9 @@ def roi_pool_backward(
 ) -> None:
     """Compute the gradient of the feature map.
 
-    Args:
-        grad_output: Gradient of the features, ``(num_rois, C, h, w)``.
-        rois: As in forward.
-        argmax: As written by forward.
-        grad_input: Receives the gradient, ``(N, C, H, W)``.
-        pooled_height: As in forward.
-        pooled_width: As in forward.
-        spatial_scale: As in forward.
+    ``grad_output`` is that of the features, ``(num_rois, C, h, w)``; ``grad_input`` receives that
+    of the map, ``(N, C, H, W)``. ``argmax`` is as written by forward, and the other arguments are
+    those of forward.
     """
     channels, height, width = grad_input.shape[1:]
     planes = rois[:, :1].nan_to_num().long() * channels + torch.arange(channels, device=rois.device)

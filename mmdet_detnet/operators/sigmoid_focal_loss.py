@@ -31,13 +31,7 @@ def sigmoid_focal_loss_backward(
 ) -> None:
     """Write the derivative of each loss with respect to its logit to ``grad_input``.
 
-    Args:
-        input: As in forward.
-        target: As in forward.
-        weight: As in forward.
-        grad_input: Receives the gradients, with the shape of ``input``.
-        gamma: As in forward.
-        alpha: As in forward.
+    The other arguments are those of forward.
     """
     logits = input.float() if grad_input.dtype != torch.float64 else input
     probability = logits.sigmoid()

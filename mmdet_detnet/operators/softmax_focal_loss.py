@@ -33,15 +33,9 @@ def softmax_focal_loss_backward(
 ) -> None:
     """Compute the gradient of each loss with respect to the logits.
 
-    Args:
-        input: As in forward.
-        target: As in forward.
-        weight: As in forward.
-        buff: Receives the gradient of the logit of the label, but for a factor,
-            ``(num_samples,)``.
-        grad_input: Receives the gradients, with the shape of ``input``.
-        gamma: As in forward.
-        alpha: As in forward.
+    ``buff`` receives that of the logit of the label, but for a factor, ``(num_samples,)``, and
+    ``grad_input`` all of them, with the shape of ``input``. The other arguments are those of
+    forward.
     """
     probability = _of_label(input, target)
     rest = 1 - probability

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from helpers import TINY_DOUBLE_HEAD
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.runner import save_checkpoint
@@ -18,14 +19,8 @@ def tiny_ext(tmp_path_factory, tiny_detector):
         nms_pre=PROPOSALS, max_per_img=PROPOSALS, nms=dict(iou_threshold=1)
     )
     head = dict(
-        type='mmdet_detnet.DoubleConvFCBBoxHead',
-        num_convs=1,
-        num_fcs=1,
+        TINY_DOUBLE_HEAD,
         in_channels=cfg.model.neck.out_channels,
-        conv_out_channels=8,
-        fc_out_channels=8,
-        roi_feat_size=7,
-        num_classes=3,
         lambda_fc=0.7,
         lambda_conv=0.8,
         fusion='complementary',

@@ -6,23 +6,16 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from run_demo import write_config
-
-from mmdet_detnet.analysis.dataset.shapes import generate_shapes
 
 HOOK = 'mmdet_detnet.AccelerationHook'
 
 
 @pytest.fixture(scope='module')
-def tiny_config(tmp_path_factory):
-    """The demo's detector at a quarter of its width, on two images each."""
-    folder = tmp_path_factory.mktemp('acceleration')
-    write_config(folder / 'new' / 'config.py', generate_shapes(folder / 'shapes', 2, 2), epochs=1)
-    config = Config.fromfile(folder / 'new' / 'config.py')
-    config.model.backbone.base_channels = 4
-    config.model.neck.in_channels = [16, 32, 64, 64, 64]
+def tiny_config(tiny_detector):
+    """The tiny detector's config with one epoch, and without validation."""
+    config = Config.fromfile(tiny_detector[0])
     config.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
-    config.train_cfg.val_begin = 2
+    config.train_cfg.update(max_epochs=1, val_begin=2)
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
     return config

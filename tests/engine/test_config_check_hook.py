@@ -4,7 +4,6 @@ import sys
 
 import pytest
 import torch
-from demo.shapes_dataset import generate_shapes
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -13,33 +12,22 @@ from mmdet_detnet import config_path
 from mmdet_detnet.engine import ConfigCheckHook
 from mmdet_detnet.launch import run_mmdet_script
 
-DEMO = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
-# The demo's detector at a quarter of its width, without validation, for two images.
-SMALL = {
-    'model.backbone.base_channels': 4,
-    'model.neck.in_channels': [16, 32, 64, 64, 64],
+# One iteration on both images, without validation.
+SHORT = {
     'model.roi_head.bbox_head.fc_out_channels': 16,
     'train_cfg.max_epochs': 1,
     'train_cfg.val_interval': 2,
-    'train_dataloader.batch_size': 1,
+    'train_dataloader.batch_size': 2,
     'model.test_cfg.rcnn.score_thr': 0.0,
 }
 
 
-@pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    return f'{generate_shapes(tmp_path_factory.mktemp("shapes"), num_train=1, num_val=1)}/'
-
-
 @pytest.fixture
-def small_config(data, tmp_path):
-    config = Config.fromfile(config_path(DEMO))
-    config.merge_from_dict(SMALL)
+def small_config(tiny_detector, tmp_path):
+    config = Config.fromfile(tiny_detector[0])
+    config.merge_from_dict(SHORT)
     for split in ('train', 'val', 'test'):
         config[f'{split}_dataloader'].update(num_workers=0, persistent_workers=False)
-        config[f'{split}_dataloader'].dataset.data_root = data
-    for evaluator in (config.val_evaluator, config.test_evaluator):
-        evaluator.ann_file = f'{data}annotations/val.json'
     config.work_dir = str(tmp_path / 'run')
     config.log_level = 'ERROR'
     return config

@@ -1,6 +1,7 @@
 """Wrong arguments of our modules: a ValueError that names argument, value and what is allowed."""
 
 import pytest
+from helpers import TINY_DOUBLE_HEAD
 from mmdet.registry import MODELS
 
 NAN = float('nan')
@@ -9,15 +10,7 @@ IPGNET = dict(type='mmdet_detnet.IPGNet', depth=50)
 IPGDETNET = dict(type='mmdet_detnet.IPGDetNet', depth=59)
 CONF = dict(type='mmdet_detnet.ConfidenceRetinaHead', num_classes=3, in_channels=16)
 ATSS_CONF = {**CONF, 'type': 'mmdet_detnet.ConfidenceATSSHead'}
-BOX_HEAD = dict(
-    type='mmdet_detnet.DoubleConvFCBBoxHead',
-    num_convs=1,
-    num_fcs=1,
-    in_channels=8,
-    conv_out_channels=8,
-    fc_out_channels=8,
-    num_classes=3,
-)
+BOX_HEAD = TINY_DOUBLE_HEAD
 MMDET_HEAD = dict(BOX_HEAD, type='mmdet.DoubleConvFCBBoxHead')
 EXTRACTOR = dict(
     type='SingleRoIExtractor',

@@ -34,9 +34,6 @@ class AccelerationHook(Hook):
         """Make the detector faster after its weights are initialized or loaded.
 
         Earlier, the other memory layout would change the random initialization.
-
-        Args:
-            runner: The runner with the model.
         """
         if not self.applied:
             accelerate(runner.model, **self.options)

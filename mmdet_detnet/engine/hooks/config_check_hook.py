@@ -43,40 +43,23 @@ class ConfigCheckHook(Hook):
         self.weight_faults: list[str] = []
 
     def before_run(self, runner: Runner) -> None:
-        """Log which operators are in use, and check the config and the model.
-
-        Args:
-            runner: The runner with config, model and logger.
-        """
+        """Log which operators are in use, and check the config and the model."""
         runner.logger.info(f'Operators of mmcv in use: {describe_operators()}.')
         raise_faults(find_config_faults(runner.cfg) + find_module_faults(runner.model))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the weights with the model's; the next call decides what to do about it.
-
-        Args:
-            runner: The runner with the model.
-            checkpoint: Content of the file.
-        """
+        """Compare the weights with the model's; the next call decides what to do about it."""
         state = checkpoint.get('state_dict', checkpoint)
         self.weight_faults = find_weight_faults(unwrap_model(runner.model), state, MISMATCH)
 
     def before_train(self, runner: Runner) -> None:
-        """Check frozen parts, and start watching the first batch.
-
-        Args:
-            runner: The runner with the config and the loaded model.
-        """
+        """Check frozen parts, and start watching the first batch."""
         faults = find_random_frozen_stages(runner.cfg) + find_frozen_norm_faults(runner.model)
         raise_faults(faults + (self._mismatch() if runner.cfg.get('resume') else []))
         self._watch(runner.model)
 
     def before_test(self, runner: Runner) -> None:
-        """Check the weights, and start watching the first batch.
-
-        Args:
-            runner: The runner with the loaded model.
-        """
+        """Check the weights, and start watching the first batch."""
         raise_faults(self._mismatch())
         self._watch(runner.model)
 

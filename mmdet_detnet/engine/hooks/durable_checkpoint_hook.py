@@ -62,9 +62,6 @@ class DurableCheckpointHook(CheckpointHook):
     def before_run(self, runner: Runner) -> None:
         """Choose the file to resume from if the config and command line name none.
 
-        Args:
-            runner: The runner that will load it.
-
         Raises:
             FileNotFoundError: If there is no intact checkpoint.
         """
@@ -96,11 +93,7 @@ class DurableCheckpointHook(CheckpointHook):
         return Path(self.out_dir, os.path.basename(runner.work_dir.rstrip(os.sep)))
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare to save in this run's folder, even if the resumed run had another one.
-
-        Args:
-            runner: The runner with the folder and the data loader.
-        """
+        """Prepare to save in this run's folder, even if the resumed run had another one."""
         super().before_train(runner)
         if self.save_best is not None:
             self._move_best_here()
@@ -119,11 +112,7 @@ class DurableCheckpointHook(CheckpointHook):
             self.best_ckpt_path_dict = {k: here(v) for k, v in self.best_ckpt_path_dict.items()}
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Save as mmengine does; the next epoch uses all batches.
-
-        Args:
-            runner: The runner with the training loop.
-        """
+        """Save as mmengine does; the next epoch uses all batches."""
         super().after_train_epoch(runner)
         runner.train_loop.dataloader = whole_loader(runner)
 
@@ -135,12 +124,6 @@ class DurableCheckpointHook(CheckpointHook):
         outputs: dict | None = None,
     ) -> None:
         """Save if it is time to, and stop after a SIGTERM.
-
-        Args:
-            runner: The runner with the iteration.
-            batch_idx: Unused.
-            data_batch: Unused.
-            outputs: Unused.
 
         Raises:
             SystemExit: With code 143, after a SIGTERM.
@@ -160,12 +143,6 @@ class DurableCheckpointHook(CheckpointHook):
     ) -> None:
         """Save and stop after a SIGTERM during validation, which is not repeated.
 
-        Args:
-            runner: The runner with the logger.
-            batch_idx: Unused.
-            data_batch: Unused.
-            outputs: Unused.
-
         Raises:
             SystemExit: With code 143, after a SIGTERM.
         """
@@ -181,30 +158,16 @@ class DurableCheckpointHook(CheckpointHook):
         raise SystemExit(EXIT_CODE)
 
     def after_train(self, runner: Runner) -> None:
-        """Publish as mmengine does, and stop handling SIGTERM.
-
-        Args:
-            runner: The runner of the finished training.
-        """
+        """Publish as mmengine does, and stop handling SIGTERM."""
         self._termination.stop_listening()
         super().after_train(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Save the length of an epoch, to find the position inside an epoch on resume.
-
-        Args:
-            runner: The runner with the data loader.
-            checkpoint: The checkpoint to write.
-        """
+        """Save the length of an epoch, to find the position inside an epoch on resume."""
         checkpoint['meta'][EPOCH_LENGTH] = len(whole_loader(runner))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Remember the epoch length of the interrupted run.
-
-        Args:
-            runner: Unused.
-            checkpoint: The loaded checkpoint.
-        """
+        """Remember the epoch length of the interrupted run."""
         self._resumed_epoch_length = checkpoint.get('meta', {}).get(EPOCH_LENGTH)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int | str, meta: dict) -> None:

@@ -38,11 +38,7 @@ class FiniteCheckHook(Hook):
         self._earlier_norm = math.nan
 
     def before_train(self, runner: Runner) -> None:
-        """Measure the gradient whenever an optimizer uses it from now on.
-
-        Args:
-            runner: The runner with the optimizers.
-        """
+        """Measure the gradient whenever an optimizer uses it from now on."""
         wrapper = runner.optim_wrapper
         wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
         for each in wrappers:
@@ -62,12 +58,6 @@ class FiniteCheckHook(Hook):
     ) -> None:
         """Check the losses and the gradient of this or an earlier iteration.
 
-        Args:
-            runner: The runner with iteration and learning rate.
-            batch_idx: Unused.
-            data_batch: The batch, with the names of its images.
-            outputs: Losses by name.
-
         Raises:
             FloatingPointError: If one of them is NaN or infinite.
         """
@@ -85,9 +75,6 @@ class FiniteCheckHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Check the remaining iterations of the epoch before it is saved.
-
-        Args:
-            runner: Unused.
 
         Raises:
             FloatingPointError: If a value is NaN or infinite.
@@ -110,10 +97,6 @@ class FiniteCheckHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Refuse to save NaN or infinite weights.
-
-        Args:
-            runner: The runner with the iteration.
-            checkpoint: The checkpoint to write.
 
         Raises:
             FloatingPointError: If a tensor of the model has a NaN or infinite value.

@@ -24,21 +24,12 @@ class PlainCheckpointHook(Hook):
     priority = 'LOWEST'
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Make the checkpoint plain.
-
-        Args:
-            runner: Unused.
-            checkpoint: The checkpoint to save.
-        """
+        """Make the checkpoint plain."""
         make_plain(checkpoint)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Restore what mmengine expects, and drop what mmengine would execute.
 
         Our loader has already done so for files and URLs, but not for others such as ``s3://``.
-
-        Args:
-            runner: Unused.
-            checkpoint: The loaded checkpoint.
         """
         restore(checkpoint)

@@ -41,20 +41,12 @@ class ProgressHook(Hook):
         self._silence = contextlib.ExitStack()
 
     def before_train(self, runner: Runner) -> None:
-        """Say where everything else is logged.
-
-        Args:
-            runner: Has the length of the training and the log.
-        """
+        """Say where everything else is logged."""
         self._start = time.monotonic()
         self._say(f'{runner.max_epochs} epochs; the full log: {runner.logger._log_file}')
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Begin a bar.
-
-        Args:
-            runner: Has the number of iterations.
-        """
+        """Begin a bar."""
         is_by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         total = len(runner.train_dataloader) if is_by_epoch else runner.max_iters
         is_shown = is_main_process() and sys.stderr.isatty()
@@ -73,14 +65,7 @@ class ProgressHook(Hook):
         data_batch: Any = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """Move the bar.
-
-        Args:
-            runner: Has the loss and the time left.
-            batch_idx: Number of the iteration.
-            data_batch: Unused.
-            outputs: Unused.
-        """
+        """Move the bar."""
         if self._bar is None or self._bar.disable:
             return
         self._bar.update()
@@ -88,30 +73,17 @@ class ProgressHook(Hook):
             self._bar.set_postfix_str(self._describe(runner))
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """End the bar and leave a line.
-
-        Args:
-            runner: Has the loss and the time left.
-        """
+        """End the bar and leave a line."""
         if self._bar is not None:
             self._bar.close()
         self._say(f'{self._name(runner)}: {self._describe(runner)}')
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Keep pycocotools silent.
-
-        Args:
-            runner: Unused.
-        """
+        """Keep pycocotools silent."""
         self._silence.enter_context(contextlib.redirect_stdout(io.StringIO()))
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Show the AP.
-
-        Args:
-            runner: Unused.
-            metrics: Results of the validation.
-        """
+        """Show the AP."""
         self._silence.close()
         value = (metrics or {}).get(self.metric)
         if value is not None:
@@ -119,11 +91,7 @@ class ProgressHook(Hook):
             self._say(f'    validation: AP {value:.3f}, best {max(self._values):.3f}')
 
     def after_train(self, runner: Runner) -> None:
-        """Sum up.
-
-        Args:
-            runner: Has the epochs that were trained.
-        """
+        """Sum up."""
         took = timedelta(seconds=round(time.monotonic() - self._start))
         best = f', best AP {max(self._values):.3f}' if self._values else ''
         early = ', stopped early' if runner.train_loop.stop_training else ''

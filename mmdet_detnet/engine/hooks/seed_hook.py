@@ -31,22 +31,14 @@ class SeedHook(DistSamplerSeedHook):
     _resumed_sampler_seed: int | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Seed the data pipeline, and restore the data order of a resumed run.
-
-        Args:
-            runner: The runner with the seed and the data loader.
-        """
+        """Seed the data pipeline, and restore the data order of a resumed run."""
         self._key = (runner.seed, runner.rank)
         self._seed_sample = SeedSample(SAMPLES, *self._key)
         if self._resumed_sampler_seed is not None and runner.iter > 0:
             find_sampler(runner.train_dataloader).seed = self._resumed_sampler_seed
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Tell the sampler and the data pipeline which epoch starts.
-
-        Args:
-            runner: The runner with the epoch.
-        """
+        """Tell the sampler and the data pipeline which epoch starts."""
         super().before_train_epoch(runner)
         for steps in find_pipelines(runner.train_dataloader.dataset):
             if self._seed_sample not in steps:  # hooks that switch pipelines bring new ones
@@ -57,31 +49,15 @@ class SeedHook(DistSamplerSeedHook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
-        """Seed the detector's random numbers for this iteration.
-
-        Args:
-            runner: The runner with the iteration.
-            batch_idx: Unused.
-            data_batch: Unused.
-        """
+        """Seed the detector's random numbers for this iteration."""
         seed_everything(ITERATIONS, *self._key, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Save the seed of the data order; mmengine saves that of the run.
-
-        Args:
-            runner: The runner with the data loader.
-            checkpoint: The checkpoint to write.
-        """
+        """Save the seed of the data order; mmengine saves that of the run."""
         seed = getattr(find_sampler(runner.train_dataloader), 'seed', None)
         if isinstance(seed, int):
             checkpoint['meta'][SAMPLER_SEED] = seed
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Remember the seed of the data order.
-
-        Args:
-            runner: Unused.
-            checkpoint: The loaded checkpoint.
-        """
+        """Remember the seed of the data order."""
         self._resumed_sampler_seed = checkpoint.get('meta', {}).get(SAMPLER_SEED)

@@ -27,11 +27,7 @@ class SeededInitHook(Hook):
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Wrap ``init_weights``, which the runner calls next in training.
-
-        Args:
-            runner: The runner with the model and the seed.
-        """
+        """Wrap ``init_weights``, which the runner calls next in training."""
         model = unwrap_model(runner.model)
         initialize = model.init_weights
 
