@@ -4,6 +4,8 @@ import multiprocessing
 
 import pytest
 import torch
+from mmdet.registry import DATASETS
+from mmengine.runner import save_checkpoint
 from torch import nn
 
 from mmdet_detnet.analysis.benchmark import Entry, Row, Settings
@@ -41,6 +43,13 @@ def needs_torch(version, reason):
     """Skip a test, or by `pytestmark` a file's tests, on an older torch."""
     older = torch.__version__ < version
     return pytest.mark.skipif(older, reason=f'before torch {version}, {reason}')
+
+
+def save_detector(model, cfg, file):
+    """Save a detector's weights as mmengine's Runner does, with the classes of its data set."""
+    metainfo = DATASETS.build(cfg.val_dataloader.dataset).metainfo
+    content = {'state_dict': model.state_dict(), 'meta': {'dataset_meta': metainfo}}
+    save_checkpoint(content, str(file))
 
 
 def count_parameters(module):

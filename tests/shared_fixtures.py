@@ -13,11 +13,11 @@ import mmdet_detnet  # noqa: F401
 import pytest
 import quick_configs  # noqa: F401
 import torch
-from mmdet.registry import DATASETS, MODELS
+from helpers import save_detector
+from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import save_checkpoint
 from run_demo import write_config
 
 from mmdet_detnet.analysis.dataset.shapes import generate_shapes
@@ -65,11 +65,7 @@ def tiny_detector(tmp_path_factory, shapes_root):
     cfg.dump(folder / 'config.py')
     model = MODELS.build(cfg.model)
     model.init_weights()
-    metainfo = DATASETS.build(cfg.val_dataloader.dataset).metainfo
-    save_checkpoint(
-        {'state_dict': model.state_dict(), 'meta': {'dataset_meta': metainfo}},
-        str(folder / 'detector.pth'),
-    )
+    save_detector(model, cfg, folder / 'detector.pth')
     return folder / 'config.py', folder / 'detector.pth'
 
 

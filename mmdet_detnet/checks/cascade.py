@@ -18,12 +18,6 @@ def find_cascade_faults(config: Mapping) -> list[str]:
     """Compare the lists of a cascade with its number of stages.
 
     MMDetection stops without a message for some, and silently ignores surplus entries of others.
-
-    Args:
-        config: A config of MMDetection.
-
-    Returns:
-        Faults, one sentence each.
     """
     roi_head = part(config, 'model', 'roi_head')
     if 'stage_loss_weights' not in roi_head:

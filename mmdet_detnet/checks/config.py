@@ -20,12 +20,5 @@ CHECKS: tuple[Callable[[Mapping], list[str]], ...] = (
 
 
 def find_config_faults(config: Mapping) -> list[str]:
-    """Check a config before anything is built from it.
-
-    Args:
-        config: A config of MMDetection.
-
-    Returns:
-        Its faults, one sentence each.
-    """
+    """Check a config before anything is built from it."""
     return [fault for check in CHECKS for fault in check(config)]

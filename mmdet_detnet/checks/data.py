@@ -11,14 +11,7 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def find_data_faults(config: Mapping) -> list[str]:
-    """Check the class names of each data set, and that all data sets share them.
-
-    Args:
-        config: A config of MMDetection.
-
-    Returns:
-        Faults, one sentence each.
-    """
+    """Check the class names of each data set, and that all data sets share them."""
     classes = {
         f'{loader}.dataset.metainfo.classes': names
         for loader in LOADERS

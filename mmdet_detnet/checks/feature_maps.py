@@ -74,9 +74,6 @@ def find_map_faults(
         maps: Outputs of its neck for a batch, each of shape (N, C, h, w).
         image_size: Height and width of the batch, in pixels.
         name: Prefix of the module names.
-
-    Returns:
-        Faults, one sentence each.
     """
     faults = []
     for module_name, module in detector.named_modules():

@@ -24,14 +24,7 @@ IOU_LOSSES = (BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss, IoULoss, S
 
 
 def find_module_faults(model: nn.Module) -> list[str]:
-    """Check all anchors, losses and RoI heads of a model.
-
-    Args:
-        model: A detector, possibly wrapped.
-
-    Returns:
-        Faults, one sentence each.
-    """
+    """Check all anchors, losses and RoI heads of a model."""
     faults = []
     for name, module in model.named_modules():
         faults += _check_anchors(name, module)

@@ -9,14 +9,7 @@ PYRAMIDS = ('FPN', 'PAFPN')
 
 
 def find_neck_faults(config: Mapping) -> list[str]:
-    """Check the numbers of input and output maps of an FPN.
-
-    Args:
-        config: A config of MMDetection.
-
-    Returns:
-        Faults, one sentence each.
-    """
+    """Check the numbers of input and output maps of an FPN."""
     necks = part(config, 'model').get('neck')
     neck = necks[0] if isinstance(necks, (list, tuple)) and necks else necks
     if not isinstance(neck, Mapping) or type_name(neck) not in PYRAMIDS:

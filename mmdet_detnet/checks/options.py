@@ -7,14 +7,7 @@ from .walk import part, walk_dicts
 
 
 def find_idle_options(config: Mapping) -> list[str]:
-    """Find deformable convolutions without stages, and stages without deformable convolutions.
-
-    Args:
-        config: A config of MMDetection.
-
-    Returns:
-        Faults, one sentence each.
-    """
+    """Find deformable convolutions without stages, and stages without deformable convolutions."""
     faults = []
     for path, options in walk_dicts(part(config, 'model'), 'model'):
         flags = options.get('stage_with_dcn')

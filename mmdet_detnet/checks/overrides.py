@@ -38,9 +38,6 @@ def find_override_faults(config: Mapping, options: Mapping[str, object]) -> list
     Args:
         config: The config before the options are merged.
         options: The options by dotted key.
-
-    Returns:
-        Faults, one sentence each.
     """
     return [fault for key in options if (fault := _check_key(config, key.split('.'), key))]
 

@@ -9,14 +9,7 @@ PRETRAINED = ('Pretrained', 'PretrainedInit')
 
 
 def find_pretrained_faults(config: Mapping) -> list[str]:
-    """Find ``Pretrained`` without a checkpoint, which would start from random weights.
-
-    Args:
-        config: A config of MMDetection.
-
-    Returns:
-        Faults, one sentence each.
-    """
+    """Find ``Pretrained`` without a checkpoint, which would start from random weights."""
     return [
         fault(f'{path}.checkpoint', options.get('checkpoint'), 'a path or URL of weights')
         for path, options in walk_dicts(part(config, 'model'), 'model')
@@ -26,9 +19,6 @@ def find_pretrained_faults(config: Mapping) -> list[str]:
 
 def find_random_frozen_stages(config: Mapping) -> list[str]:
     """Find backbone stages that would be frozen at random weights.
-
-    Args:
-        config: A config of MMDetection to train.
 
     Returns:
         At most one sentence.

@@ -92,14 +92,7 @@ RANGES: dict[str, Range] = {
 
 
 def find_value_faults(config: Mapping) -> list[str]:
-    """Find strings instead of numbers or booleans, NaN, infinity and nonsensical numbers.
-
-    Args:
-        config: A config of MMDetection.
-
-    Returns:
-        Faults, one sentence each.
-    """
+    """Find strings instead of numbers or booleans, NaN, infinity and nonsensical numbers."""
     parts = {name: config[name] for name in PARTS if config.get(name) is not None}
     faults = [
         fault(path, value, words)

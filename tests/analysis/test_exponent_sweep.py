@@ -3,10 +3,10 @@ import json
 import cv2
 import pytest
 import torch
+from helpers import save_detector
 from mmdet.apis import inference_detector, init_detector
-from mmdet.registry import DATASETS, MODELS
+from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.runner import save_checkpoint
 
 from mmdet_detnet import config_path
 from mmdet_detnet.analysis.exponent_sweep import Scoring, format_table, sweep_conf_exponent
@@ -37,11 +37,7 @@ def tiny_retinanet(tmp_path_factory, tiny_detector, shapes_root):
     model = MODELS.build(cfg.model)
     for layer in (model.bbox_head.retina_cls, model.bbox_head.retina_conf):
         torch.nn.init.normal_(layer.weight, std=2)
-    metainfo = DATASETS.build(cfg.val_dataloader.dataset).metainfo
-    save_checkpoint(
-        {'state_dict': model.state_dict(), 'meta': {'dataset_meta': metainfo}},
-        str(folder / 'detector.pth'),
-    )
+    save_detector(model, cfg, folder / 'detector.pth')
     truth = best_detections(folder, shapes_root)
     (folder / 'truth.json').write_text(json.dumps(truth))
     return folder / 'config.py', folder / 'detector.pth'

@@ -1,9 +1,8 @@
 import pytest
 import torch
-from helpers import TINY_DOUBLE_HEAD
-from mmdet.registry import DATASETS, MODELS
+from helpers import TINY_DOUBLE_HEAD, save_detector
+from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.runner import save_checkpoint
 
 from mmdet_detnet.analysis.gate_sweep import sweep_gate
 
@@ -29,14 +28,7 @@ def tiny_ext(tmp_path_factory, tiny_detector):
     cfg.model.roi_head.bbox_head = head
     cfg.dump(folder / 'config.py')
     torch.manual_seed(0)
-    metainfo = DATASETS.build(cfg.val_dataloader.dataset).metainfo
-    save_checkpoint(
-        {
-            'state_dict': MODELS.build(cfg.model).state_dict(),
-            'meta': {'dataset_meta': metainfo},
-        },
-        str(folder / 'detector.pth'),
-    )
+    save_detector(MODELS.build(cfg.model), cfg, folder / 'detector.pth')
     return folder / 'config.py', folder / 'detector.pth'
 
 

@@ -146,9 +146,6 @@ def check_sizes(retained: Retained, sizes: np.ndarray, anchors: Anchors) -> list
         retained: Records that CocoDataset retains.
         sizes: Square roots of the areas of its boxes, in pixels of the resized image.
         anchors: Range of the anchors.
-
-    Returns:
-        Findings.
     """
     suggestion = suggest_anchors(sizes, anchors)
     outside = [

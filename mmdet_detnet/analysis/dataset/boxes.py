@@ -23,9 +23,6 @@ def check_boxes(file: AnnotationFile) -> list[Finding]:
 
     Args:
         file: Records with all fields.
-
-    Returns:
-        Findings.
     """
     images = {image['id']: image for image in file.images}
     every_category = {annotation['category_id'] for annotation in file.annotations}

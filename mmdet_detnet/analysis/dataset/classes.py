@@ -21,9 +21,6 @@ def check_classes(
         file: Records with all fields.
         classes: Class names in the order of the config.
         allow_subset: Whether categories with boxes may be missing from ``classes``.
-
-    Returns:
-        Findings.
     """
     names = [category['name'] for category in file.categories]
     of_config = [name for name in classes if name in names]

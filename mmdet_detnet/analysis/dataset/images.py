@@ -59,9 +59,6 @@ def check_images(images: list[Record], folder: Path, num_workers: int = 2) -> li
         images: Records of images.
         folder: Folder that their ``file_name`` is relative to.
         num_workers: Number of images decoded at a time.
-
-    Returns:
-        Findings.
     """
     return _compare(images, _read_all(images, folder, num_workers), folder)
 
@@ -73,9 +70,6 @@ def check_headers(images: list[Record], folder: Path, num_images: int = 1000) ->
         images: Records of images.
         folder: Folder that their ``file_name`` is relative to.
         num_images: Maximum number of images to read, evenly spaced.
-
-    Returns:
-        Findings.
     """
     step = max(1, -(-len(images) // num_images))
     chosen = images[::step]

@@ -13,9 +13,6 @@ def check_references(file: AnnotationFile, whole_file: AnnotationFile) -> list[F
     Args:
         file: Records with all fields.
         whole_file: All records, including those with missing fields, which may be referred to.
-
-    Returns:
-        Findings.
     """
     found = _find_duplicates(file)
     for kind, records in (('image', whole_file.images), ('category', whole_file.categories)):

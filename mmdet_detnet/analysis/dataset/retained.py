@@ -96,9 +96,6 @@ def check_retained(file: AnnotationFile, retained: Retained) -> list[Finding]:
     Args:
         file: Records with all fields.
         retained: Records that CocoDataset retains of them.
-
-    Returns:
-        Findings.
     """
     if not retained.boxes:
         return find('no-boxes', 'CocoDataset retains no boxes.', [f'{len(file.images)} images'])

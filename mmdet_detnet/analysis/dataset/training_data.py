@@ -26,9 +26,6 @@ def check_training_data(config: Config) -> list[Report]:
 
     Skips data sets in other formats than COCO's, and files that are not on this machine.
 
-    Args:
-        config: A config of MMDetection.
-
     Returns:
         One report per annotation file.
 
