@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-DETECTOR = ['config.py', 'detector.pth', '--device', 'cpu']
+DETECTOR = ['config.py', 'detector.pth', '--device', 'cpu', '--allow-mismatch']
 OPTIONS = ['--cfg-options', 'model.test_cfg.score_thr=0.1']
 SCRIPTS = {
     'contact_sheet': ('make_contact_sheet', DETECTOR),
@@ -34,5 +34,6 @@ def test_options_are_arguments_of_the_function(script, monkeypatch):
     assert list(arguments.values())[0] == command_line[0]
     if '--device' in command_line:
         assert (arguments['checkpoint'], arguments['device']) == ('detector.pth', 'cpu')
+        assert arguments['allow_mismatch'] is True
     if '--cfg-options' in command_line:
         assert arguments['cfg_options'] == {'model.test_cfg.score_thr': 0.1}
