@@ -98,7 +98,7 @@ def _try_to_detect(
         return [], problem
     try:
         return _detect(inferencer, path, picture, score_thr), ''
-    # Whatever an image and a checkpoint of somebody else make of a detector.
+    # Images and checkpoints of strangers can raise any error.
     except Exception as error:
         message = ' '.join(str(error).split())
         return [], f'cannot be processed ({type(error).__name__}: {message})'

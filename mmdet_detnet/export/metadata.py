@@ -54,7 +54,7 @@ class Metadata:
         """Read the output of :meth:`to_json`.
 
         Args:
-            text: A string from a file that may be of anybody.
+            text: A string from an untrusted file.
 
         Returns:
             The description.

@@ -84,7 +84,7 @@ class OnnxDetector(nn.Module):
         ]
 
     def _run(self, images: np.ndarray) -> list[np.ndarray]:
-        """Run the graph, which may be of anybody, and check what it gives."""
+        """Run the graph, which is not trusted, and check its outputs."""
         try:
             outputs = self.session.run(None, {'images': self._prepare(images)})
         # onnxruntime has a separate error for each failure.
