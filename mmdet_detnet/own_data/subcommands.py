@@ -28,7 +28,7 @@ def _new(args: argparse.Namespace, rest: Sequence[str]) -> int:
 def _train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     checkpoint = train(args.config, rest, args.work_dir, args.from_start, args.show)
     lines = next_lines(args.config, args.work_dir, is_trained=True)
-    print(f'{checkpoint}\n\nNext:\n{lines}')
+    print(f'best checkpoint: {checkpoint}\n\nNext:\n{lines}')
     return 0
 
 

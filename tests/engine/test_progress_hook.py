@@ -1,10 +1,10 @@
 """What a terminal shows of a training: a line per epoch and AP, and nothing else."""
 
-import logging
 from types import SimpleNamespace
 
 import pytest
 from mmengine.logging import MessageHub
+from mmengine.runner import Runner
 
 from mmdet_detnet.engine import ProgressHook
 from mmdet_detnet.engine.quiet_runner import QuietRunner
@@ -41,8 +41,6 @@ def test_epoch_is_one_line(runner, capsys):
 def test_last_and_best_ap_are_shown(runner, capsys):
     hook = ProgressHook()
     for value in (0.3, 0.2):
-        hook.before_val_epoch(runner)
-        print('DONE (t=0.01s)')  # pycocotools
         hook.after_val_epoch(runner, {'coco/bbox_mAP': value})
     hook.after_train_epoch(runner)
     lines = capsys.readouterr().out.splitlines()
@@ -62,14 +60,36 @@ def test_end_says_that_it_is_early(runner, capsys):
     assert last.endswith('stopped early')
 
 
-def test_log_goes_to_the_file_and_warnings_to_the_terminal(tmp_path, capsys):
+def make_quiet_runner(log_file):
     runner = QuietRunner.__new__(QuietRunner)
-    runner._experiment_name = 'quiet-test'
-    logger = runner.build_logger(log_file=str(tmp_path / 'run.log'))
-    terminal, file = logger.handlers
-    assert (terminal.level, file.level) == (logging.WARNING, logging.INFO)
+    runner._experiment_name = str(log_file)  # loggers of one name are the same
+    runner.logger = runner.build_logger(log_file=str(log_file))
+    return runner
+
+
+def test_log_goes_to_the_file_and_warnings_to_the_terminal(tmp_path, capsys):
+    logger = make_quiet_runner(tmp_path / 'run.log').logger
     logger.info('four hundred lines')
+    logger.warning('"FileClient" will be deprecated in future.')
     logger.warning('careful')
-    output = capsys.readouterr().out
-    assert 'four hundred lines' not in output
-    assert 'four hundred lines' in (tmp_path / 'run.log').read_text()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith('careful')
+    log = (tmp_path / 'run.log').read_text()
+    assert 'four hundred lines' in log
+    assert 'deprecated' in log
+
+
+def test_what_libraries_print_goes_to_the_file(runner, tmp_path, capsys, monkeypatch):
+    quiet, hook = make_quiet_runner(tmp_path / 'run.log'), ProgressHook()
+
+    def train(self):
+        print('loading annotations into memory...')  # pycocotools
+        hook.after_train_epoch(runner)
+        self.logger.info('Saving checkpoint at 1 epochs')
+
+    monkeypatch.setattr(Runner, 'train', train)
+    quiet.train()
+    assert capsys.readouterr().out == 'epoch 2/3: loss 0.500, 0:01:01 left\n'
+    first, second = (tmp_path / 'run.log').read_text().splitlines()
+    assert first == 'loading annotations into memory...'
+    assert second.endswith('Saving checkpoint at 1 epochs')

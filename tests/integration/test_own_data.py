@@ -1,6 +1,7 @@
 """From a folder to a detector by the lines that `mmdet-detnet` prints, with the wheel installed."""
 
 import json
+import re
 import shlex
 import subprocess
 
@@ -84,6 +85,8 @@ def test_every_line_from_voc_to_predictions(installation, console, tmp_path):
     assert commands == ['train', 'test', 'look', 'predict']
     training = run_typed(lines[0], tmp_path, installation.env)
     check_training(tmp_path)
+    # Nothing of pycocotools or mmengine.
+    assert not re.search('loading annotations|DONE|WARNING|INFO', training)
     assert next_lines(training) == lines[1:]
     assert 'Average Precision' in console(lines[1], tmp_path)
     work_dir = tmp_path / 'my_data-detector/faster-rcnn_detnet59-slim'

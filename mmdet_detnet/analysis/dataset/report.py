@@ -55,7 +55,7 @@ class Report:
     def headline(self) -> str:
         """Summary of the training data in one sentence."""
         return (
-            f'{self.annotation_file}: CocoDataset trains on {self.num_used_images} of '
+            f'{self.annotation_file}: CocoDataset uses {self.num_used_images} of '
             f'{self.num_images} images, with {self.num_retained} boxes.'
         )
 

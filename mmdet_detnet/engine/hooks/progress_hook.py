@@ -1,7 +1,5 @@
 """The hook that shows on a terminal how a training goes."""
 
-import contextlib
-import io
 import sys
 import time
 from datetime import timedelta
@@ -24,8 +22,8 @@ BAR = '{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}'
 class ProgressHook(Hook):
     """Show one bar per epoch on a terminal, one line per epoch elsewhere.
 
-    Both have the loss, the time left and the last AP. pycocotools' own messages, which would break
-    the bar, are dropped.
+    Both have the loss, the time left and the last AP. The other half is
+    :class:`~mmdet_detnet.engine.quiet_runner.QuietRunner`, which keeps all else out of the way.
 
     Args:
         metric: Name of the metric to show after each validation.
@@ -38,7 +36,7 @@ class ProgressHook(Hook):
         self._values: list[float] = []
         self._bar: tqdm | None = None
         self._start = 0.0
-        self._silence = contextlib.ExitStack()
+        self._out = sys.stdout  # QuietRunner redirects it for the others during the training
 
     def before_train(self, runner: Runner) -> None:
         """Say where everything else is logged."""
@@ -78,13 +76,8 @@ class ProgressHook(Hook):
             self._bar.close()
         self._say(f'{self._name(runner)}: {self._describe(runner)}')
 
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Keep pycocotools silent."""
-        self._silence.enter_context(contextlib.redirect_stdout(io.StringIO()))
-
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Show the AP."""
-        self._silence.close()
         value = (metrics or {}).get(self.metric)
         if value is not None:
             self._values.append(value)
@@ -111,7 +104,6 @@ class ProgressHook(Hook):
         left = hub.get_info('eta') if 'eta' in hub.runtime_info else 0
         return ', '.join([*parts, f'{timedelta(seconds=round(left))} left'])
 
-    @staticmethod
-    def _say(text: str) -> None:
+    def _say(self, text: str) -> None:
         if is_main_process():
-            print(text, flush=True)
+            print(text, file=self._out, flush=True)
