@@ -28,7 +28,7 @@ NUM_CLASSES = TINY_DOUBLE_HEAD['num_classes']
 
 @quick
 @given(st.lists(st.tuples(logit, logit), min_size=1, max_size=12), floats(0, 0.9), probability)
-def test_joint_score_is_the_product_of_powers_wherever_it_may_pass(pairs, exponent, score_thr):
+def test_joint_score_is_the_product_of_powers_above_the_threshold(pairs, exponent, score_thr):
     cls_logits, conf_logits = torch.tensor(pairs).T.reshape(2, 1, -1, 1, 1)
     score_thr = min(score_thr, 0.95)
     joint = joint_logits(cls_logits, conf_logits, exponent, score_thr).sigmoid().flatten()

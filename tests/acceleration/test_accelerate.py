@@ -1,4 +1,4 @@
-"""`accelerate` leaves the detections, the weights' names and the training as they are."""
+"""`accelerate` does not change detections, names of weights or training."""
 
 import copy
 
@@ -82,7 +82,7 @@ def test_wrapped_detector_is_reached_and_returned_wrapped(build_tiny):
     assert 'forward' in vars(detector.backbone) and 'forward' in vars(detector.neck)
 
 
-def test_training_mode_without_gradients_is_left_alone(build_tiny, make_batch):
+def test_training_mode_without_gradients_is_not_accelerated(build_tiny, make_batch):
     detector = accelerate(build_tiny(RETINANET_CONF), dtype='bf16').train()
     with torch.no_grad():
         maps = detector.extract_feat(make_batch(detector)['inputs'])
@@ -90,7 +90,7 @@ def test_training_mode_without_gradients_is_left_alone(build_tiny, make_batch):
     assert detector.backbone.forward.compiled is None
 
 
-def test_weights_that_are_standardized_stay_as_they_are(build_tiny):
+def test_standardized_weights_do_not_change(build_tiny):
     """MMDetection's ``ConvAWS`` views its weights as they lie in memory."""
     detector = build_tiny(FASTER_RCNN, conv_cfg=dict(type='ConvAWS'))
     accelerate(detector, compile=False)

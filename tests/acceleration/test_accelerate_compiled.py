@@ -47,7 +47,7 @@ def test_each_part_is_one_graph(compiled):
 
 @compiles_once
 @pytest.mark.parametrize(('height', 'width'), [(96, 64), (128, 160), (64, 176)])
-def test_another_image_size_compiles_nothing_anew(compiled, make_batch, detect, height, width):
+def test_another_image_size_does_not_compile_again(compiled, make_batch, detect, height, width):
     plain, fast, graphs = compiled
     batch = make_batch(plain, height, width)
     assert_same_detections(detect(fast, batch), detect(plain, batch), 1e-3)

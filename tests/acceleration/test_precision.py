@@ -1,4 +1,4 @@
-"""The precision that `accelerate` takes, on devices that are pretended."""
+"""The precision that `accelerate` chooses, on simulated devices."""
 
 import warnings
 

@@ -13,7 +13,7 @@ def test_two_pairs_fill_one_row(tiny_detector, tmp_path):
     assert cv2.imread(str(out)).shape == (400, 1600, 3)
 
 
-def test_pairs_can_stand_below_each_other(tiny_detector, tmp_path):
+def test_pairs_can_be_below_each_other(tiny_detector, tmp_path):
     out = make_contact_sheet(
         *tiny_detector, tmp_path / 'a.png', num_images=2, pairs_per_row=1, device='cpu'
     )

@@ -189,7 +189,7 @@ def test_checkpoint_of_another_detector_is_refused(tiny_detector, photos, tmp_pa
     assert image_demo.main() == 0
 
 
-def test_file_of_predictions_is_whole_after_each_image(tmp_path):
+def test_file_of_predictions_is_valid_after_each_image(tmp_path):
     path = tmp_path / 'out' / 'predictions.json'
     expected = {'score_thr': 0.3, 'images': [], 'failed': []}
     with PredictionFile(path, 0.3) as predictions:

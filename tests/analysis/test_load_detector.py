@@ -1,4 +1,4 @@
-"""Detectors that the tools load: their weights are all of the config's."""
+"""The tools load a detector only with all of its weights."""
 
 from contextlib import nullcontext
 

@@ -1,4 +1,4 @@
-"""Checkpoints that run code when they are loaded by whoever trusts too much."""
+"""Checkpoints that run code if they are trusted."""
 
 import pickle
 import zipfile

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and how it is told."""
+"""Atomic checkpoint files, and what is said of damaged ones."""
 
 import errno
 import hashlib
@@ -53,7 +53,7 @@ def test_checksum_is_as_of_sha256sum(path, content):
         (lambda path: path.write_bytes(b'\x01' * 1000), 'damaged'),
     ],
 )
-def test_damaged_file_is_told_and_not_loaded(damage, words, with_checksum, path):
+def test_damaged_file_is_reported_and_not_loaded(damage, words, with_checksum, path):
     if not with_checksum:
         checksum_path(path).unlink()
     assert find_fault(path) is None
@@ -75,7 +75,7 @@ def test_damaged_checksum_fits_nothing(path):
 
 @pytest.mark.parametrize('function', ['replace', 'fsync'])
 @pytest.mark.parametrize('call', [0, 1, 2])
-def test_failed_write_leaves_the_old_file_whole(function, call, path, content, monkeypatch):
+def test_failed_write_leaves_the_old_file_intact(function, call, path, content, monkeypatch):
     calls = iter(range(10))
     original = getattr(files.os, function)
 
@@ -94,7 +94,7 @@ def test_failed_write_leaves_the_old_file_whole(function, call, path, content, m
     assert not list(path.parent.glob('*.tmp'))
 
 
-def test_newest_whole_file_is_taken_and_what_is_passed_over_is_said(tmp_path, content):
+def test_newest_intact_file_is_found_and_skipped_ones_are_listed(tmp_path, content):
     for name in ('epoch_2', 'epoch_9', 'epoch_10', 'epoch_10_iter_57', 'best_mAP_epoch_11'):
         write_checkpoint(tmp_path / f'{name}.pth', content)
     assert find_newest(tmp_path, 'epoch_{}.pth') == (tmp_path / 'epoch_10_iter_57.pth', [])
@@ -116,7 +116,7 @@ def test_older_files_go_when_the_new_one_is_there(path, content):
     assert not list(path.parent.iterdir())
 
 
-def test_file_that_was_written_anew_stays(path):
+def test_replaced_file_is_not_removed(path):
     store = CheckpointFiles()
     store.remove(path)
     store.remove_outdated({path})

@@ -1,4 +1,4 @@
-"""A sound config to make wrong."""
+"""Valid configs, for tests to break."""
 
 import copy
 

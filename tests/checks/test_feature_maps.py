@@ -35,7 +35,7 @@ HEADS = {
 
 @pytest.mark.parametrize('name', HEADS)
 @pytest.mark.parametrize('fault', ['', 'strides', 'levels', 'channels'])
-def test_every_kind_of_head_is_held_against_the_maps(name, fault):
+def test_every_kind_of_head_is_compared_with_the_maps(name, fault):
     strides, options = HEADS[name]
     head = dict(type=name, num_classes=2, in_channels=CHANNELS, feat_channels=CHANNELS, **options)
     detector = Detector(Backbone(), bbox_head=head)

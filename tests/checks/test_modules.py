@@ -1,4 +1,4 @@
-"""Modules of one detector that do not fit each other, and batch norm that is frozen for nothing."""
+"""Modules of one detector that do not fit each other, and batch norm frozen at initial values."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Keys of --cfg-options: those that change nothing are refused, the template's first lines work."""
+"""Keys of --cfg-options: those without effect are refused, the template's first lines work."""
 
 import sys
 from argparse import Namespace

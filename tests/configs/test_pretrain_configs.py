@@ -56,7 +56,7 @@ def make_classifier(config, models):
 
 
 @pytest.mark.parametrize('name', CONFIGS)
-def test_backbone_fits_the_head_and_learns_whole(name, classification_models):
+def test_backbone_fits_the_head_and_all_of_it_learns(name, classification_models):
     classifier = make_classifier(load_config(name, **SLIM), classification_models)
     (features,) = classifier.train()['backbone'](torch.rand(2, 3, 64, 64))
     assert features.shape == (2, 64, 4, 4)

@@ -1,4 +1,4 @@
-"""``accelerate`` on every model family of mmdet: the same results, or the part is left alone.
+"""``accelerate`` on every model family of mmdet: the same results, or the part is not changed.
 
 A slice of the families; ``--all-configs`` takes all of them.
 """

@@ -49,7 +49,7 @@ def test_rate_of_operations_has_a_lower_bound(seconds, state):
     assert states(judge('backbone', [ours, stock])) == [state]
 
 
-def test_rows_of_different_settings_are_not_held_against_each_other():
+def test_rows_of_different_settings_are_not_compared():
     ours = make_row(CONFIDENCE, [1.0], Settings('bf16'))
     stock = make_row(RETINANET, [1.0])
     assert set(states(judge('retinanet-conf', [ours, stock]))) == {'not measured'}

@@ -46,7 +46,7 @@ def test_rows_with_results_come_first():
     assert have_results == sorted(have_results, reverse=True)
 
 
-def test_results_stand_with_who_published_them(write_metafile):
+def test_results_are_sorted_by_publisher(write_metafile):
     metrics = {
         'box AP (paper, Table 1)': 39.5,
         'mask AP (paper, Table 2)': 35.0,

@@ -1,4 +1,4 @@
-"""A run of a wrong config ends before its first iteration, one of a sound config does not."""
+"""A run of a wrong config ends before its first iteration, one of a valid config does not."""
 
 import sys
 

@@ -32,7 +32,7 @@ def test_nothing_to_resume_from_is_an_error(folder, runner, tmp_path):
     assert ('epoch_3.pth is empty' in str(error.value)) == (folder == 'only_damaged')
 
 
-def test_newest_whole_file_is_resumed_from(runner, tmp_path, caplog):
+def test_newest_intact_file_is_resumed_from(runner, tmp_path, caplog):
     torch.save({}, tmp_path / 'content')
     for epoch in (1, 2):
         write_checkpoint(
@@ -45,7 +45,7 @@ def test_newest_whole_file_is_resumed_from(runner, tmp_path, caplog):
     assert 'epoch_2.pth is empty' in caplog.text
 
 
-def test_folder_of_the_user_is_searched(runner, tmp_path):
+def test_out_dir_is_searched(runner, tmp_path):
     torch.save({}, tmp_path / 'content')
     path = tmp_path / 'elsewhere' / 'run' / 'iter_7.pth'
     write_checkpoint(path, (tmp_path / 'content').read_bytes())
@@ -57,13 +57,13 @@ def test_folder_of_the_user_is_searched(runner, tmp_path):
 @pytest.mark.parametrize(
     ('resume', 'load_from'), [(True, 'a.pth'), (False, 'a.pth'), (False, None)]
 )
-def test_named_file_is_left_alone(resume, load_from, runner):
+def test_named_file_is_not_replaced(resume, load_from, runner):
     runner._resume, runner._load_from = resume, load_from
     DurableCheckpointHook().before_run(runner)
     assert runner._load_from == load_from
 
 
-def test_backend_of_the_user_is_left_alone():
+def test_given_backend_is_not_replaced():
     assert DurableCheckpointHook().backend_args == dict(backend=BACKEND)
     assert DurableCheckpointHook(backend_args=dict(backend='local')).backend_args == dict(
         backend='local'

@@ -1,4 +1,4 @@
-"""What is said when numbers are not finite. A training that ends so: test_interruptions.py."""
+"""Messages about NaN and infinity. A training that ends with one: test_interruptions.py."""
 
 from types import SimpleNamespace
 

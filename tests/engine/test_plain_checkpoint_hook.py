@@ -52,7 +52,7 @@ def train(tmp_path):
     return run
 
 
-def test_training_goes_on_from_a_file_without_objects(train, tmp_path, monkeypatch):
+def test_training_resumes_from_a_file_without_objects(train, tmp_path, monkeypatch):
     train(epochs=2)
     monkeypatch.setattr('torch._weights_only_unpickler._marked_safe_globals_set', set())
     content = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)

@@ -53,7 +53,7 @@ def test_without_the_hook_they_do():
     assert not torch.equal(plain.conv.weight, extended.conv.weight)
 
 
-def test_seeds_and_names_are_told_apart():
+def test_seeds_and_names_give_different_weights():
     first, second = initialize(seed=0).model, initialize(seed=1).model
     values = first.conv.weight, second.conv.weight, first.linear.weight
     size = first.conv.weight.numel()
@@ -69,7 +69,7 @@ def test_distributions_stay_those_of_the_config():
     assert (model.norm.weight == 1).all()
 
 
-def test_global_random_numbers_are_left_alone():
+def test_global_random_numbers_do_not_change():
     torch.manual_seed(0)
     runner = Runner(Net(extra=False), 0)
     state = torch.get_rng_state()

@@ -1,4 +1,4 @@
-"""ONNX files where MMDetection expects a detector, and what they say of themselves."""
+"""ONNX files in place of an MMDetection detector, and their metadata."""
 
 import importlib
 import json

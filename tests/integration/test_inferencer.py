@@ -7,7 +7,7 @@ from mmdet.apis import DetInferencer
 NAME = 'retinanet-conf_r50_fpn_1x_coco'
 
 
-def test_missing_weights_are_said_in_a_sentence():
+def test_missing_weights_are_explained():
     with pytest.raises(FileNotFoundError, match='not published yet .give weights=FILE'):
         DetInferencer(NAME, scope='mmdet_detnet', device='cpu')
 

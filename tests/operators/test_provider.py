@@ -1,4 +1,4 @@
-"""``mmcv._ext`` is mmcv's own where it has one, and ours where it has none."""
+"""``mmcv._ext`` is mmcv's own if it has one, else ours."""
 
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
@@ -43,7 +43,7 @@ def test_finder_is_asked_after_the_one_for_files_and_for_this_module_only():
 @pytest.mark.parametrize(
     ('compiled', 'expected'), [(True, 'compiled, of mmcv'), (False, 'PyTorch, of mmdet_detnet')]
 )
-def test_operators_in_use_are_told_apart(monkeypatch, tmp_path, compiled, expected):
+def test_operators_in_use_are_described(monkeypatch, tmp_path, compiled, expected):
     if compiled:
         (tmp_path / '_ext.abi3.so').touch()
     mmcv = ModuleSpec('mmcv', None)

@@ -1,4 +1,4 @@
-"""A training that is stopped, however and wherever, goes on as if nothing had happened.
+"""A training that is stopped anywhere, in any way, resumes as if nothing had happened.
 
 ``DETNET_KILLS=50`` stops it at fifty points of a save instead of few, and at twenty others; that
 made the figures of docs/reliability.md.
@@ -95,7 +95,7 @@ def test_killed_elsewhere(seed, config_file, uninterrupted, tmp_path):
     resume_and_compare(config_file, tmp_path / 'run', uninterrupted, output)
 
 
-def test_copy_of_a_killed_run_goes_on_from_its_own_files(config_file, uninterrupted, tmp_path):
+def test_copy_of_a_killed_run_resumes_from_its_own_files(config_file, uninterrupted, tmp_path):
     code, output = train(config_file, tmp_path / 'run', options=SEED, iteration=ITERATIONS + 1)
     assert code == -signal.SIGKILL, output
     shutil.copytree(tmp_path / 'run', tmp_path / 'copy')
@@ -143,7 +143,7 @@ def test_training_that_diverges_ends_and_saves_nothing_that_is_not_finite(config
             assert value.isfinite().all(), (file, key)
 
 
-def test_last_finite_checkpoint_stays_where_the_next_would_not_be(
+def test_last_finite_checkpoint_stays_if_the_next_would_not_be(
     config_file, uninterrupted, tmp_path
 ):
     last_of_second_epoch = 2 * ITERATIONS - 1

@@ -144,7 +144,7 @@ def test_every_layout_is_recognized():
     assert find_source({'state_dict': mmpretrain_state(), 'meta': {}}) == 'mmpretrain'
 
 
-def test_what_needs_no_conversion_is_told_so():
+def test_file_that_needs_no_conversion_is_refused():
     with pytest.raises(ValueError, match="names of torchvision's ResNet .* need no conversion"):
         convert_weights(torchvision_state())
 

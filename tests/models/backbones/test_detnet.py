@@ -36,7 +36,7 @@ def test_parameter_count_without_projections(projection, parameters):
     ('projection', 'projected'),
     [('both', [True, True]), ('stage5', [True, False]), ('none', [False, False])],
 )
-def test_new_stages_open_with_a_projection_where_wanted(projection, projected):
+def test_projection_selects_the_stages_that_open_with_one(projection, projected):
     net = DetNet(**SLIM, projection=projection)
     opening = (net.layer4[0], net.layer5[0])
     assert [block.downsample is not None for block in opening] == projected
@@ -150,7 +150,7 @@ def test_recomputing_activations_changes_nothing():
         torch.testing.assert_close(recomputed, plain)
 
 
-def test_only_the_wanted_stages_are_returned():
+def test_out_indices_select_the_returned_stages():
     image = torch.rand(1, 3, 64, 64)
     net = DetNet(**SLIM)
     everything = net(image)
@@ -166,7 +166,7 @@ def test_group_norm_and_deep_stem_reach_every_layer():
     assert net(torch.rand(1, 3, 64, 64))[4].shape == (1, 128, 4, 4)
 
 
-def test_deformable_convolutions_go_where_they_are_wanted():
+def test_deformable_convolutions_are_in_their_stages():
     dcn = dict(type='DCNv2', deform_groups=1, fallback_on_stride=False)
     net = DetNet(**SLIM, dcn=dcn, stage_with_dcn=(False, False, False, True, True))
     deformable = [block.with_dcn for stage in net.res_layers for block in getattr(net, stage)]
@@ -174,7 +174,7 @@ def test_deformable_convolutions_go_where_they_are_wanted():
     assert net(torch.rand(1, 3, 64, 64))[4].shape == (1, 128, 4, 4)
 
 
-def test_plugins_go_where_they_are_wanted():
+def test_plugins_are_in_their_stages():
     context = dict(type='ContextBlock', ratio=1 / 4)
     stages = (False, False, True, False, True)
     net = DetNet(**SLIM, plugins=[dict(cfg=context, stages=stages, position='after_conv3')])

@@ -154,7 +154,7 @@ def test_norm_eval_holds_for_the_guidance(norm_eval):
     ('norm_cfg', 'norm_class'),
     [(dict(type='SyncBN'), nn.SyncBatchNorm), (dict(type='GN', num_groups=4), nn.GroupNorm)],
 )
-def test_norm_layers_are_of_the_wanted_kind_everywhere(norm_cfg, norm_class):
+def test_norm_cfg_reaches_every_layer(norm_cfg, norm_class):
     net = IPGNet(**SLIM, norm_cfg=norm_cfg, fusion='sum', num_stages=5, out_indices=(4,))
     assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
     for guidance in net.guidance.values():

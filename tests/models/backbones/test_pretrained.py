@@ -107,7 +107,7 @@ def test_log_says_what_was_loaded_without_an_alarm(tmp_path, resnet_state, log):
     assert not [record for record in log.records if record.levelno > logging.INFO]
 
 
-def test_detnet_checkpoint_is_loaded_whole(tmp_path, detnet_state):
+def test_all_of_a_detnet_checkpoint_is_loaded(tmp_path, detnet_state):
     net = warm_start(tmp_path, detnet_state)
     for key, value in net.state_dict().items():
         assert (value == 7).all(), key

@@ -67,7 +67,7 @@ def test_guidance_keeps_its_initialization(tmp_path):
     assert std == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
 
 
-def test_own_checkpoint_is_loaded_whole(tmp_path, log):
+def test_all_of_an_own_checkpoint_is_loaded(tmp_path, log):
     settings = dict(fusion='concat', num_stages=7, keep_stride=True, out_indices=(6,))
     net = warm_start(tmp_path, weights_of(IPGNet, **settings), **settings)
     assert not_loaded(net) == set()

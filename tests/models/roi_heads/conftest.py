@@ -1,4 +1,4 @@
-"""Small heads, and what they are fed."""
+"""Small heads and their inputs."""
 
 import pytest
 import torch

@@ -217,9 +217,7 @@ def test_gate_keeps_the_fc_heads_scores_and_boxes_below_it(
 
 
 @torch.no_grad()
-def test_gate_is_off_by_default_and_closes_on_the_conv_head(
-    make_ext, feats, make_proposals, make_metas
-):
+def test_gate_is_off_by_default_and_can_skip_every_roi(make_ext, feats, make_proposals, make_metas):
     roi_head = make_ext()
     counts = []
     convolve = roi_head.bbox_head.conv_features

@@ -1,4 +1,4 @@
-"""The RoI head against mmdet's, and what it leaves out at no loss."""
+"""The RoI head against mmdet's, and what it skips without changing the result."""
 
 import itertools
 
