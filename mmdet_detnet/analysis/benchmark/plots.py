@@ -21,18 +21,8 @@ def plot_rows(rows: Sequence[Row], path: Path, title: str) -> None:
         return
     figure = Figure(figsize=(7, 1.5 + len(rows)), dpi=DPI, layout='constrained')
     axes = figure.subplots()
-    for offset, (key, (label, _)) in enumerate(QUANTITIES.items()):
-        shown = [(index, row.ratios[key]) for index, row in enumerate(rows) if key in row.ratios]
-        if not shown:
-            continue
-        places = [index + (offset - 1.5) * BAR_HEIGHT for index, _ in shown]
-        spread = [
-            [ratio.median - ratio.low for _, ratio in shown],
-            [ratio.high - ratio.median for _, ratio in shown],
-        ]
-        medians = [ratio.median for _, ratio in shown]
-        bars = axes.barh(places, medians, BAR_HEIGHT, xerr=spread, label=label, color=f'C{offset}')
-        axes.bar_label(bars, fmt='%.2f', padding=4, fontsize=7)
+    for number, key in enumerate(QUANTITIES):
+        _plot_bars(axes, rows, key, number)
     axes.axvline(1, color='black', linewidth=1)
     axes.set_yticks(range(len(rows)), [row.entry.title for row in rows], fontsize=7)
     axes.margins(x=0.15)
@@ -41,6 +31,22 @@ def plot_rows(rows: Sequence[Row], path: Path, title: str) -> None:
     axes.set_title(title, fontsize=8)
     axes.legend(fontsize=7)
     figure.savefig(path)
+
+
+def _plot_bars(axes: Axes, rows: Sequence[Row], key: str, number: int) -> None:
+    """Plot the ratios of one quantity, the one with this number, where rows have them."""
+    shown = [(index, row.ratios[key]) for index, row in enumerate(rows) if key in row.ratios]
+    if not shown:
+        return
+    places = [index + (number - 1.5) * BAR_HEIGHT for index, _ in shown]
+    medians = [ratio.median for _, ratio in shown]
+    spread = [
+        [ratio.median - ratio.low for _, ratio in shown],
+        [ratio.high - ratio.median for _, ratio in shown],
+    ]
+    options = dict(label=QUANTITIES[key][0], color=f'C{number}')
+    bars = axes.barh(places, medians, BAR_HEIGHT, xerr=spread, **options)
+    axes.bar_label(bars, fmt='%.2f', padding=4, fontsize=7)
 
 
 def plot_scaling(rows: Sequence[Row], path: Path) -> Path:
