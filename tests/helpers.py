@@ -26,6 +26,7 @@ IMPORTED_ONCE = [
     'mmdet_detnet.engine',
     'helpers',
     'quick_configs',
+    'frozen_imports',  # the last
 ]
 
 

@@ -51,8 +51,8 @@ def run_in_fork(folder: str, arguments: list[str], output: str) -> int:
 
 def main() -> None:
     """Answer requests until the input ends."""
-    sys.path[0] = str(TESTS)  # for quick_configs
-    for name in [*IMPORTED_ONCE, *sys.argv[1:]]:
+    sys.path[0] = str(TESTS)  # for quick_configs and frozen_imports
+    for name in [*IMPORTED_ONCE, *sys.argv[1:], 'frozen_imports']:
         importlib.import_module(name)
     del sys.path[0]
     for line in sys.stdin:

@@ -29,15 +29,6 @@ def project(make_project):
     return make_project('mim')
 
 
-@pytest.fixture(scope='module')
-def checkpoint(installation, project):
-    """Train the demo's detector by its config's name."""
-    command = ['train', 'mmdet_detnet', f'{DEMO}.py', '--work-dir', 'trained', *ONE_EPOCH]
-    output = installation.mim(*command, cwd=project)
-    assert 'Training finished successfully' in output
-    return project / 'trained' / 'epoch_1.pth'
-
-
 def test_subprocesses_use_the_installed_wheel(installation, tmp_path):
     code = (
         'import importlib.util, pkg_resources; '
@@ -48,21 +39,17 @@ def test_subprocesses_use_the_installed_wheel(installation, tmp_path):
     assert output.split() == [str(installation.module / '__init__.py'), str(installation.folder)]
 
 
-def test_train_by_the_name_of_a_config(checkpoint):
-    weights = torch.load(checkpoint, weights_only=True)['state_dict']
-    assert weights['backbone.conv1.weight'].shape[0] == 16
-
-
 # The programs that mim starts are printed, and run by the tests without the seconds of its import.
 PRINT_INSTEAD_OF_STARTING = """
 import subprocess
 subprocess.check_call = lambda command, env: print('starts:', *command, sep='\\n') or 0
+subprocess.check_output = lambda command: b''
 from mim.cli import cli
 cli()
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def find_started(installation):
     """Run mim; the command that it starts, the program first."""
 
@@ -71,6 +58,21 @@ def find_started(installation):
         return output.split('starts:\n')[1].splitlines()[:-1]
 
     return find
+
+
+@pytest.fixture(scope='module')
+def checkpoint(installation, find_started, project):
+    """Train the demo's detector by its config's name."""
+    options = ['--work-dir', 'trained', *ONE_EPOCH]
+    python, *command = find_started('train', 'mmdet_detnet', f'{DEMO}.py', *options, cwd=project)
+    assert python == sys.executable
+    installation.python(*command, cwd=project)
+    return project / 'trained' / 'epoch_1.pth'
+
+
+def test_train_by_the_name_of_a_config(checkpoint):
+    weights = torch.load(checkpoint, weights_only=True)['state_dict']
+    assert weights['backbone.conv1.weight'].shape[0] == 16
 
 
 def test_test(installation, find_started, project, checkpoint):
@@ -88,6 +90,8 @@ def test_gridsearch(find_started, installation, tmp_path):
     _, script, config, *options = find_started(*command, *ONE_EPOCH, cwd=tmp_path)
     assert script == f'{installation.module}/.mim/tools/train.py'
     assert set(ONE_EPOCH) <= set(options)
+    # mim reads the script's help first, for the options that it has to add.
+    assert '--cfg-options' in installation.python(script, '-h', cwd=tmp_path)
     assert Config.fromfile(tmp_path / config).optim_wrapper.optimizer.lr == 0.003
 
 
