@@ -12,3 +12,8 @@ early_stopping = dict(
     min_delta=0.001,
     patience=10,
 )
+# For custom_hooks: validates and saves an average of the weights, over the last 100 iterations or
+# so, fewer in the first 500.
+weight_average = dict(
+    type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.01, gamma=100, update_buffers=True
+)

@@ -36,7 +36,7 @@ test_evaluator = dict(ann_file=data_root + 'annotations/{test}.json')
 train_cfg = dict(max_epochs=max_epochs, val_interval={settings.val_interval})
 _base_.param_scheduler[1].T_max = max_epochs
 optim_wrapper = dict(optimizer=dict(lr={settings.learning_rate:g}))  # {rate_reason}
-custom_hooks = [*_base_.custom_hooks, _base_.early_stopping]
+custom_hooks = [*_base_.custom_hooks, _base_.early_stopping, _base_.weight_average]
 work_dir = data_root + '{work_dir}'
 """
 START = 'load_from = {!r}  # the weights to start from\n'

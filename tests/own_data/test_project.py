@@ -63,7 +63,7 @@ def test_config_of_each_model(model, folder, capsys):
     assert config.train_dataloader.dataset.metainfo.classes == ('cat',)
     assert config.default_hooks.checkpoint.max_keep_ckpts == 2
     assert config.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
-    assert config.custom_hooks[-1].type == 'EarlyStoppingHook'
+    assert [hook.type for hook in config.custom_hooks[-2:]] == ['EarlyStoppingHook', 'EMAHook']
     assert config.work_dir.endswith(f'/my_data-detector/{model}')
     head = config.model.get('roi_head', config.model).bbox_head
     assert head.num_classes == 1
