@@ -99,12 +99,12 @@ def read_study(path: str | Path) -> Study:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If a key is missing or unknown, or a value has the wrong type.
+        ValueError: If it is not YAML, a key is missing or unknown, or a value has the wrong type.
     """
     path = Path(path)
-    content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    content = _read_yaml(path)
     if not isinstance(content, dict) or not REQUIRED <= set(content) <= ALLOWED:
-        keys = sorted(content) if isinstance(content, dict) else content
+        keys = list(content) if isinstance(content, dict) else content
         raise ValueError(
             f'{path} must have the keys {", ".join(sorted(REQUIRED))}, and may have options; '
             f'got {keys}.'
@@ -114,8 +114,38 @@ def read_study(path: str | Path) -> Study:
     return Study(path.stem, tuple(dict.fromkeys(_list_runs(content))), comparisons)
 
 
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding='utf-8'))
+    except yaml.YAMLError as error:
+        raise ValueError(f'{path} is not valid YAML: {error}.') from error
+
+
+def _check_types(path: Path, content: dict[str, Any]) -> None:
+    for name, value, expected in _list_values(content):
+        if not isinstance(value, expected):
+            kind = 'a list' if expected is list else 'a mapping'
+            raise ValueError(f'{path}: {name} must be {kind}, got {value!r}.')
+
+
+def _list_values(content: dict[str, Any]) -> Iterator[tuple[str, Any, type]]:
+    """List the values that must be lists or mappings, outer ones first."""
+    yield 'seeds', content['seeds'], list
+    yield 'options', content.get('options', {}), dict
+    for group in ('data_sets', 'detectors'):
+        yield group, content[group], dict
+        for name, value in content[group].items():
+            yield f'{group}.{name}', value, dict
+    for name, detector in content['detectors'].items():
+        yield f'detectors.{name}.options', detector.get('options', {}), dict
+    yield 'comparisons', content['comparisons'], list
+    for place, pair in enumerate(content['comparisons']):
+        yield f'comparisons.{place}', pair, list
+
+
 def _check(path: Path, content: dict[str, Any]) -> None:
     """Reject entries that would fail later or be ignored."""
+    _check_types(path, content)
     seeds, detectors = content['seeds'], content['detectors']
     if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
         raise ValueError(f'{path}: seeds must be numbers from 0 on, got {seeds}.')

@@ -87,7 +87,7 @@ def _summarize_training(runner: Runner) -> dict[str, float]:
 
 
 def describe_run(run: Run) -> dict[str, Any]:
-    """Describe a run."""
+    """Return what identifies a run in its result."""
     return {
         'detector': run.detector,
         'data_set': run.data_set,

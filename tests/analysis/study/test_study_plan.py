@@ -69,6 +69,17 @@ def test_lists_of_numbers_become_tuples(write):
         ('[slow, plain]', '[fast, plain]', 'comparisons must be pairs of plain, slow, other'),
         ('  - [other, plain]\n', '', 'no comparison has other'),
         ('options: {max_epochs: 5}', 'option: 1', 'detectors.slow must have config'),
+        ('seeds: [0, 1]', 'seeds: [0, 1', 'not valid YAML'),
+        ('seeds: [0, 1]', 'seeds: 3', 'seeds must be a list, got 3'),
+        (
+            '{data_root: data/cells/, class_names: [red, white]}',
+            '',
+            'data_sets.cells must be a map',
+        ),
+        ('{max_epochs: 3}', '[max_epochs]', 'options must be a mapping'),
+        ('{max_epochs: 5}', '', 'detectors.slow.options must be a mapping, got None'),
+        ('{config: CONFIG}', 'CONFIG', 'detectors.plain must be a mapping'),
+        ('[slow, plain]', 'slow, plain', r"comparisons.0 must be a list, got 'slow, plain'"),
     ],
 )
 def test_mistakes_in_the_file_are_named(write, old, new, message):
