@@ -1,6 +1,9 @@
 """What tests of several folders share."""
 
 import multiprocessing
+import os
+from multiprocessing import forkserver
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +24,7 @@ TINY_DOUBLE_HEAD = dict(
     num_classes=3,
 )
 IMPORTED_ONCE = [
+    'mmdet_detnet',  # the first, since it provides mmcv's operators where mmcv has none
     *[f'mmdet.{part}' for part in 'datasets engine evaluation models visualization'.split()],
     'mmdet_detnet.models',
     'mmdet_detnet.engine',
@@ -37,6 +41,10 @@ def fork_server():
     """
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(IMPORTED_ONCE)
+    with pytest.MonkeyPatch.context() as patch:
+        # Python, to 3.13.0 at least, does not tell the server where the tests' modules are.
+        patch.setenv('PYTHONPATH', str(Path(__file__).parent), prepend=os.pathsep)
+        forkserver.ensure_running()
     return context
 
 
