@@ -7,7 +7,6 @@ from folders import (
     CAT,
     PANDA,
     WRITERS,
-    voc_object,
     write_csv,
     write_image,
     write_labelme,
@@ -48,20 +47,6 @@ def test_json_file_is_parsed_once(name, tmp_path, monkeypatch):
     monkeypatch.setattr(json, 'loads', lambda text: parsed.append(text) or loads(text))
     read_folder(tmp_path)
     assert len(parsed) == len([*tmp_path.rglob('*.json')])
-
-
-def test_difficult_objects_of_voc_are_crowds(tmp_path):
-    write_image(tmp_path / 'a.png')
-    objects = voc_object(*CAT) + voc_object(*PANDA, difficult=1)
-    write_text(tmp_path / 'a.xml', f'<annotation>{objects}</annotation>')
-    (image,) = read_folder(tmp_path)[1].images
-    assert [box.is_crowd for box in image.boxes] == [False, True]
-
-
-def test_corners_of_voc_from_0_are_a_pixel_less(tmp_path):
-    write_voc(tmp_path)
-    _, labeled = read_folder(tmp_path, zero_based=True)
-    assert labeled.images[0].boxes[0].box == (11, 21, 29, 39)
 
 
 def test_lists_of_voc_are_its_splits(tmp_path):

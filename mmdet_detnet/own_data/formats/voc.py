@@ -1,15 +1,23 @@
-"""Pascal VOC: an XML file per image, in any folders."""
+"""Pascal VOC: an XML file per image, in any folders.
 
-from collections.abc import Sequence
+mmdet's own reader only supports the folders and integers of VOC 2007 and 2012, and takes the near
+edge of the last pixel for the end of a box.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError, iterparse
+from xml.etree.ElementTree import Element, ParseError, iterparse, parse
 
-from mmdet_detnet.analysis.dataset.voc_to_coco import VocObject, parse_annotation, read_objects
+from mmdet_detnet.analysis.dataset.findings import find
 
 from ..files import SPLITS, ImageFiles
 from ..records import LabeledBox, LabeledImage, LabeledSet
 
 LISTS = Path('ImageSets', 'Main')
+# Spellings of the difficult flag.
+FLAGS = {'0': False, '1': True, 'false': False, 'true': True, 'no': False, 'yes': True}
+CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 
 
 def recognizes(file: Path) -> bool:
@@ -41,22 +49,61 @@ def read(files: Sequence[Path], images: ImageFiles, zero_based: bool = False) ->
         ValueError: If an annotation is damaged.
     """
     lists = _read_lists(files[0].parent.parent / LISTS)
-    result = []
+    result, outside = [], []
     for file in files:
-        root = parse_annotation(file)
-        boxes = [_to_box(each, 0 if zero_based else 1) for each in read_objects(root, file)]
+        root = _parse(file)
+        boxes = [*_read_objects(root, file, 0 if zero_based else 1)]
+        outside += [file.name] if any(min(each.box[:2]) < 0 for each in boxes) else []
         # The XML file has its image's name; <filename> may be from another machine.
         path = images.find(file, file.stem, root.findtext('filename', '').strip())
         if path is not None:
             split = lists.get(file.stem, '') or images.name_split(path)
             result.append(LabeledImage(path, boxes, split, _read_size(root)))
-    return LabeledSet(result, findings=images.findings())
+    message = 'files with boxes that start before pixel 1. If they count from 0, give --zero-based.'
+    findings = find('box-before-first-pixel', message, outside, is_problem=False)
+    return LabeledSet(result, findings=findings + images.findings())
 
 
-def _to_box(voc_object: VocObject, first: int) -> LabeledBox:
-    left, top, right, bottom = voc_object.corners
-    box = (left - first, top - first, right - left + first, bottom - top + first)
-    return LabeledBox(voc_object.name, box, voc_object.is_difficult)
+def _parse(file: Path) -> Element:
+    try:
+        return parse(file).getroot()
+    except ParseError as error:
+        raise ValueError(f'{file} is not valid XML: {error}.') from error
+
+
+def _read_objects(root: Element, file: Path, first: int) -> Iterator[LabeledBox]:
+    """Read the objects; ``first`` is the number of the first pixel."""
+    for element in root.findall('object'):
+        try:
+            name = _read_text(element, 'name')
+            left, top, right, bottom = (_read_number(element, f'bndbox/{each}') for each in CORNERS)
+            is_difficult = _read_flag(element, 'difficult')
+        except ValueError as error:
+            raise ValueError(f'{file}: {error}') from error
+        box = (left - first, top - first, right - left + first, bottom - top + first)
+        yield LabeledBox(name, box, is_difficult)
+
+
+def _read_text(element: Element, path: str) -> str:
+    text = element.findtext(path, '').strip()
+    if not text:
+        raise ValueError(f'an object has no <{path}>.')
+    return text
+
+
+def _read_number(element: Element, path: str) -> float:
+    text = _read_text(element, path)
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f'<{path}> must be a finite number, got {text!r}.')
+    return value
+
+
+def _read_flag(element: Element, path: str) -> bool:
+    text = element.findtext(path, '').strip().lower() or '0'
+    if text not in FLAGS:
+        raise ValueError(f'<{path}> must be one of {list(FLAGS)}, got {text!r}.')
+    return FLAGS[text]
 
 
 def _read_size(root: Element) -> tuple[int, int] | None:
