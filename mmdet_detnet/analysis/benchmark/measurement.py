@@ -51,11 +51,14 @@ class Measurement:
         self.progress.close()
 
     def measure_memory(self) -> None:
-        """Measure the peak memory of each row in a separate process."""
+        """Measure the peak memory of each row, on the CPU in a separate process."""
+        measure: Callable[..., tuple[list[float], list[float]]] = measure_memory
+        if self.device.type == 'cpu':  # resident memory is the whole process's
+            measure = partial(run_alone, measure_memory)
         for row in self._working() if self.rounds.memory else ():
             with noting_failure(row):
-                row.predict_mib, row.train_mib = run_alone(
-                    measure_memory, row.entry, row.workload, self.device, self.rounds.training
+                row.predict_mib, row.train_mib = measure(
+                    row.entry, row.workload, self.device, self.rounds.training
                 )
             figures = ', '.join(f'{peak:.0f} MiB' for peak in row.predict_mib + row.train_mib)
             self._report('memory', row, figures)

@@ -1,5 +1,6 @@
-"""Measure the peak memory of one entry in a separate process."""
+"""Measure peak memory; on the CPU, in a separate process."""
 
+import gc
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -39,7 +40,11 @@ class PeakMemory:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.start = 0 if device.type == 'cuda' else _status('VmRSS')
+        if device.type == 'cuda':
+            gc.collect()  # what was measured before
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            self.start = _status('VmRSS')
 
     def mebibytes(self) -> float:
         """Read the peak, in MiB."""

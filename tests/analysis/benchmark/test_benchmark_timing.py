@@ -10,7 +10,7 @@ import torch
 
 from mmdet_detnet.analysis.benchmark import Entry, Workload
 from mmdet_detnet.analysis.benchmark.measurement import measure_memory
-from mmdet_detnet.analysis.benchmark.memory import PeakMemory, run_alone
+from mmdet_detnet.analysis.benchmark.memory import MEBIBYTE, PeakMemory, run_alone
 from mmdet_detnet.analysis.benchmark.rows import ratio
 from mmdet_detnet.analysis.benchmark.timing import time_in_turn
 
@@ -51,6 +51,15 @@ def test_peak_memory_is_what_was_allocated():
     ((predicting,), (training,)), allocated = run_alone(measure_and_allocate, 200)
     assert allocated == pytest.approx(200, abs=30)
     assert 0 < predicting <= training
+
+
+@pytest.mark.cuda
+def test_peak_memory_of_a_gpu_leaves_out_what_was_freed():
+    torch.ones(2**26, device='cuda')
+    allocated = torch.cuda.memory_allocated() / MEBIBYTE
+    peak = PeakMemory(torch.device('cuda'))
+    torch.ones(200 * 2**18, device='cuda').sum()
+    assert peak.mebibytes() == pytest.approx(allocated + 200, abs=2)
 
 
 def test_interrupted_process_that_measures_memory_is_not_waited_for(monkeypatch):
