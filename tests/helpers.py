@@ -38,12 +38,14 @@ def fork_server():
     """Context of processes forked from one that has imported mmdet once and computed nothing.
 
     They start in no time. The tests' own process cannot be forked after it has computed gradients.
+    They see no GPU, which a forked process cannot use.
     """
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(IMPORTED_ONCE)
     with pytest.MonkeyPatch.context() as patch:
         # Python, to 3.13.0 at least, does not tell the server where the tests' modules are.
         patch.setenv('PYTHONPATH', str(Path(__file__).parent), prepend=os.pathsep)
+        patch.setenv('CUDA_VISIBLE_DEVICES', '')
         forkserver.ensure_running()
     return context
 

@@ -133,12 +133,16 @@ class ContiguousForward(ReplacedForward):
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the operator on contiguous tensors, with low precision converted to float32."""
+        """Run the operator on contiguous tensors, in float32 instead of low precision.
+
+        The result has the type of the first tensor.
+        """
+        first = next(filter(_is_tensor, (*args, *kwargs.values())))
         args, kwargs = apply_to((args, kwargs), _is_low, Tensor.float)
         args, kwargs = apply_to((args, kwargs), _is_tensor, Tensor.contiguous)
-        device = next(filter(_is_tensor, (*args, *kwargs.values()))).device
-        with torch.autocast(device.type, enabled=False):
-            return self.original(*args, **kwargs)
+        with torch.autocast(first.device.type, enabled=False):
+            outputs = self.original(*args, **kwargs)
+        return apply_to(outputs, _is_tensor, lambda each: each.to(first.dtype))
 
 
 class PlainForward(ReplacedForward):

@@ -25,11 +25,11 @@ class RoIAlignForward(ContiguousForward):
             rois: Index of the image and corners in pixels of the image, ``(num_rois, 5)``.
 
         Returns:
-            ``(num_rois, C, h, w)``, in float32 or float64.
+            ``(num_rois, C, h, w)``, computed in float32 or float64 and rounded to the map's type.
         """
         layer = self.module
         if feature_map.device.type != 'cpu' or layer.pool_mode != 'avg':
             return super().__call__(feature_map, rois)
         grid = RoIGrid(layer.output_size, layer.spatial_scale, layer.sampling_ratio, layer.aligned)
         dtype = torch.promote_types(feature_map.dtype, torch.float32)
-        return RoIAlignAverage.apply(feature_map.to(dtype), rois, grid)
+        return RoIAlignAverage.apply(feature_map.to(dtype), rois, grid).to(feature_map.dtype)

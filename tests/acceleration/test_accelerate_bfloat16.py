@@ -79,3 +79,13 @@ def test_an_error_of_the_detector_itself_changes_nothing(build_tiny):
     with torch.no_grad(), pytest.raises(RuntimeError, match='channels'):
         detector.backbone(torch.rand(1, 4, 32, 32))
     assert detector.backbone.forward.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize('config', [FASTER_RCNN, DOUBLE_HEAD])
+def test_training_goes_on_in_mixed_precision(build_tiny, make_batch, config):
+    detector = accelerate(build_tiny(config), compile=False, dtype=None).train()
+    with torch.autocast('cpu', torch.bfloat16):
+        loss, _ = detector.parse_losses(detector(**make_batch(detector), mode='loss'))
+    loss.backward()
+    assert loss.isfinite()
+    assert all(each.grad.isfinite().all() for each in detector.parameters() if each.requires_grad)
