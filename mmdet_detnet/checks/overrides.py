@@ -42,6 +42,14 @@ def find_override_faults(config: Mapping, options: Mapping[str, object]) -> list
     return [fault for key in options if (fault := _check_key(config, key.split('.'), key))]
 
 
+def find_value(config: Mapping, key: str) -> Any:
+    """Find the value of a dotted key; None if there is none."""
+    node: Any = config
+    for name in key.split('.'):
+        node = _descend(node or {}, name)
+    return node
+
+
 def _check_key(config: Mapping, names: list[str], key: str) -> str:
     if names[0] in config and names[0] not in RUN_KEYS:
         return (

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmdet_detnet.checks import raise_faults
-from mmdet_detnet.checks.overrides import find_override_faults
+from mmdet_detnet.checks.overrides import find_override_faults, find_value
 from mmdet_detnet.template_variables import set_template_variables
 
 Options = dict[str, Any]
@@ -57,7 +57,7 @@ class Run:
             ValueError: If an option has no effect or a value of the wrong type.
         """
         cfg = Config.fromfile(self.config)
-        options = dict(self.options)
+        options = _match_tuples(self.options, cfg)
         set_template_variables(cfg, options)
         raise_faults(find_override_faults(cfg, options))
         cfg.merge_from_dict(options)
@@ -177,11 +177,17 @@ def _list_runs(content: dict[str, Any]) -> Iterator[Run]:
                         **data_options,
                         **detector.get('options', {}),
                     }
-                    yield Run(name, data_set, seed, detector['config'], _with_tuples(options))
+                    yield Run(name, data_set, seed, detector['config'], options)
 
 
-def _with_tuples(options: Options) -> Options:
-    """Convert lists to tuples, which YAML lacks and MMDetection's ``Resize`` requires."""
+def _match_tuples(options: Options, cfg: Config) -> Options:
+    """Convert lists to tuples, which YAML lacks, where the config has a tuple.
+
+    MMDetection's ``Resize`` requires a tuple, its ``FPN`` a list.
+    """
     return {
-        key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
+        key: tuple(value)
+        if isinstance(value, list) and isinstance(find_value(cfg, key), tuple)
+        else value
+        for key, value in options.items()
     }

@@ -55,10 +55,16 @@ def test_options_of_study_data_set_and_detector_reach_the_config(write):
     assert hash_config(plain) != hash_config(slow)
 
 
-def test_lists_of_numbers_become_tuples(write):
-    key = 'train_dataloader.dataset.pipeline.2.scale'
-    run = read_study(write('max_epochs: 3', f'{key}: [160, 120]')).runs[0]
-    assert run.load_config().train_dataloader.dataset.pipeline[2].scale == (160, 120)
+def test_lists_become_tuples_where_the_config_has_one(write):
+    scale = 'train_dataloader.dataset.pipeline.2.scale: [160, 120]'
+    channels = 'model.neck.in_channels: [8, 16, 32, 32, 32]'
+    new = 'model.backbone.new.part: [3]'
+    cfg = (
+        read_study(write('max_epochs: 3', ', '.join([scale, channels, new]))).runs[0].load_config()
+    )
+    assert cfg.train_dataloader.dataset.pipeline[2].scale == (160, 120)
+    assert cfg.model.neck.in_channels == [8, 16, 32, 32, 32]
+    assert cfg.model.backbone.new.part == [3]
 
 
 @pytest.mark.parametrize(
