@@ -154,7 +154,9 @@ class ConfidenceBranch(AnchorHead):
         Returns:
             The loss, a scalar.
         """
-        positive = ((labels >= 0) & (labels < self.num_classes)).reshape(-1)  # (N * K,)
+        labels = labels.reshape(-1)
+        # Indices, because each use of a mask would wait for the GPU.
+        positive = ((labels >= 0) & (labels < self.num_classes)).nonzero().squeeze(1)
         conf_pred = conf_pred.permute(0, 2, 3, 1).reshape(-1)[positive]  # (num_positive,)
         iou_target = self._iou_with_target(
             bbox_pred.permute(0, 2, 3, 1).reshape(-1, 4)[positive],
