@@ -10,6 +10,8 @@ from types import ModuleType
 from typing import Any
 
 EXTENSION = 'mmcv._ext'
+# The first of mmdet's modules to import them. In the forks, functions that raise take their place.
+USES_OPERATORS = 'mmdet.structures.mask'
 
 
 class OperatorFinder(MetaPathFinder, Loader):
@@ -55,8 +57,15 @@ def provide_operators() -> None:
     """Make ``import mmcv._ext`` return this package's operators if mmcv has none.
 
     Logs the operators in use at INFO level.
+
+    Raises:
+        ImportError: If a fork's mmdet, imported before, has found none and goes without.
     """
     if not any(isinstance(finder, OperatorFinder) for finder in sys.meta_path):
+        if USES_OPERATORS in sys.modules and not has_compiled_operators():
+            raise ImportError(
+                f'import mmdet_detnet before {USES_OPERATORS}, which found no operators of mmcv.'
+            )
         sys.meta_path.append(OperatorFinder())
         logging.getLogger(__name__).info('operators in use: %s', describe_operators())
 

@@ -9,6 +9,7 @@ by its exit code in a line. Unless named, nothing of mmdet or of this package is
 a program that forgets an import fails as it does for a user.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -52,8 +53,9 @@ def run_in_fork(folder: str, arguments: list[str], output: str) -> int:
 def main() -> None:
     """Answer requests until the input ends."""
     sys.path[0] = str(TESTS)  # for quick_configs and frozen_imports
-    for name in [*IMPORTED_ONCE, *sys.argv[1:], 'frozen_imports']:
-        importlib.import_module(name)
+    with contextlib.redirect_stdout(sys.stderr):  # some print when imported
+        for name in [*IMPORTED_ONCE, *sys.argv[1:], 'frozen_imports']:
+            importlib.import_module(name)
     del sys.path[0]
     for line in sys.stdin:
         print(run_in_fork(*json.loads(line)), flush=True)

@@ -2,6 +2,7 @@
 
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 
 import pytest
 
@@ -38,6 +39,16 @@ def test_finder_is_asked_after_the_one_for_files_and_for_this_module_only():
     (place,) = [i for i, f in enumerate(sys.meta_path) if isinstance(f, OperatorFinder)]
     assert place > sys.meta_path.index(PathFinder)
     assert OperatorFinder().find_spec('mmcv.ops') is None
+
+
+def test_mmdet_without_operators_is_refused(monkeypatch):
+    monkeypatch.setattr(sys, 'meta_path', [PathFinder])
+    monkeypatch.setattr(provider, 'has_compiled_operators', lambda: False)
+    monkeypatch.setitem(sys.modules, 'mmdet.structures.mask', ModuleType('mask'))
+    with pytest.raises(ImportError, match='import mmdet_detnet before mmdet.structures.mask'):
+        provide_operators()
+    monkeypatch.setattr(provider, 'has_compiled_operators', lambda: True)
+    provide_operators()
 
 
 @pytest.mark.parametrize(

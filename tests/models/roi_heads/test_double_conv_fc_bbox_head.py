@@ -159,7 +159,7 @@ def test_class_agnostic_boxes(make_head):
 
 
 def test_predictor_configs_are_honored(make_head):
-    cosine = dict(type='NormedLinear', tempearture=20)
+    cosine = dict(type='NormedLinear', power=2.0)
     head = make_head(cls_predictor_cfg=cosine, reg_predictor_cfg=dict(type='NormedLinear'), **EXT)
     predictors = head.fc_cls, head.fc_reg, head.unfocused_cls.fc_cls, head.unfocused_reg.fc_reg
     assert {type(predictor).__name__ for predictor in predictors} == {'NormedLinear'}
