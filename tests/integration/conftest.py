@@ -52,8 +52,8 @@ class Installation:
         return output.read_text()
 
     def close(self):
-        """End the server."""
-        self.server.stdin.close()
+        """End the server; processes forked by torch may hold its input open."""
+        self.server.terminate()
         self.server.wait()
 
     def mim(self, *arguments, **options):
