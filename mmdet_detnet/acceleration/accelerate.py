@@ -1,5 +1,6 @@
 """Make a detector faster, in place."""
 
+import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from torch import nn
 from mmdet_detnet.models.arguments import reject
 from mmdet_detnet.models.roi_heads.bbox_heads.base_double_head import BaseDoubleHead
 
+from .compilation import OLDEST_TORCH
 from .forwards import ContiguousForward, PartForward, PlainForward, restore_forward
 from .precision import choose_dtype
 from .roi_align import RoIAlignForward
@@ -63,7 +65,8 @@ def accelerate(
             may be wrapped for distributed training or test-time augmentation.
         channels_last: Whether convolution weights and maps are stored as (N, H, W, C).
         compile: Whether inference compiles backbone, neck and dense heads with ``torch.compile``,
-            each on its first image. Image sizes are symbolic in the compiled code.
+            each on its first image. Image sizes are symbolic in the compiled code. Before torch
+            2.6, nothing is compiled, with a warning.
         dtype: Precision of convolutions and matrix products at inference: float32 if None,
             ``'bf16'``, or ``'fp16'`` on a GPU. ``'auto'`` uses bfloat16 if the device is known to
             have instructions for it, else float32. For training, use MMEngine's
@@ -80,6 +83,13 @@ def accelerate(
         >>> model = accelerate(init_detector(config, checkpoint), dtype='bf16')
         >>> inference_detector(model, image)
     """
+    if compile and torch.__version__ < OLDEST_TORCH:
+        warnings.warn(
+            f'accelerate: compile needs torch {OLDEST_TORCH}, this is {torch.__version__}; '
+            'the detector runs uncompiled.',
+            stacklevel=2,
+        )
+        compile = False
     precision = choose_dtype(dtype, model)
     detector = unwrap_model(model)
     parts = list(_find_parts(detector))

@@ -1,17 +1,15 @@
 """Compilation at the start of a run, but not during it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-try:
-    from torch.fx.experimental import _config as symbols
-except ImportError:  # before torch 2.2
-    symbols = None
-
+# The first that can be told not to compile again. The hooks of optimizers, such as that of
+# FiniteCheckHook, are no longer called once torch 2.1 has compiled anything.
+OLDEST_TORCH = '2.6'
 # Code compiled for a map of one pixel fits no other size. An image of 64 pixels has two at stride
 # 32, and a map of three has two at stride 2, by which necks add a level.
 MIN_IMAGE_SIDE, MIN_MAP_SIDE = 64, 3
@@ -61,18 +59,15 @@ def _min_side(feature_map: Tensor) -> int:
 
 
 def _no_compilation() -> AbstractContextManager:
-    """Stop torch from compiling again; before 2.6, it compiles up to 8 variants."""
-    if hasattr(torch.compiler, 'set_stance'):
-        return torch.compiler.set_stance('eager_on_recompile')
-    return nullcontext()
+    """Stop torch from compiling again."""
+    return torch.compiler.set_stance('eager_on_recompile')
 
 
 @contextmanager
 def _sides_apart() -> Iterator[None]:
     """Make height and width separate symbols if the first image is square."""
-    if not hasattr(symbols, 'use_duck_shape'):
-        yield
-        return
+    from torch.fx.experimental import _config as symbols  # torch 2.1 has none
+
     before, symbols.use_duck_shape = symbols.use_duck_shape, False
     try:
         yield

@@ -13,6 +13,7 @@ from accelerated_detectors import (
 )
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from torch import nn
+from torch.torch_version import TorchVersion
 
 from mmdet_detnet.acceleration import accelerate
 
@@ -124,6 +125,13 @@ def test_roi_head_alone_is_accelerated(build_tiny):
     roi_head = accelerate(build_tiny(FASTER_RCNN).roi_head)
     assert isinstance(roi_head.bbox_head, BBoxHead)
     assert 'forward' in vars(roi_head.bbox_head)
+
+
+def test_older_torch_compiles_nothing(build_tiny, monkeypatch):
+    monkeypatch.setattr(torch, '__version__', TorchVersion('2.5.1'))
+    with pytest.warns(UserWarning, match=r'accelerate: compile needs torch 2\.6, this is 2\.5\.1'):
+        detector = accelerate(build_tiny(FASTER_RCNN))
+    assert not detector.backbone.forward.compile
 
 
 def test_unknown_dtype_names_the_allowed_ones(build_tiny):

@@ -63,10 +63,10 @@ def test_peak_memory_of_a_gpu_leaves_out_what_was_freed():
 
 
 def test_interrupted_process_that_measures_memory_is_not_waited_for(monkeypatch):
-    children = []
+    others, children = multiprocessing.active_children(), []
 
     def result(self):
-        children.extend(multiprocessing.active_children())
+        children.extend(set(multiprocessing.active_children()) - set(others))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Future, 'result', result)
