@@ -99,7 +99,7 @@ def test(
     arguments: Sequence[str] = (),
     work_dir: Path | None = None,
 ) -> None:
-    """Evaluate with MMDetection's script.
+    """Evaluate with MMDetection's script; mmengine's log goes to its file.
 
     Args:
         config: The config.
@@ -109,7 +109,8 @@ def test(
     """
     checkpoint = checkpoint or find_checkpoint(work_dir or find_work_dir(config))
     print(f'checkpoint: {checkpoint}')
-    sys.argv = ['test.py', str(config), str(checkpoint), *_work_dir_option(work_dir), *arguments]
+    arguments = [*_work_dir_option(work_dir), *arguments, '--cfg-options', QUIET]
+    sys.argv = ['test.py', str(config), str(checkpoint), *arguments]
     run_mmdet_script('test.py')
 
 

@@ -9,6 +9,8 @@ from mmdet_detnet.own_data import training
 from mmdet_detnet.own_data.command import main
 from mmdet_detnet.own_data.training import find_checkpoint
 
+QUIET = ['--cfg-options', 'runner_type=mmdet_detnet.QuietRunner']
+
 
 @pytest.fixture
 def started(tmp_path, monkeypatch):
@@ -45,7 +47,7 @@ def test_no_checkpoint_is_one_line(started, capsys):
 def test_test_takes_the_best_and_hands_options_on(started, tmp_path):
     write_checkpoints(tmp_path / 'work', 'epoch_9.pth', 'best_coco_epoch_2.pth')
     assert main(['test', 'my.py', '--show-dir', 'pictures']) == 0
-    assert started == [['my.py', 'work/best_coco_epoch_2.pth', '--show-dir', 'pictures']]
+    assert started == [['my.py', 'work/best_coco_epoch_2.pth', '--show-dir', 'pictures', *QUIET]]
 
 
 def test_interrupted_training_goes_on_unless_it_begins_anew(started, tmp_path, capsys):
@@ -66,7 +68,7 @@ def test_work_dir_is_used_by_every_line(started, tmp_path, capsys, monkeypatch):
     assert lines[0] == 'mmdet-detnet test my.py --work-dir other'
     assert lines[2] == "mmdet-detnet predict my.py --work-dir other 'my images'"
     assert main(lines[0].split()[1:]) == 0
-    assert started[-1] == ['my.py', 'other/epoch_1.pth', '--work-dir', 'other']
+    assert started[-1] == ['my.py', 'other/epoch_1.pth', '--work-dir', 'other', *QUIET]
 
 
 @pytest.mark.parametrize(
