@@ -36,7 +36,7 @@ def plot_comparisons(made: Sequence[Result], comparisons: Sequence[Comparison], 
     left.set_xlabel('AP on the test images')
     _plot_rows(right, differences)
     right.axvline(0, color='black', linewidth=1)
-    right.set_xlabel('difference of AP, paired by seed; mean and 95 % interval')
+    right.set_xlabel('difference of AP, paired by seed;\nmean and 95 % interval')
     figure.savefig(path)
 
 
