@@ -57,10 +57,10 @@ class Run:
             ValueError: If an option has no effect or a value of the wrong type.
         """
         cfg = Config.fromfile(self.config)
-        options = _match_tuples(self.options, cfg)
+        options = dict(self.options)
         set_template_variables(cfg, options)
         raise_faults(find_override_faults(cfg, options))
-        cfg.merge_from_dict(options)
+        cfg.merge_from_dict(_match_tuples(options, cfg))
         return cfg
 
 

@@ -93,6 +93,16 @@ def test_mistakes_in_the_file_are_named(write, old, new, message):
         read_study(write(old, new))
 
 
+def test_list_for_a_key_that_is_not_there_is_refused(write):
+    run = read_study(
+        write('max_epochs: 3', 'train_dataloader.dataset.pipeline.scale: [8, 8]')
+    ).runs[0]
+    with pytest.raises(
+        ValueError, match='the config has no train_dataloader.dataset.pipeline.scale'
+    ):
+        run.load_config()
+
+
 def test_option_that_would_change_nothing_is_refused(write):
     run = read_study(write('max_epochs: 3', 'mdoel.x: 1')).runs[0]
     with pytest.raises(ValueError, match='mdoel'):
