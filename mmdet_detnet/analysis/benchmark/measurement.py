@@ -51,9 +51,9 @@ class Measurement:
         self.progress.close()
 
     def measure_memory(self) -> None:
-        """Measure the peak memory of each row, on the CPU in a separate process."""
+        """Measure the peak memory of each row, except on CUDA in a separate process."""
         measure: Callable[..., tuple[list[float], list[float]]] = measure_memory
-        if self.device.type == 'cpu':  # resident memory is the whole process's
+        if self.device.type != 'cuda':  # resident memory is the whole process's
             measure = partial(run_alone, measure_memory)
         for row in self._working() if self.rounds.memory else ():
             with noting_failure(row):
