@@ -3,8 +3,7 @@
 import os
 import sys
 import threading
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
 from multiprocessing import connection, get_context, parent_process
@@ -41,7 +40,7 @@ def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
         RuntimeError: If the folder is in use by another process.
         ValueError: If an option is wrong, or an existing result has other settings.
     """
-    waiting = deque(run for run in runs if not is_finished(run, folder))
+    waiting = [run for run in runs if not is_finished(run, folder)]
     for run in {(each.detector, each.data_set): each for each in waiting}.values():
         run.load_config()  # finds errors now, not hours later
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
@@ -49,9 +48,9 @@ def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
     with _lock(folder):
         try:
             while waiting or running:
-                while waiting and len(running) < jobs:
-                    run = waiting.popleft()
-                    running[_start(run, folder, threads)] = run
+                while len(running) < jobs and (ready := _find_ready(waiting, running.values())):
+                    waiting.remove(ready)
+                    running[_start(ready, folder, threads)] = ready
                 connection.wait([process.sentinel for process in running])
                 for process in [each for each in running if not each.is_alive()]:
                     _note(running.pop(process), process.exitcode, folder)
@@ -60,6 +59,12 @@ def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
                 process.terminate()
             for process in running:
                 process.join()
+
+
+def _find_ready(waiting: Sequence[Run], running: Iterable[Run]) -> Run | None:
+    """Find the first run whose weights are trained."""
+    untrained = {run.name for run in (*waiting, *running)}
+    return next((run for run in waiting if run.source not in untrained), None)
 
 
 @contextmanager

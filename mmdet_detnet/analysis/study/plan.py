@@ -36,6 +36,7 @@ class Run:
         seed: Seed of all random numbers.
         config: Path of the config file.
         options: Settings that override the config's, as for ``--cfg-options``.
+        weights: Detector whose weights of this seed are tested; None to train.
     """
 
     detector: str
@@ -43,11 +44,17 @@ class Run:
     seed: int
     config: str
     options: Options = field(hash=False, compare=False)
+    weights: str | None = None
 
     @property
     def name(self) -> str:
         """Name of its files."""
         return name_run(self.data_set, self.detector, self.seed)
+
+    @property
+    def source(self) -> str | None:
+        """Name of the run that trains the weights, if it is another one."""
+        return self.weights and name_run(self.data_set, self.weights, self.seed)
 
     def load_config(self) -> Config:
         """Read the config, with all options.
@@ -91,8 +98,9 @@ def read_study(path: str | Path) -> Study:
 
     Args:
         path: A YAML file with ``data_sets`` (name: options), ``seeds``, ``detectors`` (name:
-            ``config`` and optional ``options``), ``comparisons`` (pairs of detectors, the control
-            last) and optional ``options`` for all runs.
+            ``config``, or ``weights`` to test those of another detector, and optional ``options``),
+            ``comparisons`` (pairs of detectors, the control last) and optional ``options`` for all
+            runs.
 
     Returns:
         The study.
@@ -149,35 +157,52 @@ def _check(path: Path, content: dict[str, Any]) -> None:
     seeds, detectors = content['seeds'], content['detectors']
     if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
         raise ValueError(f'{path}: seeds must be numbers from 0 on, got {seeds}.')
+    trained = [name for name, detector in detectors.items() if 'weights' not in detector]
     for name, detector in detectors.items():
-        if not {'config'} <= set(detector) <= {'config', 'options'}:
+        if set(detector) - {'options'} not in ({'config'}, {'weights'}):
             raise ValueError(
-                f'{path}: detectors.{name} must have config and may have options, '
+                f'{path}: detectors.{name} must have config or weights, and may have options, '
                 f'got {sorted(detector)}.'
+            )
+        if name not in trained and detector['weights'] not in trained:
+            raise ValueError(
+                f'{path}: detectors.{name}.weights must be one of {", ".join(trained)}, '
+                f'got {detector["weights"]!r}.'
             )
     for pair in content['comparisons']:
         if len(pair) != 2 or not set(pair) <= set(detectors):
             raise ValueError(
                 f'{path}: comparisons must be pairs of {", ".join(detectors)}, got {pair}.'
             )
-    unused = set(detectors).difference(*content['comparisons'])
+    sources = [detector.get('weights') for detector in detectors.values()]
+    unused = set(detectors).difference(sources, *content['comparisons'])
     if unused:
         raise ValueError(f'{path}: no comparison has {", ".join(sorted(unused))}.')
 
 
 def _list_runs(content: dict[str, Any]) -> Iterator[Run]:
-    """List the runs of each comparison, with its control."""
-    for data_set, data_options in content['data_sets'].items():
+    """List the runs of each comparison, with its control; first those that train the weights."""
+    for data_set in content['data_sets']:
         for module, control in content['comparisons']:
             for seed in content['seeds']:
                 for name in (control, module):
-                    detector = content['detectors'][name]
-                    options = {
-                        **content.get('options', {}),
-                        **data_options,
-                        **detector.get('options', {}),
-                    }
-                    yield Run(name, data_set, seed, detector['config'], options)
+                    run = _make_run(content, data_set, name, seed)
+                    if run.weights:
+                        yield _make_run(content, data_set, run.weights, seed)
+                    yield run
+
+
+def _make_run(content: dict[str, Any], data_set: str, name: str, seed: int) -> Run:
+    detector = content['detectors'][name]
+    weights = detector.get('weights')
+    trained = content['detectors'][weights or name]
+    options = {
+        **content.get('options', {}),
+        **content['data_sets'][data_set],
+        **trained.get('options', {}),
+        **detector.get('options', {}),
+    }
+    return Run(name, data_set, seed, trained['config'], options, weights)
 
 
 def _match_tuples(options: Options, cfg: Config) -> Options:

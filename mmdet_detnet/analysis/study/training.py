@@ -28,17 +28,21 @@ def train_and_test(run: Run, folder: Path) -> dict[str, Any]:
 
     Args:
         run: The run.
-        folder: Folder for logs, the newest checkpoint and the detections.
+        folder: Folder for logs, the newest checkpoint and the detections, next to the one of the
+            run that trains the weights.
 
     Returns:
         The result, as read by :mod:`mmdet_detnet.analysis.study.report`.
 
     Raises:
+        FileNotFoundError: If the run that trains the weights did not finish.
         ValueError: If the config or its options are wrong.
     """
     cfg = run.load_config()
     config_hash = hash_config(cfg)
-    runner = Runner.from_cfg(_prepare(cfg, run.seed, folder))
+    cfg = _prepare(cfg, run.seed, folder)
+    _resume(cfg, folder, folder.with_name(run.source) if run.source else None)
+    runner = Runner.from_cfg(cfg)
     runner.train()
     start = time.perf_counter()
     runner.test()
@@ -58,7 +62,7 @@ def train_and_test(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def _prepare(cfg: Config, seed: int, folder: Path) -> Config:
-    """Pair the run with others of its seed, resume it if interrupted, and disable validation."""
+    """Pair the run with others of its seed, and disable validation."""
     cfg.work_dir = str(folder)
     cfg.randomness = dict(seed=seed)
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
@@ -70,9 +74,19 @@ def _prepare(cfg: Config, seed: int, folder: Path) -> Config:
     if isinstance(cfg.test_evaluator, list):
         (cfg.test_evaluator,) = cfg.test_evaluator
     cfg.test_evaluator.update(format_only=True, outfile_prefix=str(folder / 'detections'))
-    unit = 'epoch' if hooks.checkpoint.get('by_epoch', True) else 'iter'
-    cfg.resume = find_newest(folder, f'{unit}_{{}}.pth')[0] is not None
     return cfg
+
+
+def _resume(cfg: Config, folder: Path, source: Path | None) -> None:
+    """Resume if interrupted; from the last checkpoint of the source, no epoch is left."""
+    unit = 'epoch' if cfg.default_hooks.checkpoint.get('by_epoch', True) else 'iter'
+    checkpoint, _ = find_newest(folder, f'{unit}_{{}}.pth')
+    if source:
+        checkpoint = source / f'{unit}_{cfg.train_cfg.get(f"max_{unit}s")}.pth'
+        if not checkpoint.exists():
+            raise FileNotFoundError(f'{checkpoint} is missing; its weights were to be tested.')
+    if checkpoint:
+        cfg.resume, cfg.load_from = True, str(checkpoint)
 
 
 def _summarize_training(runner: Runner) -> dict[str, float]:

@@ -1,4 +1,6 @@
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,9 +8,9 @@ from helpers import fork_server
 from mmengine.runner import Runner
 
 from mmdet_detnet.analysis.study import Run, execute, execution
-from mmdet_detnet.analysis.study.execution import _lock
+from mmdet_detnet.analysis.study.execution import _find_ready, _lock
 from mmdet_detnet.analysis.study.results import result_path
-from mmdet_detnet.analysis.study.training import train_and_test
+from mmdet_detnet.analysis.study.training import _resume, train_and_test
 from mmdet_detnet.engine import SeedHook
 
 pytestmark = pytest.mark.xdist_group('fork server')
@@ -73,6 +75,41 @@ def test_stopped_run_goes_on_to_the_same_result(make_run, finished, tmp_path, mo
     for key in (*same, 'iterations', 'config_hash'):
         assert result[key] == expected[key], key
     assert epochs == [1]  # the second one only
+
+
+def test_other_detector_is_tested_with_the_weights_of_its_source(make_run, finished, tmp_path):
+    trained, folder = finished
+    options = {'model.test_cfg.rcnn.max_per_img': 5}
+    run = replace(make_run('all', **options), weights='plain')
+    shutil.copytree(folder, tmp_path / run.source)
+    result = train_and_test(run, tmp_path / run.name)
+    for key in ('iterations', 'epochs', 'final_loss', 'train_seconds'):
+        assert result[key] == trained[key], key
+    assert sum(len(each['score']) for each in result['matches'].values()) == 2 * 5  # two images
+
+
+def test_unfinished_weights_are_not_tested(make_run, finished, tmp_path):
+    longer = {'train_cfg.max_epochs': 3}
+    run = replace(make_run('all', **longer), weights='plain')
+    shutil.copytree(finished[1], tmp_path / run.source)
+    with pytest.raises(FileNotFoundError, match='shapes_plain_seed0/epoch_3.pth is missing'):
+        train_and_test(run, tmp_path / run.name)
+
+
+def test_run_waits_for_its_weights(make_run):
+    plain, other = make_run(), make_run('other')
+    tested = replace(make_run('all'), weights='plain')
+    assert _find_ready([tested, other], [plain]) is other
+    assert _find_ready([tested], [plain]) is None
+    assert _find_ready([tested], [other]) is tested
+
+
+def test_interrupted_fine_tuning_goes_on_from_its_own_checkpoint(make_run, finished):
+    cfg = make_run(load_from='pretrained.pth').load_config()
+    _resume(cfg, finished[1] / 'new', None)
+    assert (cfg.resume, cfg.load_from) == (False, 'pretrained.pth')
+    _resume(cfg, finished[1], None)
+    assert (cfg.resume, cfg.load_from) == (True, str(finished[1] / 'epoch_2.pth'))
 
 
 @pytest.fixture(scope='module')

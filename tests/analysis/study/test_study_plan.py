@@ -18,6 +18,8 @@ comparisons:
   - [other, plain]
 """
 
+OTHER = 'config: CONFIG, options: {model.backbone.base_channels: 8}'
+
 
 @pytest.fixture
 def write(tmp_path):
@@ -55,6 +57,20 @@ def test_options_of_study_data_set_and_detector_reach_the_config(write):
     assert hash_config(plain) != hash_config(slow)
 
 
+def test_weights_are_trained_first_with_the_same_settings(write):
+    file = write(OTHER, 'weights: slow, options: {model.test_cfg.rcnn.score_thr: 0.3}')
+    file.write_text(file.read_text().replace('  - [slow, plain]\n', ''))
+    plain, slow, other, *_ = runs = read_study(file).runs
+    assert [run.name for run in runs[:3]] == [
+        'cells_plain_seed0',
+        'cells_slow_seed0',
+        'cells_other_seed0',
+    ]
+    assert (plain.source, slow.source, other.source) == (None, None, 'cells_slow_seed0')
+    assert other.config == slow.config
+    assert other.options == slow.options | {'model.test_cfg.rcnn.score_thr': 0.3}
+
+
 def test_lists_become_tuples_where_the_config_has_one(write):
     scale = 'train_dataloader.dataset.pipeline.2.scale: [160, 120]'
     channels = 'model.neck.in_channels: [8, 16, 32, 32, 32]'
@@ -74,7 +90,13 @@ def test_lists_become_tuples_where_the_config_has_one(write):
         ('seeds: [0, 1]', 'seeds: [-1]', 'seeds must be numbers from 0 on'),
         ('[slow, plain]', '[fast, plain]', 'comparisons must be pairs of plain, slow, other'),
         ('  - [other, plain]\n', '', 'no comparison has other'),
-        ('options: {max_epochs: 5}', 'option: 1', 'detectors.slow must have config'),
+        ('options: {max_epochs: 5}', 'option: 1', 'detectors.slow must have config or weights'),
+        (OTHER, 'weights: plain, config: x', 'detectors.other must have config or weights'),
+        (
+            OTHER,
+            'weights: other',
+            "detectors.other.weights must be one of plain, slow, got 'other'",
+        ),
         ('seeds: [0, 1]', 'seeds: [0, 1', 'not valid YAML'),
         ('seeds: [0, 1]', 'seeds: 3', 'seeds must be a list, got 3'),
         (
