@@ -10,7 +10,7 @@ from torch import Tensor
 from mmdet_detnet.models.arguments import check_flags
 from mmdet_detnet.registry import MODELS
 
-from .confidence_branch import ConfidenceBranch
+from .confidence_branch import ConfidenceBranch, Level
 
 
 @MODELS.register_module()
@@ -68,7 +68,7 @@ class ConfidenceATSSHead(ConfidenceBranch, ATSSHead):
         conf_preds: list[Tensor],
         *args: Any,
         **kwargs: Any,
-    ) -> dict[str, list[Tensor]]:
+    ) -> dict[str, Any]:
         """Compute the losses of a batch.
 
         Args:
@@ -80,15 +80,16 @@ class ConfidenceATSSHead(ConfidenceBranch, ATSSHead):
             **kwargs: The same by name.
 
         Returns:
-            ``loss_cls``, ``loss_bbox``, ``loss_centerness`` and ``loss_conf``, each with one
-            value per level.
+            ``loss_cls``, ``loss_bbox`` and ``loss_centerness``, with one value per level, and
+            ``loss_conf``, a scalar.
         """
         # ATSSHead passes only the centerness to `loss_by_feat_single`, so pass pairs of centerness
-        # and confidence and get back pairs of losses.
+        # and confidence and get back centerness losses with what the confidence loss needs.
         pairs = list(zip(centernesses, conf_preds, strict=True))
         losses = super().loss_by_feat(cls_scores, bbox_preds, pairs, *args, **kwargs)
-        centerness, conf = zip(*losses['loss_centerness'], strict=True)
-        return {**losses, 'loss_centerness': list(centerness), 'loss_conf': list(conf)}
+        centerness, levels, (avg_factor, *_) = zip(*losses['loss_centerness'], strict=True)
+        loss_conf = self.loss_conf_by_levels(levels, avg_factor)
+        return {**losses, 'loss_centerness': list(centerness), 'loss_conf': loss_conf}
 
     def loss_by_feat_single(
         self,
@@ -100,7 +101,7 @@ class ConfidenceATSSHead(ConfidenceBranch, ATSSHead):
         label_weights: Tensor,
         bbox_targets: Tensor,
         avg_factor: float,
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Level, float], Tensor]:
         """Compute the losses of one level; its ``K`` anchors are in the order (H, W, anchor).
 
         Args:
@@ -114,8 +115,8 @@ class ConfidenceATSSHead(ConfidenceBranch, ATSSHead):
             avg_factor: Divisor of the losses: the number of positives in the batch.
 
         Returns:
-            The losses of class and box, those of centerness and confidence, and the sum of the
-            centerness targets, by which ATSS divides the box loss.
+            The losses of class and box, that of centerness with what the confidence loss needs,
+            and the sum of the centerness targets, by which ATSS divides the box loss.
         """
         centerness, conf_pred = centerness_and_conf
         loss_cls, loss_bbox, loss_centerness, target_sum = super().loss_by_feat_single(
@@ -128,10 +129,8 @@ class ConfidenceATSSHead(ConfidenceBranch, ATSSHead):
             bbox_targets,
             avg_factor,
         )
-        loss_conf = self.loss_conf_single(
-            conf_pred, bbox_pred, anchors, labels, bbox_targets, avg_factor
-        )
-        return loss_cls, loss_bbox, (loss_centerness, loss_conf), target_sum
+        level = (conf_pred, bbox_pred, anchors, labels, bbox_targets)
+        return loss_cls, loss_bbox, (loss_centerness, level, avg_factor), target_sum
 
     def predict_by_feat(
         self,

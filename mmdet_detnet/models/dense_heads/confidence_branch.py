@@ -6,8 +6,10 @@ authors' code is an edit of MMDetection 2.4.0, https://github.com/chenzuge1/Reti
 leaves a choice, the branch follows this code, unless stated otherwise.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
+import torch
 from mmdet.models.dense_heads import AnchorHead
 from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
 from mmdet.utils import ConfigType, InstanceList, OptConfigType
@@ -28,6 +30,9 @@ from .joint_score import joint_logits
 FEATURE_SOURCES = ('cls', 'reg')
 SELECTION_SCORES = ('joint', 'cls')
 
+# Of one level: confidence logits, box deltas, anchors, classes and box targets.
+Level = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
 
 class ConfidenceBranch(AnchorHead):
     """Mixin for anchor heads: an additional convolution predicts the IoU of each anchor's box.
@@ -38,7 +43,7 @@ class ConfidenceBranch(AnchorHead):
     ``nms_pre`` anchors.
 
     A head with this mixin calls :meth:`make_conf_layer` in ``_init_layers``, :meth:`run_towers` in
-    ``forward_single``, :meth:`loss_conf_single` in ``loss_by_feat_single`` and
+    ``forward_single``, :meth:`loss_conf_by_levels` in ``loss_by_feat`` and
     :meth:`predict_by_joint_score` in ``predict_by_feat``.
 
     Args:
@@ -132,38 +137,31 @@ class ConfidenceBranch(AnchorHead):
             reg_feat = reg_conv(reg_feat)
         return cls_feat, reg_feat, cls_feat if self.feature_source == 'cls' else reg_feat
 
-    def loss_conf_single(
-        self,
-        conf_pred: Tensor,
-        bbox_pred: Tensor,
-        anchors: Tensor,
-        labels: Tensor,
-        bbox_targets: Tensor,
-        avg_factor: float,
-    ) -> Tensor:
-        """Compute the confidence loss of one level, whose ``K`` anchors are ordered (H, W, anchor).
+    def loss_conf_by_levels(self, levels: Iterable[Level], avg_factor: float) -> Tensor:
+        """Compute the confidence loss of a batch.
 
         Args:
-            conf_pred: Confidence logits, ``(N, num_anchors, H, W)``.
-            bbox_pred: Box deltas, ``(N, num_anchors * 4, H, W)``.
-            anchors: Corners in pixels, ``(N, K, 4)``.
-            labels: Class of each anchor, ``(N, K)``; ``num_classes`` is the background.
-            bbox_targets: Deltas, or corners if ``reg_decoded_bbox``, ``(N, K, 4)``.
+            levels: For each level with ``K`` anchors, ordered (H, W, anchor): confidence logits,
+                ``(N, num_anchors, H, W)``; box deltas, ``(N, num_anchors * 4, H, W)``; anchors,
+                corners in pixels, ``(N, K, 4)``; their classes, ``(N, K)``, ``num_classes`` for the
+                background; and targets, deltas or, if ``reg_decoded_bbox``, corners, ``(N, K, 4)``.
             avg_factor: Divisor of the loss: the number of positives in the batch.
 
         Returns:
             The loss, a scalar.
         """
-        labels = labels.reshape(-1)
-        # Indices, because each use of a mask would wait for the GPU.
-        positive = ((labels >= 0) & (labels < self.num_classes)).nonzero().squeeze(1)
-        conf_pred = conf_pred.permute(0, 2, 3, 1).reshape(-1)[positive]  # (num_positive,)
-        iou_target = self._iou_with_target(
-            bbox_pred.permute(0, 2, 3, 1).reshape(-1, 4)[positive],
-            bbox_targets.reshape(-1, 4)[positive],
-            anchors.reshape(-1, 4)[positive],
+        # All levels at once, and indices instead of a mask: a GPU is waited for only once.
+        confs, deltas, *others = zip(*levels, strict=True)
+        conf_pred = torch.cat([conf.permute(0, 2, 3, 1).reshape(-1) for conf in confs])
+        bbox_pred = torch.cat([delta.permute(0, 2, 3, 1).reshape(-1, 4) for delta in deltas])
+        anchors, labels, bbox_targets = (
+            torch.cat([level.flatten(0, 1) for level in other]) for other in others
         )
-        return self.loss_conf(conf_pred.float(), iou_target, avg_factor=avg_factor)
+        positive = ((labels >= 0) & (labels < self.num_classes)).nonzero().squeeze(1)
+        iou_target = self._iou_with_target(
+            bbox_pred[positive], bbox_targets[positive], anchors[positive]
+        )
+        return self.loss_conf(conf_pred[positive].float(), iou_target, avg_factor=avg_factor)
 
     def _iou_with_target(self, bbox_pred: Tensor, bbox_targets: Tensor, anchors: Tensor) -> Tensor:
         """Compute the IoU of each decoded box with its ground truth; all ``(num_positive, 4)``."""

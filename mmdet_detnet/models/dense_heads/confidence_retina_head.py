@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmdet_detnet.registry import MODELS
 
-from .confidence_branch import ConfidenceBranch
+from .confidence_branch import ConfidenceBranch, Level
 
 
 @MODELS.register_module()
@@ -48,7 +48,7 @@ class ConfidenceRetinaHead(ConfidenceBranch, RetinaHead):
         conf_preds: list[Tensor],
         *args: Any,
         **kwargs: Any,
-    ) -> dict[str, list[Tensor]]:
+    ) -> dict[str, Any]:
         """Compute the losses of a batch.
 
         Args:
@@ -59,15 +59,16 @@ class ConfidenceRetinaHead(ConfidenceBranch, RetinaHead):
             **kwargs: The same by name.
 
         Returns:
-            ``loss_cls``, ``loss_bbox`` and ``loss_conf``, each with one value per level.
+            ``loss_cls`` and ``loss_bbox``, with one value per level, and ``loss_conf``, a scalar.
         """
         # AnchorHead passes only box predictions to `loss_by_feat_single`, so pass pairs of boxes
-        # and confidences and get back pairs of losses.
+        # and confidences and get back box losses with what the confidence loss needs.
         losses = super().loss_by_feat(
             cls_scores, list(zip(bbox_preds, conf_preds, strict=True)), *args, **kwargs
         )
-        losses_bbox, losses_conf = zip(*losses['loss_bbox'], strict=True)
-        return {**losses, 'loss_bbox': list(losses_bbox), 'loss_conf': list(losses_conf)}
+        losses_bbox, levels, (avg_factor, *_) = zip(*losses['loss_bbox'], strict=True)
+        loss_conf = self.loss_conf_by_levels(levels, avg_factor)
+        return {**losses, 'loss_bbox': list(losses_bbox), 'loss_conf': loss_conf}
 
     def loss_by_feat_single(
         self,
@@ -79,7 +80,7 @@ class ConfidenceRetinaHead(ConfidenceBranch, RetinaHead):
         bbox_targets: Tensor,
         bbox_weights: Tensor,
         avg_factor: float,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    ) -> tuple[Tensor, tuple[Tensor, Level, float]]:
         """Compute the losses of one level; its ``K`` anchors are in the order (H, W, anchor).
 
         Args:
@@ -93,7 +94,7 @@ class ConfidenceRetinaHead(ConfidenceBranch, RetinaHead):
             avg_factor: Divisor of each loss: the number of positives in the batch.
 
         Returns:
-            The classification loss, and the pair of box and confidence losses.
+            The classification loss, and the box loss with what the confidence loss needs.
         """
         bbox_pred, conf_pred = box_and_conf
         loss_cls, loss_bbox = super().loss_by_feat_single(
@@ -106,10 +107,8 @@ class ConfidenceRetinaHead(ConfidenceBranch, RetinaHead):
             bbox_weights,
             avg_factor,
         )
-        loss_conf = self.loss_conf_single(
-            conf_pred, bbox_pred, anchors, labels, bbox_targets, avg_factor
-        )
-        return loss_cls, (loss_bbox, loss_conf)
+        level = (conf_pred, bbox_pred, anchors, labels, bbox_targets)
+        return loss_cls, (loss_bbox, level, avg_factor)
 
     def predict_by_feat(
         self,

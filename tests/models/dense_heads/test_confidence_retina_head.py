@@ -41,7 +41,7 @@ def dense_loss_conf(head, outputs, truths, metas):
             conf.permute(0, 2, 3, 1).reshape(-1), iou, reduction='none'
         )
         losses.append((loss * weight.reshape(-1, 4)[:, 0]).sum() / targets[4])
-    return losses
+    return sum(losses)
 
 
 def test_forward_returns_a_confidence_map_for_each_level(make_head, features):
@@ -68,7 +68,7 @@ def test_untrained_confidence_is_one_half_and_its_loss_ln_2(make_head, features,
     for conf in outputs[2]:
         torch.testing.assert_close(conf.sigmoid(), torch.full_like(conf, 0.5), atol=0.05, rtol=0)
     losses = head.loss_by_feat(*outputs, truths, metas)
-    assert sum(losses['loss_conf']).item() == pytest.approx(math.log(2), abs=0.02)
+    assert losses['loss_conf'].item() == pytest.approx(math.log(2), abs=0.02)
 
 
 @pytest.mark.parametrize('sizes', [(128, 128), (128, 72)], ids=['equal sizes', 'unequal sizes'])
@@ -78,7 +78,7 @@ def test_loss_is_the_dense_formula(make_head, outputs, truths, metas, sizes):
     head = make_head()
     losses = head.loss_by_feat(*outputs, truths, metas)
     expected = dense_loss_conf(head, outputs, truths, metas)
-    assert sum(expected) > 0.1
+    assert expected > 0.1
     torch.testing.assert_close(losses['loss_conf'], expected)
 
 
@@ -101,7 +101,7 @@ def test_loss_conf_can_be_configured(make_head, outputs, truths, metas):
     once = make_head().loss_by_feat(*outputs, truths, metas)
     config = dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=2.0)
     twice = make_head(loss_conf=config).loss_by_feat(*outputs, truths, metas)
-    assert sum(twice['loss_conf']) == pytest.approx(2 * sum(once['loss_conf']))
+    assert twice['loss_conf'] == pytest.approx(2 * once['loss_conf'])
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_the_confidence_loss_trains(
 ):
     head = make_head(feature_source=feature_source, detach_iou_target=detach)
     losses = head.loss_by_feat(*head(features), truths, metas)
-    sum(losses['loss_conf']).backward()
+    losses['loss_conf'].backward()
     assert {name for name, module in head.named_children() if has_gradient(module)} == learning
 
 
@@ -132,7 +132,7 @@ def test_target_with_gradient_pulls_the_iou_to_the_confidence(
     head = make_head()
 
     def total_loss():
-        return sum(head.loss_by_feat(cls_scores, bbox_preds, confs, truths, metas)['loss_conf'])
+        return head.loss_by_feat(cls_scores, bbox_preds, confs, truths, metas)['loss_conf']
 
     # With one logit x for all anchors, the loss is constant - x * mean IoU. So a step that lowers
     # it raises the IoU if x is positive, and lowers it if x is negative.
@@ -147,8 +147,8 @@ def test_no_ground_truth_gives_zeros_with_a_graph(make_head, features, metas, re
     head = make_head(reg_decoded_bbox=reg_decoded_bbox)
     losses = head.loss_by_feat(*head(features), [no_boxes(), no_boxes()], metas)
     assert list(losses) == ['loss_cls', 'loss_bbox', 'loss_conf']
-    assert sum(losses['loss_conf']) == 0
-    sum(losses['loss_conf']).backward()
+    assert losses['loss_conf'] == 0
+    losses['loss_conf'].backward()
     assert not head.retina_conf.weight.grad.any()
 
 
@@ -158,6 +158,6 @@ def test_loss_is_float32_under_autocast(make_head, features, truths, metas):
         outputs = head(features)
         losses = head.loss_by_feat(*outputs, truths, metas)
     assert outputs[2][0].dtype == torch.bfloat16
-    assert {loss.dtype for loss in losses['loss_conf']} == {torch.float32}
-    sum(losses['loss_conf']).backward()
+    assert losses['loss_conf'].dtype == torch.float32
+    losses['loss_conf'].backward()
     assert head.retina_conf.weight.grad.isfinite().all()

@@ -203,7 +203,8 @@ def test_bad_features_give_no_detection(make_head, features, metas, select_by, v
 def test_loss_and_predict(make_head, features, truths, metas):
     head = make_head(test_cfg={**make_head().test_cfg, 'score_thr': 0.0})
     losses, results = head.loss_and_predict(features, samples_of(metas, truths))
-    sum(sum(levels) for levels in losses.values()).backward()
+    loss_conf = losses.pop('loss_conf')
+    (loss_conf + sum(map(sum, losses.values()))).backward()
     assert all(parameter.grad is not None for parameter in head.parameters())
     for result, expected in zip(results, head.predict(features, samples_of(metas)), strict=True):
         assert torch.equal(result.scores, expected.scores)
