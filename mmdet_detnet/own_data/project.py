@@ -168,4 +168,4 @@ def _print_settings(settings: Settings) -> None:
     print(f'\nimages {width} x {height}: {settings.scale_reason}')
     print(settings.anchor_reason)
     print(f'batches of {settings.batch_size}: {settings.batch_reason}')
-    print(f'{settings.max_epochs} epochs')
+    print(f'epochs: {settings.max_epochs}')

@@ -55,8 +55,8 @@ def test_end_says_that_it_is_early(runner, capsys):
     runner.train_loop.stop_training = True
     hook.after_train(runner)
     first, last = capsys.readouterr().out.splitlines()
-    assert first == '3 epochs; the full log: run.log'
-    assert last.startswith('1 epochs trained in 0:00:0')
+    assert first == 'epochs: 3; the full log: run.log'
+    assert last.startswith('epochs trained: 1, in 0:00:0')
     assert last.endswith('stopped early')
 
 

@@ -19,6 +19,7 @@ from mmdet_detnet.template_variables import set_template_variables
 Options = dict[str, Any]
 REQUIRED = {'data_sets', 'seeds', 'detectors', 'comparisons'}
 ALLOWED = REQUIRED | {'options'}
+KINDS: dict[type, str] = {list: 'a list', dict: 'a mapping', str: 'text'}
 
 
 def name_run(data_set: str, detector: str, seed: int) -> str:
@@ -132,23 +133,26 @@ def _read_yaml(path: Path) -> Any:
 def _check_types(path: Path, content: dict[str, Any]) -> None:
     for name, value, expected in _list_values(content):
         if not isinstance(value, expected):
-            kind = 'a list' if expected is list else 'a mapping'
-            raise ValueError(f'{path}: {name} must be {kind}, got {value!r}.')
+            raise ValueError(f'{path}: {name} must be {KINDS[expected]}, got {value!r}.')
 
 
 def _list_values(content: dict[str, Any]) -> Iterator[tuple[str, Any, type]]:
-    """List the values that must be lists or mappings, outer ones first."""
+    """List the values with the types that they must have, outer ones first."""
     yield 'seeds', content['seeds'], list
     yield 'options', content.get('options', {}), dict
     for group in ('data_sets', 'detectors'):
         yield group, content[group], dict
         for name, value in content[group].items():
+            yield f'a name in {group}', name, str
             yield f'{group}.{name}', value, dict
     for name, detector in content['detectors'].items():
         yield f'detectors.{name}.options', detector.get('options', {}), dict
+        yield f'detectors.{name}.config', detector.get('config', ''), str
     yield 'comparisons', content['comparisons'], list
     for place, pair in enumerate(content['comparisons']):
         yield f'comparisons.{place}', pair, list
+        for name in pair:
+            yield f'a name in comparisons.{place}', name, str
 
 
 def _check(path: Path, content: dict[str, Any]) -> None:

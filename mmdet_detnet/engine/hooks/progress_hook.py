@@ -41,7 +41,7 @@ class ProgressHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Say where everything else is logged."""
         self._start = time.monotonic()
-        self._say(f'{runner.max_epochs} epochs; the full log: {runner.logger._log_file}')
+        self._say(f'epochs: {runner.max_epochs}; the full log: {runner.logger._log_file}')
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Begin a bar."""
@@ -88,7 +88,7 @@ class ProgressHook(Hook):
         took = timedelta(seconds=round(time.monotonic() - self._start))
         best = f', best AP {max(self._values):.3f}' if self._values else ''
         early = ', stopped early' if runner.train_loop.stop_training else ''
-        self._say(f'{runner.epoch} epochs trained in {took}{best}{early}')
+        self._say(f'epochs trained: {runner.epoch}, in {took}{best}{early}')
 
     @staticmethod
     def _name(runner: Runner) -> str:

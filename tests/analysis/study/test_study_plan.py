@@ -107,6 +107,9 @@ def test_lists_become_tuples_where_the_config_has_one(write):
         ('{max_epochs: 3}', '[max_epochs]', 'options must be a mapping'),
         ('{max_epochs: 5}', '', 'detectors.slow.options must be a mapping, got None'),
         ('{config: CONFIG}', 'CONFIG', 'detectors.plain must be a mapping'),
+        ('[slow, plain]', '[[slow], plain]', 'a name in comparisons.0 must be text, got .*slow'),
+        ('  other: {', '  59: {', 'a name in detectors must be text, got 59'),
+        ('{config: CONFIG}', '{config: 3}', 'detectors.plain.config must be text, got 3'),
         ('[slow, plain]', 'slow, plain', r"comparisons.0 must be a list, got 'slow, plain'"),
     ],
 )
