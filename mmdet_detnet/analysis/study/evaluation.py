@@ -36,9 +36,7 @@ def evaluate(annotations: str | Path, detections: str | Path, classes: Sequence[
         ``metrics``: AP, AP50, AP75, APs, APm and APl as COCO defines them; AP33, at the one IoU of
         0.33, and F33, the best F-score there, as DeepPCB asks for. Metrics without objects are
         None. ``per_class``: the AP of each class. ``images``: their number. ``matches``: for each
-        class the number of ``truths`` in each image, and of each detection the ``image``, its
-        index, the ``score`` and, bit by bit for :data:`IOU_THRESHOLDS`, whether it is a ``hit`` or
-        ``ignored``, because of a crowd.
+        class, what :func:`pack_matches` returns.
     """
     coco = _evaluate_coco(str(annotations), Path(detections), classes)
     precision = coco.eval['precision']
@@ -59,7 +57,7 @@ def evaluate(annotations: str | Path, detections: str | Path, classes: Sequence[
         'metrics': metrics,
         'per_class': dict(zip(names, per_class, strict=True)),
         'images': len(coco.params.imgIds),
-        'matches': matches,
+        'matches': {name: pack_matches(each) for name, each in matches.items()},
     }
 
 
@@ -83,6 +81,10 @@ def _mean(precision: np.ndarray) -> float | None:
 
 
 def _read_matches(coco: COCOeval, category: int) -> dict[str, list]:
+    """List the number of ``truths`` in each image, and ``image`` to ``ignored`` of each detection.
+
+    ``hit`` and ``ignored``, because of a crowd, are bit by bit for :data:`IOU_THRESHOLDS`.
+    """
     num_images, num_areas = len(coco.params.imgIds), len(coco.params.areaRng)
     start = category * num_areas * num_images
     matches: dict[str, list] = {key: [] for key in ('truths', 'image', 'score', 'hit', 'ignored')}
@@ -109,7 +111,28 @@ def _from_bits(numbers: Sequence[int]) -> np.ndarray:
     return (np.asarray(numbers, dtype=int) >> bits & 1).astype(bool)
 
 
-def average_precisions(matches: dict[str, list], weights: np.ndarray) -> np.ndarray:
+def pack_matches(matches: dict[str, list]) -> dict[str, list[int]]:
+    """Reduce the matches of one class to what the AP depends on, a quarter of their size.
+
+    Args:
+        matches: Number of ``truths`` in each image, and of each detection the index of the
+            ``image``, the ``score`` and, bit by bit for :data:`IOU_THRESHOLDS`, whether it is a
+            ``hit`` or ``ignored``.
+
+    Returns:
+        ``truths``; ``image`` of each detection, by descending score; which of them are ``marked``
+        as a hit or ignored, and ``hit`` and ``ignored`` of these.
+    """
+    order = np.argsort(-np.asarray(matches['score']), kind='stable')
+    image, hit, ignored = (
+        np.asarray(matches[key], dtype=int)[order] for key in ('image', 'hit', 'ignored')
+    )
+    marked = np.flatnonzero(hit | ignored)
+    packed = dict(image=image, marked=marked, hit=hit[marked], ignored=ignored[marked])
+    return {'truths': matches['truths'], **{key: each.tolist() for key, each in packed.items()}}
+
+
+def average_precisions(matches: dict[str, list[int]], weights: np.ndarray) -> np.ndarray:
     """Compute COCO's AP of one class with a weight for each image.
 
     Args:
@@ -122,11 +145,12 @@ def average_precisions(matches: dict[str, list], weights: np.ndarray) -> np.ndar
     num_truths = weights @ np.asarray(matches['truths'])
     if num_truths == 0:
         return np.full(len(IOU_THRESHOLDS), np.nan)
-    order = np.argsort(-np.asarray(matches['score']), kind='stable')
-    weight = weights[np.asarray(matches['image'], dtype=int)][order]
-    hits = np.cumsum(_from_bits(matches['hit'])[:, order] * weight, axis=1)
-    counted = np.cumsum(~_from_bits(matches['ignored'])[:, order] * weight, axis=1)
-    precision = hits / np.maximum(counted, np.spacing(1))
+    # Only hits raise the recall, so the precision matters at no other detection.
+    marked = np.asarray(matches['marked'], dtype=int)
+    weight = weights[np.asarray(matches['image'], dtype=int)]
+    hits = np.cumsum(_from_bits(matches['hit']) * weight[marked], axis=1)
+    ignored = np.cumsum(_from_bits(matches['ignored']) * weight[marked], axis=1)
+    precision = hits / np.maximum(np.cumsum(weight)[marked] - ignored, np.spacing(1))
     # The best precision at this recall or higher, and 0 at recalls that are never reached.
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     precision = np.pad(precision, ((0, 0), (0, 1)))
@@ -138,7 +162,7 @@ def best_f_score(matches: dict[str, dict[str, list]]) -> float | None:
     """Compute the best F-score of all classes over score thresholds, at an IoU of 0.33.
 
     Args:
-        matches: Matches of each class.
+        matches: Matches of each class, before :func:`pack_matches`.
 
     Returns:
         2PR / (P + R), None if there is no object.

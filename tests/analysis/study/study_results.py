@@ -11,7 +11,7 @@ def make_result(detector, seed, hits, data_set='cells'):
     matches = dict(
         truths=[1] * len(hits),
         image=[image for image, hit in enumerate(hits) if hit],
-        score=[0.9] * sum(hits),
+        marked=list(range(sum(hits))),
         hit=[0b11111111111] * sum(hits),
         ignored=[0] * sum(hits),
     )

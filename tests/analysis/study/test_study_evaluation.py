@@ -10,6 +10,7 @@ from mmdet_detnet.analysis.study.evaluation import (
     average_precisions,
     best_f_score,
     evaluate,
+    pack_matches,
 )
 
 CLASSES = ('open', 'short')
@@ -140,6 +141,12 @@ def test_weight_of_an_image_is_its_number_of_copies(scattered, tmp_path):
     for name, matches in result['matches'].items():
         ap = average_precisions(matches, weights)[COCO_THRESHOLDS].mean()
         assert ap == pytest.approx(expected['per_class'][name], abs=1e-9)
+
+
+def test_matches_are_packed_by_score():
+    found = dict(truths=[1, 1], image=[0, 1, 1], score=[0.2, 0.9, 0.5], hit=[1, 0, 3])
+    packed = pack_matches(found | dict(ignored=[0, 0, 0]))
+    assert packed == dict(truths=[1, 1], image=[1, 1, 0], marked=[1, 2], hit=[3, 1], ignored=[0, 0])
 
 
 def test_f_score_leaves_out_what_lies_in_a_crowd():

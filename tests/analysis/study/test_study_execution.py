@@ -85,7 +85,7 @@ def test_other_detector_is_tested_with_the_weights_of_its_source(make_run, finis
     result = train_and_test(run, tmp_path / run.name)
     for key in ('iterations', 'epochs', 'final_loss', 'train_seconds'):
         assert result[key] == trained[key], key
-    assert sum(len(each['score']) for each in result['matches'].values()) == 2 * 5  # two images
+    assert sum(len(each['image']) for each in result['matches'].values()) == 2 * 5  # two images
 
 
 def test_unfinished_weights_are_not_tested(make_run, finished, tmp_path):

@@ -40,5 +40,5 @@ def test_same_images_are_drawn_for_both():
 
 def test_draws_without_an_object_of_a_class_leave_it_out():
     result = make_result('plain', 0, [1, 0, 1])
-    result['matches']['rare'] = dict(truths=[0, 0, 1], image=[2], score=[0.9], hit=[0], ignored=[0])
+    result['matches']['rare'] = dict(truths=[0, 0, 1], image=[2], marked=[], hit=[], ignored=[])
     assert not np.isnan(bootstrap_difference([(result, result)])).any()
