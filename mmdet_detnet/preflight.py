@@ -3,7 +3,7 @@
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config
@@ -11,7 +11,7 @@ from mmengine.config import Config
 from .analysis.dataset.training_data import check_training_data, find_stopping_problems
 from .checks import find_config_faults, find_random_frozen_stages, raise_faults
 from .checks.overrides import find_override_faults
-from .template_variables import parse_names, set_template_variables
+from .template_variables import restore_class_names, set_template_variables
 
 ALLOW_MISMATCH, SKIP_DATA_CHECK = '--allow-mismatch', '--skip-data-check'
 OUR_OPTIONS = (ALLOW_MISMATCH, SKIP_DATA_CHECK)
@@ -46,7 +46,7 @@ def prepare_arguments(
     sys.argv = [each for each in sys.argv if each not in OUR_OPTIONS]
     args = parse_args()
     config = Config.fromfile(args.config, format_python_code=False)
-    options = _read_options(args, sys.argv)
+    options = restore_class_names(dict(args.cfg_options or {}), sys.argv)
     is_changed = bool(set_template_variables(config, options))
     raise_faults(find_override_faults(config, options))
     config.merge_from_dict(options)
@@ -59,16 +59,6 @@ def prepare_arguments(
     copy = str(Path(folder, Path(args.config).name))
     config.dump(copy)
     return [copy if each == args.config else each for each in sys.argv]
-
-
-def _read_options(args: Namespace, arguments: Sequence[str]) -> dict[str, object]:
-    """Read ``--cfg-options``; mmengine removes spaces from lists, so class names are read here."""
-    options = dict(args.cfg_options or {})
-    for argument in arguments:
-        key, _, text = argument.partition('=')
-        if key == 'class_names' and key in options:
-            options[key] = parse_names(text)
-    return options
 
 
 def _switch_checks_on(config: Config, allow_mismatch: bool) -> bool:

@@ -4,7 +4,7 @@ mmengine merges ``--cfg-options`` after it has read a config, so ``data_root=...
 line but no option computed from it. Here, those options change, too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from mmengine.config import Config, ConfigDict
 
@@ -30,6 +30,23 @@ def set_template_variables(config: Config, options: dict[str, object]) -> list[s
     for name in names:
         SETTERS[name](config, options.pop(name))
     return names
+
+
+def restore_class_names(options: dict[str, object], arguments: Iterable[str]) -> dict[str, object]:
+    """Read ``class_names=...`` again, because mmengine removes the spaces from lists.
+
+    Args:
+        options: What mmengine read from the arguments.
+        arguments: Arguments of the command line.
+
+    Returns:
+        The options, with spaces in the names.
+    """
+    for argument in arguments:
+        key, _, text = argument.partition('=')
+        if key == 'class_names' and key in options:
+            options = {**options, key: parse_names(text)}
+    return options
 
 
 def parse_names(text: str) -> list[str]:

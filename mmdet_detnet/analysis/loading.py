@@ -1,14 +1,35 @@
-"""Load a detector and all of its weights."""
+"""Load a config with options, and a detector with all of its weights."""
 
 from pathlib import Path
 from typing import Any
 
 from mmdet.apis import init_detector
 from mmdet.models.detectors import BaseDetector
+from mmengine.config import Config
 from mmengine.device import get_device
 
-from mmdet_detnet.checks import check_checkpoint
+from mmdet_detnet.checks import check_checkpoint, raise_faults
+from mmdet_detnet.checks.overrides import find_override_faults
 from mmdet_detnet.paths import check_files
+from mmdet_detnet.template_variables import set_template_variables
+
+
+def load_config(config: str | Path, cfg_options: dict[str, Any] | None = None) -> Config:
+    """Read a config and override settings, as ``tools/test.py`` does.
+
+    Args:
+        config: Config file.
+        cfg_options: Settings by dotted key, and variables of a template.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+        ValueError: If an option has no effect or a value of the wrong type.
+    """
+    cfg, options = Config.fromfile(config), dict(cfg_options or {})
+    set_template_variables(cfg, options)
+    raise_faults(find_override_faults(cfg, options))
+    cfg.merge_from_dict(options)
+    return cfg
 
 
 def load_detector(
@@ -23,7 +44,7 @@ def load_detector(
     Args:
         config: Config file.
         checkpoint: Checkpoint, a file or URL.
-        cfg_options: Settings that override the config's, as for ``tools/test.py``.
+        cfg_options: As for :func:`load_config`.
         device: Device of the detector; None for a GPU if there is one.
         allow_mismatch: Whether the checkpoint may be of another detector than the config's.
 
@@ -32,12 +53,12 @@ def load_detector(
 
     Raises:
         FileNotFoundError: If one of the files is missing.
-        ValueError: If the checkpoint is of another detector, for example with other classes.
+        ValueError: If an option is wrong, or the checkpoint is of another detector, for example
+            with other classes.
     """
     check_files(config, checkpoint)
-    detector = init_detector(
-        str(config), str(checkpoint), device=device or get_device(), cfg_options=cfg_options
-    )
+    cfg = load_config(config, cfg_options)
+    detector = init_detector(cfg, str(checkpoint), device=device or get_device())
     if not allow_mismatch:
         check_checkpoint(detector, checkpoint)
     return detector

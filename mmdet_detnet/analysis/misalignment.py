@@ -25,14 +25,13 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from mmdet.registry import DATASETS
 from mmdet.structures.bbox import bbox_overlaps
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from scipy.stats import pearsonr, spearmanr
 
 from .dataset.statistics import LARGE_AREA, MEDIUM_AREA
 from .detections import CROWD_SHARE, read_ground_truth, read_predictions, run_detector
-from .loading import load_detector
+from .loading import load_config, load_detector
 
 WELL_LOCALIZED_IOU = 0.5
 LOW_SCORE = 0.5
@@ -88,8 +87,7 @@ def match_data_set(
             images.
     """
     if Path(predictions).suffix in ('.pkl', '.pickle'):
-        cfg = Config.fromfile(config)
-        cfg.merge_from_dict(cfg_options or {})
+        cfg = load_config(config, cfg_options)
         init_default_scope(cfg.get('default_scope', 'mmdet'))
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         samples = read_predictions(predictions)
