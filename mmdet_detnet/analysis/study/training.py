@@ -11,6 +11,7 @@ import mmdet
 import mmengine
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmdet_detnet.checkpoints.files import find_newest
@@ -21,6 +22,22 @@ from .evaluation import evaluate
 from .plan import Run, hash_config
 
 FINAL_SHARE = 0.1  # fraction of the last iterations whose mean is the final loss
+
+
+class _CPUTimeHook(Hook):
+    """Saves the CPU time in checkpoints, so that it survives an interruption."""
+
+    earlier = 0.0
+
+    def before_train(self, runner: Runner) -> None:
+        if 'cpu_seconds' in runner.message_hub.runtime_info:
+            self.earlier = runner.message_hub.get_info('cpu_seconds')
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        runner.message_hub.update_info('cpu_seconds', self.measure())
+
+    def measure(self) -> float:
+        return self.earlier + time.process_time()
 
 
 def train_and_test(run: Run, folder: Path) -> dict[str, Any]:
@@ -43,6 +60,8 @@ def train_and_test(run: Run, folder: Path) -> dict[str, Any]:
     cfg = _prepare(cfg, run.seed, folder)
     _resume(cfg, folder, folder.with_name(run.source) if run.source else None)
     runner = Runner.from_cfg(cfg)
+    cpu_time = _CPUTimeHook()
+    runner.register_hook(cpu_time)
     runner.train()
     start = time.perf_counter()
     runner.test()
@@ -55,7 +74,7 @@ def train_and_test(run: Run, folder: Path) -> dict[str, Any]:
         'epochs': runner.epoch,
         **_summarize_training(runner),
         'test_seconds': round(time.perf_counter() - start, 2),
-        'cpu_seconds': round(time.process_time(), 1),
+        'cpu_seconds': round(cpu_time.measure(), 1),
         **evaluate(cfg.test_evaluator.ann_file, detections, dataset.metainfo['classes']),
         **describe_place(),
     }

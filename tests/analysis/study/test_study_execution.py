@@ -7,7 +7,7 @@ import torch
 from helpers import fork_server
 from mmengine.runner import Runner
 
-from mmdet_detnet.analysis.study import Run, execute, execution
+from mmdet_detnet.analysis.study import Run, execute, execution, training
 from mmdet_detnet.analysis.study.execution import _find_ready, _lock
 from mmdet_detnet.analysis.study.results import result_path
 from mmdet_detnet.analysis.study.training import _resume, train_and_test
@@ -65,6 +65,7 @@ def test_stopped_run_goes_on_to_the_same_result(make_run, finished, tmp_path, mo
         begin(hook, runner)
 
     epochs = []
+    monkeypatch.setattr(training.time, 'process_time', lambda: 50.0)
     monkeypatch.setattr(SeedHook, 'before_train_epoch', stop)
     with pytest.raises(KeyboardInterrupt):
         train_and_test(make_run(), tmp_path)
@@ -75,6 +76,7 @@ def test_stopped_run_goes_on_to_the_same_result(make_run, finished, tmp_path, mo
     for key in (*same, 'iterations', 'config_hash'):
         assert result[key] == expected[key], key
     assert epochs == [1]  # the second one only
+    assert result['cpu_seconds'] == 2 * 50
 
 
 def test_other_detector_is_tested_with_the_weights_of_its_source(make_run, finished, tmp_path):
