@@ -240,4 +240,5 @@ def detector_name(config: str, predictions: str, options: dict[str, Any] | None)
         The name.
     """
     changes = ''.join(f', {key}={value}' for key, value in (options or {}).items())
-    return f'{Path(config).stem}, {Path(predictions).name}{changes}'
+    # Every training ends with the same file name; its folder tells which one.
+    return f'{Path(config).stem}, {Path(*Path(predictions).parts[-2:])}{changes}'

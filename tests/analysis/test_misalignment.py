@@ -8,7 +8,13 @@ import torch
 from mmdet.apis import inference_detector, init_detector
 from mmdet.evaluation import DumpDetResults
 
-from mmdet_detnet.analysis.misalignment import Detections, match_data_set, match_image, write_report
+from mmdet_detnet.analysis.misalignment import (
+    Detections,
+    detector_name,
+    match_data_set,
+    match_image,
+    write_report,
+)
 
 # Two objects of class 0 (400 and 2500 pixels), one of class 1 (20,000), and a crowd of class 0.
 INSTANCES = [
@@ -106,6 +112,11 @@ def test_report_of_two_detectors(detections, tmp_path):
     }
     assert report[1]['all']['low_score_share'] is None
     assert cv2.imread(str(tmp_path / 'new/misalignment.png')) is not None
+
+
+def test_trainings_of_one_config_have_different_names():
+    names = [detector_name('a.py', f'work_dirs/{run}/epoch_40.pth', None) for run in ('x', 'y')]
+    assert names == ['a, x/epoch_40.pth', 'a, y/epoch_40.pth']
 
 
 @pytest.fixture
