@@ -9,13 +9,16 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from mmdet_detnet.checks import check_checkpoint, raise_faults
-from mmdet_detnet.checks.overrides import find_override_faults
+from mmdet_detnet.checks.overrides import find_override_faults, find_value
 from mmdet_detnet.paths import check_files
 from mmdet_detnet.template_variables import set_template_variables
 
 
 def load_config(config: str | Path, cfg_options: dict[str, Any] | None = None) -> Config:
     """Read a config and override settings, as ``tools/test.py`` does.
+
+    Lists become tuples where the config has one: YAML has none, and MMDetection's
+    ``Resize`` requires a tuple, its ``FPN`` a list.
 
     Args:
         config: Config file.
@@ -28,8 +31,14 @@ def load_config(config: str | Path, cfg_options: dict[str, Any] | None = None) -
     cfg, options = Config.fromfile(config), dict(cfg_options or {})
     set_template_variables(cfg, options)
     raise_faults(find_override_faults(cfg, options))
-    cfg.merge_from_dict(options)
+    cfg.merge_from_dict(
+        {key: _match_tuple(value, find_value(cfg, key)) for key, value in options.items()}
+    )
     return cfg
+
+
+def _match_tuple(value: Any, old: Any) -> Any:
+    return tuple(value) if isinstance(value, list) and isinstance(old, tuple) else value
 
 
 def load_detector(

@@ -12,9 +12,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmdet_detnet.checks import raise_faults
-from mmdet_detnet.checks.overrides import find_override_faults, find_value
-from mmdet_detnet.template_variables import set_template_variables
+from mmdet_detnet.analysis.loading import load_config
 
 Options = dict[str, Any]
 REQUIRED = {'data_sets', 'seeds', 'detectors', 'comparisons'}
@@ -64,12 +62,7 @@ class Run:
             FileNotFoundError: If there is no such config.
             ValueError: If an option has no effect or a value of the wrong type.
         """
-        cfg = Config.fromfile(self.config)
-        options = dict(self.options)
-        set_template_variables(cfg, options)
-        raise_faults(find_override_faults(cfg, options))
-        cfg.merge_from_dict(_match_tuples(options, cfg))
-        return cfg
+        return load_config(self.config, self.options)
 
 
 @dataclass(frozen=True)
@@ -207,16 +200,3 @@ def _make_run(content: dict[str, Any], data_set: str, name: str, seed: int) -> R
         **detector.get('options', {}),
     }
     return Run(name, data_set, seed, trained['config'], options, weights)
-
-
-def _match_tuples(options: Options, cfg: Config) -> Options:
-    """Convert lists to tuples, which YAML lacks, where the config has a tuple.
-
-    MMDetection's ``Resize`` requires a tuple, its ``FPN`` a list.
-    """
-    return {
-        key: tuple(value)
-        if isinstance(value, list) and isinstance(find_value(cfg, key), tuple)
-        else value
-        for key, value in options.items()
-    }
