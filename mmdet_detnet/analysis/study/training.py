@@ -30,8 +30,8 @@ class _CPUTimeHook(Hook):
     earlier = 0.0
 
     def before_train(self, runner: Runner) -> None:
-        if 'cpu_seconds' in runner.message_hub.runtime_info:
-            self.earlier = runner.message_hub.get_info('cpu_seconds')
+        if runner.iter:  # resumed; runs of one second and process share their message hub
+            self.earlier = runner.message_hub.get_info('cpu_seconds', 0.0)
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         runner.message_hub.update_info('cpu_seconds', self.measure())
