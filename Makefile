@@ -19,10 +19,10 @@ PYTEST := -m pytest --numprocesses auto --maxprocesses 8 --durations 10 \
 # Other CPUs: the newest instructions of oneDNN and of ATen, and the number of threads.
 CPUS := SSE41-default-1 SSE41-avx2-2 AVX2-default-4 AVX512_CORE-avx2-2
 
-.PHONY: help setup compiled demo test lint test-compiled test-everywhere matrix notebook zoo conformance mutants docs clean
+.PHONY: help setup compiled demo test lint test-compiled test-everywhere matrix notebook zoo conformance docs clean
 
 help:
-	@echo 'make demo | test | lint | test-everywhere | test-compiled | matrix | notebook | zoo | conformance | mutants | docs'
+	@echo 'make demo | test | lint | test-everywhere | test-compiled | matrix | notebook | zoo | conformance | docs'
 	@echo 'make setup | compiled | clean   (the first command makes .venv, once)'
 
 setup: .venv/complete
@@ -73,9 +73,6 @@ zoo: setup # writes docs/model_zoo.md
 
 conformance: setup # tests/conformance with every config and family of mmdet; minutes
 	$(VENV_PYTHON) -m pytest tests/conformance --all-configs
-
-mutants: setup # breaks the code on purpose and checks that the tests notice; minutes
-	$(VENV_PYTHON) dev/mutants.py
 
 docs: .venv-docs/complete # the site, in build/site
 	rm -rf build/documents

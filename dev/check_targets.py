@@ -20,9 +20,9 @@ from targets import (
     Target,
 )
 
-from mmdet_detnet.analysis.benchmark import Ratio, Row, Settings, read_report
-from mmdet_detnet.analysis.benchmark.counts import FLOPS_PER_GMAC
-from mmdet_detnet.analysis.benchmark.rows import AGREEMENT, QUANTITIES, TIMED, ratio
+from mmdet_detnet.benchmark import Ratio, Row, Settings, read_report
+from mmdet_detnet.benchmark.counts import FLOPS_PER_GMAC
+from mmdet_detnet.benchmark.rows import AGREEMENT, QUANTITIES, TIMED, ratio
 
 
 @dataclass

@@ -20,10 +20,10 @@ import torch
 from run_demo import CONFIG
 from torch import nn
 
-from mmdet_detnet.acceleration import accelerate
-from mmdet_detnet.analysis.benchmark import Workload
-from mmdet_detnet.analysis.benchmark.building import build_detector, load_config, make_batch
+from mmdet_detnet.benchmark import Workload
+from mmdet_detnet.benchmark.building import build_detector, load_config, make_batch
 from mmdet_detnet.command_line import make_parser
+from mmdet_detnet.deployment.acceleration import accelerate
 
 CPU = torch.device('cpu')
 POINTS_SHOWN = 20

@@ -27,13 +27,13 @@ from run_demo import CONFIG, TOOLS, make_config
 from torch import nn
 
 from mmdet_detnet import config_path
-from mmdet_detnet.acceleration import accelerate
-from mmdet_detnet.analysis.dataset import generate_shapes
-from mmdet_detnet.analysis.loading import load_detector
-from mmdet_detnet.analysis.onnx_evaluation import Result, compare, evaluate
 from mmdet_detnet.command_line import at_least, make_parser
-from mmdet_detnet.export import OnnxDetector, export_onnx
-from mmdet_detnet.export.onnx_detector import to_instances
+from mmdet_detnet.data.dataset import generate_shapes
+from mmdet_detnet.deployment.acceleration import accelerate
+from mmdet_detnet.deployment.export import OnnxDetector, export_onnx
+from mmdet_detnet.deployment.export.onnx_detector import to_instances
+from mmdet_detnet.evaluation.loading import load_detector
+from mmdet_detnet.evaluation.onnx_evaluation import Result, compare, evaluate
 
 CONFIDENCE_OPTIONS = ('conf_exponent', 'select_by', 'detach_iou_target', 'loss_conf')
 SLIM_WIDTH = dict(in_channels=64, fc_out_channels=256, num_classes=3)

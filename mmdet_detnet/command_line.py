@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import DictAction
 
-from .template_variables import restore_class_names
+from .training.template_variables import restore_class_names
 
 
 class OptionsAction(DictAction):

@@ -11,7 +11,7 @@ from mmdet.registry import DATASETS
 from mmengine.runner import save_checkpoint
 from torch import nn
 
-from mmdet_detnet.analysis.benchmark import Entry, Row, Settings
+from mmdet_detnet.benchmark import Entry, Row, Settings
 
 # The smallest box head of Double-Head that can be built.
 TINY_DOUBLE_HEAD = dict(
@@ -27,7 +27,7 @@ IMPORTED_ONCE = [
     'mmdet_detnet',  # the first, since it provides mmcv's operators where mmcv has none
     *[f'mmdet.{part}' for part in 'datasets engine evaluation models visualization'.split()],
     'mmdet_detnet.models',
-    'mmdet_detnet.engine',
+    'mmdet_detnet.training',
     'helpers',
     'quick_configs',
     'frozen_imports',  # the last

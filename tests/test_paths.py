@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mmdet_detnet import config_path
-from mmdet_detnet.launch import run_mmdet_script
 from mmdet_detnet.paths import check_files
+from mmdet_detnet.training.launch import run_mmdet_script
 
 
 def test_config_is_found_by_its_name():

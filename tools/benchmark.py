@@ -16,9 +16,9 @@ printed, and the exit status is 130.
 import sys
 from dataclasses import replace
 
-from mmdet_detnet.analysis.benchmark import Settings, command_line, make_rows, measure
-from mmdet_detnet.analysis.benchmark.catalogue import COMPARISONS, find_comparisons, make_entries
-from mmdet_detnet.analysis.benchmark.estimate import format_estimate
+from mmdet_detnet.benchmark import Settings, command_line, make_rows, measure
+from mmdet_detnet.benchmark.catalogue import COMPARISONS, find_comparisons, make_entries
+from mmdet_detnet.benchmark.estimate import format_estimate
 from mmdet_detnet.checkpoints import force_weights_only
 
 

@@ -9,9 +9,9 @@ prints the results so far, with exit status 130.
 import argparse
 import sys
 
-from mmdet_detnet.analysis.benchmark import Workload, make_rows, measure
-from mmdet_detnet.analysis.benchmark.command_line import make_parser, read_rounds, reporting
-from mmdet_detnet.analysis.benchmark.estimate import format_estimate
+from mmdet_detnet.benchmark import Workload, make_rows, measure
+from mmdet_detnet.benchmark.command_line import make_parser, read_rounds, reporting
+from mmdet_detnet.benchmark.estimate import format_estimate
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.command_line import at_least
 

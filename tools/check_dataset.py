@@ -14,8 +14,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmdet_detnet.analysis.dataset import check_dataset, write_report
 from mmdet_detnet.command_line import at_least, make_parser
+from mmdet_detnet.data.dataset import check_dataset, write_report
 
 
 def parse_args() -> argparse.Namespace:

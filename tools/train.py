@@ -14,7 +14,7 @@ import os
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
-from mmdet_detnet.launch import run_mmdet_script
+from mmdet_detnet.training.launch import run_mmdet_script
 
 if __name__ == '__main__':
     run_mmdet_script('train.py')

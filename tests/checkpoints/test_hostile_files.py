@@ -21,8 +21,8 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.registry import init_default_scope
 
 from mmdet_detnet.checkpoints import make_plain, read_checkpoint
-from mmdet_detnet.launch import run_mmdet_script
 from mmdet_detnet.models import DetNet
+from mmdet_detnet.training.launch import run_mmdet_script
 from mmdet_detnet.weights import convert_file
 
 FUZZED_FILES = 200

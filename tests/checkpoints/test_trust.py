@@ -31,7 +31,7 @@ import mmdet_detnet
 assert list_safe() == before
 import mmdet.models, mmengine.runner
 before = list_safe()
-import mmdet_detnet.checkpoints, mmdet_detnet.engine, mmdet_detnet.models, mmdet_detnet.weights
+import mmdet_detnet.training.hooks, mmdet_detnet.models, mmdet_detnet.weights
 assert list_safe() == before
 """
 

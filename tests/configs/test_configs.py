@@ -15,8 +15,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 
 from mmdet_detnet import config_path
-from mmdet_detnet.checks import FeatureMapCheck, find_config_faults, find_module_faults
 from mmdet_detnet.models import DetNet
+from mmdet_detnet.training.checks import FeatureMapCheck, find_config_faults, find_module_faults
 
 pytestmark = pytest.mark.xdist_group('configs')
 

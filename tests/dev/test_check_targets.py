@@ -12,7 +12,7 @@ from check_targets import (
 )
 from helpers import make_row
 
-from mmdet_detnet.analysis.benchmark import Ratio, Settings, Workload, write_report
+from mmdet_detnet.benchmark import Ratio, Settings, Workload, write_report
 
 CONFIDENCE = 'retinanet_conf/retinanet-conf_r50_fpn_1x_coco.py'
 RETINANET = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'

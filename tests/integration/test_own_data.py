@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import torch
-from own_data.folders import CAT, voc_object, write_image, write_text, yolo_row
+from data.folders import CAT, voc_object, write_image, write_text, yolo_row
 
 NUM_IMAGES = 8
 NAMES = [f'{number:05}' for number in range(NUM_IMAGES)]
@@ -16,7 +16,7 @@ NAMES = [f'{number:05}' for number in range(NUM_IMAGES)]
 @pytest.fixture(scope='module')
 def console(installation):
     """Run a line of `mmdet-detnet` in a folder, in a process that has its imports done."""
-    server = type(installation)(installation.folder, 'mmdet_detnet.own_data.subcommands')
+    server = type(installation)(installation.folder, 'mmdet_detnet.data.subcommands')
     script = installation.folder / 'bin' / 'mmdet-detnet'
 
     def run(line, folder):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmdet_detnet.analysis.benchmark.operators import use_own_operators
+from mmdet_detnet.benchmark.operators import use_own_operators
 
 
 @pytest.fixture

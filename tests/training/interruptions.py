@@ -17,7 +17,7 @@ from torch import distributed, multiprocessing
 
 from mmdet_detnet import config_path
 from mmdet_detnet.checkpoints import files
-from mmdet_detnet.launch import run_mmdet_script
+from mmdet_detnet.training.launch import run_mmdet_script
 
 STRIDES = [4, 8, 16, 32, 64]
 IMAGES, BATCH, EPOCHS = 8, 2, 3

@@ -11,8 +11,8 @@ from run_demo import write_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmdet_detnet import config_path
-from mmdet_detnet.analysis.dataset.shapes import generate_shapes
-from mmdet_detnet.launch import run_mmdet_script
+from mmdet_detnet.data.dataset.shapes import generate_shapes
+from mmdet_detnet.training.launch import run_mmdet_script
 
 ROOT = Path(__file__).resolve().parents[2]
 # Two steps of the demo's detector at a quarter of its width, without validation.

@@ -7,9 +7,9 @@ import os
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
-from mmdet_detnet.analysis.contact_sheet import make_contact_sheet
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.command_line import make_parser
+from mmdet_detnet.evaluation.contact_sheet import make_contact_sheet
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ compare with a second detector, here the same one without its joint score:
 
     ... --beside CONFIG CHECKPOINT --beside-options model.bbox_head.conf_exponent=0
 
-Writes ``misalignment.json`` and ``misalignment.png``; ``mmdet_detnet.analysis.misalignment``
+Writes ``misalignment.json`` and ``misalignment.png``; ``mmdet_detnet.evaluation.misalignment``
 explains how detections are counted.
 """
 
@@ -17,9 +17,9 @@ import os
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
-from mmdet_detnet.analysis.misalignment import detector_name, match_data_set, write_report
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.command_line import OptionsAction, make_parser
+from mmdet_detnet.evaluation.misalignment import detector_name, match_data_set, write_report
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ import os
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
-from mmdet_detnet.analysis.exponent_sweep import EXPONENTS, format_table, sweep_conf_exponent
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.command_line import make_parser
+from mmdet_detnet.evaluation.exponent_sweep import EXPONENTS, format_table, sweep_conf_exponent
 
 
 def main() -> None:

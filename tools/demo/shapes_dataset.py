@@ -6,8 +6,8 @@ writes ``annotations/{train,val}.json`` and ``{train,val}/*.png``. The same argu
 pixels and annotations, byte for byte.
 """
 
-from mmdet_detnet.analysis.dataset import generate_shapes
 from mmdet_detnet.command_line import make_parser
+from mmdet_detnet.data.dataset import generate_shapes
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.hub import get_config
 
-from mmdet_detnet.analysis.benchmark.operators import use_own_operators
+from mmdet_detnet.benchmark.operators import use_own_operators
 from mmdet_detnet.operators import has_compiled_operators
 
 pytestmark = pytest.mark.skipif(

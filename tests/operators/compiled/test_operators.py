@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmcv import ops
 
-from mmdet_detnet.analysis.benchmark.operators import use_own_operators
+from mmdet_detnet.benchmark.operators import use_own_operators
 from mmdet_detnet.operators import has_compiled_operators
 from mmdet_detnet.operators import nms as nms_module
 

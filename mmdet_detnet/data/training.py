@@ -1,0 +1,150 @@
+"""Train, test and detect with the user's config."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmdet_detnet.checkpoints.files import POINTER
+from mmdet_detnet.training.launch import run_mmdet_script
+
+QUIET = 'runner_type=mmdet_detnet.QuietRunner'
+SHOW = {
+    'warnings': (QUIET,),
+    'progress': (QUIET, 'default_hooks.progress.type=mmdet_detnet.ProgressHook'),
+    'everything': (),
+}
+
+
+def find_work_dir(config: Path) -> Path:
+    """Find the work directory of a config.
+
+    Args:
+        config: A config file.
+
+    Returns:
+        The folder, as chosen by MMDetection's script.
+
+    Raises:
+        FileNotFoundError: If the config does not exist.
+    """
+    if not config.is_file():
+        raise FileNotFoundError(f'no such config: {config}')
+    settings = Config.fromfile(config, format_python_code=False)
+    return Path(settings.get('work_dir') or Path('work_dirs', config.stem))
+
+
+def find_checkpoint(work_dir: Path) -> Path:
+    """Find the best checkpoint, or the last one if none has been validated.
+
+    Args:
+        work_dir: Work directory of the training.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint.
+    """
+    best = sorted(work_dir.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
+    pointer = work_dir / POINTER
+    last = [work_dir / pointer.read_text().strip()] if pointer.is_file() else []
+    for file in best[::-1] + last:
+        if file.is_file():
+            return file
+    raise FileNotFoundError(f'{work_dir} has no checkpoint: train first, or give --checkpoint.')
+
+
+def train(
+    config: Path,
+    arguments: Sequence[str] = (),
+    work_dir: Path | None = None,
+    from_start: bool = False,
+    show: str = 'progress',
+) -> Path:
+    """Train with MMDetection's script, resuming an interrupted training run.
+
+    Args:
+        config: The config.
+        arguments: Further options of the script.
+        work_dir: Work directory; None for the config's.
+        from_start: Whether to start over even if there are checkpoints.
+        show: ``'progress'``, ``'warnings'`` only, or ``'everything'`` that mmengine logs.
+
+    Returns:
+        The best checkpoint.
+    """
+    folder = work_dir or find_work_dir(config)
+    arguments = [*_work_dir_option(work_dir), *arguments]
+    if (folder / POINTER).is_file() and not from_start:
+        print(f'resumes the training in {folder} (--from-start starts over)')
+        arguments.append('--resume')
+    options = ['--cfg-options', *SHOW[show]] if SHOW[show] else []
+    sys.argv = ['train.py', str(config), *arguments, *options]
+    run_mmdet_script('train.py')
+    return find_checkpoint(folder)
+
+
+def _work_dir_option(work_dir: Path | None) -> list[str]:
+    return [] if work_dir is None else ['--work-dir', str(work_dir)]
+
+
+def test(
+    config: Path,
+    checkpoint: Path | None = None,
+    arguments: Sequence[str] = (),
+    work_dir: Path | None = None,
+) -> None:
+    """Evaluate with MMDetection's script; mmengine's log goes to its file.
+
+    Args:
+        config: The config.
+        checkpoint: The weights; None for the best of the training.
+        arguments: Further options of the script.
+        work_dir: Work directory of the training; None for the config's.
+    """
+    checkpoint = checkpoint or find_checkpoint(work_dir or find_work_dir(config))
+    print(f'checkpoint: {checkpoint}')
+    arguments = [*_work_dir_option(work_dir), *arguments, '--cfg-options', QUIET]
+    sys.argv = ['test.py', str(config), str(checkpoint), *arguments]
+    run_mmdet_script('test.py')
+
+
+def find_test_images(config: Path) -> Path:
+    """Find a folder with images to detect in: that of the first test image.
+
+    Args:
+        config: A config with a test set in COCO format.
+
+    Returns:
+        The folder, relative to the working directory.
+    """
+    dataset = Config.fromfile(config, format_python_code=False).test_dataloader.dataset
+    file = Path(dataset.data_root, dataset.ann_file)
+    name = json.loads(file.read_text(encoding='utf-8'))['images'][0]['file_name']
+    return Path(os.path.relpath(Path(dataset.data_root, dataset.data_prefix.img, name).parent))
+
+
+def next_lines(config: Path, work_dir: Path | None = None, *, is_trained: bool = False) -> str:
+    """Return the next commands to type.
+
+    Args:
+        config: The config.
+        work_dir: Work directory of the training; None for the config's.
+        is_trained: Whether the training is done.
+
+    Returns:
+        The lines.
+    """
+    training = shlex.join([str(config), *_work_dir_option(work_dir)])
+    lines = [] if is_trained else [f'mmdet-detnet train {training}']
+    lines += [
+        f'mmdet-detnet test {training}',
+        f'mmdet-detnet look {training}',
+        f'mmdet-detnet predict {training} {shlex.quote(str(find_test_images(config)))}',
+    ]
+    return '\n'.join(lines)

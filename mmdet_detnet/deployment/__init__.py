@@ -1,0 +1,1 @@
+"""Deployment: faster detectors, and detectors as ONNX files."""

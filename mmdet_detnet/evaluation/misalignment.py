@@ -1,0 +1,245 @@
+"""Compare the scores of detections with the IoU of their boxes.
+
+For all detections and by the size of their objects: histograms of score and IoU, the share of
+well-localized boxes (IoU > 0.5) that score under 0.5, and Pearson's and Spearman's correlation of
+score and IoU.
+
+- All detections of the test set with a score above ``score_thr`` count.
+- The IoU of a detection is the highest with any ground truth of its class, or 0. Several detections
+  may share one ground truth.
+- Its size is the area of that ground truth in the original image (its own if there is none), with
+  COCO's bounds of 32^2 and 96^2 pixels.
+- It is ignored if more than half of it is in a crowd (or "difficult") box of its class, unless it
+  is well localized on another object.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from mmdet.registry import DATASETS
+from mmdet.structures.bbox import bbox_overlaps
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from scipy.stats import pearsonr, spearmanr
+
+from mmdet_detnet.data.dataset.statistics import LARGE_AREA, MEDIUM_AREA
+
+from .detections import CROWD_SHARE, read_ground_truth, read_predictions, run_detector
+from .loading import load_config, load_detector
+
+WELL_LOCALIZED_IOU = 0.5
+LOW_SCORE = 0.5
+SIZES = {
+    'all': (0, np.inf),
+    'small': (0, MEDIUM_AREA),
+    'medium': (MEDIUM_AREA, LARGE_AREA),
+    'large': (LARGE_AREA, np.inf),
+}
+NUM_BINS = 40
+TILE_INCHES = 3.2
+DPI = 110
+
+
+class Detections(NamedTuple):
+    """Detections that count, as arrays of equal length.
+
+    Attributes:
+        scores: Scores.
+        ious: IoU with the best ground truth of the same class.
+        areas: Area of that ground truth, or of the detection if the IoU is 0, in pixels.
+    """
+
+    scores: np.ndarray
+    ious: np.ndarray
+    areas: np.ndarray
+
+
+def match_data_set(
+    config: str | Path,
+    predictions: str | Path,
+    score_thr: float = 0.05,
+    cfg_options: dict[str, Any] | None = None,
+    device: str | None = None,
+    allow_mismatch: bool = False,
+) -> Detections:
+    """Compare the detections on a test set with its ground truth.
+
+    Args:
+        config: Config file of a detector; its ``test_dataloader`` names the data set.
+        predictions: Checkpoint of the detector, or its predictions (``.pkl``).
+        score_thr: Only detections with a higher score count.
+        cfg_options: Settings that override the config's, as for ``tools/test.py``.
+        device: Device of the detector; None for a GPU if there is one.
+        allow_mismatch: Whether the checkpoint may be of another detector than the config's.
+
+    Returns:
+        The detections of all images.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If the checkpoint is of another detector, or the predictions are of other
+            images.
+    """
+    if Path(predictions).suffix in ('.pkl', '.pickle'):
+        cfg = load_config(config, cfg_options)
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        samples = read_predictions(predictions)
+    else:
+        model = load_detector(config, predictions, cfg_options, device, allow_mismatch)
+        loader = Runner.build_dataloader(model.cfg.test_dataloader)
+        dataset = loader.dataset
+        samples = run_detector(model, loader)
+    truths = read_ground_truth(dataset)
+    matches = []
+    for sample in samples:
+        image = sample['img_id']
+        if image not in truths:
+            raise ValueError(
+                f'{predictions}: image {image} is not in the test set, or is duplicated.'
+            )
+        matches.append(match_image(sample['pred_instances'], truths.pop(image), score_thr))
+    if truths:
+        raise ValueError(f'{predictions} lacks {len(truths)} of the {len(dataset)} test images.')
+    return Detections(*map(np.concatenate, zip(*matches, strict=True)))
+
+
+def match_image(
+    prediction: dict[str, torch.Tensor], instances: Sequence[dict[str, Any]], score_thr: float
+) -> Detections:
+    """Compare the detections in one image with its ground truth.
+
+    Args:
+        prediction: ``bboxes`` (corners in pixels of the original image), ``labels``, ``scores``.
+        instances: ``bbox``, ``bbox_label`` and ``ignore_flag`` of each object, as in mmdet.
+        score_thr: Only detections with a higher score count.
+
+    Returns:
+        The detections that count.
+    """
+    boxes, labels, scores = (prediction[name] for name in ('bboxes', 'labels', 'scores'))
+    # The last entry, without a class, represents missing ground truth.
+    truth_boxes = torch.tensor([*(truth['bbox'] for truth in instances), [0.0] * 4])
+    truth_labels = torch.tensor([*(truth['bbox_label'] for truth in instances), -1])
+    is_crowd = torch.tensor([*(bool(truth['ignore_flag']) for truth in instances), False])
+    same_class = labels[:, None] == truth_labels
+    iou = bbox_overlaps(boxes, truth_boxes) * (same_class & ~is_crowd)
+    share_in_crowd = bbox_overlaps(boxes, truth_boxes, mode='iof') * (same_class & is_crowd)
+    ious, best = iou.max(1)
+    in_crowd = (share_in_crowd.amax(1) > CROWD_SHARE) & (ious <= WELL_LOCALIZED_IOU)
+    areas = torch.where(ious > 0, _area(truth_boxes)[best], _area(boxes))
+    counted = (scores > score_thr) & ~in_crowd
+    return Detections(*(values[counted].numpy() for values in (scores, ious, areas)))
+
+
+def _area(boxes: torch.Tensor) -> torch.Tensor:
+    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
+
+
+def _select_size(detections: Detections, size: str) -> Detections:
+    low, high = SIZES[size]
+    selected = (detections.areas >= low) & (detections.areas < high)
+    return Detections(*(values[selected] for values in detections))
+
+
+def summarize(detections: Detections) -> dict[str, float | int | None]:
+    """Compute statistics of the misalignment of detections.
+
+    Args:
+        detections: Detections, or those of one size.
+
+    Returns:
+        The numbers of ``detections`` and of ``well_localized`` ones, the ``low_score_share`` of the
+        latter, and ``pearson`` and ``spearman``, also for ``_well_localized`` ones; None if there
+        are too few detections.
+    """
+    scores, ious, _ = detections
+    good = ious > WELL_LOCALIZED_IOU
+    return {
+        'detections': len(scores),
+        'well_localized': int(good.sum()),
+        'low_score_share': float((scores[good] < LOW_SCORE).mean()) if good.any() else None,
+        'pearson': _correlation(pearsonr, scores, ious),
+        'spearman': _correlation(spearmanr, scores, ious),
+        'pearson_well_localized': _correlation(pearsonr, scores[good], ious[good]),
+        'spearman_well_localized': _correlation(spearmanr, scores[good], ious[good]),
+    }
+
+
+def _correlation(function: Callable, scores: np.ndarray, ious: np.ndarray) -> float | None:
+    if len(scores) < 2 or np.ptp(scores) == 0 or np.ptp(ious) == 0:
+        return None
+    return float(function(scores, ious).statistic)
+
+
+def write_report(
+    results: Sequence[tuple[str, Detections]], out_dir: str | Path, score_thr: float
+) -> list[dict[str, Any]]:
+    """Write the statistics and the plot.
+
+    Args:
+        results: Name and detections of one or more detectors.
+        out_dir: Folder for ``misalignment.json`` and ``misalignment.png``.
+        score_thr: Score threshold of the detections.
+
+    Returns:
+        For each detector, its ``name`` and the statistics of each size.
+    """
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    report = []
+    figure_size = (len(SIZES) * TILE_INCHES, len(results) * (TILE_INCHES + 0.8))
+    figure = Figure(figure_size, DPI, layout='constrained')
+    rows = figure.subfigures(len(results), 1, squeeze=False).ravel()
+    for row, (name, detections) in zip(rows, results, strict=True):
+        row.suptitle(name)
+        numbers = {}
+        for axes, size in zip(row.subplots(1, len(SIZES)), SIZES, strict=True):
+            selected = _select_size(detections, size)
+            numbers[size] = summarize(selected)
+            _draw(axes, size, selected, numbers[size])
+        report.append({'name': name, **numbers})
+    figure.savefig(out_dir / 'misalignment.png')
+    content = {'score_thr': score_thr, 'results': report}
+    (out_dir / 'misalignment.json').write_text(json.dumps(content, indent=1))
+    return report
+
+
+def _draw(
+    axes: Axes, size: str, detections: Detections, numbers: dict[str, float | int | None]
+) -> None:
+    title = f'{size}: {numbers["detections"]} boxes'
+    if numbers['low_score_share'] is not None:
+        title += f'\n{numbers["low_score_share"]:.0%} of IoU > 0.5 score < 0.5'
+    if numbers['pearson'] is not None:
+        title += f'\nPearson {numbers["pearson"]:.2f}, Spearman {numbers["spearman"]:.2f}'
+    axes.set_title(title, fontsize=9)
+    axes.set(xlabel='score', ylabel='IoU', xlim=(0, 1), ylim=(0, 1), aspect='equal')
+    if numbers['detections']:
+        scores, ious, _ = detections
+        axes.hist2d(scores, ious, NUM_BINS, range=((0, 1), (0, 1)), cmin=1, norm=LogNorm(vmin=1))
+    axes.axhline(WELL_LOCALIZED_IOU, color='gray', linestyle='--', linewidth=1)
+    axes.axvline(LOW_SCORE, color='gray', linestyle='--', linewidth=1)
+
+
+def detector_name(config: str, predictions: str, options: dict[str, Any] | None) -> str:
+    """Name a detector by its files and changed options.
+
+    Args:
+        config: Config file.
+        predictions: Checkpoint or file of predictions.
+        options: Settings that override the config's.
+
+    Returns:
+        The name.
+    """
+    changes = ''.join(f', {key}={value}' for key, value in (options or {}).items())
+    # Every training ends with the same file name; its folder tells which one.
+    return f'{Path(config).stem}, {Path(*Path(predictions).parts[-2:])}{changes}'

@@ -1,0 +1,1 @@
+"""Training: hooks, checkpoints, checks of a config, and starting MMDetection's runner."""

@@ -1,0 +1,86 @@
+"""The hook that stops a run whose config, model, data and weights do not match."""
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
+
+from mmdet_detnet.deployment.acceleration import unwrap_model
+from mmdet_detnet.operators import describe_operators
+from mmdet_detnet.registry import HOOKS
+from mmdet_detnet.training.checks import (
+    FeatureMapCheck,
+    find_config_faults,
+    find_frozen_norm_faults,
+    find_module_faults,
+    find_random_frozen_stages,
+    find_weight_faults,
+    raise_faults,
+)
+
+MISMATCH = 'The checkpoint is not one of this config'
+
+
+@HOOKS.register_module()
+class ConfigCheckHook(Hook):
+    """Stop before the first iteration if training would go wrong or fail without a message.
+
+    It checks the config and the built model before weights are loaded, batch norm after that, and
+    strides and channels against the feature maps of the first batch.
+
+    Args:
+        allow_mismatch: Whether testing or resuming accepts a checkpoint whose weights differ from
+            the model's. ``load_from`` always does.
+
+    Raises:
+        ValueError: With one line per fault: the option or module, its value and what is allowed.
+    """
+
+    def __init__(self, allow_mismatch: bool = False) -> None:
+        self.allow_mismatch = allow_mismatch
+        self.map_checks: list[FeatureMapCheck] = []
+        self.weight_faults: list[str] = []
+
+    def before_run(self, runner: Runner) -> None:
+        """Log which operators are in use, and check the config and the model."""
+        runner.logger.info(f'Operators of mmcv in use: {describe_operators()}.')
+        raise_faults(find_config_faults(runner.cfg) + find_module_faults(runner.model))
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare the weights with the model's; the next call decides what to do about it."""
+        state = checkpoint.get('state_dict', checkpoint)
+        self.weight_faults = find_weight_faults(unwrap_model(runner.model), state, MISMATCH)
+
+    def before_train(self, runner: Runner) -> None:
+        """Check frozen parts, and start watching the first batch."""
+        faults = find_random_frozen_stages(runner.cfg) + find_frozen_norm_faults(runner.model)
+        raise_faults(faults + (self._mismatch() if runner.cfg.get('resume') else []))
+        self._watch(runner.model)
+
+    def before_test(self, runner: Runner) -> None:
+        """Check the weights, and start watching the first batch."""
+        raise_faults(self._mismatch())
+        self._watch(runner.model)
+
+    def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
+        """Stop watching after the first batch."""
+        self._unwatch()
+
+    after_test_iter = after_train_iter
+
+    def _mismatch(self) -> list[str]:
+        return [] if self.allow_mismatch else self.weight_faults
+
+    def _watch(self, model: nn.Module) -> None:
+        self._unwatch()
+        self.map_checks = [
+            FeatureMapCheck(module, f'{name}.' if name else '')
+            for name, module in unwrap_model(model).named_modules()
+            if isinstance(getattr(module, 'backbone', None), nn.Module)
+        ]
+
+    def _unwatch(self) -> None:
+        for check in self.map_checks:
+            check.remove()
+        self.map_checks = []

@@ -1,0 +1,109 @@
+"""The hook that shows on a terminal how a training goes."""
+
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from tqdm import tqdm
+
+from mmdet_detnet.registry import HOOKS
+
+# Reading the loss makes a GPU wait: only so often, in iterations.
+INTERVAL = 10
+# Without tqdm's own time left, which is that of the epoch.
+BAR = '{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}'
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """Show one bar per epoch on a terminal, one line per epoch elsewhere.
+
+    Both have the loss, the time left and the last AP. The other half is
+    :class:`~mmdet_detnet.training.quiet_runner.QuietRunner`, which keeps all else out of the way.
+
+    Args:
+        metric: Name of the metric to show after each validation.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, metric: str = 'coco/bbox_mAP') -> None:
+        self.metric = metric
+        self._values: list[float] = []
+        self._bar: tqdm | None = None
+        self._start = 0.0
+        self._out = sys.stdout  # QuietRunner redirects it for the others during the training
+
+    def before_train(self, runner: Runner) -> None:
+        """Say where everything else is logged."""
+        self._start = time.monotonic()
+        self._say(f'epochs: {runner.max_epochs}; the full log: {runner.logger._log_file}')
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Begin a bar."""
+        is_by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        total = len(runner.train_dataloader) if is_by_epoch else runner.max_iters
+        is_shown = is_main_process() and sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total,
+            desc=self._name(runner),
+            disable=not is_shown,
+            leave=False,
+            bar_format=BAR,
+        )
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Move the bar."""
+        if self._bar is None or self._bar.disable:
+            return
+        self._bar.update()
+        if batch_idx % INTERVAL == 0:
+            self._bar.set_postfix_str(self._describe(runner))
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """End the bar and leave a line."""
+        if self._bar is not None:
+            self._bar.close()
+        self._say(f'{self._name(runner)}: {self._describe(runner)}')
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Show the AP."""
+        value = (metrics or {}).get(self.metric)
+        if value is not None:
+            self._values.append(value)
+            self._say(f'    validation: AP {value:.3f}, best {max(self._values):.3f}')
+
+    def after_train(self, runner: Runner) -> None:
+        """Sum up."""
+        took = timedelta(seconds=round(time.monotonic() - self._start))
+        best = f', best AP {max(self._values):.3f}' if self._values else ''
+        early = ', stopped early' if runner.train_loop.stop_training else ''
+        self._say(f'epochs trained: {runner.epoch}, in {took}{best}{early}')
+
+    @staticmethod
+    def _name(runner: Runner) -> str:
+        return f'epoch {runner.epoch + 1}/{runner.max_epochs}'
+
+    def _describe(self, runner: Runner) -> str:
+        hub = runner.message_hub
+        parts = []
+        if 'train/loss' in hub.log_scalars:
+            parts.append(f'loss {hub.get_scalar("train/loss").mean(INTERVAL):.3f}')
+        if self._values:
+            parts.append(f'AP {self._values[-1]:.3f}')
+        left = hub.get_info('eta') if 'eta' in hub.runtime_info else 0
+        return ', '.join([*parts, f'{timedelta(seconds=round(left))} left'])
+
+    def _say(self, text: str) -> None:
+        if is_main_process():
+            print(text, file=self._out, flush=True)

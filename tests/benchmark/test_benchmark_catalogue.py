@@ -1,0 +1,60 @@
+"""Names on the command line, and the entries that they become."""
+
+import pytest
+
+from mmdet_detnet.benchmark import Entry, Settings
+from mmdet_detnet.benchmark.building import load_config
+from mmdet_detnet.benchmark.catalogue import (
+    COMPARISONS,
+    Comparison,
+    find_comparisons,
+    make_entries,
+)
+from mmdet_detnet.benchmark.workload import PLAIN
+
+SLIM = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
+FAST = Settings('bf16', channels_last=True, compile=True)
+
+
+def test_any_configs_are_a_comparison_and_the_name_is_the_firsts():
+    found = find_comparisons(['a/ours.py', 'stock.py'])
+    assert found == {'ours': Comparison(('a/ours.py', 'stock.py'))}
+
+
+def test_a_single_config_has_nothing_to_be_compared_with():
+    with pytest.raises(ValueError, match='at least two configs'):
+        find_comparisons(['ours.py'])
+
+
+def test_roi_heads_are_compared_at_four_numbers_of_survivors():
+    found = find_comparisons(['double-head-roi'])
+    assert [c.survivors for c in found.values()] == [50, 100, 200, 1000]
+
+
+def test_reference_of_every_known_comparison_is_mmdets():
+    assert all(known.configs[-1].startswith('mmdet::') for known in COMPARISONS.values())
+
+
+@pytest.mark.parametrize(
+    ('accelerate', 'expected'),
+    [
+        ('all', [('a', FAST), ('b', FAST)]),
+        ('ours', [('a', FAST), ('b', PLAIN)]),
+        ('added', [('a', FAST), ('a', PLAIN), ('b', FAST), ('b', PLAIN)]),
+    ],
+)
+def test_which_rows_are_accelerated(accelerate, expected):
+    entries = make_entries(Comparison(('a', 'b')), FAST, accelerate)
+    assert [(entry.config, entry.settings) for entry in entries] == expected
+
+
+def test_accelerated_row_says_so_in_its_title():
+    assert Entry('x/a.py').title == 'a'
+    assert Entry('mmdet::x/a.py', settings=FAST).title == 'a [bf16_nhwc_compiled]'
+
+
+def test_settings_after_the_name_replace_those_of_the_config_and_are_in_the_title():
+    entry = Entry(f'{SLIM} model.backbone.frozen_stages=2 model.test_cfg.rcnn.score_thr=0.1')
+    model = load_config(entry.config).model
+    assert (model.backbone.frozen_stages, model.test_cfg.rcnn.score_thr) == (2, 0.1)
+    assert entry.title == f'{Entry(SLIM).stem} [frozen_stages=2, score_thr=0.1]'

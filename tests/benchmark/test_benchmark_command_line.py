@@ -1,0 +1,108 @@
+"""The command line of the benchmark, from options to the report."""
+
+import json
+import sys
+
+import benchmark
+import pytest
+import torch
+from helpers import make_row
+
+from mmdet_detnet.benchmark import Rounds, read_report
+
+RETINANET = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+SLIM = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
+# Of images and rounds, for a quick run.
+SMALL = '--height 64 --width 96 --rounds 2 --survivors 20 --device cpu'.split()
+
+
+def run(monkeypatch, *arguments):
+    """Run the command line in this process."""
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', *arguments])
+    benchmark.main()
+
+
+@pytest.mark.parametrize(
+    ('options', 'size', 'rounds'),
+    [
+        ([], (800, 1333), Rounds(timed=10, warm_up=2)),
+        (['--quick'], (320, 480), Rounds(10, 1, split=False, memory=False, seconds=80)),
+        (
+            ['--quick', '--height', '160', '--no-training'],
+            (160, 480),
+            Rounds(10, 1, training=False, split=False, memory=False, seconds=80),
+        ),
+    ],
+)
+def test_quick_changes_what_is_left_open(monkeypatch, tmp_path, options, size, rounds):
+    seen = []
+
+    def make_rows(entries, workload):
+        seen.append((workload.height, workload.width))
+        return [make_row(SLIM)]
+
+    monkeypatch.setattr(benchmark, 'make_rows', make_rows)
+    monkeypatch.setattr(benchmark, 'measure', lambda rows, rounds, *_: seen.append(rounds))
+    run(monkeypatch, SLIM, SLIM, '--device', 'cpu', '--out-dir', str(tmp_path), *options)
+    assert seen == [size, rounds]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
+def test_missing_gpu_is_said_in_a_sentence(monkeypatch):
+    with pytest.raises(SystemExit, match='torch sees no CUDA device'):
+        run(monkeypatch, 'detnet', '--device', 'cuda')
+
+
+@pytest.mark.usefixtures('in_this_process')
+def test_command_line_reports_every_round_and_what_failed(monkeypatch, tmp_path, capsys):
+    unknown = tmp_path / 'unknown.py'
+    unknown.write_text(f"_base_ = '{RETINANET}'\nmodel = dict(backbone=dict(type='NoSuchNet'))\n")
+    with pytest.raises(SystemExit, match='1 could not be measured'):
+        run(monkeypatch, str(unknown), SLIM, *SMALL, '--warm-up', '1', '--out-dir', str(tmp_path))
+    printed = capsys.readouterr().out
+    assert 'FAILED unknown: unknown module: NoSuchNet is not in the' in printed
+    assert '20 of 100' in printed
+    name = f'benchmark_unknown_cpu_torch{torch.__version__}_fp32_nchw_eager.json'
+    report = json.loads((tmp_path / name).read_text())
+    failed, reference = report['rows']
+    assert failed['failure'] in printed
+    assert len(reference['train_seconds']) == len(reference['predict_seconds']) == 2
+    assert (reference['predict_mib'], reference['train_mib']) == ([1.0], [2.0])
+    assert reference['workload']['height'] == 64
+
+
+@pytest.mark.usefixtures('in_this_process')
+def test_ctrl_c_prints_tables_writes_the_report_and_exits_with_130(
+    interrupt_training, monkeypatch, tmp_path, capsys
+):
+    interrupt_training(call=3)
+    with pytest.raises(SystemExit) as exit_info:
+        run(monkeypatch, SLIM, SLIM, *SMALL, '--warm-up', '0', '--out-dir', str(tmp_path))
+    assert exit_info.value.code == 130
+    printed = capsys.readouterr().out
+    assert 'About 1 min for 2 rows' in printed
+    assert '| inference ' in printed
+    (file,) = tmp_path.glob('*.json')
+    assert [len(row.train_seconds) for row in read_report(file)['rows']] == [1, 1]
+
+
+def test_low_precision_on_the_cpu_leaves_training_out(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(benchmark, 'make_rows', lambda entries, workload: [make_row(SLIM)])
+    monkeypatch.setattr(benchmark, 'measure', lambda rows, rounds, *_: seen.append(rounds.training))
+    options = ['--amp', 'bf16', '--device', 'cpu', '--out-dir', str(tmp_path)]
+    run(monkeypatch, SLIM, SLIM, *options)
+    assert seen == [False]
+
+
+@pytest.mark.parametrize(('option', 'least'), [('--rounds', 1), ('--warm-up', 0)])
+def test_too_small_number_is_refused(monkeypatch, capsys, option, least):
+    monkeypatch.setattr(benchmark, 'find_comparisons', lambda what: {})  # nothing to measure
+    with pytest.raises(SystemExit):
+        run(monkeypatch, 'detnet', option, str(least - 1))
+    assert f'{option}: must be at least {least}, got {least - 1}' in capsys.readouterr().err
+
+
+def test_checkpoint_count_must_match(monkeypatch):
+    with pytest.raises(SystemExit, match='checkpoints must be one file for each'):
+        run(monkeypatch, SLIM, SLIM, '--device', 'cpu', '--checkpoints', 'one.pth')

@@ -1,0 +1,50 @@
+"""Parameters and multiply-adds against counts that others have published, or worked by hand."""
+
+import pytest
+
+from mmdet_detnet.benchmark.building import load_config
+from mmdet_detnet.benchmark.counts import (
+    build_without_weights,
+    count_gmacs,
+    count_parameters,
+    count_roi_gmacs,
+)
+from mmdet_detnet.benchmark.split import BACKBONE, DENSE_HEAD
+
+FASTER_RCNN = 'mmdet::faster_rcnn/faster-rcnn_r50-caffe_fpn_1x_coco.py'
+RETINANET = 'mmdet::retinanet/retinanet_r50-caffe_fpn_1x_coco.py'
+# Weights and biases of a ResNet-50's; detectron2 counts them as constants.
+BATCH_NORM = 53_120
+
+
+@pytest.mark.parametrize(
+    ('config', 'parameters', 'of_backbone_and_neck', 'gmacs'),
+    [(RETINANET, 37_915_572, 31_452_352, 146), (FASTER_RCNN, 41_699_936, 26_799_296, 117)],
+)
+def test_detectron2s_control_values(config, parameters, of_backbone_and_neck, gmacs):
+    # detectron2, tests/test_model_analysis.py: convolutions at 800x800, stride in the 1x1
+    # convolutions, cut to an integer.
+    detector = build_without_weights(load_config(config))
+    assert count_parameters(detector) == parameters + BATCH_NORM
+    features = count_parameters(detector.backbone) + count_parameters(detector.neck)
+    assert features == of_backbone_and_neck + BATCH_NORM
+    counted = count_gmacs(detector, 800, 800)
+    assert int(counted[BACKBONE] + counted[DENSE_HEAD]) == gmacs
+
+
+@pytest.mark.parametrize(('style', 'gmacs'), [('caffe', 4.846), ('pytorch', 5.000)])
+def test_detnet_backbone_has_its_papers_operations(style, gmacs):
+    config = load_config('detnet/faster-rcnn_detnet59_fpn_1x_coco.py')
+    config.model.backbone.style = style
+    detector = build_without_weights(config)
+    classifier = 1024 * 1000 / 1e9
+    counted = count_gmacs(detector, 224, 224, kind='backbone')['backbone']
+    assert round(counted + classifier, 3) == gmacs
+    assert count_parameters(detector.backbone) == 17_347_648
+
+
+def test_box_head_is_counted_for_1000_proposals():
+    head = build_without_weights(load_config(FASTER_RCNN)).roi_head
+    # 256x7x7 to 1024, to 1024, to 81 classes and 4 numbers for each of 80.
+    a_proposal = 256 * 7 * 7 * 1024 + 1024 * 1024 + 1024 * (81 + 320)
+    assert count_roi_gmacs(head) == pytest.approx(1000 * a_proposal / 1e9)

@@ -1,0 +1,186 @@
+"""The split of inference, and the scores that give post-processing and RoI heads their work."""
+
+import pytest
+import torch
+
+from mmdet_detnet.benchmark.building import build_detector, load_config, make_batch
+from mmdet_detnet.benchmark.realism import fix_proposals, raise_scores, set_survivors
+from mmdet_detnet.benchmark.split import (
+    BACKBONE,
+    DECODE,
+    DENSE_HEAD,
+    PARTS,
+    REST,
+    ROI_HEAD,
+    PartClock,
+    time_parts,
+)
+from mmdet_detnet.benchmark.subjects import RoIHeadSubject
+from mmdet_detnet.benchmark.workload import Entry, Workload
+
+CPU = torch.device('cpu')
+SLIM = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
+RETINANET = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+
+
+def test_clock_runs_for_one_part_at_a_time():
+    times = iter([0, 1, 3, 6, 10, 15])
+    clock = PartClock(CPU, now=lambda: next(times))
+    clock.start()
+    with clock.part(DENSE_HEAD), clock.part(DECODE):
+        pass
+    clock.stop()
+    # Rest from 0 to 1 and 10 to 15, the head from 1 to 3 and 6 to 10, decoding from 3 to 6.
+    assert clock.seconds == {BACKBONE: 0, DENSE_HEAD: 6, ROI_HEAD: 0, DECODE: 3, REST: 6}
+
+
+@torch.no_grad()
+def predict(detector, batch):
+    detector(**batch, mode='predict')
+
+
+@pytest.fixture(scope='module')
+def slim():
+    workload = Workload(height=64, width=96, batch=2)
+    detector = build_detector(load_config(SLIM), workload, CPU)
+    return detector, make_batch(detector, workload, CPU)
+
+
+def test_parts_sum_to_the_total(slim, monkeypatch):
+    detector, batch = slim
+    ticks = iter(range(10_000))
+    monkeypatch.setattr(PartClock, '_time', lambda self: next(ticks))
+    seconds = time_parts(detector, lambda: predict(detector, batch), CPU)
+    # One tick a reading, the first of which starts the clock.
+    assert sum(seconds.values()) == next(ticks) - 1
+    assert all(seconds[part] > 0 for part in PARTS)
+
+
+def test_split_leaves_the_detector_as_it_was(slim):
+    detector, batch = slim
+    roi_head = detector.roi_head
+    roi_head.predict = own = roi_head.predict
+    time_parts(detector, lambda: predict(detector, batch), CPU)
+    assert roi_head.predict is own
+    del roi_head.predict
+    time_parts(detector, lambda: predict(detector, batch), CPU)
+    assert 'predict' not in vars(roi_head)
+
+
+def test_one_stage_detector_has_no_roi_head():
+    workload = Workload(height=64, width=96)
+    detector = build_detector(load_config(RETINANET), workload, CPU)
+    batch = make_batch(detector, workload, CPU)
+    seconds = time_parts(detector, lambda: predict(detector, batch), CPU)
+    assert seconds[ROI_HEAD] == 0
+    assert min(seconds[BACKBONE], seconds[DENSE_HEAD], seconds[DECODE]) > 0
+
+
+def test_every_detector_gets_the_same_proposals_inside_the_image():
+    workload = Workload(height=64, width=96, batch=2)
+    seen = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        detector = build_detector(load_config(SLIM), Workload(seed=seed), CPU)
+        fix_proposals(detector, workload, CPU)
+        batch = make_batch(detector, workload, CPU)
+        maps = detector.extract_feat(batch['inputs'])
+        samples = batch['data_samples']
+        seen.append(detector.rpn_head.predict(maps, samples, rescale=False))
+        losses, proposals = detector.rpn_head.loss_and_predict(maps, samples, detector.test_cfg.rpn)
+        seen.append(proposals)
+        assert losses
+    boxes = [torch.stack([image.bboxes for image in images]) for images in seen]
+    assert boxes[0].shape == (2, 100, 4)
+    assert all(torch.equal(boxes[0], others) for others in boxes[1:])
+    assert not torch.equal(boxes[0][0], boxes[0][1])
+    assert boxes[0].min() >= 0
+    assert boxes[0][..., 0::2].max() <= 96
+    assert boxes[0][..., 1::2].max() <= 64
+
+
+def count_survivors(roi_head, action):
+    """Count from what the classifier gives out in a real run."""
+    scores = []
+    handle = roi_head.bbox_head.fc_cls.register_forward_hook(
+        lambda module, inputs, logits: scores.append(logits.softmax(dim=1)[:, :-1])
+    )
+    action()
+    handle.remove()
+    best = torch.cat(scores).amax(dim=1)
+    return len(best), (best > roi_head.test_cfg.score_thr).sum().item()
+
+
+@pytest.mark.parametrize('wanted', [0, 1, 37, 199, 200, 500])
+def test_exactly_the_wanted_number_survives(slim, wanted):
+    detector, batch = slim
+
+    def run():
+        predict(detector, batch)
+
+    found = set_survivors(detector.roi_head, run, wanted)
+    # Two images of 100 proposals.
+    assert found == (200, min(wanted, 200))
+    assert count_survivors(detector.roi_head, run) == found
+
+
+def test_in_a_cascade_the_wanted_number_survives_the_averaged_logits():
+    config = load_config(SLIM)
+    stages = 2
+    head = config.model.roi_head
+    train_cfg = [config.model.train_cfg.rcnn] * stages
+    cascade = dict(
+        type='CascadeRoIHead',
+        num_stages=stages,
+        stage_loss_weights=[1.0] * stages,
+        bbox_head=[head.bbox_head] * stages,
+        bbox_roi_extractor=head.bbox_roi_extractor,
+    )
+    config.model.roi_head = cascade
+    config.model.train_cfg.rcnn = train_cfg
+    workload = Workload(height=64, width=96)
+    detector = build_detector(config, workload, CPU)
+    batch = make_batch(detector, workload, CPU)
+    fix_proposals(detector, workload, CPU)
+
+    def run():
+        predict(detector, batch)
+
+    assert set_survivors(detector.roi_head, run, 37) == (100, 37)
+    logits = []
+    for stage in detector.roi_head.bbox_head:
+        stage.fc_cls.register_forward_hook(lambda module, inputs, output: logits.append(output))
+    run()
+    best = (sum(logits) / stages).softmax(dim=1)[:, :-1].amax(dim=1)
+    assert (best > detector.roi_head.test_cfg.score_thr).sum() == 37
+
+
+def test_wanted_number_of_scores_exceeds_the_threshold():
+    workload = Workload(height=64, width=96, candidates=50)
+    detector = build_detector(load_config(RETINANET), workload, CPU)
+    batch = make_batch(detector, workload, CPU)
+    raise_scores(detector, batch, workload.candidates)
+    with torch.no_grad():
+        levels = detector(**batch, mode='tensor')[0]
+    scores = torch.cat([level.flatten() for level in levels]).sigmoid()
+    # The last of them lies on the threshold, on either side of it.
+    assert (scores > 0.05).sum().item() in (49, 50)
+
+
+def test_head_without_a_classifier_is_left_alone():
+    assert set_survivors(torch.nn.Module(), lambda: None, 10) is None
+
+
+def test_roi_head_alone_gets_1000_proposals_of_which_the_wanted_number_survives():
+    workload = Workload(height=64, width=96, survivors=50)
+    subject = RoIHeadSubject(Entry(SLIM, kind='roi_head'), workload, CPU)
+    assert (subject.proposals, subject.survivors) == (1000, 50)
+    assert count_survivors(subject.network, subject.predict) == (1000, 50)
+    parts = subject.parts()
+    assert parts[BACKBONE] == parts[DENSE_HEAD] == 0
+    assert min(parts[ROI_HEAD], parts[DECODE]) > 0
+
+
+def test_detector_without_a_roi_head_cannot_be_compared_by_it():
+    with pytest.raises(ValueError, match='RetinaNet has no RoI head'):
+        RoIHeadSubject(Entry(RETINANET, kind='roi_head'), Workload(), CPU)

@@ -1,0 +1,50 @@
+"""Settings that are chosen from the memory and the number of images."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmdet_detnet.data import settings
+from mmdet_detnet.data.records import LabeledBox, LabeledImage
+from mmdet_detnet.data.settings import MEMORY_SHARE, choose_settings
+from mmdet_detnet.data.templates import TEMPLATES
+from mmdet_detnet.paths import config_path
+
+NAME = 'faster-rcnn_detnet59-slim'
+
+
+@pytest.fixture(scope='module')
+def model():
+    return Config.fromfile(config_path(TEMPLATES[NAME].config)).model
+
+
+def choose(model, num_images=100, max_epochs=None):
+    image = LabeledImage(Path('a.png'), [LabeledBox('cat', (0, 0, 100, 100))])
+    return choose_settings(TEMPLATES[NAME], model, [(image, (320, 240))] * num_images, max_epochs)
+
+
+@pytest.mark.parametrize(('fitting', 'batch'), [(8.1, 8), (7.9, 4), (2.1, 2), (0.5, 1)])
+def test_batch_fits_the_memory_and_sets_the_rate(fitting, batch, model, monkeypatch):
+    one = TEMPLATES[NAME].bytes_per_pixel * 320 * 240
+    monkeypatch.setattr(settings, '_free_memory', lambda: int(fitting * one / MEMORY_SHARE))
+    chosen = choose(model)
+    assert chosen.batch_size == batch
+    assert chosen.learning_rate == pytest.approx(1e-3 * batch / 8)
+
+
+def test_few_images_have_four_batches_an_epoch(model):
+    assert choose(model, num_images=16).batch_size == 4
+
+
+# 1500 batches of 8 images; validations are at most 30.
+@pytest.mark.parametrize(
+    ('num_images', 'epochs', 'interval'), [(205, 59, 2), (10, 120, 4), (9999, 12, 1)]
+)
+def test_epochs_and_validations(num_images, epochs, interval, model):
+    chosen = choose(model, num_images)
+    assert (chosen.max_epochs, chosen.val_interval) == (epochs, interval)
+
+
+def test_given_epochs_are_kept(model):
+    assert choose(model, max_epochs=7).max_epochs == 7

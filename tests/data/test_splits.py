@@ -1,0 +1,103 @@
+"""Splits: the data set's own, drawn with the classes balanced, and kept in a file."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mmdet_detnet.data.records import LabeledBox, LabeledImage
+from mmdet_detnet.data.splits import (
+    SHARES,
+    choose_splits,
+    draw_stratified,
+    read_splits,
+    write_splits,
+)
+
+ROOT = Path('/data')
+
+
+def make_image(name, split='', labels=('cat',)):
+    return LabeledImage(ROOT / name, [LabeledBox(each, (0, 0, 9, 9)) for each in labels], split)
+
+
+def count(splits):
+    return dict(Counter(splits.values()))
+
+
+@pytest.mark.parametrize('seed', [0, 1, 2])
+def test_a_rare_class_is_in_each_split(seed):
+    counts = [Counter(cat=3, panda=int(number < 20)) for number in range(200)]
+    drawn = draw_stratified(counts, [1] * 200, SHARES, seed=seed)
+    pandas = Counter(split for split, each in zip(drawn, counts, strict=True) if each['panda'])
+    assert pandas == {'train': 14, 'val': 3, 'test': 3}
+    assert Counter(drawn) == {'train': 140, 'val': 30, 'test': 30}
+
+
+def test_seed_decides():
+    images = [make_image(f'{number}.png') for number in range(40)]
+    first, again, other = (choose_splits(images, ROOT, seed)[0] for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert count(first) == count(other) == {'train': 28, 'val': 6, 'test': 6}
+
+
+def test_images_of_a_group_stay_together():
+    images = [make_image(f'video{number % 10}_{number}.png') for number in range(100)]
+    splits, _ = choose_splits(images, ROOT, group_by=r'video(\d)')
+    groups = {(path.stem.split('_')[0], split) for path, split in splits.items()}
+    assert len(groups) == 10
+    assert count(splits) == {'train': 70, 'val': 20, 'test': 10}
+
+
+@pytest.mark.parametrize(
+    ('pattern', 'message'),
+    [('(', 'not a regular expression'), ('cow', 'does not match the image 0')],
+)
+def test_wrong_pattern_is_an_error(pattern, message):
+    with pytest.raises(ValueError, match=message):
+        choose_splits([make_image('0.png')], ROOT, group_by=pattern)
+
+
+def test_own_splits_are_used():
+    images = [make_image('0.png', 'train'), make_image('1.png', 'val'), make_image('2.png')]
+    splits, words = choose_splits(images, ROOT)
+    assert splits == {ROOT / '0.png': 'train', ROOT / '1.png': 'val'}
+    assert words == "the data set's own"
+
+
+def test_missing_validation_is_drawn_from_training():
+    images = [make_image(f'{number}.png', 'train') for number in range(17)]
+    splits, words = choose_splits([*images, make_image('x.png', 'test')], ROOT)
+    assert count(splits) == {'train': 14, 'val': 3, 'test': 1}
+    assert splits[ROOT / 'x.png'] == 'test'
+    assert 'validation drawn from training' in words
+
+
+def test_training_alone_is_split():
+    splits, _ = choose_splits([make_image(f'{n}.png', 'train') for n in range(20)], ROOT)
+    assert count(splits) == {'train': 14, 'val': 3, 'test': 3}
+
+
+def test_too_few_images_are_an_error():
+    with pytest.raises(ValueError, match='1 images are too few: none are left for val'):
+        choose_splits([make_image('0.png')], ROOT)
+
+
+def test_splits_are_read_as_they_were_written(tmp_path):
+    images = [make_image('a b.png'), make_image('c,d.png'), make_image('e.png')]
+    splits = {ROOT / 'a b.png': 'train', ROOT / 'c,d.png': 'val'}
+    write_splits(tmp_path / 'splits.csv', images, splits, ROOT)
+    assert read_splits(tmp_path / 'splits.csv', images, ROOT) == splits
+
+
+def test_new_image_is_an_error(tmp_path):
+    write_splits(tmp_path / 'splits.csv', [make_image('a.png')], {}, ROOT)
+    with pytest.raises(ValueError, match=r'new\.png.*--resplit'):
+        read_splits(tmp_path / 'splits.csv', [make_image('new.png')], ROOT)
+
+
+def test_unknown_split_is_an_error(tmp_path):
+    (tmp_path / 'splits.csv').write_text('image,split\na.png,holdout\n')
+    with pytest.raises(ValueError, match="'holdout'"):
+        read_splits(tmp_path / 'splits.csv', [make_image('a.png')], ROOT)

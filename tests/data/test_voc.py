@@ -1,0 +1,90 @@
+"""Objects of Pascal VOC, whose corners are pixels counted from 1, both inside the box."""
+
+import pytest
+from folders import CAT, PANDA, voc_object, write_image, write_text
+from mmdet.datasets import XMLDataset
+
+from mmdet_detnet.data.formats import read_folder
+
+
+def make_object(name='cat', corners=(1, 1, 9, 9), difficult=''):
+    sides = zip(('xmin', 'ymin', 'xmax', 'ymax'), corners, strict=True)
+    box = ''.join(f'<{side}>{value}</{side}>' for side, value in sides)
+    return f'<object><name>{name}</name>{difficult}<bndbox>{box}</bndbox></object>'
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Write one annotation with its image, and read the folder."""
+
+    def read(*objects, **options):
+        write_image(tmp_path / 'JPEGImages/a.png')
+        write_text(tmp_path / 'Annotations/a.xml', f'<annotation>{"".join(objects)}</annotation>')
+        return read_folder(tmp_path, **options)[1]
+
+    return read
+
+
+def test_corners_are_pixels_or_positions(read):
+    objects = make_object(corners=(1, 1, 100, 80)), make_object(corners=(11, 21, 11.5, 30))
+    (image,) = read(*objects).images
+    assert [each.box for each in image.boxes] == [(0, 0, 100, 80), (10, 20, 1.5, 10)]
+    (image,) = read(*objects, zero_based=True).images
+    assert [each.box for each in image.boxes] == [(1, 1, 99, 79), (11, 21, 0.5, 9)]
+
+
+def test_coordinate_0_asks_for_zero_based(read):
+    (finding,) = read(make_object(corners=(0, 5, 9, 9)), make_object(corners=(9, 0, 9, 9))).findings
+    assert (finding.check, finding.count, finding.is_problem) == (
+        'box-before-first-pixel',
+        1,
+        False,
+    )
+    assert '--zero-based' in finding.message
+    assert not read(make_object(corners=(0, 5, 9, 9)), zero_based=True).findings
+
+
+@pytest.mark.parametrize(
+    ('text', 'is_crowd'),
+    [('1', True), (' True ', True), ('yes', True), ('0', False), ('false', False), ('', False)],
+)
+def test_difficult_objects_are_crowds_however_they_are_marked(read, text, is_crowd):
+    marked = make_object(difficult=f'<difficult>{text}</difficult>')
+    (image,) = read(marked, make_object()).images
+    assert [box.is_crowd for box in image.boxes] == [is_crowd, False]
+
+
+@pytest.mark.parametrize(
+    ('part', 'complaint'),
+    [
+        (make_object(name=''), 'an object has no <name>'),
+        (make_object(corners=('', 1, 9, 9)), 'an object has no <bndbox/xmin>'),
+        (make_object(corners=('one', 1, 9, 9)), "could not convert string to float: 'one'"),
+        (make_object(corners=(1, 1, 'nan', 9)), "<bndbox/xmax> must be a finite number, got 'nan'"),
+        (make_object(corners=(1, 1, 9, '1e400')), "<bndbox/ymax> must be a finite .* '1e400'"),
+        (make_object(difficult='<difficult>maybe</difficult>'), '<difficult> must be one of'),
+    ],
+)
+def test_damaged_object_names_the_file(read, part, complaint):
+    with pytest.raises(ValueError, match=f'a.xml: {complaint}'):
+        read(part)
+
+
+def test_boxes_begin_where_mmdets_reader_has_them(read, tmp_path):
+    size = '<size><width>100</width><height>80</height></size>'
+    (image,) = read(size, voc_object(*CAT), voc_object(*PANDA)).images
+    write_text(tmp_path / 'ImageSets/Main/train.txt', 'a\n')
+    dataset = XMLDataset(
+        ann_file=str(tmp_path / 'ImageSets/Main/train.txt'),
+        data_prefix=dict(sub_data_root=str(tmp_path)),
+        metainfo=dict(classes=('cat', 'red panda')),
+        pipeline=[],
+    )
+    instances = dataset[0]['instances']
+    assert [each['bbox_label'] for each in instances] == [0, 1]
+    for ours, (left, top, right, _) in zip(
+        image.boxes, (each['bbox'] for each in instances), strict=True
+    ):
+        assert ours.box[:2] == (left, top)
+        # mmdet's reader takes the last pixel's near edge for the end of the box.
+        assert ours.box[2] == right - left + 1

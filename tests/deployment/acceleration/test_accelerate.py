@@ -1,0 +1,149 @@
+"""`accelerate` does not change detections, names of weights or training."""
+
+import copy
+
+import pytest
+import torch
+from accelerated_detectors import (
+    DOUBLE_HEAD,
+    FASTER_RCNN,
+    MASK_RCNN,
+    RETINANET_CONF,
+    assert_same_detections,
+)
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
+from torch import nn
+from torch.torch_version import TorchVersion
+
+from mmdet_detnet.deployment.acceleration import accelerate
+
+
+@pytest.mark.parametrize('config', [FASTER_RCNN, RETINANET_CONF, DOUBLE_HEAD, MASK_RCNN])
+def test_channels_last_gives_the_same_detections(build_tiny, make_batch, detect, config):
+    detector = build_tiny(config)
+    batch = make_batch(detector, images=2)
+    expected = detect(detector, batch)
+    actual = detect(accelerate(detector, compile=False), batch)
+    assert_same_detections(actual, expected, 1e-3)
+    assert detector.backbone.layer1[0].conv2.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_operators_of_mmcv_in_the_backbone_give_the_same_detections(build_tiny, make_batch, detect):
+    dcn = dict(type='DCNv2', deform_groups=1, fallback_on_stride=False)
+    detector = build_tiny(FASTER_RCNN, dcn=dcn, stage_with_dcn=(False, True, True, True, True))
+    nn.init.normal_(detector.backbone.layer3[0].conv2.conv_offset.weight, std=0.1)
+    batch = make_batch(detector)
+    expected = detect(detector, batch)
+    contiguous = []
+    detector.backbone.layer3[0].conv2.conv_offset.register_forward_pre_hook(
+        lambda module, inputs: contiguous.append(inputs[0].is_contiguous())
+    )
+    assert_same_detections(detect(accelerate(detector, compile=False), batch), expected, 1e-4)
+    assert contiguous == [True]  # only compiled operators go wrong in another layout
+    (found,) = detect(accelerate(detector, compile=False, dtype='bf16'), batch)
+    assert len(found) > 0
+    assert found.scores.isfinite().all()
+
+
+# In float64 another order of summation hardly matters; mmcv's NMS of proposals takes float32 only.
+@pytest.mark.parametrize(
+    ('config', 'dtype', 'tolerance'),
+    [(FASTER_RCNN, torch.float32, 1e-3), (RETINANET_CONF, torch.float64, 1e-9)],
+)
+def test_losses_and_gradients_stay(build_tiny, make_batch, config, dtype, tolerance):
+    plain = build_tiny(config).train().to(dtype)
+    fast = accelerate(copy.deepcopy(plain), dtype='bf16')
+    batch = make_batch(plain)
+    batch['inputs'] = batch['inputs'].to(dtype)
+    for detector in (plain, fast):
+        torch.manual_seed(0)
+        loss, _ = detector.parse_losses(detector(**batch, mode='loss'))
+        loss.backward()
+    gradients = {name: parameter.grad for name, parameter in fast.named_parameters()}
+    assert all(gradients[name] is not None for name in gradients)
+    for name, parameter in plain.named_parameters():
+        scale = parameter.grad.abs().max().item()
+        torch.testing.assert_close(
+            gradients[name], parameter.grad, rtol=0, atol=tolerance * scale, msg=name
+        )
+
+
+class Wrapper(nn.Module):
+    """What DistributedDataParallel and test-time augmentation have in common."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
+def test_wrapped_detector_is_reached_and_returned_wrapped(build_tiny):
+    detector = build_tiny(FASTER_RCNN)
+    wrapped = Wrapper(Wrapper(detector))
+    assert accelerate(wrapped, compile=False) is wrapped
+    assert 'forward' in vars(detector.backbone) and 'forward' in vars(detector.neck)
+
+
+def test_training_mode_without_gradients_is_not_accelerated(build_tiny, make_batch):
+    detector = accelerate(build_tiny(RETINANET_CONF), dtype='bf16').train()
+    with torch.no_grad():
+        maps = detector.extract_feat(make_batch(detector)['inputs'])
+    assert maps[0].dtype == torch.float32
+    assert detector.backbone.forward.compiled is None
+
+
+def test_standardized_weights_do_not_change(build_tiny):
+    """MMDetection's ``ConvAWS`` views its weights as they lie in memory."""
+    detector = build_tiny(FASTER_RCNN, conv_cfg=dict(type='ConvAWS'))
+    accelerate(detector, compile=False)
+    with torch.no_grad():
+        detector.backbone(torch.rand(1, 3, 32, 32))
+
+
+def test_gradients_in_evaluation_mode_are_plain_float32s(build_tiny, make_batch):
+    plain = build_tiny(FASTER_RCNN)
+    fast = accelerate(copy.deepcopy(plain), dtype='bf16')
+    image = make_batch(plain)['inputs']
+    for detector in (plain, fast):
+        sum(level.sum() for level in detector.extract_feat(image)).backward()
+    assert fast.backbone.forward.compiled is fast.neck.forward.compiled is None
+    name = 'layer4.0.conv2.weight'
+    gradients = [detector.backbone.get_parameter(name).grad for detector in (plain, fast)]
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3 * gradients[0].abs().max().item())
+
+
+def test_second_call_replaces_the_first_and_all_off_restores(build_tiny):
+    detector = build_tiny(FASTER_RCNN)
+    accelerate(detector, dtype='bf16')
+    accelerate(detector, compile=False)
+    assert detector.backbone.forward.dtype is None
+    accelerate(detector, channels_last=False, compile=False)
+    assert not any('forward' in vars(module) for module in detector.modules())
+    assert detector.backbone.layer1[0].conv2.weight.is_contiguous()
+
+
+def test_roi_head_alone_is_accelerated(build_tiny):
+    roi_head = accelerate(build_tiny(FASTER_RCNN).roi_head)
+    assert isinstance(roi_head.bbox_head, BBoxHead)
+    assert 'forward' in vars(roi_head.bbox_head)
+
+
+def test_older_torch_compiles_nothing(build_tiny, monkeypatch):
+    monkeypatch.setattr(torch, '__version__', TorchVersion('2.5.1'))
+    with pytest.warns(UserWarning, match=r'accelerate: compile needs torch 2\.6, this is 2\.5\.1'):
+        detector = accelerate(build_tiny(FASTER_RCNN))
+    assert not detector.backbone.forward.compile
+
+
+def test_unknown_dtype_names_the_allowed_ones(build_tiny):
+    with pytest.raises(ValueError, match=r"dtype must be None or one of \['auto', 'bf16', "):
+        accelerate(build_tiny(FASTER_RCNN), dtype='int8')
+
+
+def test_fp16_on_a_cpu_is_refused(build_tiny):
+    with pytest.raises(ValueError, match='needs a GPU'):
+        accelerate(build_tiny(FASTER_RCNN), dtype='fp16')
+
+
+def test_model_without_parts_is_refused():
+    with pytest.raises(ValueError, match='must be a detector.*got <class .*Linear'):
+        accelerate(nn.Linear(2, 2))

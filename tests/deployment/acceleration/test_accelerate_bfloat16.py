@@ -1,0 +1,91 @@
+"""`accelerate` with bfloat16: where it is used, and where a part goes without."""
+
+import pytest
+import torch
+from accelerated_detectors import DOUBLE_HEAD, FASTER_RCNN
+from torch import nn
+
+from mmdet_detnet.deployment.acceleration import accelerate
+
+
+def record_dtypes(module, name, dtypes):
+    def record(module, inputs, output):
+        while isinstance(output, (tuple, list)):
+            output = output[0]
+        if isinstance(output, torch.Tensor):
+            dtypes[name] = output.dtype
+
+    module.register_forward_hook(record)
+
+
+def test_decoding_and_pooling_are_in_float32_under_bfloat16(build_tiny, make_batch, detect):
+    detector = accelerate(build_tiny(FASTER_RCNN), compile=False, dtype='bf16')
+    dtypes = {}
+    for name, module in detector.named_modules():
+        record_dtypes(module, name, dtypes)
+    (found,) = detect(detector, make_batch(detector))
+    assert dtypes['backbone.conv1'] == dtypes['neck.fpn_convs.0.conv'] == torch.bfloat16
+    assert dtypes['neck'] == dtypes['rpn_head'] == dtypes['roi_head.bbox_head'] == torch.float32
+    assert dtypes['roi_head.bbox_roi_extractor'] == torch.float32
+    assert dtypes['roi_head.bbox_head.fc_cls'] == torch.bfloat16
+    assert found.bboxes.dtype == found.scores.dtype == torch.float32
+
+
+@pytest.mark.parametrize('fusion', ['none', 'complementary'])
+def test_both_heads_of_double_head_run_in_bfloat16(build_tiny, make_batch, detect, fusion):
+    detector = build_tiny(DOUBLE_HEAD)
+    head = detector.roi_head.bbox_head
+    head.fusion = fusion
+    batch = make_batch(detector)
+    (expected,) = detect(detector, batch)
+    accelerate(detector, compile=False, dtype='bf16')
+    dtypes = {}
+    for name, module in head.named_modules():
+        record_dtypes(module, name, dtypes)
+    (actual,) = detect(detector, batch)
+    assert dtypes['res_block'] == dtypes['conv_branch.3'] == dtypes['fc_branch.1'] == torch.bfloat16
+    assert dtypes['fc_cls'] == dtypes['fc_reg'] == torch.float32
+    torch.testing.assert_close(actual.scores[:5], expected.scores[:5], rtol=0.1, atol=0)
+
+
+def test_bfloat16_detections_are_close(build_tiny, make_batch, detect):
+    detector = build_tiny(FASTER_RCNN)
+    batch = make_batch(detector)
+    (expected,) = detect(detector, batch)
+    (actual,) = detect(accelerate(detector, compile=False, dtype=torch.bfloat16), batch)
+    torch.testing.assert_close(actual.scores[:5], expected.scores[:5], rtol=0.1, atol=0)
+    assert not actual.scores[:5].equal(expected.scores[:5])
+
+
+def test_part_without_low_precision_runs_in_float32(build_tiny, make_batch, detect):
+    detector = build_tiny(FASTER_RCNN)
+
+    class Picky(nn.Module):
+        def forward(self, features):
+            if features.dtype == torch.bfloat16:
+                raise NotImplementedError('not implemented for BFloat16')
+            return features
+
+    detector.rpn_head.rpn_conv.register_forward_hook(lambda m, i, output: Picky()(output))
+    accelerate(detector, compile=False, dtype='bf16')
+    with pytest.warns(UserWarning, match='without torch.bfloat16, which failed: NotImpl'):
+        detect(detector, make_batch(detector))
+    assert detector.rpn_head.forward.dtype is None
+    assert detector.backbone.forward.dtype == torch.bfloat16
+
+
+def test_an_error_of_the_detector_itself_changes_nothing(build_tiny):
+    detector = accelerate(build_tiny(FASTER_RCNN), compile=False, dtype='bf16')
+    with torch.no_grad(), pytest.raises(RuntimeError, match='channels'):
+        detector.backbone(torch.rand(1, 4, 32, 32))
+    assert detector.backbone.forward.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize('config', [FASTER_RCNN, DOUBLE_HEAD])
+def test_training_goes_on_in_mixed_precision(build_tiny, make_batch, config):
+    detector = accelerate(build_tiny(config), compile=False, dtype=None).train()
+    with torch.autocast('cpu', torch.bfloat16):
+        loss, _ = detector.parse_losses(detector(**make_batch(detector), mode='loss'))
+    loss.backward()
+    assert loss.isfinite()
+    assert all(each.grad.isfinite().all() for each in detector.parameters() if each.requires_grad)

@@ -1,0 +1,95 @@
+"""AP of an ONNX file beside that of the detector in PyTorch."""
+
+import math
+import sys
+
+import pytest
+import torch
+from deployment import export_onnx, test_onnx
+from exportable_detectors import CLASSES, make_config
+from mmengine.config import Config
+from mmengine.runner import save_checkpoint
+from mmengine.structures import InstanceData
+
+from mmdet_detnet.evaluation import onnx_evaluation
+
+pytestmark = pytest.mark.xdist_group('onnx')
+
+
+def instances(*rows):
+    """Make detections of rows (x1, y1, x2, y2, score, label)."""
+    values = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
+    return InstanceData(bboxes=values[:, :4], scores=values[:, 4], labels=values[:, 5].long())
+
+
+@pytest.mark.parametrize(
+    ('found', 'matches'),
+    [
+        ((0, 0, 9, 9.0005, 0.50005, 1), 1),
+        ((0, 0, 9, 9.002, 0.5, 1), 0),
+        ((0, 0, 9, 9, 0.5002, 1), 0),
+        ((0, 0, 9, 9, 0.5, 2), 0),
+    ],
+)
+def test_equal_detections(found, matches):
+    truth = instances((0, 0, 9, 9, 0.5, 1), (5, 5, 8, 8, 0.4, 0))
+    assert onnx_evaluation.count_matches(instances(found), truth) == matches
+    assert onnx_evaluation.count_matches(instances(found, found), truth) == matches
+
+
+class Blind(torch.nn.Module):
+    """A detector that finds nothing."""
+
+    def test_step(self, data):
+        (sample,) = data['data_samples']
+        sample.pred_instances = instances()
+        return [sample]
+
+
+def test_without_detections_there_is_no_ap(files):
+    results = onnx_evaluation.evaluate(Config.fromfile(files[0]), {'blind': Blind()})
+    assert math.isnan(results['blind'].box_ap)
+
+
+@pytest.fixture
+def files(two_stage, shapes_root, tmp_path):
+    """Config with a data set, ONNX file and checkpoint of one detector."""
+    detector, exported = two_stage
+    cfg = make_config('Double-Head-Ext')
+    annotations = str(shapes_root / 'annotations/val.json')
+    cfg.test_dataloader.dataset.update(
+        ann_file=annotations, data_prefix=dict(img=f'{shapes_root}/val/'), test_mode=True
+    )
+    cfg.test_dataloader.update(sampler=dict(type='DefaultSampler', shuffle=False))
+    cfg.test_evaluator = dict(type='CocoMetric', ann_file=annotations, metric='bbox')
+    cfg.dump(tmp_path / 'config.py')
+    meta = dict(dataset_meta=dict(classes=CLASSES))
+    state = dict(state_dict=detector.state_dict(), meta=meta)
+    save_checkpoint(state, str(tmp_path / 'detector.pth'))
+    return tmp_path / 'config.py', exported.file, tmp_path / 'detector.pth'
+
+
+def test_script_compares_with_pytorch(files, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['test_onnx.py', *map(str, files)])
+    test_onnx.main()
+    header, pytorch, exported = capsys.readouterr().out.splitlines()[-3:]
+    assert header.split() == ['box', 'AP', 'ms/image', 'ratio', 'equal', 'detections']
+    assert pytorch.split()[:2] == ['PyTorch', exported.split()[1]]
+    matches, number = exported.split()[-3], exported.split()[-1]
+    assert int(matches) == int(number) > 0
+
+
+def test_file_alone(files):
+    table = onnx_evaluation.evaluate_onnx(*files[:2], num_threads=1)
+    assert [line.split()[0] for line in table.splitlines()] == ['box', 'onnxruntime']
+
+
+@pytest.mark.parametrize('missing', [0, 1])
+def test_missing_file_is_named(missing, tiny_detector, monkeypatch, capsys, tmp_path):
+    arguments = [*map(str, tiny_detector), str(tmp_path / 'detector.onnx')]
+    arguments[missing] = 'absent'
+    monkeypatch.setattr(sys, 'argv', ['export_onnx.py', *arguments])
+    with pytest.raises(SystemExit) as stop:
+        export_onnx.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == 'No such file: absent.\n'

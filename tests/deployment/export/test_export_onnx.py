@@ -1,0 +1,46 @@
+"""ONNX files beside the detectors that they were made from."""
+
+import onnx
+import pytest
+from exportable_detectors import detect, make_images
+
+from mmdet_detnet.deployment.export.onnx_detector import to_instances
+from mmdet_detnet.evaluation.onnx_evaluation import count_matches
+
+pytestmark = pytest.mark.xdist_group('onnx')
+
+
+@pytest.mark.parametrize('kind', ['two_stage', 'dense'])
+@pytest.mark.parametrize('shape', [(2, 75, 130), (1, 32, 32), (3, 64, 352)])
+def test_parity(kind, shape, request):
+    detector, exported = request.getfixturevalue(kind)
+    images = make_images(*shape)
+    for found, truth in zip(exported.detect(images.numpy()), detect(detector, images), strict=True):
+        found = to_instances(found)
+        assert len(found) == len(truth) > 0
+        assert count_matches(found, truth) == len(truth)
+
+
+@pytest.mark.parametrize('kind', ['two_stage', 'dense'])
+def test_nodes_are_standard(kind, request):
+    _, exported = request.getfixturevalue(kind)
+    model = onnx.load(exported.file)
+    onnx.checker.check_model(model)
+    assert {node.domain for node in model.graph.node} == {''}
+    assert not model.functions
+    assert not {node.op_type for node in model.graph.node} & {'If', 'Loop'}
+
+
+def test_input_and_outputs(two_stage):
+    _, exported = two_stage
+    (images,) = exported.session.get_inputs()
+    assert images.type == 'tensor(uint8)'
+    assert images.shape == ['batch', 3, 'height', 'width']
+    outputs = exported.session.get_outputs()
+    assert [output.name for output in outputs] == ['boxes', 'scores', 'labels', 'num_detections']
+    assert [output.shape for output in outputs] == [
+        ['batch', 30, 4],
+        ['batch', 30],
+        ['batch', 30],
+        ['batch'],
+    ]

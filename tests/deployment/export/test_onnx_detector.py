@@ -1,0 +1,247 @@
+"""ONNX files in place of an MMDetection detector, and their metadata."""
+
+import importlib
+import json
+import sys
+
+import cv2
+import image_demo
+import numpy as np
+import onnx
+import pytest
+import torch
+from exportable_detectors import CLASSES, detect, make_config, make_images
+from torch.torch_version import TorchVersion
+
+from mmdet_detnet.deployment.export import OnnxDetector
+from mmdet_detnet.deployment.export.metadata import KEY
+from mmdet_detnet.deployment.export.onnx_inferencer import OnnxInferencer
+
+pytestmark = pytest.mark.xdist_group('onnx')
+
+
+@pytest.fixture
+def image(tmp_path):
+    """An image of other size than the config's, in a file."""
+    pixels = make_images(1, 48, 100)[0].permute(1, 2, 0).numpy()
+    cv2.imwrite(str(tmp_path / 'image.png'), pixels[..., ::-1])
+    return tmp_path / 'image.png'
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Config file of the two-stage detector."""
+    make_config('Double-Head-Ext').dump(tmp_path / 'config.py')
+    return tmp_path / 'config.py'
+
+
+def run_demo(monkeypatch, out_dir, *arguments):
+    arguments = ['image_demo.py', *arguments, '--out-dir', out_dir, '--score-thr', 0.2]
+    monkeypatch.setattr(sys, 'argv', [str(argument) for argument in arguments])
+    assert image_demo.main() == 0
+    (image,) = json.loads((out_dir / 'predictions.json').read_text())['images']
+    return image['detections']
+
+
+def test_demo_with_the_file_alone(two_stage, image, config, tmp_path, monkeypatch):
+    detector, exported = two_stage
+    alone = run_demo(monkeypatch, tmp_path / 'alone', exported.file, image)
+    with_config = run_demo(monkeypatch, tmp_path / 'config', config, exported.file, image)
+    assert alone == with_config
+    assert cv2.imread(str(tmp_path / 'alone/vis/image.png')).shape == (48, 100, 3)
+    # The config scales to 160 x 96, which keeps the ratio at 160 x 77.
+    scaled = cv2.resize(cv2.imread(str(image)), (160, 77))
+    images = np.ascontiguousarray(scaled[..., ::-1].transpose(2, 0, 1)[None])
+    (truth,) = detect(detector, torch.from_numpy(images))
+    expected = [
+        [CLASSES[label], score, [x1 / 1.6, y1 / (77 / 48), x2 / 1.6, y2 / (77 / 48)]]
+        for label, score, (x1, y1, x2, y2) in zip(
+            truth.labels.tolist(), truth.scores.tolist(), truth.bboxes.tolist(), strict=True
+        )
+        if score > 0.2
+    ]
+    assert len(alone) == len(expected) > 0
+    for found, (label, score, box) in zip(alone, expected, strict=True):
+        assert found['label'] == label
+        assert found['score'] == pytest.approx(score, abs=1e-4)
+        assert found['bbox'] == pytest.approx(box, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'test_dataloader.dataset.metainfo.classes': ('cat',)}, r"classes .* and \['cat'\]"),
+        ({'model.test_cfg.rcnn.max_per_img': 7}, 'max_per_img 30 and 7'),
+        ({'test_dataloader.dataset.pipeline.1.scale': (64, 64)}, 'image_scale'),
+        ({'model.data_preprocessor.bgr_to_rgb': False}, 'to_rgb True and False'),
+    ],
+)
+def test_config_of_another_detector_is_refused(two_stage, changes, words, tmp_path):
+    cfg = make_config('Double-Head-Ext')
+    cfg.merge_from_dict(changes)
+    cfg.dump(tmp_path / 'other.py')
+    with pytest.raises(ValueError, match=rf'is of another detector than .*{words}'):
+        OnnxInferencer(two_stage[1].file, tmp_path / 'other.py')
+    assert OnnxInferencer(two_stage[1].file, tmp_path / 'other.py', allow_mismatch=True)
+
+
+def test_a_device_is_refused(two_stage, image, tmp_path):
+    with pytest.raises(ValueError, match="device must be 'cpu' for an ONNX file, got 'cuda'"):
+        image_demo.detect_images(None, two_stage[1].file, [image], tmp_path, device='cuda')
+
+
+def test_what_the_file_says(two_stage):
+    metadata = two_stage[1].metadata
+    assert metadata.classes == list(CLASSES)
+    assert metadata.image_scale == [160, 96] and metadata.keep_ratio and metadata.to_rgb
+    assert metadata.mean == pytest.approx([123.675, 116.28, 103.53])
+    assert (metadata.score_thr, metadata.max_per_img) == (0.1, 30)
+
+
+def forget(monkeypatch, package):
+    for name in [name for name in sys.modules if f'{name}.'.startswith(f'{package}.')]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_older_torch_detects_but_exports_nothing(monkeypatch):
+    monkeypatch.delattr(torch.library, 'custom_op', raising=False)
+    monkeypatch.setattr(torch, '__version__', TorchVersion('2.3.1'))
+    for package in ('mmdet_detnet.deployment.export', 'mmdet_detnet.evaluation.image_demo'):
+        forget(monkeypatch, package)
+    importlib.import_module('mmdet_detnet.evaluation.image_demo')
+    with pytest.raises(ImportError, match=r'export_onnx needs torch 2\.9, got 2\.3\.1'):
+        importlib.import_module('mmdet_detnet.deployment.export').export_onnx(None, 'detector.onnx')
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'absent\.onnx'):
+        OnnxDetector(tmp_path / 'absent.onnx')
+
+
+def test_damaged_file(tmp_path):
+    (tmp_path / 'broken.onnx').write_bytes(b'no graph')
+    with pytest.raises(ValueError, match=r'broken\.onnx cannot be read as an ONNX file'):
+        OnnxDetector(tmp_path / 'broken.onnx')
+
+
+DESCRIPTION = dict(
+    config='hostile',
+    classes=['circle'],
+    takes_pixels=True,
+    image_scale=[64, 64],
+    keep_ratio=False,
+    to_rgb=True,
+    mean=None,
+    std=None,
+    score_thr=0.1,
+    max_per_img=2,
+)
+OUTPUTS = dict(
+    boxes=np.ones((1, 2, 4), np.float32),
+    scores=np.ones((1, 2), np.float32),
+    labels=np.zeros((1, 2), np.int64),
+    num_detections=np.ones(1, np.int64),
+)
+
+
+def write_hostile(path, description, outputs=OUTPUTS):
+    """Write a file that gives the same for any image, and says of itself what it likes."""
+    nodes = [
+        onnx.helper.make_node('Constant', [], [name], value=onnx.numpy_helper.from_array(array))
+        for name, array in outputs.items()
+    ]
+    made = [
+        onnx.helper.make_tensor_value_info(
+            name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+        )
+        for name, array in outputs.items()
+    ]
+    images = onnx.helper.make_tensor_value_info('images', onnx.TensorProto.UINT8, [1, 3, 64, 64])
+    graph = onnx.helper.make_graph(nodes, 'graph', [images], made)
+    opset = onnx.helper.make_opsetid('', 18)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    onnx.helper.set_model_props(model, {'mmdet_detnet': description})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'config': None}, 'config must be a string, got None'),
+        ({'classes': []}, r'classes must be a list of names, got \[\]'),
+        ({'classes': 'circle'}, 'classes must be a list of names'),
+        ({'classes': [1]}, 'classes must be a list of names'),
+        ({'takes_pixels': 'no'}, 'takes_pixels must be true or false'),
+        ({'image_scale': [10**6, 10**6]}, 'image_scale must be two integers from 1 to 16384'),
+        ({'image_scale': [64, 0]}, 'image_scale must be two integers'),
+        ({'image_scale': 64}, 'image_scale must be two integers'),
+        ({'image_scale': [64.5, 64]}, 'image_scale must be two integers'),
+        ({'keep_ratio': 1}, 'keep_ratio must be true or false'),
+        ({'mean': [float('nan')] * 3}, 'mean must be null, or a number per channel'),
+        ({'mean': {}}, 'mean must be null, or a number per channel'),
+        ({'std': [0, 1, 1]}, 'std must be null, or a number other than 0'),
+        ({'score_thr': 'low'}, 'score_thr must be a number'),
+        ({'score_thr': 10**400}, 'score_thr must be a number'),
+        ({'max_per_img': 0}, 'max_per_img must be a positive integer'),
+    ],
+)
+def test_description_of_somebody_else_is_checked(changes, words, tmp_path):
+    file = write_hostile(tmp_path / 'hostile.onnx', json.dumps({**DESCRIPTION, **changes}))
+    with pytest.raises(ValueError, match=rf'hostile\.onnx must describe its detector.*{words}'):
+        OnnxDetector(file)
+
+
+@pytest.mark.parametrize('text', ['', 'null', '[]', '[' * 100_000, '{"config": "a"}'])
+def test_description_that_is_none_is_refused(text, tmp_path):
+    file = write_hostile(tmp_path / 'hostile.onnx', text)
+    with pytest.raises(ValueError, match=r'hostile\.onnx must describe its detector'):
+        OnnxDetector(file)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({}, ''),
+        ({'labels': np.full((1, 2), 1)}, 'labels other than those of 1 classes'),
+        ({'labels': np.full((1, 2), -1)}, 'labels other than those of 1 classes'),
+        ({'labels': np.zeros((1, 2), np.float32)}, 'labels other than'),
+        ({'num_detections': np.array([3])}, 'numbers of detections other than 0 to 2'),
+        ({'num_detections': np.array([-1])}, 'numbers of detections other than 0 to 2'),
+        ({'num_detections': np.array([1, 1])}, 'outputs of the shapes'),
+        ({'scores': np.ones((1, 3), np.float32)}, 'outputs of the shapes'),
+        ({'boxes': np.ones(4, np.float32)}, 'outputs of the shapes'),
+        ({'more': np.ones(1)}, 'outputs of the shapes'),
+    ],
+)
+def test_detections_of_somebody_else_are_checked(
+    changes, words, image, tmp_path, monkeypatch, capsys
+):
+    file = write_hostile(tmp_path / 'hostile.onnx', json.dumps(DESCRIPTION), {**OUTPUTS, **changes})
+    monkeypatch.setattr(
+        sys, 'argv', ['image_demo.py', str(file), str(image), '--out-dir', str(tmp_path / 'out')]
+    )
+    assert image_demo.main() == bool(words)
+    assert words in capsys.readouterr().err
+
+
+def test_graph_that_cannot_run_costs_each_image(image, tmp_path):
+    (tmp_path / 'wide.png').write_bytes(image.read_bytes())
+    description = json.dumps({**DESCRIPTION, 'image_scale': [32, 32]})
+    file = write_hostile(tmp_path / 'hostile.onnx', description)
+    images = [image, tmp_path / 'wide.png']
+    assert image_demo.detect_images(None, file, images, tmp_path / 'out') == images
+
+
+@pytest.mark.parametrize('description', [None, '{}', '[]', 'text'])
+def test_file_of_somebody_else(tmp_path, description):
+    node = onnx.helper.make_node('Relu', ['x'], ['y'])
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, [1]) for name in 'xy')
+    graph = onnx.helper.make_graph([node], 'graph', [x], [y])
+    opset = onnx.helper.make_opsetid('', 18)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    if description is not None:
+        onnx.helper.set_model_props(model, {KEY: description})
+    onnx.save(model, tmp_path / 'other.onnx')
+    with pytest.raises(ValueError, match=r'other\.onnx must describe its detector'):
+        OnnxDetector(tmp_path / 'other.onnx')

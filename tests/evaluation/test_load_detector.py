@@ -1,0 +1,78 @@
+"""The tools load a detector only with all of its weights."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from mmdet_detnet import config_path
+from mmdet_detnet.command_line import make_parser
+from mmdet_detnet.evaluation.contact_sheet import make_contact_sheet
+from mmdet_detnet.evaluation.exponent_sweep import sweep_conf_exponent
+from mmdet_detnet.evaluation.gate_sweep import sweep_gate
+from mmdet_detnet.evaluation.loading import load_config, load_detector
+from mmdet_detnet.evaluation.misalignment import match_data_set
+
+MISSING = 'roi_head.bbox_head.fc_cls.bias'
+# What uses a detector, and how the sweeps refuse this one once it is loaded.
+USES = {
+    'contact_sheet': (
+        lambda *files, **options: make_contact_sheet(*files, 'a.png', 1, **options),
+        '',
+    ),
+    'misalignment': (match_data_set, ''),
+    'sweep_conf_exponent': (
+        lambda *files, **options: sweep_conf_exponent(*files, 'sweep', **options),
+        'must have a confidence branch',
+    ),
+    'sweep_gate': (sweep_gate, 'must have a DoubleHeadRoIHead'),
+}
+
+
+@pytest.fixture(scope='module')
+def incomplete(tiny_detector, tmp_path_factory):
+    """Config of a detector, and a checkpoint that lacks one of its weights."""
+    config, checkpoint = tiny_detector
+    content = torch.load(checkpoint, weights_only=True)
+    del content['state_dict'][MISSING]
+    file = tmp_path_factory.mktemp('incomplete') / 'other.pth'
+    torch.save(content, file)
+    return config, file
+
+
+@pytest.mark.parametrize('use', USES)
+def test_checkpoint_of_another_detector_is_refused(use, incomplete, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run, refusal = USES[use]
+    with pytest.raises(ValueError, match=rf'other\.pth lacks weights of the config: {MISSING}'):
+        run(*incomplete, device='cpu')
+    with pytest.raises(ValueError, match=refusal) if refusal else nullcontext():
+        run(*incomplete, device='cpu', allow_mismatch=True)
+
+
+@pytest.mark.parametrize('missing', [0, 1])
+def test_missing_file_is_named(missing, tiny_detector):
+    files = [*tiny_detector]
+    files[missing] = 'absent'
+    with pytest.raises(FileNotFoundError, match=r'No such file: absent\.'):
+        load_detector(*files)
+
+
+def test_options_override_the_config(tiny_detector):
+    options = {'model.test_cfg.rcnn.max_per_img': 3}
+    detector = load_detector(*tiny_detector, cfg_options=options, device='cpu')
+    assert detector.roi_head.test_cfg.max_per_img == 3
+
+
+def test_variables_of_a_template_reach_what_is_computed_from_them():
+    arguments = ['--cfg-options', 'data_root=mine', 'class_names=red panda,cat']
+    options = make_parser('', '--cfg-options').parse_args(arguments).cfg_options
+    cfg = load_config(config_path('custom/retinanet-conf_r50-slim_fpn_custom.py'), options)
+    assert cfg.model.bbox_head.num_classes == 2
+    assert cfg.test_dataloader.dataset.metainfo.classes == ('red panda', 'cat')
+    assert cfg.val_evaluator.ann_file == 'mine/annotations/val.json'
+
+
+def test_option_without_effect_is_refused(tiny_detector):
+    with pytest.raises(ValueError, match='mdoel'):
+        load_detector(*tiny_detector, cfg_options={'mdoel.x': 1})

@@ -1,0 +1,166 @@
+import json
+
+import cv2
+import mmengine
+import numpy as np
+import pytest
+import torch
+from mmdet.apis import inference_detector, init_detector
+from mmdet.evaluation import DumpDetResults
+
+from mmdet_detnet.evaluation.misalignment import (
+    Detections,
+    detector_name,
+    match_data_set,
+    match_image,
+    write_report,
+)
+
+# Two objects of class 0 (400 and 2500 pixels), one of class 1 (20,000), and a crowd of class 0.
+INSTANCES = [
+    dict(bbox=[0, 0, 20, 20], bbox_label=0, ignore_flag=0),
+    dict(bbox=[100, 100, 150, 150], bbox_label=0, ignore_flag=0),
+    dict(bbox=[0, 0, 200, 100], bbox_label=1, ignore_flag=0),
+    dict(bbox=[300, 300, 400, 400], bbox_label=0, ignore_flag=1),
+]
+# Box, label, score, and what is expected: IoU and area, or None if it does not count.
+DETECTIONS = [
+    ([0, 0, 20, 20], 0, 0.9, (1.0, 400)),
+    ([0, 0, 20, 10], 0, 0.3, (0.5, 400)),  # the second on one object
+    ([100, 100, 150, 140], 0, 0.4, (0.8, 2500)),
+    ([0, 0, 200, 80], 1, 0.7, (0.8, 20_000)),
+    ([100, 110, 150, 150], 1, 0.6, (0.0, 2000)),  # on an object, but of the other class
+    ([310, 310, 330, 330], 0, 0.8, None),  # in the crowd
+    ([0, 0, 20, 20], 0, 0.05, None),  # not above the threshold
+]
+
+
+def prediction(rows):
+    boxes, labels, scores, _ = zip(*rows, strict=True)
+    return dict(
+        bboxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor(labels),
+        scores=torch.tensor(scores),
+    )
+
+
+@pytest.fixture
+def detections():
+    return match_image(prediction(DETECTIONS), INSTANCES, score_thr=0.05)
+
+
+def test_each_detection_is_matched_with_its_class(detections):
+    counted = [row for row in DETECTIONS if row[3]]
+    np.testing.assert_allclose(detections.scores, [row[2] for row in counted])
+    np.testing.assert_allclose(detections.ious, [row[3][0] for row in counted])
+    np.testing.assert_allclose(detections.areas, [row[3][1] for row in counted])
+
+
+def test_true_object_in_a_crowd_counts():
+    inside = dict(bbox=[310, 310, 330, 330], bbox_label=0, ignore_flag=0)
+    rows = [([310, 310, 330, 328], 0, 0.8, None)]
+    matched = match_image(prediction(rows), [*INSTANCES, inside], score_thr=0.05)
+    assert matched.ious.tolist() == [pytest.approx(0.9)]
+
+
+@pytest.mark.parametrize(('left', 'counted'), [(290, False), (289, True)])
+def test_detection_counts_unless_more_than_half_of_it_lies_in_a_crowd(left, counted):
+    rows = [([left, 310, left + 21, 330], 0, 0.8, None)]  # 11 or 10 of its 21 columns
+    assert len(match_image(prediction(rows), INSTANCES, score_thr=0.05).scores) == counted
+
+
+def test_image_without_objects_or_detections():
+    matched = match_image(prediction(DETECTIONS[:1]), [], score_thr=0.05)
+    assert (matched.ious.tolist(), matched.areas.tolist()) == ([0], [400])
+    empty = dict(
+        bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), scores=torch.zeros(0)
+    )
+    assert len(match_image(empty, INSTANCES, score_thr=0.05).scores) == 0
+
+
+def test_numbers_worked_by_hand(detections, tmp_path):
+    (numbers,) = write_report([('mine', detections)], tmp_path, score_thr=0.05)
+    # Scores .9 .3 .4 .7 .6 and IoUs 1 .5 .8 .8 0 have the means 0.58 and 0.62, the sum of products
+    # of the deviations 0.132 and the sums of squares 0.228 and 0.608. The ranks 5 1 2 4 3 and
+    # 5 2 3.5 3.5 1 have 6, 10 and 9.5. Well localized are .9 .4 .7 with 1 .8 .8: sum of products
+    # 0.7 / 15, sums of squares 0.38 / 3 and 0.08 / 3; ranks 3 1 2 and 3 1.5 1.5: 1.5, 2 and 1.5.
+    assert numbers['all'] == {
+        'detections': 5,
+        'well_localized': 3,
+        'low_score_share': pytest.approx(1 / 3),
+        'pearson': pytest.approx(0.132 / (0.228 * 0.608) ** 0.5),
+        'spearman': pytest.approx(6 / 95**0.5),
+        'pearson_well_localized': pytest.approx(0.7 / 15 / (0.38 * 0.08 / 9) ** 0.5),
+        'spearman_well_localized': pytest.approx(1.5 / 3**0.5),
+    }
+
+
+def test_numbers_by_size(detections, tmp_path):
+    (numbers,) = write_report([('mine', detections)], tmp_path, score_thr=0.05)
+    of_sizes = [numbers[size] for size in ('small', 'medium', 'large')]
+    assert [size['detections'] for size in of_sizes] == [2, 2, 1]
+    assert [size['low_score_share'] for size in of_sizes] == [0, 1, 0]
+    assert [size['pearson'] for size in of_sizes] == [pytest.approx(1), pytest.approx(-1), None]
+
+
+def test_report_of_two_detectors(detections, tmp_path):
+    nothing = Detections(*(values[:0] for values in detections))
+    report = write_report([('one', detections), ('two', nothing)], tmp_path / 'new', 0.05)
+    assert json.loads((tmp_path / 'new/misalignment.json').read_text()) == {
+        'score_thr': 0.05,
+        'results': report,
+    }
+    assert report[1]['all']['low_score_share'] is None
+    assert cv2.imread(str(tmp_path / 'new/misalignment.png')) is not None
+
+
+def test_trainings_of_one_config_have_different_names():
+    names = [detector_name('a.py', f'work_dirs/{run}/epoch_40.pth', None) for run in ('x', 'y')]
+    assert names == ['a, x/epoch_40.pth', 'a, y/epoch_40.pth']
+
+
+@pytest.fixture
+def predictions_file(tiny_detector, shapes_root, tmp_path):
+    """Save the predictions as `tools/test.py --out` does."""
+    model = init_detector(*map(str, tiny_detector), device='cpu')
+    images = json.loads((shapes_root / 'annotations/val.json').read_text())['images']
+    metric = DumpDetResults(out_file_path=str(tmp_path / 'predictions.pkl'))
+    files = [str(shapes_root / 'val' / image['file_name']) for image in images]
+    samples = inference_detector(model, files)
+    for image, sample in zip(images, samples, strict=True):
+        sample.set_metainfo(dict(img_id=image['id']))
+    metric.process({}, [sample.to_dict() for sample in samples])
+    metric.evaluate(len(samples))
+    return tmp_path / 'predictions.pkl'
+
+
+def test_checkpoint_and_predictions_agree(tiny_detector, predictions_file):
+    # This untrained Faster R-CNN scores about 1/4 for each of its three classes and the background.
+    from_model = match_data_set(*tiny_detector, score_thr=0.2, device='cpu')
+    from_file = match_data_set(tiny_detector[0], predictions_file, score_thr=0.2)
+    assert len(from_model.scores) > 20
+    for one, other in zip(from_model, from_file, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
+def test_options_reach_the_detector(tiny_detector):
+    options = {'model.test_cfg.rcnn.max_per_img': 3}
+    matched = match_data_set(*tiny_detector, score_thr=0, cfg_options=options, device='cpu')
+    assert len(matched.scores) == 6
+
+
+def test_predictions_of_other_images_are_refused(tiny_detector, predictions_file, tmp_path):
+    samples = mmengine.load(predictions_file)
+    mmengine.dump(samples[:1], tmp_path / 'half.pkl')
+    with pytest.raises(ValueError, match=r'half\.pkl lacks 1 of the 2 test images'):
+        match_data_set(tiny_detector[0], tmp_path / 'half.pkl')
+    samples[0]['img_id'] = 99
+    mmengine.dump(samples, tmp_path / 'other.pkl')
+    with pytest.raises(ValueError, match='image 99 is not in the test set, or is duplicated'):
+        match_data_set(tiny_detector[0], tmp_path / 'other.pkl')
+
+
+def test_file_without_detections_is_refused(tiny_detector, tmp_path):
+    mmengine.dump([{'img_id': 1}], tmp_path / 'a.pkl')
+    with pytest.raises(ValueError, match=r'a\.pkl must hold detections'):
+        match_data_set(tiny_detector[0], tmp_path / 'a.pkl')

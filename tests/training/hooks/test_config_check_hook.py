@@ -1,0 +1,127 @@
+"""A run of a wrong config ends before its first iteration, one of a valid config does not."""
+
+import sys
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmdet_detnet import config_path
+from mmdet_detnet.training.hooks import ConfigCheckHook
+from mmdet_detnet.training.launch import run_mmdet_script
+
+# One iteration on both images, without validation.
+SHORT = {
+    'model.roi_head.bbox_head.fc_out_channels': 16,
+    'train_cfg.max_epochs': 1,
+    'train_cfg.val_interval': 2,
+    'train_dataloader.batch_size': 2,
+    'model.test_cfg.rcnn.score_thr': 0.0,
+}
+
+
+@pytest.fixture
+def small_config(tiny_detector, tmp_path):
+    config = Config.fromfile(tiny_detector[0])
+    config.merge_from_dict(SHORT)
+    for split in ('train', 'val', 'test'):
+        config[f'{split}_dataloader'].update(num_workers=0, persistent_workers=False)
+    config.work_dir = str(tmp_path / 'run')
+    config.log_level = 'ERROR'
+    return config
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        # A fault of the config, and one of the model.
+        (
+            {
+                'model.test_cfg.rcnn.score_thr': 5,
+                'model.rpn_head.anchor_generator.base_sizes': None,
+            },
+            'score_thr must be in 0 to 1, got 5.*\n.*'
+            'rpn_head.anchor_generator must give every level anchors of its own',
+        ),
+        ({'model.backbone.norm_eval': True}, 'Batch norm is frozen at its initial statistics'),
+        (
+            {'model.roi_head.bbox_roi_extractor.featmap_strides': [4, 8, 16, 32, 64]},
+            r'strides of roi_head\.bbox_roi_extractor\.featmap_strides must be \[4.0, 8.0, 16.0,',
+        ),
+    ],
+)
+def test_wrong_training_ends_before_its_first_step(small_config, changes, words):
+    small_config.merge_from_dict(changes)
+    runner = Runner.from_cfg(small_config)
+    with pytest.raises(ValueError, match=words):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_sound_training_leaves_no_trace_in_the_model(small_config):
+    runner = Runner.from_cfg(small_config)
+    runner.train()
+    assert runner.iter == 1
+    assert not runner.model.backbone._forward_hooks
+    assert not runner.model.backbone._forward_pre_hooks
+    assert not runner.model.neck._forward_hooks
+
+
+@pytest.fixture
+def run_test(small_config, tmp_path, monkeypatch):
+    """Test a checkpoint of a detector with some classes by tools/test.py, in this process."""
+
+    def run(num_classes, *options):
+        config = Config(dict(small_config.model))
+        config.roi_head.bbox_head.num_classes = num_classes
+        torch.save({'state_dict': MODELS.build(config).state_dict()}, tmp_path / 'weights.pth')
+        config.roi_head.bbox_head.num_classes = 3
+        small_config.dump(tmp_path / 'config.py')
+        paths = [str(tmp_path / 'config.py'), str(tmp_path / 'weights.pth')]
+        monkeypatch.setattr(sys, 'argv', ['test.py', *paths, *options])
+        run_mmdet_script('test.py')
+
+    return run
+
+
+def test_checkpoint_of_another_detector_is_refused(run_test):
+    words = r'roi_head\.bbox_head\.fc_cls\.weight \(8, 16\) instead of \(4, 16\)'
+    with pytest.raises(ValueError, match=words):
+        run_test(7)
+
+
+def test_checkpoint_of_another_detector_may_be_allowed(run_test, capsys):
+    run_test(7, '--allow-mismatch')
+    assert 'Average Precision' in capsys.readouterr().out
+
+
+def test_resume_needs_weights_of_the_model(small_config, tmp_path):
+    runner = Runner.from_cfg(small_config)
+    hook = ConfigCheckHook()
+    hook.after_load_checkpoint(runner, {'state_dict': {}})
+    hook.before_train(runner)
+    hook._unwatch()
+    runner.cfg.resume = True
+    with pytest.raises(ValueError, match='The checkpoint is not one of this config'):
+        hook.before_train(runner)
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['--cfg-options', 'mdoel.x=1'], 'the config has no mdoel; did you mean model?'),
+        (['--cfg-options', 'optim_wrapper.optimizer.lr=-1'], 'lr must be above 0, got -1.'),
+        (['--cfg-options', 'model.backbone.frozen_stages=1'], 'frozen_stages must be -1 unless'),
+        (['--cfg-options', 'data_root=3'], 'data_root must be a folder, got 3.'),
+    ],
+)
+@pytest.mark.parametrize('name', ['custom/faster-rcnn_detnet59-slim_fpn_custom.py'])
+def test_launcher_ends_with_one_sentence(monkeypatch, capsys, name, options, words):
+    monkeypatch.setattr(sys, 'argv', ['train.py', config_path(name), *options])
+    with pytest.raises(SystemExit) as stop:
+        run_mmdet_script('train.py')
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
