@@ -12,8 +12,8 @@ from .environment import check_dependencies
 check_dependencies()
 
 from .compatibility import register_config_package  # noqa: E402
+from .files import config_path  # noqa: E402
 from .operators import provide_operators  # noqa: E402
-from .paths import config_path  # noqa: E402
 from .version import __version__  # noqa: E402
 
 register_config_package()

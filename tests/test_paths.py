@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmdet_detnet import config_path
-from mmdet_detnet.paths import check_files
+from mmdet_detnet.files import check_files
 from mmdet_detnet.training.launch import run_mmdet_script
 
 

@@ -12,7 +12,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmdet_detnet.paths import config_path
+from mmdet_detnet.files import config_path
 
 from .workload import Workload, split_name
 

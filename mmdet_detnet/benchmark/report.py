@@ -15,7 +15,7 @@ import torch
 from mmengine.device import get_device
 from tabulate import tabulate
 
-from mmdet_detnet.checkpoints.files import write_file
+from mmdet_detnet.files import write_file
 from mmdet_detnet.version import __version__
 
 from .plots import plot_rows, plot_scaling

@@ -6,7 +6,6 @@ disk never leaves a partial file. Its SHA-256 is stored beside it in the format 
 """
 
 import hashlib
-import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -14,45 +13,14 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
+from mmdet_detnet.files import write_file
+
 BACKEND = 'mmdet_detnet.checkpoint_files'
 CHECKSUM_SUFFIX = '.sha256'
-TEMPORARY_SUFFIX = '.tmp'
 # File of a work directory that names the newest checkpoint, as mmengine has it.
 POINTER = 'last_checkpoint'
 BLOCK_SIZE = 1 << 20
 ZIP_START = b'PK\x03\x04'
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write or replace a file atomically.
-
-    Args:
-        path: Path of the file; its folder must exist.
-        content: Content of the file.
-
-    Raises:
-        OSError: If writing fails, for example on a full disk. A previous file at ``path`` remains.
-    """
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    try:
-        with open(temporary, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Flush the file names of a folder; otherwise a power failure may undo a finished rename."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_checkpoint(path: Path, content: bytes) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmdet_detnet.paths import config_path
+from mmdet_detnet.files import config_path
 
 from .settings import Measured, Settings, choose_settings
 from .templates import TEMPLATES

@@ -15,8 +15,8 @@ from mmengine.device import get_device
 
 from mmdet_detnet.data.dataset.images import open_image
 from mmdet_detnet.deployment.export.onnx_inferencer import OnnxInferencer
+from mmdet_detnet.files import check_files
 from mmdet_detnet.models.arguments import reject
-from mmdet_detnet.paths import check_files
 from mmdet_detnet.training.checks import check_checkpoint
 
 from .prediction_file import PredictionFile

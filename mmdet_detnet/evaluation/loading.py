@@ -8,7 +8,7 @@ from mmdet.models.detectors import BaseDetector
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from mmdet_detnet.paths import check_files
+from mmdet_detnet.files import check_files
 from mmdet_detnet.training.checks import check_checkpoint, raise_faults
 from mmdet_detnet.training.checks.overrides import find_override_faults, find_value
 from mmdet_detnet.training.template_variables import set_template_variables

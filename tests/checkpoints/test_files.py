@@ -1,6 +1,7 @@
 """Atomic checkpoint files, and what is said of damaged ones."""
 
 import errno
+import os
 import hashlib
 
 import pytest
@@ -77,14 +78,14 @@ def test_damaged_checksum_fits_nothing(path):
 @pytest.mark.parametrize('call', [0, 1, 2])
 def test_failed_write_leaves_the_old_file_intact(function, call, path, content, monkeypatch):
     calls = iter(range(10))
-    original = getattr(files.os, function)
+    original = getattr(os, function)
 
     def fail(*args):
         if next(calls) == call:
             raise OSError(errno.ENOSPC, 'No space left on device')
         return original(*args)
 
-    monkeypatch.setattr(files.os, function, fail)
+    monkeypatch.setattr(os, function, fail)
     torch.save({'state_dict': {}}, path.with_name('new'))
     new = path.with_name('new').read_bytes()
     with pytest.raises(OSError, match=r'epoch_1.pth could not be written .* No space left'):

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmdet_detnet.paths import check_files
+from mmdet_detnet.files import check_files
 
 from .metadata import KEY, Metadata, describe
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from mmdet.apis import DetInferencer
 from mmengine.config import Config, ConfigDict
 
-from mmdet_detnet.paths import check_files
+from mmdet_detnet.files import check_files
 
 from .metadata import Metadata
 from .onnx_detector import OnnxDetector

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmdet_detnet.checkpoints.files import write_file
+from mmdet_detnet.files import write_file
 
 from .plan import Run, hash_config
 

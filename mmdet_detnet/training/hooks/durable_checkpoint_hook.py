@@ -14,8 +14,8 @@ from mmdet_detnet.checkpoints.files import (
     POINTER,
     CheckpointFiles,
     find_newest,
-    write_file,
 )
+from mmdet_detnet.files import write_file
 from mmdet_detnet.registry import HOOKS
 from mmdet_detnet.training.remaining_batches import skip_finished_batches, whole_loader
 from mmdet_detnet.training.termination import (
