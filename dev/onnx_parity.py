@@ -28,7 +28,7 @@ from torch import nn
 
 from mmdet_detnet import config_path
 from mmdet_detnet.command_line import at_least, make_parser
-from mmdet_detnet.data.dataset import generate_shapes
+from mmdet_detnet.data.drawn_shapes import generate_shapes
 from mmdet_detnet.deployment.acceleration import accelerate
 from mmdet_detnet.deployment.export import OnnxDetector, export_onnx
 from mmdet_detnet.deployment.export.onnx_detector import to_instances

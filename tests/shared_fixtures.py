@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from run_demo import write_config
 
-from mmdet_detnet.data.dataset.shapes import generate_shapes
+from mmdet_detnet.data.drawn_shapes import generate_shapes
 
 ROOT = Path(__file__).resolve().parent.parent
 

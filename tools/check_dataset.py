@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 
 from mmdet_detnet.command_line import at_least, make_parser
-from mmdet_detnet.data.dataset import check_dataset, write_report
+from mmdet_detnet.data.check import check_dataset
+from mmdet_detnet.data.output import write_report
 
 
 def parse_args() -> argparse.Namespace:

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet_detnet.data.dataset import Finding
-from mmdet_detnet.data.dataset.findings import find
-from mmdet_detnet.data.dataset.images import read_header
+from mmdet_detnet.data.images import read_header
+from mmdet_detnet.data.problems import Problem, problem_of
 
 from .records import LabeledBox, LabeledImage
 
 
 def measure_images(
     images: Sequence[LabeledImage],
-) -> tuple[list[tuple[LabeledImage, tuple[int, int]]], list[Finding]]:
+) -> tuple[list[tuple[LabeledImage, tuple[int, int]]], list[Problem]]:
     """Find the size of each image, from the annotations or else from the file.
 
     Args:
@@ -35,7 +34,7 @@ def measure_images(
         else:
             measured.append((image, state.size))
     message = 'unreadable images without a size in the annotations. Skipped.'
-    return measured, find('undecodable-image', message, unreadable, is_problem=False)
+    return measured, problem_of('undecodable-image', message, unreadable, is_warning=True)
 
 
 def write_annotations(

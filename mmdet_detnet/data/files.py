@@ -9,8 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmdet_detnet.data.dataset import Finding
-from mmdet_detnet.data.dataset.findings import find
+from mmdet_detnet.data.problems import Problem, problem_of
 
 SPLITS = ('train', 'val', 'test')
 # Names of the splits in folders and annotation files.
@@ -147,28 +146,28 @@ class ImageFiles:
         """Find the split of an image from its folders, as :func:`name_split` does."""
         return name_split(image.relative_to(self.folder).parent)
 
-    def findings(self, unused_are_background: bool = False) -> list[Finding]:
+    def problems(self, unused_are_background: bool = False) -> list[Problem]:
         """List images without annotations and annotations without images.
 
         Args:
             unused_are_background: Whether images without annotation are background.
 
         Returns:
-            Findings.
+            Problems.
         """
         unused = [str(p.relative_to(self.folder)) for p in self.paths if p not in self.used]
         meaning = 'Used as background.' if unused_are_background else 'Skipped.'
         return [
-            *find(
+            *problem_of(
                 'image-not-found',
                 'annotations without an image. Skipped.',
                 self.missing,
-                is_problem=False,
+                is_warning=True,
             ),
-            *find(
+            *problem_of(
                 'image-not-annotated',
                 f'images without an annotation. {meaning}',
                 unused,
-                is_problem=False,
+                is_warning=True,
             ),
         ]

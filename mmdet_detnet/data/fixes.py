@@ -8,9 +8,8 @@ from pathlib import Path
 from PIL import ImageFile
 from tqdm import tqdm
 
-from mmdet_detnet.data.dataset import Finding
-from mmdet_detnet.data.dataset.findings import find
-from mmdet_detnet.data.dataset.images import open_image, read_image
+from mmdet_detnet.data.images import open_image, read_image
+from mmdet_detnet.data.problems import Problem, problem_of
 
 from .records import LabeledBox, LabeledImage
 
@@ -30,7 +29,7 @@ Found = dict[str, list[str]]
 
 def fix_images(
     images: Sequence[LabeledImage], folder: Path, copies: Path
-) -> tuple[list[LabeledImage], list[Finding]]:
+) -> tuple[list[LabeledImage], list[Problem]]:
     """Repair images and boxes.
 
     Args:
@@ -48,12 +47,12 @@ def fix_images(
         usable = _fix_file(image, name.as_posix(), copies / name.with_suffix('.png'), found)
         if usable is not None:
             fixed.append(_fix_boxes(usable, name.as_posix(), found))
-    findings = [
-        finding
+    problems = [
+        problem
         for check, message in MESSAGES.items()
-        for finding in find(check, message, found[check], is_problem=False)
+        for problem in problem_of(check, message, found[check], is_warning=True)
     ]
-    return fixed, findings
+    return fixed, problems
 
 
 def _fix_file(image: LabeledImage, name: str, copy: Path, found: Found) -> LabeledImage | None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmdet_detnet.data.dataset import Finding, draw_distributions
-from mmdet_detnet.data.dataset.check import check_annotations
-from mmdet_detnet.data.dataset.images import check_images
-from mmdet_detnet.data.dataset.training_config import read_training_config
+from mmdet_detnet.data.check import check_annotations
+from mmdet_detnet.data.images import check_images
+from mmdet_detnet.data.picture import draw_distributions
+from mmdet_detnet.data.problems import Problem
+from mmdet_detnet.data.training_config import read_training_config
 
 from .annotations import measure_images, write_annotations
 from .config_file import compose_config
@@ -29,7 +30,7 @@ SPLIT_FILE = 'splits.csv'
 
 
 def create_project(options: Options) -> Path | None:
-    """Read, split and check a data set and write a config; print findings and choices.
+    """Read, split and check a data set and write a config; print problems and choices.
 
     Args:
         options: The user's options.
@@ -52,7 +53,7 @@ def create_project(options: Options) -> Path | None:
     images = _split(labeled.images, root, out / SPLIT_FILE, options)
     if options.fix:
         images, repairs = fix_images(images, root, out / 'images')
-        _print_findings(repairs)
+        _print_problems(repairs)
     classes = labeled.all_classes()
     splits = _write_annotations(images, classes, out / 'annotations', root)
     text, settings = compose_config(
@@ -105,13 +106,13 @@ def _read(options: Options, out: Path) -> LabeledSet:
         raise ValueError(f'{options.folder}: found no box of an existing image.')
     print(f'{options.folder}: {name}, {len(labeled.images)} images with {boxes} boxes')
     print(f'classes: {", ".join(classes)}')
-    _print_findings(labeled.findings)
+    _print_problems(labeled.problems)
     return labeled
 
 
-def _print_findings(findings: Sequence[Finding]) -> None:
-    for finding in findings:
-        print(finding)
+def _print_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        print(problem)
 
 
 def _split(
@@ -137,7 +138,7 @@ def _write_annotations(
 ) -> dict[str, Measured]:
     """Write the annotation file of each split; return its images with their sizes."""
     measured, unreadable = measure_images(images)
-    _print_findings(unreadable)
+    _print_problems(unreadable)
     splits = {name: [pair for pair in measured if pair[0].split == name] for name in SPLITS}
     for name in ('train', 'val'):
         if not splits[name]:
@@ -149,13 +150,13 @@ def _write_annotations(
 
 
 def _check(config_text: str, splits: Sequence[str], out: Path, root: Path) -> bool:
-    """Check each split, write the reports and print the findings."""
+    """Check each split, write the reports and print the problems."""
     training = read_training_config(Config.fromstring(config_text, '.py'))
     read_images = partial(check_images, folder=root)
     files = {name: out / f'annotations/{name}.json' for name in splits}
     reports = {n: check_annotations(file, training, read_images) for n, file in files.items()}
     for name, report in reports.items():
-        short = '\n'.join(map(str, [report.headline, *report.findings]))
+        short = '\n'.join(map(str, [report.headline, *report.all_problems]))
         print(report if name == 'train' else short)
         text = json.dumps(report.as_dict(), indent=1)
         files[name].with_name(f'{name}_report.json').write_text(text, encoding='utf-8')

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmdet_detnet.data.dataset import Finding
+from mmdet_detnet.data.problems import Problem
 
 Segmentation = list[list[float]] | dict[str, object]
 
@@ -52,12 +52,12 @@ class LabeledSet:
     Attributes:
         images: The images.
         classes: Class names in the order of the format; may be incomplete.
-        findings: What was skipped or assumed.
+        problems: What was skipped or assumed.
     """
 
     images: list[LabeledImage]
     classes: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
     def all_classes(self) -> list[str]:
         """List the format's classes, then other classes found, sorted."""

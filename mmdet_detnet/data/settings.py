@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from mmengine.config import ConfigDict
 
-from mmdet_detnet.data.dataset.anchors import Anchors, choose_factor, read_anchors, share_inside
+from mmdet_detnet.data.anchors import Anchors, choose_factor, read_anchors, share_inside
 
 from .records import LabeledImage
 from .templates import Template

@@ -13,7 +13,7 @@ from mmdet.apis import DetInferencer
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.device import get_device
 
-from mmdet_detnet.data.dataset.images import open_image
+from mmdet_detnet.data.images import open_image
 from mmdet_detnet.deployment.export.onnx_inferencer import OnnxInferencer
 from mmdet_detnet.files import check_files
 from mmdet_detnet.models.arguments import reject

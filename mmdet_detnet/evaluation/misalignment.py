@@ -29,7 +29,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from scipy.stats import pearsonr, spearmanr
 
-from mmdet_detnet.data.dataset.statistics import LARGE_AREA, MEDIUM_AREA
+from mmdet_detnet.data.box_counts import LARGE_AREA, MEDIUM_AREA
 
 from .detections import CROWD_SHARE, read_ground_truth, read_predictions, run_detector
 from .loading import load_config, load_detector

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmdet_detnet.data.dataset.training_data import check_training_data, find_stopping_problems
+from mmdet_detnet.data.training_data import check_training_data, find_stopping_problems
 
 from .checks import find_config_faults, find_random_frozen_stages, raise_faults
 from .checks.overrides import find_override_faults
@@ -87,7 +87,7 @@ def _find_data_faults(config: Config) -> list[str]:
     faults = []
     for report in check_training_data(config):
         problems = find_stopping_problems(report)
-        others = [finding for finding in report.findings if finding not in problems]
+        others = [problem for problem in report.all_problems if problem not in problems]
         print(report.headline, *others, sep='\n', flush=True)
         faults += [f'{report.annotation_file}: {problem}' for problem in problems]
     if faults:

@@ -1,13 +1,13 @@
 """Atomic checkpoint files, and what is said of damaged ones."""
 
 import errno
-import os
 import hashlib
+import os
 
 import pytest
 import torch
 
-from mmdet_detnet.checkpoints import files, read_checkpoint
+from mmdet_detnet.checkpoints import read_checkpoint
 from mmdet_detnet.checkpoints.files import (
     CheckpointFiles,
     checksum_path,

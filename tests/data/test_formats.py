@@ -27,8 +27,8 @@ def boxes(labeled):
     }
 
 
-def findings(labeled):
-    return {finding.check: finding for finding in labeled.findings}
+def problems(labeled):
+    return {problem.name: problem for problem in labeled.problems}
 
 
 @pytest.mark.parametrize('name', WRITERS)
@@ -81,7 +81,7 @@ def test_one_folder_for_two_splits_is_split_again(tmp_path):
     write_yolo(tmp_path)
     write_text(tmp_path / 'data.yaml', 'train: images\nval: images\nnames: [cat, red panda]')
     _, labeled = read_folder(tmp_path)
-    assert findings(labeled)['doubled-split'].examples == ['images']
+    assert problems(labeled)['doubled-split'].examples == ['images']
     assert {image.split for image in labeled.images} == {''}
 
 
@@ -133,7 +133,7 @@ def test_rows_of_csv_without_a_class_are_objects(tmp_path):
     write_text(tmp_path / 'boxes.csv', 'image_id,bbox\na,"[10, 20, 30, 40]"\n')
     _, labeled = read_folder(tmp_path)
     assert boxes(labeled) == {'a.png': [('object', CAT[1])]}
-    assert findings(labeled)['row-without-class'].count == 1
+    assert problems(labeled)['row-without-class'].count == 1
 
 
 def test_wrong_number_in_csv_is_an_error(tmp_path):
@@ -159,7 +159,7 @@ def test_shapes_of_labelme_without_area_are_counted(tmp_path):
     (tmp_path / 'b.json').write_text(json.dumps(content))
     _, labeled = read_folder(tmp_path)
     assert boxes(labeled)['b.png'] == [('cat', (40, 30, 20, 20))]
-    assert findings(labeled)['shape-without-area'].examples == ['b.json (point)']
+    assert problems(labeled)['shape-without-area'].examples == ['b.json (point)']
 
 
 def test_annotations_of_coco_that_point_nowhere_are_counted(tmp_path):
@@ -171,7 +171,7 @@ def test_annotations_of_coco_that_point_nowhere_are_counted(tmp_path):
     file.write_text(json.dumps(content))
     _, labeled = read_folder(tmp_path)
     assert boxes(labeled)['a.png'] == [CAT, PANDA]
-    assert findings(labeled)['annotation-not-read'].count == 2
+    assert problems(labeled)['annotation-not-read'].count == 2
 
 
 def test_box_of_a_mask_alone(tmp_path):
@@ -190,7 +190,7 @@ def test_partners_that_are_missing_are_counted(tmp_path):
     write_image(tmp_path / 'pictures/c.png')
     _, labeled = read_folder(tmp_path)
     assert list(boxes(labeled)) == ['b.png']
-    found = findings(labeled)
+    found = problems(labeled)
     assert found['image-not-found'].count == 1
     assert found['image-not-annotated'].examples == ['pictures/c.png']
 

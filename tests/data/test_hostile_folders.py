@@ -49,7 +49,7 @@ def test_name_that_is_no_image_is_not_found(name, tmp_path):
     write_text(tmp_path / 'boxes.csv', f'file,x1,y1,x2,y2,class\n{name},0,0,9,9,cat\n')
     _, labeled = read_folder(tmp_path)
     assert labeled.images == []
-    assert [finding.check for finding in labeled.findings] == [
+    assert [problem.name for problem in labeled.problems] == [
         'image-not-found',
         'image-not-annotated',
     ]

@@ -34,14 +34,14 @@ def test_corners_are_pixels_or_positions(read):
 
 
 def test_coordinate_0_asks_for_zero_based(read):
-    (finding,) = read(make_object(corners=(0, 5, 9, 9)), make_object(corners=(9, 0, 9, 9))).findings
-    assert (finding.check, finding.count, finding.is_problem) == (
+    (problem,) = read(make_object(corners=(0, 5, 9, 9)), make_object(corners=(9, 0, 9, 9))).problems
+    assert (problem.name, problem.count, problem.is_warning) == (
         'box-before-first-pixel',
         1,
-        False,
+        True,
     )
-    assert '--zero-based' in finding.message
-    assert not read(make_object(corners=(0, 5, 9, 9)), zero_based=True).findings
+    assert '--zero-based' in problem.message
+    assert not read(make_object(corners=(0, 5, 9, 9)), zero_based=True).problems
 
 
 @pytest.mark.parametrize(

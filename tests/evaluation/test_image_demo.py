@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmdet_detnet.data.dataset.images import read_image
+from mmdet_detnet.data.images import read_image
 from mmdet_detnet.evaluation.image_demo import find_problem
 from mmdet_detnet.evaluation.prediction_file import PredictionFile
 

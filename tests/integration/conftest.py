@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_detnet.data.dataset.shapes import generate_shapes
+from mmdet_detnet.data.drawn_shapes import generate_shapes
 
 FORK_SERVER = Path(__file__).with_name('fork_server.py')
 

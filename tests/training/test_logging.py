@@ -11,7 +11,7 @@ from run_demo import write_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmdet_detnet import config_path
-from mmdet_detnet.data.dataset.shapes import generate_shapes
+from mmdet_detnet.data.drawn_shapes import generate_shapes
 from mmdet_detnet.training.launch import run_mmdet_script
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ pixels and annotations, byte for byte.
 """
 
 from mmdet_detnet.command_line import make_parser
-from mmdet_detnet.data.dataset import generate_shapes
+from mmdet_detnet.data.drawn_shapes import generate_shapes
 
 
 def main() -> None:

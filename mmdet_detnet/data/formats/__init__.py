@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mmdet_detnet.data.dataset.annotation_file import read_json
+from mmdet_detnet.data.annotation_file import read_json
 from mmdet_detnet.data.files import ImageFiles, list_files
 from mmdet_detnet.data.options import FORMATS
 from mmdet_detnet.data.records import LabeledSet

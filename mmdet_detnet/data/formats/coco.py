@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet_detnet.data.dataset.annotation_file import (
+from mmdet_detnet.data.annotation_file import (
     AnnotationFile,
     Record,
     is_box,
@@ -14,8 +14,8 @@ from mmdet_detnet.data.dataset.annotation_file import (
     is_text,
     select_lists,
 )
-from mmdet_detnet.data.dataset.findings import find
 from mmdet_detnet.data.files import ImageFiles, name_split
+from mmdet_detnet.data.problems import problem_of
 from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet, Segmentation
 
 from .shapes import outline_box
@@ -65,8 +65,8 @@ def read(files: Sequence[tuple[Path, Any]], images: ImageFiles) -> LabeledSet:
             f'{", ".join(file.name for file, _ in files)}. Name one with --annotations.'
         )
     message = 'annotations without a known image or category, or without a box. Skipped.'
-    findings = find('annotation-not-read', message, lost, is_problem=False)
-    return LabeledSet(read_images, list(classes), findings + images.findings())
+    problems = problem_of('annotation-not-read', message, lost, is_warning=True)
+    return LabeledSet(read_images, list(classes), problems + images.problems())
 
 
 def _read_images(

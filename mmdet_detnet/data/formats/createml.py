@@ -45,7 +45,7 @@ def read(files: Sequence[tuple[Path, Any]], images: ImageFiles) -> LabeledSet:
             if path is not None:
                 split = images.name_split(path) or name_split(Path(file.name))
                 result.append(LabeledImage(path, boxes, split))
-    return LabeledSet(result, findings=images.findings())
+    return LabeledSet(result, problems=images.problems())
 
 
 def _read_box(record: dict[str, Any]) -> LabeledBox:

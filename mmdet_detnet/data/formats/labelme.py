@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet_detnet.data.dataset.findings import find
 from mmdet_detnet.data.files import ImageFiles
+from mmdet_detnet.data.problems import problem_of
 from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet
 
 from .shapes import outline_box, read_polygon
@@ -52,8 +52,8 @@ def read(files: Sequence[tuple[Path, Any]], images: ImageFiles) -> LabeledSet:
             found = [box for box in boxes if box is not None]
             result.append(LabeledImage(path, found, split))
     message = 'shapes without area, such as points and lines. Skipped.'
-    findings = find('shape-without-area', message, odd_shapes, is_problem=False)
-    return LabeledSet(result, findings=findings + images.findings())
+    problems = problem_of('shape-without-area', message, odd_shapes, is_warning=True)
+    return LabeledSet(result, problems=problems + images.problems())
 
 
 def _read_shape(shape: dict[str, Any]) -> LabeledBox | None:

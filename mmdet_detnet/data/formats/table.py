@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mmdet_detnet.data.dataset.findings import find
-from mmdet_detnet.data.dataset.images import read_header
 from mmdet_detnet.data.files import ImageFiles, name_split
+from mmdet_detnet.data.images import read_header
+from mmdet_detnet.data.problems import problem_of
 from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet
 
 from .shapes import Box
@@ -113,8 +113,8 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
             f'{file.name}, row {n}' for n, row in enumerate(rows, 1) if not _first(row, LABEL)
         ]
     message = f'rows without a class: {ONLY_CLASS!r}, if they have a box.'
-    findings = find('row-without-class', message, without_class, is_problem=False)
-    return LabeledSet(_merge(result), findings=findings + images.findings())
+    problems = problem_of('row-without-class', message, without_class, is_warning=True)
+    return LabeledSet(_merge(result), problems=problems + images.problems())
 
 
 def _read_images(rows: Sequence[Row], file: Path, images: ImageFiles) -> list[LabeledImage]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, iterparse, parse
 
-from mmdet_detnet.data.dataset.findings import find
 from mmdet_detnet.data.files import SPLITS, ImageFiles
+from mmdet_detnet.data.problems import problem_of
 from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet
 
 LISTS = Path('ImageSets', 'Main')
@@ -59,8 +59,8 @@ def read(files: Sequence[Path], images: ImageFiles, zero_based: bool = False) ->
             split = lists.get(file.stem, '') or images.name_split(path)
             result.append(LabeledImage(path, boxes, split, _read_size(root)))
     message = 'files with boxes that start before pixel 1. If they count from 0, give --zero-based.'
-    findings = find('box-before-first-pixel', message, outside, is_problem=False)
-    return LabeledSet(result, findings=findings + images.findings())
+    problems = problem_of('box-before-first-pixel', message, outside, is_warning=True)
+    return LabeledSet(result, problems=problems + images.problems())
 
 
 def _parse(file: Path) -> Element:

@@ -6,10 +6,9 @@ from typing import Any
 
 import yaml
 
-from mmdet_detnet.data.dataset import Finding
-from mmdet_detnet.data.dataset.findings import find
-from mmdet_detnet.data.dataset.images import read_header
 from mmdet_detnet.data.files import SPLITS, ImageFiles
+from mmdet_detnet.data.images import read_header
+from mmdet_detnet.data.problems import Problem, problem_of
 from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet
 
 from .shapes import read_polygon
@@ -54,7 +53,7 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
     """
     yaml_file, description = _read_yaml([images.folder, *files[0].parents])
     names = _class_names(description, [images.folder, *files[0].parents])
-    places, findings = _find_splits(yaml_file, description)
+    places, problems = _find_splits(yaml_file, description)
     rows = {images.find(file, file.stem): file for file in files}
     result = []
     unreadable: list[str] = []
@@ -68,8 +67,8 @@ def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
         split = split or images.name_split(path)
         result.append(LabeledImage(path, boxes, split))
     message = 'unreadable images. Skipped.'
-    findings += find('undecodable-image', message, unreadable, is_problem=False)
-    return LabeledSet(result, names, findings + images.findings(unused_are_background=True))
+    problems += problem_of('undecodable-image', message, unreadable, is_warning=True)
+    return LabeledSet(result, names, problems + images.problems(unused_are_background=True))
 
 
 def _read_rows(file: Path, size: tuple[int, int], names: list[str]) -> list[LabeledBox]:
@@ -133,7 +132,7 @@ def _class_names(description: dict[str, Any], folders: Sequence[Path]) -> list[s
 
 def _find_splits(
     yaml_file: Path, description: dict[str, Any]
-) -> tuple[dict[Path, str], list[Finding]]:
+) -> tuple[dict[Path, str], list[Problem]]:
     """Find the folders or images of each split, and report identical splits."""
     path = description.get('path')
     root = yaml_file.parent / path if isinstance(path, str) else yaml_file.parent
@@ -149,8 +148,8 @@ def _find_splits(
                 doubled += [str(entry)] if place in places else []
                 places.setdefault(place, split)
     message = 'identical splits in the YAML file, such as one folder for train and val.'
-    findings = find('doubled-split', f'{message} Split again.', doubled, is_problem=False)
-    return ({} if doubled else places), findings
+    problems = problem_of('doubled-split', f'{message} Split again.', doubled, is_warning=True)
+    return ({} if doubled else places), problems
 
 
 def _resolve(root: Path, entry: str) -> list[Path]:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from .anchors import check_sizes
 from .annotation_file import Record, check_fields, read_annotation_file
+from .box_counts import count_boxes, resized_sizes
 from .boxes import check_boxes
 from .classes import check_classes
-from .findings import Finding
+from .dataset_check import DatasetCheck
 from .images import check_images
+from .problems import Problem
 from .proportions import check_proportions
 from .references import check_references
-from .report import Report
 from .retained import check_retained, find_retained
-from .statistics import count_boxes, resized_sizes
 from .training_config import TrainingConfig, read_training_config
 
 
@@ -27,7 +27,7 @@ def check_dataset(
     classes: Sequence[str] | None = None,
     allow_subset: bool = False,
     num_workers: int = 2,
-) -> Report:
+) -> DatasetCheck:
     """Check a data set in COCO format before training on it.
 
     Decodes every image. Finds what stops mmdet, what it silently drops or mixes up, and boxes that
@@ -43,7 +43,7 @@ def check_dataset(
         num_workers: Number of images decoded at a time.
 
     Returns:
-        Findings and counts. ``report.problems`` would break or silently change training;
+        Problems and counts. ``report.problems`` would break or silently change training;
         ``report.warnings`` may be intended. ``print(report)`` shows all.
 
     Raises:
@@ -59,9 +59,9 @@ def check_dataset(
 def check_annotations(
     annotation_file: str | Path,
     training: TrainingConfig,
-    read_images: Callable[[list[Record]], list[Finding]],
+    read_images: Callable[[list[Record]], list[Problem]],
     allow_subset: bool = False,
-) -> Report:
+) -> DatasetCheck:
     """Check an annotation file, with a given check of image files.
 
     Args:
@@ -78,20 +78,20 @@ def check_annotations(
         ValueError: If it is unusable.
     """
     whole_file = read_annotation_file(Path(annotation_file))
-    file, findings = check_fields(whole_file)
+    file, problems = check_fields(whole_file)
     file, vanishing = check_proportions(file, training.rescale)
-    findings += vanishing + check_references(file, whole_file) + check_boxes(file)
+    problems += vanishing + check_references(file, whole_file) + check_boxes(file)
     if training.classes is not None:
-        findings += check_classes(file, training.classes, allow_subset)
-    findings += read_images(file.images)
+        problems += check_classes(file, training.classes, allow_subset)
+    problems += read_images(file.images)
     retained = find_retained(file, training.classes, training.filter_cfg)
     sizes = resized_sizes(retained, training)
-    findings += check_retained(file, retained)
+    problems += check_retained(file, retained)
     if training.anchors is not None:
-        findings += check_sizes(retained, sizes, training.anchors)
-    return Report(
+        problems += check_sizes(retained, sizes, training.anchors)
+    return DatasetCheck(
         annotation_file=str(annotation_file),
-        findings=findings,
+        all_problems=problems,
         num_images=len(file.images),
         num_used_images=len(retained.images),
         rows=count_boxes(file, retained),

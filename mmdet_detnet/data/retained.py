@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .annotation_file import AnnotationFile, Record
-from .findings import Finding, find
+from .problems import Problem, problem_of
 
 IGNORED = 'ignored-annotation'
 NOT_TRAINED = 'category-not-in-classes'
@@ -90,7 +90,7 @@ def find_retained(
     return Retained(categories, boxes, used)
 
 
-def check_retained(file: AnnotationFile, retained: Retained) -> list[Finding]:
+def check_retained(file: AnnotationFile, retained: Retained) -> list[Problem]:
     """Find classes and images without boxes.
 
     Args:
@@ -98,30 +98,31 @@ def check_retained(file: AnnotationFile, retained: Retained) -> list[Finding]:
         retained: Records that CocoDataset retains of them.
     """
     if not retained.boxes:
-        return find('no-boxes', 'CocoDataset retains no boxes.', [f'{len(file.images)} images'])
+        images = [f'{len(file.images)} images']
+        return problem_of('no-boxes', 'CocoDataset retains no boxes.', images)
     if all(annotation['iscrowd'] for annotation, _ in retained.boxes):
         crowds = [f'{len(retained.boxes)} boxes']
-        return find('only-crowds', 'all boxes are crowds, which are not trained on.', crowds)
+        return problem_of('only-crowds', 'all boxes are crowds, which are not trained on.', crowds)
     classes_with_boxes = {annotation['category_id'] for annotation, _ in retained.boxes}
     images_with_boxes = {image['id'] for _, image in retained.boxes}
     used = {image['id'] for image in retained.images}
     return [
-        *find(
+        *problem_of(
             'class-without-boxes',
             'classes without retained boxes.',
             [each['name'] for each in retained.categories if each['id'] not in classes_with_boxes],
-            is_problem=False,
+            is_warning=True,
         ),
-        *find(
+        *problem_of(
             'image-without-boxes',
             'images without retained boxes. They are used as background.',
             [each['file_name'] for each in retained.images if each['id'] not in images_with_boxes],
-            is_problem=False,
+            is_warning=True,
         ),
-        *find(
+        *problem_of(
             'image-left-out',
             "images that the config's filter_cfg drops: without annotations, or too small.",
             [each['file_name'] for each in file.images if each['id'] not in used],
-            is_problem=False,
+            is_warning=True,
         ),
     ]

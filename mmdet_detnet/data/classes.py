@@ -6,12 +6,12 @@ from difflib import get_close_matches
 
 from . import retained
 from .annotation_file import AnnotationFile
-from .findings import Finding, find
+from .problems import Problem, problem_of
 
 
 def check_classes(
     file: AnnotationFile, classes: Sequence[str], allow_subset: bool = False
-) -> list[Finding]:
+) -> list[Problem]:
     """Compare names in both directions, and their order.
 
     CocoDataset finds categories by name, but numbers them in file order. If a class is missing from
@@ -26,14 +26,14 @@ def check_classes(
     of_config = [name for name in classes if name in names]
     of_file = list(dict.fromkeys(name for name in names if name in classes))
     return [
-        *find(
+        *problem_of(
             'class-not-in-file',
             'classes that are not in the file. They get no boxes, and the labels of the '
             'following classes are shifted.',
             [_with_similar_name(name, names) for name in classes if name not in names],
         ),
         *_check_left_out(file, classes, allow_subset),
-        *find(
+        *problem_of(
             'class-order',
             'the classes have different orders in config and file. Labels follow the file: '
             'detections get the names of other classes.',
@@ -44,11 +44,11 @@ def check_classes(
 
 def _check_left_out(
     file: AnnotationFile, classes: Sequence[str], allow_subset: bool
-) -> list[Finding]:
+) -> list[Problem]:
     num_boxes = Counter(annotation['category_id'] for annotation in file.annotations)
     left_out = [category for category in file.categories if category['name'] not in classes]
     return [
-        *find(
+        *problem_of(
             retained.NOT_TRAINED,
             'categories that are not in the config. CocoDataset drops their boxes.',
             [
@@ -56,13 +56,13 @@ def _check_left_out(
                 for each in left_out
                 if num_boxes[each['id']]
             ],
-            is_problem=not allow_subset,
+            is_warning=allow_subset,
         ),
-        *find(
+        *problem_of(
             'unused-category',
             'categories without boxes that are not in the config.',
             [repr(each['name']) for each in left_out if not num_boxes[each['id']]],
-            is_problem=False,
+            is_warning=True,
         ),
     ]
 

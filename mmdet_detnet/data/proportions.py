@@ -6,7 +6,7 @@ from dataclasses import replace
 import cv2
 
 from .annotation_file import AnnotationFile, Record
-from .findings import Finding, find
+from .problems import Problem, problem_of
 
 Rescale = Callable[[int, int], tuple[float, float]]
 # Usual long side in MMDetection.
@@ -15,7 +15,7 @@ USUAL_SIDE = 1333
 
 def check_proportions(
     file: AnnotationFile, rescale: Rescale
-) -> tuple[AnnotationFile, list[Finding]]:
+) -> tuple[AnnotationFile, list[Problem]]:
     """Find images whose short side has no pixel after resizing.
 
     Args:
@@ -23,10 +23,10 @@ def check_proportions(
         rescale: Returns the resize factors of width and height.
 
     Returns:
-        The records without these images, and findings.
+        The records without these images, and problems.
     """
     vanishing = [image for image in file.images if _vanishes(image, rescale)]
-    found = find(
+    found = problem_of(
         'extreme-proportions',
         'images without pixels after resizing. Training stops. Skipped in all further checks.',
         [f'{each["file_name"]} ({each["width"]} x {each["height"]})' for each in vanishing],

@@ -8,8 +8,8 @@ import pytest
 from mmdet.datasets import CocoDataset
 from small_dataset import add_box, add_category, add_image, make_annotation, make_content, names
 
-from mmdet_detnet.data.dataset.annotation_file import AnnotationFile
-from mmdet_detnet.data.dataset.retained import find_retained
+from mmdet_detnet.data.annotation_file import AnnotationFile
+from mmdet_detnet.data.retained import find_retained
 
 
 def build_dataset(content, tmp_path, **options):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from mmdet_detnet.data.dataset.shapes import MAX_SIZE, MIN_SIZE, draw_image, generate_shapes
+from mmdet_detnet.data.drawn_shapes import MAX_SIZE, MIN_SIZE, draw_image, generate_shapes
 
 
 @pytest.fixture(scope='module')
@@ -108,7 +108,7 @@ def test_foreign_folder_is_refused(tmp_path):
 
 
 def test_failure_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr('mmdet_detnet.data.dataset.shapes.cv2.imwrite', lambda *_: False)
+    monkeypatch.setattr('mmdet_detnet.data.drawn_shapes.cv2.imwrite', lambda *_: False)
     with pytest.raises(OSError, match='Cannot write'):
         generate_shapes(tmp_path / 'set')
     assert list(tmp_path.iterdir()) == []

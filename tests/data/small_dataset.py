@@ -60,4 +60,4 @@ def both(*changes):
 
 
 def names(report):
-    return [finding['check'] for finding in report['problems'] + report['warnings']]
+    return [problem['name'] for problem in report['problems'] + report['warnings']]

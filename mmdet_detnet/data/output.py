@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
+from .dataset_check import DatasetCheck
 from .picture import draw_distributions
-from .report import Report
 
 
-def write_report(report: Report, out_dir: str | Path) -> tuple[Path, Path]:
+def write_report(report: DatasetCheck, out_dir: str | Path) -> tuple[Path, Path]:
     """Write a report as JSON, with a picture of the distributions.
 
     Args:

@@ -7,18 +7,18 @@ import numpy as np
 from tabulate import tabulate
 
 from .anchors import Anchors, share_inside, suggest_anchors
-from .findings import Finding
+from .problems import Problem
 
 PERCENTILES = (5, 50, 95)
 
 
 @dataclass(frozen=True)
-class Report:
+class DatasetCheck:
     """Result of the checks.
 
     Attributes:
         annotation_file: Path of the file.
-        findings: Problems and warnings.
+        all_problems: Problems and warnings.
         num_images: Number of images in the file.
         num_used_images: Number of images that CocoDataset trains on.
         rows: Numbers of boxes, one row per class, from :func:`count_boxes`.
@@ -28,7 +28,7 @@ class Report:
     """
 
     annotation_file: str
-    findings: list[Finding]
+    all_problems: list[Problem]
     num_images: int
     num_used_images: int
     rows: list[dict[str, Any]]
@@ -37,14 +37,14 @@ class Report:
     anchors: Anchors | None
 
     @property
-    def problems(self) -> list[Finding]:
-        """The findings that break or silently change training."""
-        return [finding for finding in self.findings if finding.is_problem]
+    def problems(self) -> list[Problem]:
+        """The problems that break or silently change training."""
+        return [problem for problem in self.all_problems if not problem.is_warning]
 
     @property
-    def warnings(self) -> list[Finding]:
-        """The other findings."""
-        return [finding for finding in self.findings if not finding.is_problem]
+    def warnings(self) -> list[Problem]:
+        """The other problems."""
+        return [problem for problem in self.all_problems if problem.is_warning]
 
     @property
     def num_retained(self) -> int:
@@ -67,8 +67,8 @@ class Report:
         """
         return {
             'annotation_file': self.annotation_file,
-            'problems': [asdict(finding) for finding in self.problems],
-            'warnings': [asdict(finding) for finding in self.warnings],
+            'problems': [asdict(problem) for problem in self.problems],
+            'warnings': [asdict(problem) for problem in self.warnings],
             'images': self.num_images,
             'used_images': self.num_used_images,
             'retained_boxes': self.num_retained,

@@ -9,7 +9,7 @@ import torch
 from mmdet.registry import TASK_UTILS
 from mmengine.config import ConfigDict
 
-from .findings import Finding, find
+from .problems import Problem, problem_of
 from .retained import Retained
 
 # Candidate scales; 8 is Faster R-CNN's.
@@ -139,7 +139,7 @@ def choose_factor(sizes: np.ndarray, anchors: Anchors) -> float:
     return max(SCALES, key=quality) / present
 
 
-def check_sizes(retained: Retained, sizes: np.ndarray, anchors: Anchors) -> list[Finding]:
+def check_sizes(retained: Retained, sizes: np.ndarray, anchors: Anchors) -> list[Problem]:
     """Warn if most boxes are smaller or larger than all anchors.
 
     Args:
@@ -153,10 +153,10 @@ def check_sizes(retained: Retained, sizes: np.ndarray, anchors: Anchors) -> list
         for (annotation, _), size in zip(retained.boxes, sizes, strict=True)
         if not _is_inside(size, anchors)
     ]
-    return find(
+    return problem_of(
         'anchor-sizes',
         f'boxes smaller than {anchors.smallest:g} or larger than {anchors.largest:g} pixels, the '
         f'range of the anchors. {suggestion}',
         outside if suggestion else [],
-        is_problem=False,
+        is_warning=True,
     )

@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from .annotation_file import Record
-from .findings import Finding, find
+from .problems import Problem, problem_of
 
 # EXIF tag of the orientation, and its values that swap width and height.
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
@@ -52,7 +52,7 @@ def open_image(path: Path) -> Image.Image:
     return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
-def check_images(images: list[Record], folder: Path, num_workers: int = 2) -> list[Finding]:
+def check_images(images: list[Record], folder: Path, num_workers: int = 2) -> list[Problem]:
     """Decode every image, with a progress bar.
 
     Args:
@@ -63,7 +63,7 @@ def check_images(images: list[Record], folder: Path, num_workers: int = 2) -> li
     return _compare(images, _read_all(images, folder, num_workers), folder)
 
 
-def check_headers(images: list[Record], folder: Path, num_images: int = 1000) -> list[Finding]:
+def check_headers(images: list[Record], folder: Path, num_images: int = 1000) -> list[Problem]:
     """Compare the sizes in image headers with the annotations, without decoding.
 
     Args:
@@ -78,7 +78,7 @@ def check_headers(images: list[Record], folder: Path, num_images: int = 1000) ->
     )
 
 
-def _compare(images: list[Record], states: Iterable[ImageState], folder: Path) -> list[Finding]:
+def _compare(images: list[Record], states: Iterable[ImageState], folder: Path) -> list[Problem]:
     missing, broken, other_size = [], [], []
     for image, state in zip(images, states, strict=True):
         name = image['file_name']
@@ -89,13 +89,13 @@ def _compare(images: list[Record], states: Iterable[ImageState], folder: Path) -
         elif state.size != (image['width'], image['height']):
             other_size.append(_describe_sizes(image, state.size))
     return [
-        *find('missing-image', f'images that are not in {folder}. Training stops.', missing),
-        *find(
+        *problem_of('missing-image', f'images that are not in {folder}. Training stops.', missing),
+        *problem_of(
             'undecodable-image',
             'damaged image files. Training stops or uses made-up pixels.',
             broken,
         ),
-        *find(
+        *problem_of(
             'image-size',
             'images whose size differs from the annotations. Their boxes may be misplaced.',
             other_size,

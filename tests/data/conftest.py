@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_dataset import HEIGHT, WIDTH, make_content
 
-from mmdet_detnet.data.dataset import output
+from mmdet_detnet.data import output
 
 
 @pytest.fixture

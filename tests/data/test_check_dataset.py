@@ -16,10 +16,10 @@ from small_dataset import (
     remove,
 )
 
-from mmdet_detnet.data.dataset.images import read_image
+from mmdet_detnet.data.images import read_image
 
 
-def test_sound_data_set_has_no_findings(content, check, tmp_path):
+def test_sound_data_set_has_no_problems(content, check, tmp_path):
     status, report = check(content, '--classes', 'cat', 'dog', with_picture=True)
     assert (status, names(report)) == (0, [])
     assert (report['images'], report['used_images'], report['retained_boxes']) == (2, 2, 4)

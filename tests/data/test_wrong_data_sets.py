@@ -18,8 +18,8 @@ from small_dataset import (
 )
 
 from mmdet_detnet import config_path
-from mmdet_detnet.data.dataset.images import check_headers, read_header
-from mmdet_detnet.data.dataset.training_data import (
+from mmdet_detnet.data.images import check_headers, read_header
+from mmdet_detnet.data.training_data import (
     check_training_data,
     find_stopping_problems,
 )
@@ -132,8 +132,8 @@ def test_header_gives_the_size_that_mmdet_sees(tmp_path, orientation, size):
 
 def test_headers_of_many_images_are_sampled(tmp_path):
     images = [{'file_name': f'{index}.png', 'width': 1, 'height': 1} for index in range(2500)]
-    (finding,) = check_headers(images, tmp_path, num_images=1000)
-    assert (finding.check, finding.count) == ('missing-image', 834)
+    (problem,) = check_headers(images, tmp_path, num_images=1000)
+    assert (problem.name, problem.count) == ('missing-image', 834)
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_training_is_stopped_by_wrong_annotations(content, training_config, chan
     change(content)
     train, val = check_training_data(training_config(content))
     for report in (train, val):
-        assert [finding.check for finding in find_stopping_problems(report)] == problems
+        assert [problem.name for problem in find_stopping_problems(report)] == problems
 
 
 def test_single_box_that_is_dropped_does_not_stop_training(content, training_config):
@@ -181,7 +181,7 @@ def test_single_box_that_is_dropped_does_not_stop_training(content, training_con
     ]
     add_box(bbox=[20, 20, 0.5, 40])(content)
     report = check_training_data(training_config(content))[0]
-    assert [finding.check for finding in report.problems] == ['degenerate-box']
+    assert [problem.name for problem in report.problems] == ['degenerate-box']
     assert find_stopping_problems(report) == []
 
 

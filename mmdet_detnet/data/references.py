@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable
 
 from .annotation_file import AnnotationFile, is_id
-from .findings import Finding, find
+from .problems import Problem, problem_of
 
 
-def check_references(file: AnnotationFile, whole_file: AnnotationFile) -> list[Finding]:
+def check_references(file: AnnotationFile, whole_file: AnnotationFile) -> list[Problem]:
     """Find duplicate ids, and annotations with unknown images or categories.
 
     Args:
@@ -18,46 +18,46 @@ def check_references(file: AnnotationFile, whole_file: AnnotationFile) -> list[F
     for kind, records in (('image', whole_file.images), ('category', whole_file.categories)):
         known = {record['id'] for record in records if is_id(record.get('id'))}
         lost = [each['id'] for each in file.annotations if each[f'{kind}_id'] not in known]
-        found += find(
+        found += problem_of(
             f'unknown-{kind}',
             f'annotations whose {kind}_id is not in the file. CocoDataset drops them.',
             lost,
         )
-    return found + find(
+    return found + problem_of(
         'annotation-id-0',
         'an annotation has the id 0. COCO evaluation always counts its box as missed.',
         [each['id'] for each in file.annotations if each['id'] == 0],
-        is_problem=False,
+        is_warning=True,
     )
 
 
-def _find_duplicates(file: AnnotationFile) -> list[Finding]:
+def _find_duplicates(file: AnnotationFile) -> list[Problem]:
     return [
-        *find(
+        *problem_of(
             'duplicate-image-id',
             'duplicate image ids. Only the last image is used, with the boxes of all.',
             _duplicates(image['id'] for image in file.images),
         ),
-        *find(
+        *problem_of(
             'duplicate-annotation-id',
             'duplicate annotation ids. CocoDataset stops with an AssertionError.',
             _duplicates(annotation['id'] for annotation in file.annotations),
         ),
-        *find(
+        *problem_of(
             'duplicate-category-id',
             'duplicate category ids. Their boxes get the same label.',
             _duplicates(category['id'] for category in file.categories),
         ),
-        *find(
+        *problem_of(
             'duplicate-category-name',
             'duplicate category names. CocoDataset creates more labels than classes.',
             _duplicates(category['name'] for category in file.categories),
         ),
-        *find(
+        *problem_of(
             'duplicate-file-name',
             'image files that are listed more than once.',
             _duplicates(image['file_name'] for image in file.images),
-            is_problem=False,
+            is_warning=True,
         ),
     ]
 

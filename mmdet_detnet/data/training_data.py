@@ -11,9 +11,9 @@ from mmengine.config import Config, ConfigDict
 
 from .boxes import DROPPED
 from .check import check_annotations
-from .findings import Finding
+from .dataset_check import DatasetCheck
 from .images import check_headers
-from .report import Report
+from .problems import Problem
 from .training_config import read_training_config
 
 LOADERS = ('train_dataloader', 'val_dataloader')
@@ -21,7 +21,7 @@ LOADERS = ('train_dataloader', 'val_dataloader')
 DROPPED_SHARE = 0.01
 
 
-def check_training_data(config: Config) -> list[Report]:
+def check_training_data(config: Config) -> list[DatasetCheck]:
     """Check the training and validation annotations of a config without decoding images.
 
     Skips data sets in other formats than COCO's, and files that are not on this machine.
@@ -47,7 +47,7 @@ def check_training_data(config: Config) -> list[Report]:
     return reports
 
 
-def find_stopping_problems(report: Report) -> list[Finding]:
+def find_stopping_problems(report: DatasetCheck) -> list[Problem]:
     """Select the problems that should stop training.
 
     Args:
@@ -58,9 +58,9 @@ def find_stopping_problems(report: Report) -> list[Finding]:
     """
     num_boxes = sum(row['in file'] for row in report.rows)
     return [
-        finding
-        for finding in report.problems
-        if finding.check not in DROPPED or finding.count > DROPPED_SHARE * num_boxes
+        problem
+        for problem in report.problems
+        if problem.name not in DROPPED or problem.count > DROPPED_SHARE * num_boxes
     ]
 
 

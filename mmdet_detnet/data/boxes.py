@@ -4,7 +4,7 @@ from collections import defaultdict
 
 from . import retained
 from .annotation_file import AnnotationFile, Record
-from .findings import Finding, find
+from .problems import Problem, problem_of
 
 # Tolerance at the image border for rounding, in pixels.
 EDGE_TOLERANCE = 0.5
@@ -18,7 +18,7 @@ DROPPED = {
 }
 
 
-def check_boxes(file: AnnotationFile) -> list[Finding]:
+def check_boxes(file: AnnotationFile) -> list[Problem]:
     """Find boxes that CocoDataset drops, and boxes that cross the image border.
 
     Args:
@@ -41,11 +41,11 @@ def check_boxes(file: AnnotationFile) -> list[Finding]:
             corners.append(annotation['id'])
     found = _find_corners(over_edge, corners, len(file.annotations))
     for reason, message in DROPPED.items():
-        found += find(reason, f'{message} CocoDataset drops them.', dropped[reason])
+        found += problem_of(reason, f'{message} CocoDataset drops them.', dropped[reason])
     message = 'annotations with "ignore". CocoDataset drops them; their objects become background.'
-    found += find(retained.IGNORED, message, dropped[retained.IGNORED], is_problem=False)
+    found += problem_of(retained.IGNORED, message, dropped[retained.IGNORED], is_warning=True)
     message = 'boxes that cross the border of their image.'
-    return found + find('box-over-edge', message, over_edge, is_problem=False)
+    return found + problem_of('box-over-edge', message, over_edge, is_warning=True)
 
 
 def _reaches_over_edge(annotation: Record, image: Record) -> bool:
@@ -61,10 +61,10 @@ def _could_be_corners(annotation: Record, image: Record) -> bool:
     return across and top < bottom <= image['height'] + EDGE_TOLERANCE
 
 
-def _find_corners(over_edge: list, corners: list, num_boxes: int) -> list[Finding]:
+def _find_corners(over_edge: list, corners: list, num_boxes: int) -> list[Problem]:
     if len(over_edge) < OVER_EDGE_SHARE * num_boxes or len(corners) < CORNER_SHARE * num_boxes:
         return []
-    return find(
+    return problem_of(
         'corners-as-size',
         'boxes cross the border of their image, and nearly all would fit as corners: COCO uses '
         '[left, top, width, height], not [left, top, right, bottom].',

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from .report import Report
-from .statistics import SIZE_BINS
+from .box_counts import SIZE_BINS
+from .dataset_check import DatasetCheck
 
 DPI = 120
 WIDTH_INCHES = 12
@@ -17,7 +17,7 @@ INCHES_PER_CLASS = 0.22
 BINS_PER_OCTAVE = 5
 
 
-def draw_distributions(report: Report, out: Path) -> None:
+def draw_distributions(report: DatasetCheck, out: Path) -> None:
     """Plot a histogram of sizes beside the number of boxes per class.
 
     Args:
@@ -37,7 +37,7 @@ def draw_distributions(report: Report, out: Path) -> None:
     figure.savefig(out)
 
 
-def _draw_sizes(axes: Axes, report: Report) -> None:
+def _draw_sizes(axes: Axes, report: DatasetCheck) -> None:
     axes.set_xscale('log', base=2)
     if len(report.sizes):
         first, last = np.floor(np.log2([report.sizes.min(), report.sizes.max()]) * BINS_PER_OCTAVE)
@@ -52,7 +52,7 @@ def _draw_sizes(axes: Axes, report: Report) -> None:
     axes.xaxis.set_major_formatter(ScalarFormatter())
 
 
-def _draw_classes(axes: Axes, report: Report) -> None:
+def _draw_classes(axes: Axes, report: DatasetCheck) -> None:
     names = [row['class'] for row in report.rows]
     start = np.zeros(len(names))
     for size in SIZE_BINS:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmdet_detnet.models.arguments import is_number
 
-from .findings import Finding, find
+from .problems import Problem, problem_of
 
 Record = dict[str, Any]
 LISTS = ('images', 'annotations', 'categories')
@@ -137,7 +137,7 @@ CONSEQUENCES = {
 OTHER_CONSEQUENCE = 'Training stops or goes wrong. Skipped in all further checks.'
 
 
-def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Finding]]:
+def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Problem]]:
     """Find missing and invalid fields.
 
     Args:
@@ -145,7 +145,7 @@ def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Finding]]:
 
     Returns:
         The records that other checks can use, with ``area`` and ``iscrowd`` filled in, and
-        findings.
+        problems.
     """
     usable, found = {}, []
     for name, fields in FIELDS.items():
@@ -155,7 +155,7 @@ def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Finding]]:
         usable[name] = [_fill_in(each) for each in records if _is_usable(each, fields)]
     large = [each for each in usable['images'] if each['width'] * each['height'] > MAX_PIXELS]
     usable['images'] = [each for each in usable['images'] if each not in large]
-    found += find(
+    found += problem_of(
         'bad-size',
         f'images of more than {MAX_PIXELS} pixels, which OpenCV cannot read. {OTHER_CONSEQUENCE}',
         [f'{each["file_name"]} ({each["width"]} x {each["height"]})' for each in large],
@@ -165,7 +165,7 @@ def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Finding]]:
 
 def _check_field(
     name: str, records: list[Record], field: str, is_valid: Callable[[object], bool]
-) -> list[Finding]:
+) -> list[Problem]:
     missing, bad = [], []
     for index, record in enumerate(records):
         culprit = record.get('file_name') or record.get('id', f'{name}[{index}]')
@@ -176,8 +176,8 @@ def _check_field(
             bad.append(f'{culprit} ({reprlib.repr(record[field])})')
     consequence = CONSEQUENCES.get(field, OTHER_CONSEQUENCE)
     return [
-        *find(f'missing-{field}', f'{name} without "{field}". {consequence}', missing),
-        *find(f'bad-{field}', f'{name} with a wrong "{field}". {OTHER_CONSEQUENCE}', bad),
+        *problem_of(f'missing-{field}', f'{name} without "{field}". {consequence}', missing),
+        *problem_of(f'bad-{field}', f'{name} with a wrong "{field}". {OTHER_CONSEQUENCE}', bad),
     ]
 
 
