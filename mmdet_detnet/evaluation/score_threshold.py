@@ -1,0 +1,126 @@
+"""The scores from which detections count: chosen on validation images, kept in the checkpoint.
+
+A checkpoint of the run itself has them as ``meta['score_thr'] = {'all': 0.42, 'classes': {'cat':
+0.38}}``. A checkpoint from elsewhere is not changed: a JSON file in the work directory has them,
+with the SHA-256 of that checkpoint.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from mmdet_detnet.checkpoints import make_plain, read_checkpoint
+from mmdet_detnet.checkpoints.files import checksum_path, write_checkpoint, write_file
+
+KEY = 'score_thr'
+FILE_NAME = 'score_thr.json'
+
+
+class ScoreThresholds(NamedTuple):
+    """The lowest scores that count.
+
+    Attributes:
+        all: One score for all classes.
+        classes: A score for each class that had objects and detections among the validation images.
+    """
+
+    all: float
+    classes: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as a checkpoint and an ONNX file have them."""
+        return {'all': self.all, 'classes': dict(self.classes)}
+
+
+def parse_score_thr(value: object, file: str | Path) -> ScoreThresholds:
+    """Check what a file has as its score thresholds.
+
+    Args:
+        value: The value.
+        file: The file, for the error message.
+
+    Raises:
+        ValueError: If the value is anything but scores in [0, 1].
+    """
+    if isinstance(value, Mapping) and isinstance(value.get('classes'), Mapping):
+        thresholds = ScoreThresholds(value.get('all'), value['classes'])
+        scores = [thresholds.all, *thresholds.classes.values()]
+        if all(isinstance(score, int | float) and 0 <= score <= 1 for score in scores):
+            return thresholds
+    raise ValueError(
+        f"{file}: {KEY} must be {{'all': score, 'classes': {{name: score}}}} with scores in "
+        f'[0, 1], got {value!r}.'
+    )
+
+
+def read_score_thr(
+    checkpoint: str | Path, work_dir: str | Path | None = None
+) -> ScoreThresholds | None:
+    """Read the score thresholds of a checkpoint.
+
+    Args:
+        checkpoint: The checkpoint.
+        work_dir: Folder that may have a ``score_thr.json`` for this checkpoint.
+
+    Returns:
+        The thresholds; None if none were chosen.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ValueError: If one of the files is damaged.
+    """
+    meta = read_checkpoint(checkpoint, 'cpu').get('meta')
+    if isinstance(meta, Mapping) and KEY in meta:
+        return parse_score_thr(meta[KEY], checkpoint)
+    file = Path(work_dir, FILE_NAME) if work_dir is not None else None
+    if file is None or not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding='utf-8'))
+        digest, value = content['sha256'], content[KEY]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{file} is damaged ({error!r}): delete it and test again.') from error
+    return parse_score_thr(value, file) if digest == _digest(checkpoint) else None
+
+
+def write_score_thr(
+    thresholds: ScoreThresholds, checkpoint: str | Path, work_dir: str | Path
+) -> Path:
+    """Keep the score thresholds of a checkpoint.
+
+    Args:
+        thresholds: The thresholds.
+        checkpoint: The checkpoint. It is rewritten, atomically and with the same weights, if this
+            package wrote it in ``work_dir``: it has a checksum file.
+        work_dir: Work directory of the run.
+
+    Returns:
+        The file that has the thresholds now: the checkpoint, or ``score_thr.json`` in ``work_dir``.
+
+    Raises:
+        OSError: If the file cannot be written. What was there before remains.
+    """
+    path, work_dir = Path(checkpoint), Path(work_dir)
+    if path.resolve().parent == work_dir.resolve() and checksum_path(path).is_file():
+        content = read_checkpoint(path, 'cpu')
+        meta = content.setdefault('meta', {})
+        if meta.get(KEY) != thresholds.to_dict():
+            meta[KEY] = thresholds.to_dict()
+            make_plain(content)
+            stream = io.BytesIO()
+            torch.save(content, stream)
+            write_checkpoint(path, stream.getvalue())
+        return path
+    work_dir.mkdir(parents=True, exist_ok=True)
+    content = {'checkpoint': str(path), 'sha256': _digest(path), KEY: thresholds.to_dict()}
+    write_file(work_dir / FILE_NAME, json.dumps(content, indent=1).encode())
+    return work_dir / FILE_NAME
+
+
+def _digest(file: str | Path) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
