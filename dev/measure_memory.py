@@ -22,7 +22,7 @@ from torch import nn
 
 from mmdet_detnet.benchmark import Workload
 from mmdet_detnet.benchmark.building import build_detector, load_config, make_batch
-from mmdet_detnet.command_line import make_parser
+from mmdet_detnet.cli import make_parser
 from mmdet_detnet.deployment.acceleration import accelerate
 
 CPU = torch.device('cpu')

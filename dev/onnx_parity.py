@@ -27,7 +27,7 @@ from run_demo import CONFIG, TOOLS, make_config
 from torch import nn
 
 from mmdet_detnet import config_path
-from mmdet_detnet.command_line import at_least, make_parser
+from mmdet_detnet.cli import at_least, make_parser
 from mmdet_detnet.data.drawn_shapes import generate_shapes
 from mmdet_detnet.deployment.acceleration import accelerate
 from mmdet_detnet.deployment.export import OnnxDetector, export_onnx

@@ -44,10 +44,11 @@ def test_imports_point_one_way(room):
 
 
 def test_imports_stand_at_the_top_of_a_file():
+    """But in cli.py, since an option's help must not wait for torch."""
     hidden = [
         f'{file.relative_to(PACKAGE)}:{node.lineno}'
         for file in PACKAGE.rglob('*.py')
-        if '.mim' not in file.parts
+        if '.mim' not in file.parts and file != PACKAGE / 'cli.py'
         for function in ast.walk(ast.parse(file.read_text()))
         if isinstance(function, ast.FunctionDef)
         for node in ast.walk(function)

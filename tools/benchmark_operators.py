@@ -13,7 +13,7 @@ import sys
 import torch
 
 from mmdet_detnet.benchmark.operators import compare_detectors, compare_operators
-from mmdet_detnet.command_line import at_least, make_parser
+from mmdet_detnet.cli import at_least, make_parser
 from mmdet_detnet.operators import has_compiled_operators
 
 

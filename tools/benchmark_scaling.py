@@ -13,7 +13,7 @@ from mmdet_detnet.benchmark import Workload, make_rows, measure
 from mmdet_detnet.benchmark.command_line import make_parser, read_rounds, reporting
 from mmdet_detnet.benchmark.estimate import format_estimate
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.command_line import at_least
+from mmdet_detnet.cli import at_least
 
 
 def size(text: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmdet_detnet.command_line import at_least, make_parser
+from mmdet_detnet.cli import at_least, make_parser
 from mmdet_detnet.data.check import check_dataset
 from mmdet_detnet.data.output import write_report
 

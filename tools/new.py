@@ -7,7 +7,7 @@ is ``mmdet-detnet new``, for ``mim run mmdet_detnet new``; ``--help`` lists the 
 
 import sys
 
-from mmdet_detnet.data.command import main
+from mmdet_detnet.cli import main
 
 if __name__ == '__main__':
     sys.exit(main(['new', *sys.argv[1:]]))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
-from mmdet_detnet.command_line import at_least, make_parser
+from mmdet_detnet.cli import at_least, make_parser
 from mmdet_detnet.evaluation.study import count_jobs, execute, read_study, write_report
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from mmengine.device import get_device
 
-from mmdet_detnet.command_line import at_least
-from mmdet_detnet.command_line import make_parser as make_plain_parser
+from mmdet_detnet.cli import at_least
+from mmdet_detnet.cli import make_parser as make_plain_parser
 
 from .report import Report, format_rows
 from .rows import Row

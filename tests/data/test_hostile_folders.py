@@ -6,7 +6,7 @@ import os
 import pytest
 from folders import voc_object, write_image, write_text, write_yolo
 
-from mmdet_detnet.data.command import main
+from mmdet_detnet.cli import main
 from mmdet_detnet.data.files import list_files
 from mmdet_detnet.data.formats import read_folder
 

@@ -6,8 +6,8 @@ import re
 import pytest
 import torch
 
+from mmdet_detnet.cli import main
 from mmdet_detnet.data import looking
-from mmdet_detnet.data.command import main
 
 
 @pytest.fixture(scope='module')

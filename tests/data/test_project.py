@@ -10,8 +10,8 @@ from folders import CAT, WRITERS, voc_object, write_image, write_text, write_voc
 from mmengine.config import Config
 from PIL import Image
 
+from mmdet_detnet.cli import main
 from mmdet_detnet.data import project
-from mmdet_detnet.data.command import main
 
 NUM_IMAGES = 12
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmdet_detnet import config_path
-from mmdet_detnet.command_line import make_parser
+from mmdet_detnet.cli import make_parser
 from mmdet_detnet.evaluation.contact_sheet import make_contact_sheet
 from mmdet_detnet.evaluation.exponent_sweep import sweep_conf_exponent
 from mmdet_detnet.evaluation.gate_sweep import sweep_gate

@@ -16,7 +16,9 @@ NAMES = [f'{number:05}' for number in range(NUM_IMAGES)]
 @pytest.fixture(scope='module')
 def console(installation):
     """Run a line of `mmdet-detnet` in a folder, in a process that has its imports done."""
-    server = type(installation)(installation.folder, 'mmdet_detnet.data.subcommands')
+    server = type(installation)(
+        installation.folder, 'mmdet_detnet.data.project', 'mmdet_detnet.data.looking'
+    )
     script = installation.folder / 'bin' / 'mmdet-detnet'
 
     def run(line, folder):

@@ -18,7 +18,7 @@ import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.command_line import OptionsAction, make_parser
+from mmdet_detnet.cli import OptionsAction, make_parser
 from mmdet_detnet.evaluation.misalignment import detector_name, match_data_set, write_report
 
 

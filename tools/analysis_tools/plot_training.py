@@ -6,7 +6,7 @@ reads the logs of mmengine's local visualization backend (the default) in a work
 writes ``training.png`` there.
 """
 
-from mmdet_detnet.command_line import make_parser
+from mmdet_detnet.cli import make_parser
 from mmdet_detnet.evaluation.training_curves import plot_training
 
 

@@ -13,7 +13,7 @@ import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.command_line import make_parser
+from mmdet_detnet.cli import make_parser
 from mmdet_detnet.evaluation.gate_sweep import THRESHOLDS, sweep_gate
 
 

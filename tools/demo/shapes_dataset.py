@@ -6,7 +6,7 @@ writes ``annotations/{train,val}.json`` and ``{train,val}/*.png``. The same argu
 pixels and annotations, byte for byte.
 """
 
-from mmdet_detnet.command_line import make_parser
+from mmdet_detnet.cli import make_parser
 from mmdet_detnet.data.drawn_shapes import generate_shapes
 
 

@@ -1,8 +1,5 @@
-"""Train, test and detect with the user's config."""
+"""Train and test with a user's config, and find the checkpoint of its run."""
 
-import json
-import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +7,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmdet_detnet.checkpoints.files import POINTER
-from mmdet_detnet.training.launch import run_mmdet_script
+
+from .launch import run_mmdet_script
 
 QUIET = 'runner_type=mmdet_detnet.QuietRunner'
 SHOW = {
@@ -112,39 +110,3 @@ def test(
     arguments = [*_work_dir_option(work_dir), *arguments, '--cfg-options', QUIET]
     sys.argv = ['test.py', str(config), str(checkpoint), *arguments]
     run_mmdet_script('test.py')
-
-
-def find_test_images(config: Path) -> Path:
-    """Find a folder with images to detect in: that of the first test image.
-
-    Args:
-        config: A config with a test set in COCO format.
-
-    Returns:
-        The folder, relative to the working directory.
-    """
-    dataset = Config.fromfile(config, format_python_code=False).test_dataloader.dataset
-    file = Path(dataset.data_root, dataset.ann_file)
-    name = json.loads(file.read_text(encoding='utf-8'))['images'][0]['file_name']
-    return Path(os.path.relpath(Path(dataset.data_root, dataset.data_prefix.img, name).parent))
-
-
-def next_lines(config: Path, work_dir: Path | None = None, *, is_trained: bool = False) -> str:
-    """Return the next commands to type.
-
-    Args:
-        config: The config.
-        work_dir: Work directory of the training; None for the config's.
-        is_trained: Whether the training is done.
-
-    Returns:
-        The lines.
-    """
-    training = shlex.join([str(config), *_work_dir_option(work_dir)])
-    lines = [] if is_trained else [f'mmdet-detnet train {training}']
-    lines += [
-        f'mmdet-detnet test {training}',
-        f'mmdet-detnet look {training}',
-        f'mmdet-detnet predict {training} {shlex.quote(str(find_test_images(config)))}',
-    ]
-    return '\n'.join(lines)

@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from mmdet_detnet.data import training
-from mmdet_detnet.data.command import main
-from mmdet_detnet.data.training import find_checkpoint
+from mmdet_detnet import cli
+from mmdet_detnet.cli import main
+from mmdet_detnet.training import runs
+from mmdet_detnet.training.runs import find_checkpoint
 
 QUIET = ['--cfg-options', 'runner_type=mmdet_detnet.QuietRunner']
 
@@ -17,7 +18,7 @@ def started(tmp_path, monkeypatch):
     """Replace mmdet's script by one that notes its command line; the config's folder."""
     lines = []
     monkeypatch.setattr(sys, 'argv', [])
-    monkeypatch.setattr(training, 'run_mmdet_script', lambda name: lines.append(sys.argv[1:]))
+    monkeypatch.setattr(runs, 'run_mmdet_script', lambda name: lines.append(sys.argv[1:]))
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'my.py').write_text("work_dir = 'work'\n")
     (tmp_path / 'work').mkdir()
@@ -52,14 +53,14 @@ def test_test_takes_the_best_and_hands_options_on(started, tmp_path):
 
 def test_interrupted_training_goes_on_unless_it_begins_anew(started, tmp_path, capsys):
     write_checkpoints(tmp_path / 'work', 'epoch_1.pth')
-    training.train(tmp_path / 'my.py', show='everything')
+    runs.train(tmp_path / 'my.py', show='everything')
     assert started[-1][1:] == ['--resume']
-    training.train(tmp_path / 'my.py', ['--amp'], from_start=True, show='everything')
+    runs.train(tmp_path / 'my.py', ['--amp'], from_start=True, show='everything')
     assert started[-1][1:] == ['--amp']
 
 
 def test_work_dir_is_used_by_every_line(started, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(training, 'find_test_images', lambda config: 'my images')
+    monkeypatch.setattr(cli, '_find_test_images', lambda config: 'my images')
     (tmp_path / 'other').mkdir()
     write_checkpoints(tmp_path / 'other', 'epoch_1.pth')
     assert main(['train', 'my.py', '--work-dir', 'other', '--verbose']) == 0
@@ -87,5 +88,5 @@ def test_work_dir_is_used_by_every_line(started, tmp_path, capsys, monkeypatch):
 )
 def test_options_of_what_is_shown(show, shown, started, tmp_path):
     write_checkpoints(tmp_path / 'work', 'epoch_1.pth')
-    training.train(tmp_path / 'my.py', from_start=True, show=show)
+    runs.train(tmp_path / 'my.py', from_start=True, show=show)
     assert started[-1][1:] == ([] if not shown else ['--cfg-options', *shown])

@@ -1,0 +1,249 @@
+"""The command ``mmdet-detnet``, and what the scripts in ``tools/`` share with it.
+
+The functions of the commands import what they need themselves: torch and mmdet take seconds, too
+long for ``--help`` or a wrong option.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from .data.options import FORMATS, Options
+from .data.templates import TEMPLATES
+from .training.template_variables import restore_class_names
+
+SUMMARY = """\
+From a folder of images with annotations to a trained detector:
+
+    mmdet-detnet new my_data/ --model faster-rcnn_detnet59-slim
+    mmdet-detnet train my_data-detector/faster-rcnn_detnet59-slim.py
+
+The first one prints the second, and the lines for all that follows.
+"""
+Arguments = argparse.Namespace
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: The command line; None for that of the process.
+
+    Returns:
+        The exit status.
+    """
+    parser = argparse.ArgumentParser(
+        'mmdet-detnet',
+        description=SUMMARY,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    for name, (add_options, _, text) in COMMANDS.items():
+        add_options(commands.add_parser(name, help=text))
+    args, rest = parser.parse_known_args(arguments)
+    if rest and args.command not in ('train', 'test'):
+        parser.error(f'unrecognized arguments: {" ".join(rest)}')
+    os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
+    try:
+        return COMMANDS[args.command][1](args, rest)
+    except (FileExistsError, FileNotFoundError, ValueError) as error:
+        print(f'mmdet-detnet {args.command}: {error}', file=sys.stderr)
+        return 2
+
+
+def _add_new(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('folder', type=Path, help='folder with images and annotations, in any arrangement')
+    add('--model', default=Options.model, choices=TEMPLATES, help='default: %(default)s')
+    add('--out', type=Path, help='folder to write to; default: NAME-detector')
+    add('--images', type=Path, help='folder of the images, if there are several')
+    add('--annotations', type=Path, help='folder or file of the annotations, if there are several')
+    add('--format', dest='format_name', choices=FORMATS, help='if there are several')
+    add('--zero-based', action='store_true', help='VOC corners are positions from 0')
+    add('--group-by', help='regular expression: images with the same match stay in one split')
+    add('--seed', type=int, default=0, help='seed of random splits')
+    add('--resplit', action='store_true', help='split the images again')
+    add('--fix', action='store_true', help='repair images and boxes in copies')
+    add('--start-from', type=Path, metavar='CHECKPOINT', help='weights to start from')
+    add('--epochs', dest='max_epochs', type=int, help='number of epochs')
+    add('--overwrite', action='store_true', help='replace a config of this name')
+
+
+def _new(args: Arguments, rest: Sequence[str]) -> int:
+    from .data.project import create_project
+
+    options = {key: value for key, value in vars(args).items() if key != 'command'}
+    config = create_project(Options(**options))
+    if config is None:
+        hint = '' if args.fix else ' Fix them, or let --fix repair copies.'
+        print(f'\nNo config was written, because of the problems above.{hint}')
+        return 1
+    print(f'\nNext:\n{next_lines(Path(os.path.relpath(config)))}')
+    return 0
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', type=Path, help='config that `new` has written')
+    parser.add_argument('--work-dir', type=Path, help="folder of the run; default: the config's")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser)
+    parser.add_argument('--from-start', action='store_true', help='do not resume a run')
+    shown = parser.add_mutually_exclusive_group()
+    for option, show, text in (
+        ('--quiet', 'warnings', 'show warnings only'),
+        ('--verbose', 'everything', 'show all that is logged'),
+    ):
+        shown.add_argument(option, dest='show', action='store_const', const=show, help=text)
+    parser.set_defaults(show='progress')
+
+
+def _train(args: Arguments, rest: Sequence[str]) -> int:
+    from .training.runs import train
+
+    checkpoint = train(args.config, rest, args.work_dir, args.from_start, args.show)
+    lines = next_lines(args.config, args.work_dir, is_trained=True)
+    print(f'best checkpoint: {checkpoint}\n\nNext:\n{lines}')
+    return 0
+
+
+def _add_test(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser)
+    parser.add_argument('--checkpoint', type=Path, help='default: the best of the run')
+
+
+def _test(args: Arguments, rest: Sequence[str]) -> int:
+    from .training.runs import test
+
+    test(args.config, args.checkpoint, rest, args.work_dir)
+    return 0
+
+
+def _add_look(parser: argparse.ArgumentParser) -> None:
+    _add_test(parser)
+    parser.add_argument('--out-dir', type=Path, help="default: a folder in the run's folder")
+    parser.add_argument('--score-thr', type=float, default=0.3, help='minimum score to report')
+
+
+def _look(args: Arguments, rest: Sequence[str]) -> int:
+    from .data.looking import look
+
+    work_dir, checkpoint = _find_run(args)
+    out_dir = args.out_dir or work_dir / 'look'
+    print(f'open in a browser: {look(args.config, checkpoint, work_dir, out_dir, args.score_thr)}')
+    return 0
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    _add_look(parser)
+    parser.add_argument('images', nargs='+', help='image files, folders or (quoted) globs')
+
+
+def _predict(args: Arguments, rest: Sequence[str]) -> int:
+    from .evaluation.image_demo import detect_images, find_images
+
+    work_dir, checkpoint = _find_run(args)
+    out_dir = args.out_dir or work_dir / 'predictions'
+    images = [image for pattern in args.images for image in find_images(pattern)]
+    failed = detect_images(args.config, checkpoint, images, out_dir, args.score_thr)
+    print(f'{len(images) - len(failed)} images detected, {len(failed)} failed: {out_dir}')
+    return 1 if failed else 0
+
+
+def _find_run(args: Arguments) -> tuple[Path, Path]:
+    """Find the folder of a run and its checkpoint, which is then loaded as data only."""
+    from .checkpoints import force_weights_only
+    from .training.runs import find_checkpoint, find_work_dir
+
+    force_weights_only()
+    work_dir = args.work_dir or find_work_dir(args.config)
+    return work_dir, args.checkpoint or find_checkpoint(work_dir)
+
+
+# Of each command, what adds its options, what runs it, and its help.
+COMMANDS: dict[str, tuple[Callable[..., None], Callable[..., int], str]] = {
+    'new': (_add_new, _new, 'look at a dataset, and write a config for it'),
+    'train': (_add_train, _train, "train; takes all options of MMDetection's train.py"),
+    'test': (_add_test, _test, "evaluate; takes all options of MMDetection's test.py"),
+    'look': (_add_look, _look, 'show results on the test images on one page'),
+    'predict': (_add_predict, _predict, 'detect in images: pictures and a JSON file'),
+}
+
+
+def next_lines(config: Path, work_dir: Path | None = None, *, is_trained: bool = False) -> str:
+    """Return the commands to type after `new` or `train`."""
+    run = shlex.join([str(config), *(['--work-dir', str(work_dir)] if work_dir else [])])
+    lines = [] if is_trained else [f'mmdet-detnet train {run}']
+    lines += [f'mmdet-detnet test {run}', f'mmdet-detnet look {run}']
+    lines.append(f'mmdet-detnet predict {run} {shlex.quote(str(_find_test_images(config)))}')
+    return '\n'.join(lines)
+
+
+def _find_test_images(config: Path) -> Path:
+    """Find a folder with images to detect in: that of the first test image."""
+    dataset = Config.fromfile(config, format_python_code=False).test_dataloader.dataset
+    file = Path(dataset.data_root, dataset.ann_file)
+    name = json.loads(file.read_text(encoding='utf-8'))['images'][0]['file_name']
+    return Path(os.path.relpath(Path(dataset.data_root, dataset.data_prefix.img, name).parent))
+
+
+class OptionsAction(DictAction):
+    """mmengine's action for ``--cfg-options``, with spaces in class names."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: Arguments,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Read the options."""
+        super().__call__(parser, namespace, values, option_string)
+        setattr(namespace, self.dest, restore_class_names(getattr(namespace, self.dest), values))
+
+
+SHARED_ARGUMENTS: dict[str, dict[str, Any]] = {
+    'config': dict(help='config file of the detector'),
+    'checkpoint': dict(help='checkpoint file of the detector'),
+    '--cfg-options': dict(nargs='+', action=OptionsAction, help='key=value ...'),
+    '--device': dict(help='such as cpu or cuda:0; default: a GPU if there is one'),
+    '--allow-mismatch': dict(action='store_true', help='accept a checkpoint of another detector'),
+}
+
+
+def make_parser(description: str, *shared: str) -> argparse.ArgumentParser:
+    """Make the parser of a script.
+
+    Args:
+        description: Docstring of the script, shown with its line breaks.
+        shared: Arguments that several scripts have, of :data:`SHARED_ARGUMENTS`, in order.
+
+    Returns:
+        The parser; the script adds its own arguments.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in shared:
+        parser.add_argument(name, **SHARED_ARGUMENTS[name])
+    return parser
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Make the ``type`` of an option that takes integers from ``minimum`` on."""
+
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f'must be at least {minimum}, got {text}')
+        return value
+
+    return integer
