@@ -79,6 +79,8 @@ docs: .venv-docs/complete # the site, in build/site
 	mkdir -p build/documents
 	git ls-files -z --cached --others --exclude-standard '*.md' docs configs tools LICENSE | \
 	tar --null --files-from - --create | tar --extract --directory build/documents
+	cp dev/home.md build/documents/README.md
+	cp dev/site.css build/documents
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --config-file dev/mkdocs.yml
 
 .venv-docs/complete: requirements-docs.txt | setup
