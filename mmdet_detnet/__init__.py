@@ -7,9 +7,13 @@ registry imports the modules when a config first names one, for example
 ``type='mmdet_detnet.DetNet'``.
 """
 
+import warnings
+
 from .environment import check_dependencies
 
 check_dependencies()
+# mmengine 0.10.7 needs pkg_resources, and no user can change that.
+warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
 
 from .compatibility import register_config_package  # noqa: E402
 from .files import config_path  # noqa: E402
