@@ -89,6 +89,21 @@ def _new(args: Arguments, rest: Sequence[str]) -> int:
     return 0
 
 
+def _add_draw(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('root', nargs='?', default='data/shapes', help='default: %(default)s')
+    parser.add_argument('--num-train', type=int, default=400, help='number of training images')
+    parser.add_argument('--num-val', type=int, default=100, help='number of validation images')
+    parser.add_argument('--seed', type=int, default=0, help='seed of all random choices')
+
+
+def _draw(args: Arguments, rest: Sequence[str]) -> int:
+    from .data.drawn_shapes import generate_shapes
+
+    generate_shapes(args.root, args.num_train, args.num_val, args.seed)
+    print(f'{args.root}: {args.num_train} training and {args.num_val} validation images')
+    return 0
+
+
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path, help='config that `new` has written')
     parser.add_argument('--work-dir', type=Path, help="folder of the run; default: the config's")
@@ -171,6 +186,7 @@ def _find_run(args: Arguments) -> tuple[Path, Path]:
 # Of each command, what adds its options, what runs it, and its help.
 COMMANDS: dict[str, tuple[Callable[..., None], Callable[..., int], str]] = {
     'new': (_add_new, _new, 'look at a dataset, and write a config for it'),
+    'draw': (_add_draw, _draw, 'draw a small labeled dataset, to try things out'),
     'train': (_add_train, _train, "train; takes all options of MMDetection's train.py"),
     'test': (_add_test, _test, "evaluate; takes all options of MMDetection's test.py"),
     'look': (_add_look, _look, 'show results on the test images on one page'),
