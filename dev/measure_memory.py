@@ -21,7 +21,7 @@ from run_demo import CONFIG
 from torch import nn
 
 from mmdet_detnet.benchmark import Workload
-from mmdet_detnet.benchmark.building import build_detector, load_config, make_batch
+from mmdet_detnet.benchmark.building import build_detector, load_with_settings, make_batch
 from mmdet_detnet.cli import make_parser
 from mmdet_detnet.deployment.acceleration import accelerate
 
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument('--config', default=CONFIG)
     parser.add_argument('--accelerate', choices=['compiled', 'bf16'])
     args = parser.parse_args()
-    detector = build_detector(load_config(args.config), Workload(), CPU)
+    detector = build_detector(load_with_settings(args.config), Workload(), CPU)
     if args.accelerate:
         dtype = 'bf16' if args.accelerate == 'bf16' else None
         accelerate(detector, compile=dtype is None, dtype=dtype)

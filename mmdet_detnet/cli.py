@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 from .data.options import FORMATS, Options
 from .data.templates import TEMPLATES
-from .training.template_variables import restore_class_names
 
 SUMMARY = """\
 From a folder of images with annotations to a trained detector:
@@ -112,6 +111,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     _add_run(parser)
     parser.add_argument('--from-start', action='store_true', help='do not resume a run')
+    parser.add_argument('--gpus', type=int, help='number of GPUs, each with a process (torchrun)')
     shown = parser.add_mutually_exclusive_group()
     for option, show, text in (
         ('--quiet', 'warnings', 'show warnings only'),
@@ -122,9 +122,18 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(args: Arguments, rest: Sequence[str]) -> int:
+    from .data.training_data import report_training_data
     from .training.runs import train
 
-    checkpoint = train(args.config, rest, args.work_dir, args.from_start, args.show)
+    checkpoint = train(
+        args.config,
+        rest,
+        args.work_dir,
+        args.from_start,
+        args.show,
+        args.gpus,
+        report_training_data,
+    )
     lines = next_lines(args.config, args.work_dir, is_trained=True)
     print(f'best checkpoint: {checkpoint}\n\nNext:\n{lines}')
     return 0
@@ -205,31 +214,18 @@ def next_lines(config: Path, work_dir: Path | None = None, *, is_trained: bool =
 
 def _find_test_images(config: Path) -> Path:
     """Find a folder with images to detect in: that of the first test image."""
-    dataset = Config.fromfile(config, format_python_code=False).test_dataloader.dataset
+    from .config import load_config
+
+    dataset = load_config(config).test_dataloader.dataset
     file = Path(dataset.data_root, dataset.ann_file)
     name = json.loads(file.read_text(encoding='utf-8'))['images'][0]['file_name']
     return Path(os.path.relpath(Path(dataset.data_root, dataset.data_prefix.img, name).parent))
 
 
-class OptionsAction(DictAction):
-    """mmengine's action for ``--cfg-options``, with spaces in class names."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: Arguments,
-        values: Sequence[str],
-        option_string: str | None = None,
-    ) -> None:
-        """Read the options."""
-        super().__call__(parser, namespace, values, option_string)
-        setattr(namespace, self.dest, restore_class_names(getattr(namespace, self.dest), values))
-
-
 SHARED_ARGUMENTS: dict[str, dict[str, Any]] = {
     'config': dict(help='config file of the detector'),
     'checkpoint': dict(help='checkpoint file of the detector'),
-    '--cfg-options': dict(nargs='+', action=OptionsAction, help='key=value ...'),
+    '--cfg-options': dict(nargs='+', action=DictAction, help='key=value ...'),
     '--device': dict(help='such as cpu or cuda:0; default: a GPU if there is one'),
     '--allow-mismatch': dict(action='store_true', help='accept a checkpoint of another detector'),
 }

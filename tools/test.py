@@ -1,4 +1,4 @@
-"""Test a detector with mmdet's own script and all its options.
+"""Test a detector, with all options of MMDetection's script.
 
 Usage:
     python tools/test.py CONFIG CHECKPOINT [--out FILE.pkl] [--show-dir DIR] [--cfg-options ...]
@@ -12,7 +12,7 @@ import os
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
-from mmdet_detnet.training.launch import run_mmdet_script
+from mmdet_detnet.training.launch import test
 
 if __name__ == '__main__':
-    run_mmdet_script('test.py')
+    test()

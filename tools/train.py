@@ -1,12 +1,11 @@
-"""Train a detector with mmdet's own script and all its options.
+"""Train a detector, with all options of MMDetection's script.
 
 Usage:
     python tools/train.py CONFIG [--work-dir DIR] [--resume] [--amp] [--cfg-options ...]
         [--skip-data-check]
 
-The config is checked first: faults are printed, one per line, with exit status 2. A key of
---cfg-options without effect is a fault; data_root, class_names and max_epochs of a template act as
-if the line in the file had been changed. Then the annotation files and image headers are checked
+The config is checked first: problems are printed, one per line, with exit status 2. So is a key of
+--cfg-options without effect. Then the annotation files and image headers are checked
 (docs/own_data.md), unless --skip-data-check is given.
 """
 
@@ -14,7 +13,8 @@ import os
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
-from mmdet_detnet.training.launch import run_mmdet_script
+from mmdet_detnet.data.training_data import report_training_data
+from mmdet_detnet.training.launch import train
 
 if __name__ == '__main__':
-    run_mmdet_script('train.py')
+    train(check_data=report_training_data)

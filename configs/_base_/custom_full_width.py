@@ -1,5 +1,5 @@
-# Your own data set, for full-width detectors that start from torchvision's ResNet, on one GPU. Set
-# data_root, class_names and max_epochs on the command line.
+# Your own dataset, for full-width detectors that start from torchvision's ResNet, on one GPU: copy
+# this file and change its first three values.
 _base_ = [
     './datasets/custom_detection.py',
     './schedules/schedule_adamw_cosine.py',

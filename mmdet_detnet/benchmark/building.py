@@ -1,18 +1,16 @@
 """Build detectors and images to measure them with."""
 
 import argparse
-from pathlib import Path
 
 import torch
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config, DictAction
-from mmengine.hub import get_config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmdet_detnet.files import config_path
+from mmdet_detnet.config import load_config
 
 from .workload import Workload, split_name
 
@@ -22,22 +20,17 @@ NUM_BOXES = 7
 NUM_CLASSES = 2
 
 
-def load_config(name: str) -> Config:
-    """Load a config by path, as ``package::folder/file.py``, or from this package's configs.
+def load_with_settings(name: str) -> Config:
+    """Load a config whose name may be followed by settings, as for ``--cfg-options``.
 
     Args:
-        name: The path, optionally followed by settings that override the file's, such as
-            ``a.py model.roi_head.gate_score_thr=0.05``, as for ``--cfg-options``.
+        name: As for :func:`~mmdet_detnet.config.load_config`; with settings such as
+            ``a.py model.roi_head.gate_score_thr=0.05``.
     """
     path, settings = split_name(name)
-    if '::' in path:
-        config = get_config(path)
-    else:
-        config = Config.fromfile(path if Path(path).is_file() else config_path(path))
     parser = argparse.ArgumentParser()
-    parser.add_argument('settings', nargs='+', action=DictAction)
-    config.merge_from_dict(parser.parse_args(settings).settings if settings else {})
-    return config
+    parser.add_argument('settings', nargs='*', action=DictAction, default={})
+    return load_config(path, parser.parse_args(settings).settings)
 
 
 def build_detector(config: Config, workload: Workload, device: torch.device) -> nn.Module:

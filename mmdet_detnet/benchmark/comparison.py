@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from mmengine.device import get_device
 
-from .building import load_config
+from .building import load_with_settings
 from .counts import build_without_weights, count_gmacs, count_parameters
 from .failures import noting_failure
 from .measurement import Measurement
@@ -87,6 +87,6 @@ def measure(
 
 def _count(row: Row) -> None:
     kind = row.entry.kind
-    detector = build_without_weights(load_config(row.entry.config))
+    detector = build_without_weights(load_with_settings(row.entry.config))
     row.parameters = count_parameters(detector if kind == 'detector' else getattr(detector, kind))
     row.gmacs = count_gmacs(detector, row.workload.height, row.workload.width, kind)

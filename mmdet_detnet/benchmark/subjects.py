@@ -15,7 +15,7 @@ from torch import nn
 from mmdet_detnet.deployment.acceleration import accelerate
 from mmdet_detnet.deployment.acceleration.precision import DTYPES
 
-from .building import build_detector, load_config, make_batch, share_weights
+from .building import build_detector, load_with_settings, make_batch, share_weights
 from .realism import NUM_PROPOSALS, fix_proposals, make_proposals, raise_scores, set_survivors
 from .split import time_parts
 from .workload import PLAIN, Entry, Workload
@@ -121,7 +121,7 @@ class DetectorSubject(Subject):
 
     def build(self) -> nn.Module:
         """Build the detector and a batch of images with boxes."""
-        detector = build_detector(load_config(self.entry.config), self.workload, self.device)
+        detector = build_detector(load_with_settings(self.entry.config), self.workload, self.device)
         self.batch = make_batch(detector, self.workload, self.device)
         if not self.entry.checkpoint:
             fix_proposals(detector, self.workload, self.device)
@@ -158,7 +158,7 @@ class BackboneSubject(Subject):
 
     def build(self) -> nn.Module:
         """Build the detector and a batch of images; keep only the backbone, under its name."""
-        detector = build_detector(load_config(self.entry.config), self.workload, self.device)
+        detector = build_detector(load_with_settings(self.entry.config), self.workload, self.device)
         self.inputs = make_batch(detector, self.workload, self.device)['inputs']
         return nn.ModuleDict({'backbone': detector.backbone})
 
@@ -184,7 +184,7 @@ class RoIHeadSubject(Subject):
 
     def build(self) -> nn.Module:
         """Build the RoI head, feature maps and proposals."""
-        config = load_config(self.entry.config)
+        config = load_with_settings(self.entry.config)
         model = config.model
         if 'roi_head' not in model:
             raise ValueError(f'the detector {model.type} has no RoI head')

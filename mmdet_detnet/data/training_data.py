@@ -47,6 +47,17 @@ def check_training_data(config: Config) -> list[DatasetCheck]:
     return reports
 
 
+def report_training_data(config: Config) -> list[str]:
+    """Print the checks of the training and validation data, and list what should stop training."""
+    stopping = []
+    for report in check_training_data(config):
+        problems = find_stopping_problems(report)
+        others = [problem for problem in report.all_problems if problem not in problems]
+        print(report.headline, *others, sep='\n', flush=True)
+        stopping += [f'{report.annotation_file}: {problem}' for problem in problems]
+    return stopping
+
+
 def find_stopping_problems(report: DatasetCheck) -> list[Problem]:
     """Select the problems that should stop training.
 

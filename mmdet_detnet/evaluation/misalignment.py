@@ -29,10 +29,11 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from scipy.stats import pearsonr, spearmanr
 
+from mmdet_detnet.config import load_config
 from mmdet_detnet.data.box_counts import LARGE_AREA, MEDIUM_AREA
 
 from .detections import CROWD_SHARE, read_ground_truth, read_predictions, run_detector
-from .loading import load_config, load_detector
+from .loading import load_detector
 
 WELL_LOCALIZED_IOU = 0.5
 LOW_SCORE = 0.5

@@ -1,61 +1,275 @@
-"""Start MMDetection's own scripts with this package imported."""
+"""Train and test from the command line, with all options of MMDetection's scripts."""
 
+import argparse
 import contextlib
+import os
 import re
-import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import mmdet
+import torch
+from mmdet.engine.hooks.utils import trigger_visualization_hook
+from mmdet.evaluation import DumpDetResults
+from mmdet.registry import RUNNERS
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, is_distributed
+from mmengine.runner import Runner
+from torch import distributed
+from torch.distributed.run import main as run_ranks
 
 from mmdet_detnet.checkpoints import force_weights_only
+from mmdet_detnet.config import ConfigProblem, load_config, raise_problems
+from mmdet_detnet.files import check_files
 
-from .preflight import prepare_arguments
+from .checks import find_config_faults, find_random_frozen_stages
+
+# Returns the problems of the annotations of a config, one line each.
+DataCheck = Callable[[Config], Sequence[str]]
+
+CHECK_HOOK = 'mmdet_detnet.ConfigCheckHook'
+# Variables with the rank of a process; the first rank checks the data for all.
+RANK_VARIABLES = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+# As of MMDetection's test.py, where a config has no `tta_model`.
+TTA_MODEL = dict(
+    type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
+)
+FLIPS = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
 
 
-def run_mmdet_script(name: str) -> None:
-    """Run one of mmdet's scripts as ``__main__`` in this process, with its command line.
+def train(arguments: Sequence[str] | None = None, check_data: DataCheck | None = None) -> None:
+    """Train; the command line of ``tools/train.py``, with all options of MMDetection's.
 
-    This package is imported first, so that its entry in mmengine exists when the script reads its
-    config. Checkpoints are loaded as data only (:func:`.force_weights_only`). Faults of the config
-    or the options end the process with status 2, one line each.
+    Problems of the config, the options or the data end the process with status 2, one line each.
 
     Args:
-        name: Path of the script below mmdet's ``tools/``, such as ``'train.py'``.
-
-    Raises:
-        FileNotFoundError: If the installed mmdet has no such script.
+        arguments: The command line; None for that of the process.
+        check_data: Checks the annotations, unless ``--skip-data-check`` is given.
     """
-    package = Path(mmdet.__file__).parent
-    # A wheel has its tools in .mim; a source checkout has them in a separate folder.
-    candidates = [package / '.mim' / 'tools' / name, package.parent / 'tools' / name]
-    script = next((path for path in candidates if path.is_file()), None)
-    if script is None:
-        raise FileNotFoundError(
-            f'the installed mmdet has no script {name}: looked for '
-            f'{" and ".join(str(path) for path in candidates)}.'
-        )
+    args = _make_train_parser().parse_args(arguments)
+    with _explain('train.py'):
+        config = _prepare_training(args, check_data)
+        _make_runner(config, args).train()
+
+
+def train_on_ranks(
+    num_ranks: int, arguments: Sequence[str], check_data: DataCheck | None = None
+) -> None:
+    """Train on several GPUs of this machine, one process each, with ``torchrun``.
+
+    Without a GPU, the processes share the CPU and communicate by gloo.
+
+    Args:
+        num_ranks: Number of processes.
+        arguments: As for :func:`train`.
+        check_data: As for :func:`train`; checked once, in this process.
+    """
+    args = _make_train_parser().parse_args(arguments)
+    with _explain('train.py'):
+        num_gpus = torch.cuda.device_count()
+        if num_ranks < 1 or num_ranks > (num_gpus or num_ranks):
+            raise ConfigProblem(f'--gpus must be 1 to {num_gpus or "any number"}, got {num_ranks}.')
+        _prepare_training(args, check_data)
+    ranks = ['--standalone', f'--nproc-per-node={num_ranks}', '--module', 'mmdet_detnet.training']
+    run_ranks([*ranks, *arguments, '--launcher', 'pytorch', '--skip-data-check'])
+
+
+def test(arguments: Sequence[str] | None = None) -> None:
+    """Test; the command line of ``tools/test.py``, with all options of MMDetection's.
+
+    Args:
+        arguments: The command line; None for that of the process.
+    """
+    args = _make_test_parser().parse_args(arguments)
+    with _explain('test.py'):
+        runner = _make_runner(_prepare_test(args), args)
+        if args.out:
+            runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+        runner.test()
+
+
+def find_work_dir(config: Config, file: str | Path) -> Path:
+    """Return the work directory of a config: its own, or one by the name of its file."""
+    return Path(config.get('work_dir') or Path('work_dirs', Path(file).stem))
+
+
+def _make_parser(name: str, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(name, description=description)
+    add = parser.add_argument
+    add('config', help='config file')
+    add('--work-dir', help='folder of logs and checkpoints; default: work_dirs/NAME_OF_CONFIG')
+    add('--cfg-options', nargs='+', action=DictAction, default={}, help='key=value ...')
+    add('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    add('--local_rank', '--local-rank', type=int, default=0, help='set by torch.distributed.launch')
+    add('--allow-mismatch', action='store_true', help='accept a checkpoint of another detector')
+    return parser
+
+
+def _make_train_parser() -> argparse.ArgumentParser:
+    parser = _make_parser('train.py', 'Train a detector.')
+    add = parser.add_argument
+    add('--amp', action='store_true', help='automatic mixed precision')
+    add('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
+    resume = 'resume from this checkpoint; by default, from the newest of the work directory'
+    add('--resume', nargs='?', const='auto', metavar='CHECKPOINT', help=resume)
+    add('--skip-data-check', action='store_true', help='do not check the annotations')
+    return parser
+
+
+def _make_test_parser() -> argparse.ArgumentParser:
+    parser = _make_parser('test.py', 'Test a detector.')
+    add = parser.add_argument
+    add('checkpoint', help='checkpoint file')
+    add('--out', type=_pickle_file, help='file (.pkl) to write the predictions to')
+    add('--show', action='store_true', help='show the predictions in a window')
+    add('--show-dir', help='folder for images with predictions, in the work directory')
+    add('--wait-time', type=float, default=2, help='seconds between two images of --show')
+    add('--tta', action='store_true', help='test-time augmentation')
+    return parser
+
+
+def _pickle_file(text: str) -> str:
+    if not text.endswith(('.pkl', '.pickle')):
+        raise argparse.ArgumentTypeError(f'must be a .pkl file, got {text}')
+    return text
+
+
+def _prepare(args: argparse.Namespace) -> Config:
+    """Read the config, with the options that training and testing share."""
     force_weights_only()
-    parse_args = runpy.run_path(str(script))['parse_args']
-    with TemporaryDirectory() as folder:
-        try:
-            sys.argv = prepare_arguments(parse_args, name == 'train.py', folder)
-        except (FileNotFoundError, ValueError) as error:
-            print(f'{name}: {error}', file=sys.stderr)
-            sys.exit(2)
-        with _explain_lost_rank():
-            runpy.run_path(str(script), run_name='__main__')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    config = load_config(args.config, args.cfg_options)
+    config.launcher = args.launcher
+    config.work_dir = args.work_dir or str(find_work_dir(config, args.config))
+    _check_work_dir(Path(config.work_dir))
+    _switch_checks_on(config, args.allow_mismatch)
+    return config
+
+
+def _check_work_dir(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigProblem(f'{folder} cannot be made: {error.strerror}.') from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigProblem(f'{folder} cannot be written to; name another --work-dir.')
+
+
+def _switch_checks_on(config: Config, allow_mismatch: bool) -> None:
+    """Add our checks if the config lacks them."""
+    hooks = config.get('default_hooks') or {}
+    known = [*hooks.values(), *(config.get('custom_hooks') or [])]
+    names = (CHECK_HOOK, CHECK_HOOK.split('.')[-1])
+    found = [hook for hook in known if hook and hook.get('type') in names]
+    for hook in found:
+        hook.allow_mismatch = allow_mismatch
+    if not found:
+        check = dict(type=CHECK_HOOK, allow_mismatch=allow_mismatch)
+        config.default_hooks = dict(**hooks, config_check=check)
+
+
+def _prepare_training(args: argparse.Namespace, check_data: DataCheck | None) -> Config:
+    config = _prepare(args)
+    if args.amp:
+        config.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (config.get('auto_scale_lr') or {}):
+            raise ConfigProblem('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size.')
+        config.auto_scale_lr.enable = True
+    if args.resume:
+        config.resume = True
+        config.load_from = None if args.resume == 'auto' else args.resume
+    if config.get('load_from'):
+        check_files(config.load_from)
+    problems = find_config_faults(config)
+    if not args.resume:
+        problems += find_random_frozen_stages(config)
+    raise_problems(problems)
+    is_first = not any(int(os.environ.get(name, 0)) for name in RANK_VARIABLES)
+    if check_data and is_first and not args.skip_data_check:
+        _raise_data_problems(check_data, config)
+    return config
+
+
+def _raise_data_problems(check_data: DataCheck, config: Config) -> None:
+    try:
+        problems = [*check_data(config)]
+    except ValueError as error:
+        problems = [str(error)]
+    raise_problems(problems and [*problems, '--skip-data-check trains anyway.'])
+
+
+def _prepare_test(args: argparse.Namespace) -> Config:
+    config = _prepare(args)
+    check_files(args.checkpoint)
+    config.load_from = args.checkpoint
+    raise_problems(find_config_faults(config))
+    if args.show or args.show_dir:
+        config = trigger_visualization_hook(config, args)
+    if args.tta:
+        _augment(config)
+    return config
+
+
+def _augment(config: Config) -> None:
+    """Test on flipped images, too, or as the config's ``tta_pipeline`` says."""
+    dataset = config.test_dataloader.dataset
+    pipeline = config.get('tta_pipeline')
+    if pipeline is None:
+        innermost = dataset
+        while 'dataset' in innermost:
+            innermost = innermost.dataset
+        *steps, pack = deepcopy(innermost.pipeline)
+        keys = [*pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape'))]
+        pack.meta_keys = tuple(dict.fromkeys([*keys, 'scale_factor', 'flip', 'flip_direction']))
+        pipeline = [*steps, dict(type='TestTimeAug', transforms=[FLIPS, [pack]])]
+    config.model = ConfigDict(**(config.get('tta_model') or TTA_MODEL), module=config.model)
+    dataset.pipeline = pipeline
+
+
+def _make_runner(config: Config, args: argparse.Namespace) -> Runner:
+    # Fewer compilations of models that use torch.compile.
+    setup_cache_size_limit_of_dynamo()
+    if args.launcher == 'pytorch' and get_device() == 'cpu':
+        _share_cpu(config)
+    return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+
+
+def _share_cpu(config: Config) -> None:
+    """Let several ranks run without a GPU for each, which mmengine's launcher wants."""
+    if not distributed.is_initialized():
+        timeout = (config.get('env_cfg') or {}).get('dist_cfg', {}).get('timeout')
+        distributed.init_process_group('gloo', timeout=timeout and timedelta(seconds=timeout))
+    # mmengine's defaults, but for the device.
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=config.get('find_unused_parameters', False),
+    )
+    config.model_wrapper_cfg = dict(wrapper, **(config.get('model_wrapper_cfg') or {}))
 
 
 @contextlib.contextmanager
-def _explain_lost_rank() -> Iterator[None]:
-    """Explain, before a connection error between ranks, that the cause is in another rank."""
+def _explain(script: str) -> Iterator[None]:
+    """End the process, with a sentence instead of a traceback where the cause is known."""
     try:
         yield
+    except (ConfigProblem, FileNotFoundError) as error:
+        if isinstance(error, FileNotFoundError) and error.errno is not None:
+            raise  # not one of ours
+        print(f'{script}: {error}', file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        hint = ' Continue with --resume.' if script == 'train.py' else ''
+        print(f'{script}: interrupted.{hint}', file=sys.stderr)
+        sys.exit(130)
     except RuntimeError as error:
+        # A connection error between ranks has its cause in another rank.
         if is_distributed() and re.search('gloo|nccl|TCPStore', str(error), re.IGNORECASE):
             sys.stderr.write(
                 f'rank {get_rank()} of {get_world_size()} lost another rank, which has ended or '

@@ -1,14 +1,12 @@
 """Train and test with a user's config, and find the checkpoint of its run."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config
-
 from mmdet_detnet.checkpoints.files import POINTER
+from mmdet_detnet.config import load_config
 
-from .launch import run_mmdet_script
+from . import launch
 
 QUIET = 'runner_type=mmdet_detnet.QuietRunner'
 SHOW = {
@@ -25,15 +23,12 @@ def find_work_dir(config: Path) -> Path:
         config: A config file.
 
     Returns:
-        The folder, as chosen by MMDetection's script.
+        The folder.
 
     Raises:
         FileNotFoundError: If the config does not exist.
     """
-    if not config.is_file():
-        raise FileNotFoundError(f'no such config: {config}')
-    settings = Config.fromfile(config, format_python_code=False)
-    return Path(settings.get('work_dir') or Path('work_dirs', config.stem))
+    return launch.find_work_dir(load_config(config), config)
 
 
 def find_checkpoint(work_dir: Path) -> Path:
@@ -63,15 +58,19 @@ def train(
     work_dir: Path | None = None,
     from_start: bool = False,
     show: str = 'progress',
+    gpus: int | None = None,
+    check_data: launch.DataCheck | None = None,
 ) -> Path:
-    """Train with MMDetection's script, resuming an interrupted training run.
+    """Train, or resume an interrupted run.
 
     Args:
         config: The config.
-        arguments: Further options of the script.
+        arguments: Further options of ``tools/train.py``.
         work_dir: Work directory; None for the config's.
         from_start: Whether to start over even if there are checkpoints.
         show: ``'progress'``, ``'warnings'`` only, or ``'everything'`` that mmengine logs.
+        gpus: Number of GPUs of this machine, each with a process; None for one process.
+        check_data: As for :func:`mmdet_detnet.training.launch.train`.
 
     Returns:
         The best checkpoint.
@@ -82,8 +81,11 @@ def train(
         print(f'resumes the training in {folder} (--from-start starts over)')
         arguments.append('--resume')
     options = ['--cfg-options', *SHOW[show]] if SHOW[show] else []
-    sys.argv = ['train.py', str(config), *arguments, *options]
-    run_mmdet_script('train.py')
+    arguments = [str(config), *arguments, *options]
+    if gpus is None:
+        launch.train(arguments, check_data)
+    else:
+        launch.train_on_ranks(gpus, arguments, check_data)
     return find_checkpoint(folder)
 
 
@@ -97,16 +99,15 @@ def test(
     arguments: Sequence[str] = (),
     work_dir: Path | None = None,
 ) -> None:
-    """Evaluate with MMDetection's script; mmengine's log goes to its file.
+    """Evaluate; mmengine's log goes to its file.
 
     Args:
         config: The config.
         checkpoint: The weights; None for the best of the training.
-        arguments: Further options of the script.
+        arguments: Further options of ``tools/test.py``.
         work_dir: Work directory of the training; None for the config's.
     """
     checkpoint = checkpoint or find_checkpoint(work_dir or find_work_dir(config))
     print(f'checkpoint: {checkpoint}')
     arguments = [*_work_dir_option(work_dir), *arguments, '--cfg-options', QUIET]
-    sys.argv = ['test.py', str(config), str(checkpoint), *arguments]
-    run_mmdet_script('test.py')
+    launch.test([str(config), str(checkpoint), *arguments])

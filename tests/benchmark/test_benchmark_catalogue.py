@@ -3,7 +3,7 @@
 import pytest
 
 from mmdet_detnet.benchmark import Entry, Settings
-from mmdet_detnet.benchmark.building import load_config
+from mmdet_detnet.benchmark.building import load_with_settings
 from mmdet_detnet.benchmark.catalogue import (
     COMPARISONS,
     Comparison,
@@ -55,6 +55,6 @@ def test_accelerated_row_says_so_in_its_title():
 
 def test_settings_after_the_name_replace_those_of_the_config_and_are_in_the_title():
     entry = Entry(f'{SLIM} model.backbone.frozen_stages=2 model.test_cfg.rcnn.score_thr=0.1')
-    model = load_config(entry.config).model
+    model = load_with_settings(entry.config).model
     assert (model.backbone.frozen_stages, model.test_cfg.rcnn.score_thr) == (2, 0.1)
     assert entry.title == f'{Entry(SLIM).stem} [frozen_stages=2, score_thr=0.1]'

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmdet_detnet.benchmark.building import build_detector, load_config, make_batch
+from mmdet_detnet.benchmark.building import build_detector, load_with_settings, make_batch
 from mmdet_detnet.benchmark.realism import fix_proposals, raise_scores, set_survivors
 from mmdet_detnet.benchmark.split import (
     BACKBONE,
@@ -42,7 +42,7 @@ def predict(detector, batch):
 @pytest.fixture(scope='module')
 def slim():
     workload = Workload(height=64, width=96, batch=2)
-    detector = build_detector(load_config(SLIM), workload, CPU)
+    detector = build_detector(load_with_settings(SLIM), workload, CPU)
     return detector, make_batch(detector, workload, CPU)
 
 
@@ -69,7 +69,7 @@ def test_split_leaves_the_detector_as_it_was(slim):
 
 def test_one_stage_detector_has_no_roi_head():
     workload = Workload(height=64, width=96)
-    detector = build_detector(load_config(RETINANET), workload, CPU)
+    detector = build_detector(load_with_settings(RETINANET), workload, CPU)
     batch = make_batch(detector, workload, CPU)
     seconds = time_parts(detector, lambda: predict(detector, batch), CPU)
     assert seconds[ROI_HEAD] == 0
@@ -81,7 +81,7 @@ def test_every_detector_gets_the_same_proposals_inside_the_image():
     seen = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        detector = build_detector(load_config(SLIM), Workload(seed=seed), CPU)
+        detector = build_detector(load_with_settings(SLIM), Workload(seed=seed), CPU)
         fix_proposals(detector, workload, CPU)
         batch = make_batch(detector, workload, CPU)
         maps = detector.extract_feat(batch['inputs'])
@@ -125,7 +125,7 @@ def test_exactly_the_wanted_number_survives(slim, wanted):
 
 
 def test_in_a_cascade_the_wanted_number_survives_the_averaged_logits():
-    config = load_config(SLIM)
+    config = load_with_settings(SLIM)
     stages = 2
     head = config.model.roi_head
     train_cfg = [config.model.train_cfg.rcnn] * stages
@@ -157,7 +157,7 @@ def test_in_a_cascade_the_wanted_number_survives_the_averaged_logits():
 
 def test_wanted_number_of_scores_exceeds_the_threshold():
     workload = Workload(height=64, width=96, candidates=50)
-    detector = build_detector(load_config(RETINANET), workload, CPU)
+    detector = build_detector(load_with_settings(RETINANET), workload, CPU)
     batch = make_batch(detector, workload, CPU)
     raise_scores(detector, batch, workload.candidates)
     with torch.no_grad():

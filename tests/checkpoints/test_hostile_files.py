@@ -3,7 +3,6 @@
 The tools run in this process, as their command lines start them.
 """
 
-import functools
 import importlib
 import itertools
 import os
@@ -22,7 +21,7 @@ from mmengine.registry import init_default_scope
 
 from mmdet_detnet.checkpoints import make_plain, read_checkpoint
 from mmdet_detnet.models import DetNet
-from mmdet_detnet.training.launch import run_mmdet_script
+from mmdet_detnet.training import launch
 from mmdet_detnet.weights import convert_file
 
 FUZZED_FILES = 200
@@ -75,10 +74,9 @@ def run(config, shapes_root, tmp_path, monkeypatch, capsys):
 
     def read(tool, file):
         image = shapes_root / 'val/000000.png'
-        script = functools.partial(run_mmdet_script, f'{tool}.py')
         start = {
-            'test': lambda: command(script, config, file),
-            'train': lambda: command(script, config, '--resume', file),
+            'test': lambda: command(launch.test, config, file),
+            'train': lambda: command(launch.train, config, '--resume', file),
             'image_demo': lambda: command(
                 image_demo.main, config, file, image, '--out-dir', tmp_path, '--device', 'cpu'
             ),
@@ -203,11 +201,3 @@ def test_entry_point_forces_weights_only(monkeypatch, tool):
         importlib.import_module(tool).main()
     assert os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] == '1'
     assert 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' not in os.environ
-
-
-@pytest.mark.parametrize('script', ['train.py', 'test.py'])
-def test_script_of_mmdet_forces_weights_only(monkeypatch, script):
-    monkeypatch.setattr(sys, 'argv', [script, '--help'])
-    with pytest.raises(SystemExit):
-        run_mmdet_script(script)
-    assert os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] == '1'

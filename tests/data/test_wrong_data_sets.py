@@ -1,7 +1,6 @@
 """Wrong data sets and their verdicts: never a traceback, never a good report."""
 
 import json
-import sys
 
 import pytest
 from mmengine.config import Config
@@ -22,8 +21,9 @@ from mmdet_detnet.data.images import check_headers, read_header
 from mmdet_detnet.data.training_data import (
     check_training_data,
     find_stopping_problems,
+    report_training_data,
 )
-from mmdet_detnet.training.launch import run_mmdet_script
+from mmdet_detnet.training import launch
 
 HUGE = int('9' * 400)
 
@@ -209,7 +209,7 @@ def test_wrapped_and_joined_data_sets_are_all_checked(training_config, content):
     ],
 )
 def test_launcher_checks_the_data_first(
-    tmp_path, content, training_config, monkeypatch, capsys, content_of, words
+    tmp_path, content, training_config, capsys, content_of, words
 ):
     config = training_config(content)
     if content_of is None:
@@ -219,8 +219,7 @@ def test_launcher_checks_the_data_first(
         config = training_config(content)
     config.model.roi_head.bbox_head.num_classes = 2
     config.dump(tmp_path / 'config.py')
-    monkeypatch.setattr(sys, 'argv', ['train.py', str(tmp_path / 'config.py')])
     with pytest.raises(SystemExit) as stop:
-        run_mmdet_script('train.py')
+        launch.train([str(tmp_path / 'config.py')], report_training_data)
     assert stop.value.code == 2
     assert words in capsys.readouterr().err

@@ -5,12 +5,10 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from mmdet_detnet import config_path
-from mmdet_detnet.cli import make_parser
 from mmdet_detnet.evaluation.contact_sheet import make_contact_sheet
 from mmdet_detnet.evaluation.exponent_sweep import sweep_conf_exponent
 from mmdet_detnet.evaluation.gate_sweep import sweep_gate
-from mmdet_detnet.evaluation.loading import load_config, load_detector
+from mmdet_detnet.evaluation.loading import load_detector
 from mmdet_detnet.evaluation.misalignment import match_data_set
 
 MISSING = 'roi_head.bbox_head.fc_cls.bias'
@@ -62,15 +60,6 @@ def test_options_override_the_config(tiny_detector):
     options = {'model.test_cfg.rcnn.max_per_img': 3}
     detector = load_detector(*tiny_detector, cfg_options=options, device='cpu')
     assert detector.roi_head.test_cfg.max_per_img == 3
-
-
-def test_variables_of_a_template_reach_what_is_computed_from_them():
-    arguments = ['--cfg-options', 'data_root=mine', 'class_names=red panda,cat']
-    options = make_parser('', '--cfg-options').parse_args(arguments).cfg_options
-    cfg = load_config(config_path('custom/retinanet-conf_r50-slim_fpn_custom.py'), options)
-    assert cfg.model.bbox_head.num_classes == 2
-    assert cfg.test_dataloader.dataset.metainfo.classes == ('red panda', 'cat')
-    assert cfg.val_evaluator.ann_file == 'mine/annotations/val.json'
 
 
 def test_option_without_effect_is_refused(tiny_detector):

@@ -4,20 +4,18 @@ import builtins
 import os
 import resource
 import signal
-import sys
 from pathlib import Path
 
 import torch
 from helpers import fork_server
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.model import MMDistributedDataParallel
-from mmengine.registry import HOOKS, MODEL_WRAPPERS
+from mmengine.registry import HOOKS
 from torch import distributed, multiprocessing
 
 from mmdet_detnet import config_path
 from mmdet_detnet.checkpoints import files
-from mmdet_detnet.training.launch import run_mmdet_script
+from mmdet_detnet.training import launch
 
 STRIDES = [4, 8, 16, 32, 64]
 IMAGES, BATCH, EPOCHS = 8, 2, 3
@@ -162,14 +160,6 @@ class _Writer:
         return getattr(self.file, name)
 
 
-@MODEL_WRAPPERS.register_module()
-class CpuDistributed(MMDistributedDataParallel):
-    """mmengine's, which wants a GPU for each rank."""
-
-    def __init__(self, module, device_ids):
-        super().__init__(module)
-
-
 def _join_ranks(work_dir, rank):
     os.environ['LOCAL_RANK'] = str(rank)
     store = distributed.FileStore(f'{work_dir}.store', NUM_RANKS)
@@ -184,15 +174,14 @@ def _train(config_file, work_dir, resume, options, rank, faults):
     os.dup2(log, 2)
     if rank is not None:
         _join_ranks(work_dir, rank)
-        options = {**options, 'model_wrapper_cfg.type': 'CpuDistributed'}
     options = {**options, **{f'default_hooks.faults.{key}': v for key, v in faults.items()}}
-    sys.argv = ['train.py', str(config_file), '--work-dir', str(work_dir)]
-    sys.argv += ['--resume'] if resume else []
-    sys.argv += ['--launcher', 'pytorch'] if rank is not None else []
+    arguments = [str(config_file), '--work-dir', str(work_dir)]
+    arguments += ['--resume'] if resume else []
+    arguments += ['--launcher', 'pytorch'] if rank is not None else []
     if options:
-        sys.argv += ['--cfg-options', *[f'{key}={value}' for key, value in options.items()]]
+        arguments += ['--cfg-options', *[f'{key}={value}' for key, value in options.items()]]
     try:
-        run_mmdet_script('train.py')
+        launch.train(arguments)
     finally:
         print('operations on the disk:', Faults.operations)
         print('workers alive:', sum(w.is_alive() for w in Faults.workers), flush=True)

@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mmdet_detnet import config_path
 from mmdet_detnet.data.drawn_shapes import generate_shapes
-from mmdet_detnet.training.launch import run_mmdet_script
+from mmdet_detnet.training import launch
 
 ROOT = Path(__file__).resolve().parents[2]
 # Two steps of the demo's detector at a quarter of its width, without validation.
@@ -53,13 +52,12 @@ def test_documented_options_replace_the_backend(backend, expected):
     assert config.visualizer.vis_backends == [expected]
 
 
-def test_training_writes_its_losses_for_tensorboard(tmp_path, monkeypatch):
+def test_training_writes_its_losses_for_tensorboard(tmp_path):
     data = generate_shapes(tmp_path / 'shapes', num_train=2, num_val=1)
     write_config(tmp_path / 'new' / 'config.py', data)
     paths = [str(tmp_path / 'new' / 'config.py'), '--work-dir', str(tmp_path / 'run')]
     options = ['--cfg-options', *SHORT, *documented_options('TensorboardVisBackend')]
-    monkeypatch.setattr(sys, 'argv', ['train.py', *paths, *options])
-    run_mmdet_script('train.py')
+    launch.train([*paths, *options])
     (event_file,) = (tmp_path / 'run').glob('2*/vis_data/events.out.tfevents.*')
     events = EventAccumulator(str(event_file)).Reload()
     assert set(events.Tags()['scalars']) >= LOSSES | {'lr'}

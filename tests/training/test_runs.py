@@ -1,7 +1,6 @@
 """`mmdet-detnet train` and what comes after it: which options, which checkpoint."""
 
 import os
-import sys
 
 import pytest
 
@@ -15,10 +14,10 @@ QUIET = ['--cfg-options', 'runner_type=mmdet_detnet.QuietRunner']
 
 @pytest.fixture
 def started(tmp_path, monkeypatch):
-    """Replace mmdet's script by one that notes its command line; the config's folder."""
+    """Only note the command lines of training and testing."""
     lines = []
-    monkeypatch.setattr(sys, 'argv', [])
-    monkeypatch.setattr(runs, 'run_mmdet_script', lambda name: lines.append(sys.argv[1:]))
+    monkeypatch.setattr(runs.launch, 'train', lambda line, check: lines.append(line))
+    monkeypatch.setattr(runs.launch, 'test', lines.append)
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'my.py').write_text("work_dir = 'work'\n")
     (tmp_path / 'work').mkdir()

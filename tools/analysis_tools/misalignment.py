@@ -17,8 +17,10 @@ import os
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
+from mmengine.config import DictAction
+
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.cli import OptionsAction, make_parser
+from mmdet_detnet.cli import make_parser
 from mmdet_detnet.evaluation.misalignment import detector_name, match_data_set, write_report
 
 
@@ -28,7 +30,7 @@ def main() -> None:
     parser = make_parser(__doc__, 'config', '--cfg-options', '--device', '--allow-mismatch')
     parser.add_argument('predictions', help='its checkpoint, or its predictions (.pkl)')
     parser.add_argument('--beside', nargs=2, metavar=('CONFIG', 'PREDICTIONS'))
-    parser.add_argument('--beside-options', nargs='+', action=OptionsAction, help='key=value ...')
+    parser.add_argument('--beside-options', nargs='+', action=DictAction, help='key=value ...')
     parser.add_argument('--score-thr', type=float, default=0.05, help='minimum score to count')
     parser.add_argument('--out-dir', default='misalignment', help='folder for the results')
     args = parser.parse_args()

@@ -12,7 +12,9 @@ import yaml
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmdet_detnet.evaluation.loading import load_config
+from mmdet_detnet.config import load_config, set_options
+
+from .template_variables import set_template_variables
 
 Options = dict[str, Any]
 REQUIRED = {'data_sets', 'seeds', 'detectors', 'comparisons'}
@@ -62,7 +64,10 @@ class Run:
             FileNotFoundError: If there is no such config.
             ValueError: If an option has no effect or a value of the wrong type.
         """
-        return load_config(self.config, self.options)
+        config, options = load_config(self.config), dict(self.options)
+        set_template_variables(config, options)
+        set_options(config, options)
+        return config
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,4 @@
-"""Wording and raising of faults."""
-
-from collections.abc import Sequence
+"""Wording of faults."""
 
 
 def fault(place: str, value: object, allowed: str) -> str:
@@ -15,16 +13,3 @@ def fault(place: str, value: object, allowed: str) -> str:
         One sentence.
     """
     return f'{place} must be {allowed}, got {value!r}.'
-
-
-def raise_faults(faults: Sequence[str]) -> None:
-    """Raise all faults at once, one per line.
-
-    Args:
-        faults: Sentences.
-
-    Raises:
-        ValueError: If there are any.
-    """
-    if faults:
-        raise ValueError('\n'.join(faults))

@@ -8,7 +8,9 @@ from mmdet.models.roi_heads.roi_extractors.base_roi_extractor import BaseRoIExtr
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .faults import fault, raise_faults
+from mmdet_detnet.config import raise_problems
+
+from .faults import fault
 
 # Necks that take the backbone's maps in the order of their `in_channels`.
 ORDERED_NECKS = (FPN, PAFPN)
@@ -57,11 +59,11 @@ class FeatureMapCheck:
             channels = [each.shape[1] for each in maps]
             if list(neck.in_channels) != channels:
                 allowed = f'{channels}, the channels of the maps that the backbone gives'
-                raise_faults([fault(f'{self.name}neck.in_channels', neck.in_channels, allowed)])
+                raise_problems([fault(f'{self.name}neck.in_channels', neck.in_channels, allowed)])
 
     def _check_neck(self, neck: nn.Module, inputs: tuple, maps: object) -> None:
         if _are_maps(maps) and all(self.image_size):
-            raise_faults(find_map_faults(self.detector, maps, self.image_size, self.name))
+            raise_problems(find_map_faults(self.detector, maps, self.image_size, self.name))
 
 
 def find_map_faults(

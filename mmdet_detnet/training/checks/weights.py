@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from .faults import raise_faults
+from mmdet_detnet.config import raise_problems
 
 NUM_EXAMPLES = 3
 # State that is not learned; older files lack some of it.
@@ -55,7 +55,7 @@ def check_checkpoint(model: nn.Module, checkpoint: str | Path) -> None:
     content = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
     state = content.get('state_dict', content)
     state = state if isinstance(state, Mapping) else {}
-    raise_faults(find_weight_faults(model, state, str(checkpoint)))
+    raise_problems(find_weight_faults(model, state, str(checkpoint)))
 
 
 def _learned(keys: set[str]) -> list[str]:

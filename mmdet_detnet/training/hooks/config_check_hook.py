@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from mmdet_detnet.config import raise_problems
 from mmdet_detnet.deployment.acceleration import unwrap_model
 from mmdet_detnet.operators import describe_operators
 from mmdet_detnet.registry import HOOKS
@@ -16,7 +17,6 @@ from mmdet_detnet.training.checks import (
     find_module_faults,
     find_random_frozen_stages,
     find_weight_faults,
-    raise_faults,
 )
 
 MISMATCH = 'The checkpoint is not one of this config'
@@ -45,7 +45,7 @@ class ConfigCheckHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Log which operators are in use, and check the config and the model."""
         runner.logger.info(f'Operators of mmcv in use: {describe_operators()}.')
-        raise_faults(find_config_faults(runner.cfg) + find_module_faults(runner.model))
+        raise_problems(find_config_faults(runner.cfg) + find_module_faults(runner.model))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the weights with the model's; the next call decides what to do about it."""
@@ -55,12 +55,12 @@ class ConfigCheckHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check frozen parts, and start watching the first batch."""
         faults = find_random_frozen_stages(runner.cfg) + find_frozen_norm_faults(runner.model)
-        raise_faults(faults + (self._mismatch() if runner.cfg.get('resume') else []))
+        raise_problems(faults + (self._mismatch() if runner.cfg.get('resume') else []))
         self._watch(runner.model)
 
     def before_test(self, runner: Runner) -> None:
         """Check the weights, and start watching the first batch."""
-        raise_faults(self._mismatch())
+        raise_problems(self._mismatch())
         self._watch(runner.model)
 
     def after_train_iter(self, *args: Any, **kwargs: Any) -> None:

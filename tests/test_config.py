@@ -1,0 +1,119 @@
+"""Reading a config: its bases, its options, its problems."""
+
+import re
+
+import pytest
+from mmengine.config import Config
+from mmengine.config import utils as slow_lookup
+
+from mmdet_detnet.config import ConfigProblem, load_config, set_options
+
+DEMO = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
+
+
+@pytest.fixture
+def template():
+    return load_config('custom/faster-rcnn_detnet59-slim_fpn_custom.py')
+
+
+def test_bases_of_packages_are_found_without_reading_all_metafiles(monkeypatch, tmp_path):
+    def refuse(*args):
+        raise AssertionError('reads 102 files')
+
+    expected = Config.fromfile(load_config(DEMO).filename)
+    monkeypatch.setattr(slow_lookup, '_get_cfg_metainfo', refuse)
+    assert load_config(DEMO).to_dict() == expected.to_dict()
+    (tmp_path / 'mine.py').write_text(f"_base_ = 'mmdet_detnet::{DEMO}'\nwork_dir = 'here'\n")
+    config = load_config(tmp_path / 'mine.py')
+    assert config.work_dir == 'here'
+    assert config.model.backbone == expected.model.backbone
+
+
+def test_mmengine_finds_bases_as_before_afterwards():
+    before = Config._get_cfg_path
+    load_config(DEMO)
+    assert Config._get_cfg_path is before
+
+
+@pytest.mark.parametrize('name', ['nothing.py', 'mmdet::nothing/at_all.py', 'no_package::a/b.py'])
+def test_missing_config_is_named(name):
+    with pytest.raises(FileNotFoundError, match=f'No such file: {name}'):
+        load_config(name)
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('model = dict(', r'SyntaxError'),
+        ('a = 1 / 0', r'ZeroDivisionError: division by zero'),
+        ("_base_ = 'mmdet::nothing/at_all.py'", r'FileNotFoundError: .*nothing/at_all\.py'),
+        ("_base_ = './nothing.py'", r'FileNotFoundError: .*nothing\.py'),
+    ],
+)
+def test_config_that_cannot_be_read_is_one_sentence(tmp_path, text, words):
+    file = tmp_path / "it's.py"
+    file.write_text(text + '\n')
+    with pytest.raises(ConfigProblem, match=f"it's.py cannot be read: {words}"):
+        load_config(file)
+
+
+def test_list_becomes_a_tuple_where_the_config_has_one(template):
+    assert isinstance(template.train_dataloader.dataset.pipeline[2].scale, tuple)
+    set_options(template, {'train_dataloader.dataset.pipeline.2.scale': [64, 64]})
+    assert template.train_dataloader.dataset.pipeline[2].scale == (64, 64)
+    set_options(template, {'model.neck.in_channels': [1, 2, 3, 4]})
+    assert template.model.neck.in_channels == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ('key', 'words'),
+    [
+        ('mdoel.x', 'the config has no mdoel; did you mean model?'),
+        ('modle.backbone.depth', 'the config has no modle; did you mean model?'),
+        ('lr', 'the config has no lr; nothing would read it.'),
+        ('batch_size', 'the config has no batch_size; '),
+        ('optimizer.lr', 'the config has no optimizer; '),
+        ('model.test_cfg.rcnn.score_th', 'did you mean model.test_cfg.rcnn.score_thr?'),
+        ('model.test_cfg.rpn.nms_per', 'did you mean model.test_cfg.rpn.nms_pre?'),
+        ('model.train_cfg.rccn.pos_weight', 'did you mean model.train_cfg.rcnn?'),
+        ('train_dataloader.batchsize', 'did you mean train_dataloader.batch_size?'),
+        ('train_dataloader.num_worker', 'did you mean train_dataloader.num_workers?'),
+        ('param_scheduler.2.T_max', 'the config has no param_scheduler.2; '),
+        ('model.backbone.depth.x', 'the config has no model.backbone.depth.x; '),
+        ('image_scale', 'image_scale is a variable of the config file'),
+        ('test_pipeline', 'test_pipeline is a variable of the config file'),
+    ],
+)
+def test_key_without_effect_is_refused(template, key, words):
+    with pytest.raises(ConfigProblem, match=f'^--cfg-options {key}: .*{re.escape(words)}'):
+        set_options(template, {key: 1})
+
+
+@pytest.mark.parametrize(
+    'key',
+    [
+        'model.backbone.depth',
+        'model.roi_head.bbox_head.reg_class_agnostic',
+        'model.backbone.dcn.type',
+        'model.test_cfg.rcnn.nms.class_agnostic',
+        'optim_wrapper.clip_grad.max_norm',
+        'train_dataloader.prefetch_factor',
+        'train_dataloader.dataset.indices',
+        'train_dataloader.dataset.metainfo.palette',
+        'default_hooks.checkpoint.save_best',
+        'default_hooks.profiler.type',
+        'custom_hooks.0.interval',
+        'param_scheduler.1.T_max',
+        'env_cfg.mp_cfg.mp_start_method',
+        'load_from',
+        'randomness.seed',
+        'auto_scale_lr.enable',
+        'compile',
+    ],
+)
+def test_key_with_effect_is_set(template, key):
+    set_options(template, {key: 1})
+    node = template
+    for name in key.split('.'):
+        node = node[int(name)] if isinstance(node, list) else node[name]
+    assert node == 1
