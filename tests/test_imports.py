@@ -12,7 +12,8 @@ PACKAGE = Path(mmdet_detnet.__file__).parent
 LEVELS = (
     {'checkpoints', 'operators'},
     {'environment', 'models'},
-    {'weights', 'deployment', 'training', 'data', 'evaluation', 'benchmark'},
+    {'weights', 'training', 'deployment'},
+    {'data', 'evaluation', 'benchmark'},
 )
 ROOMS = sorted(
     path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name[0] not in '._'
