@@ -122,7 +122,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(args: Arguments, rest: Sequence[str]) -> int:
-    from .data.training_data import report_training_data
+    from .data.check import report_training_data
     from .training.runs import train
 
     checkpoint = train(

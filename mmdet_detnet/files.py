@@ -57,7 +57,7 @@ def read_json(path: str | Path) -> Any:
     gc.disable()
     try:
         return json.loads(Path(path).read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} is not valid JSON: {error}.') from error
     finally:
         if was_enabled:

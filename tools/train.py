@@ -13,7 +13,7 @@ import os
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
-from mmdet_detnet.data.training_data import report_training_data
+from mmdet_detnet.data.check import report_training_data
 from mmdet_detnet.training.launch import train
 
 if __name__ == '__main__':

@@ -17,3 +17,5 @@ early_stopping = dict(
 weight_average = dict(
     type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.01, gamma=100, update_buffers=True
 )
+# COCO's palette ends after 80 classes.
+visualizer = dict(bbox_color='random', mask_color='random')

@@ -9,8 +9,8 @@ import torch
 from mmdet.registry import TASK_UTILS
 from mmengine.config import ConfigDict
 
+from .boxes import Kept
 from .problems import Problem, problem_of
-from .retained import Retained
 
 # Candidate scales; 8 is Faster R-CNN's.
 SCALES = (0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -42,14 +42,7 @@ STANDARD_ANCHORS = Anchors(smallest=32, largest=512, head='rpn_head', option='sc
 
 
 def read_anchors(model: ConfigDict) -> Anchors | None:
-    """Find the anchors of a detector.
-
-    Args:
-        model: Config of a model.
-
-    Returns:
-        Their sizes; None if neither ``rpn_head`` nor ``bbox_head`` has anchors.
-    """
+    """Find the anchors of the config of a model; None if no head of it has any."""
     for head in ('rpn_head', 'bbox_head'):
         generator = (model.get(head) or {}).get('anchor_generator')
         if generator is None:
@@ -84,13 +77,29 @@ def share_inside(sizes: np.ndarray, anchors: Anchors, factor: float = 1) -> floa
     Returns:
         The fraction; 1 if there are no boxes.
     """
-    if not len(sizes):
-        return 1.0
-    return float(_is_inside(sizes, anchors, factor).mean())
+    return float(_is_inside(sizes, anchors, factor).mean()) if len(sizes) else 1.0
 
 
 def _is_inside(sizes: np.ndarray, anchors: Anchors, factor: float = 1) -> np.ndarray:
     return (anchors.smallest * factor <= sizes) & (sizes <= anchors.largest * factor)
+
+
+def choose_factor(sizes: np.ndarray, anchors: Anchors) -> float:
+    """Choose the factor of the anchors' sizes with which they cover most boxes.
+
+    Args:
+        sizes: Square roots of the boxes' areas, in pixels of the resized image.
+        anchors: Range of the current anchors.
+
+    Returns:
+        The factor that leads to one of ``SCALES``, of equally good ones the nearest to 1.
+    """
+    present = anchors.values[0]
+
+    def quality(scale: float) -> tuple[float, float]:
+        return share_inside(sizes, anchors, scale / present), -abs(math.log(scale / present))
+
+    return max(SCALES, key=quality) / present
 
 
 def suggest_anchors(sizes: np.ndarray, anchors: Anchors) -> str:
@@ -111,7 +120,7 @@ def suggest_anchors(sizes: np.ndarray, anchors: Anchors) -> str:
         return 'No other anchor scale covers more boxes: change the image scale instead.'
     text = (
         f'Anchors from {anchors.smallest * factor:g} to {anchors.largest * factor:g} pixels would '
-        f'hold {share:.0%} of the boxes'
+        f'cover {share:.0%} of the boxes'
     )
     if not anchors.option:
         return f'{text}: multiply their sizes by {factor:g}.'
@@ -121,36 +130,18 @@ def suggest_anchors(sizes: np.ndarray, anchors: Anchors) -> str:
     return f'{text}: {line}.'
 
 
-def choose_factor(sizes: np.ndarray, anchors: Anchors) -> float:
-    """Choose the factor of the anchors' sizes with which they hold most boxes.
-
-    Args:
-        sizes: Square roots of the boxes' areas, in pixels of the resized image.
-        anchors: Range of the current anchors.
-
-    Returns:
-        The factor that leads to one of ``SCALES``, of equally good ones the nearest to 1.
-    """
-    present = anchors.values[0]
-
-    def quality(scale: float) -> tuple[float, float]:
-        return share_inside(sizes, anchors, scale / present), -abs(math.log(scale / present))
-
-    return max(SCALES, key=quality) / present
-
-
-def check_sizes(retained: Retained, sizes: np.ndarray, anchors: Anchors) -> list[Problem]:
+def check_sizes(kept: Kept, sizes: np.ndarray, anchors: Anchors) -> list[Problem]:
     """Warn if most boxes are smaller or larger than all anchors.
 
     Args:
-        retained: Records that CocoDataset retains.
+        kept: Records that CocoDataset keeps.
         sizes: Square roots of the areas of its boxes, in pixels of the resized image.
         anchors: Range of the anchors.
     """
     suggestion = suggest_anchors(sizes, anchors)
     outside = [
         f'{annotation["id"]} ({size:.0f} pixels)'
-        for (annotation, _), size in zip(retained.boxes, sizes, strict=True)
+        for (annotation, _), size in zip(kept.boxes, sizes, strict=True)
         if not _is_inside(size, anchors)
     ]
     return problem_of(

@@ -1,12 +1,13 @@
-"""Read a COCO annotation file, and check the fields that mmdet reads."""
+"""Read a COCO annotation file, and check its records and the references between them."""
 
-import json
 import reprlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmdet_detnet.files import read_json
 from mmdet_detnet.models.arguments import is_number
 
 from .problems import Problem, problem_of
@@ -36,34 +37,11 @@ class AnnotationFile:
 def read_annotation_file(path: Path) -> AnnotationFile:
     """Read the lists of a file without checking their records.
 
-    Args:
-        path: A JSON file.
-
-    Returns:
-        Its lists.
-
     Raises:
+        FileNotFoundError: If there is no such file.
         ValueError: If the file is not JSON, or lacks one of the lists.
     """
     return select_lists(read_json(path), path)
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: A JSON file.
-
-    Returns:
-        Its content.
-
-    Raises:
-        ValueError: If the file is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{path} is not a valid JSON file: {error}.') from error
 
 
 def select_lists(content: object, path: Path) -> AnnotationFile:
@@ -73,16 +51,13 @@ def select_lists(content: object, path: Path) -> AnnotationFile:
         content: Content of the file.
         path: Its path, for messages.
 
-    Returns:
-        The lists.
-
     Raises:
         ValueError: If one of the lists is missing.
     """
     if not isinstance(content, dict):
         raise ValueError(
-            f'{path} must hold an object with the lists {", ".join(LISTS)}, '
-            f'but it holds a {type(content).__name__}.'
+            f'{path} must contain an object with the lists {", ".join(LISTS)}, '
+            f'but it contains a {type(content).__name__}.'
         )
     for name in LISTS:
         records = content.get(name)
@@ -130,6 +105,7 @@ FIELDS: dict[str, dict[str, Callable[[object], bool]]] = {
     },
     'categories': {'id': is_id, 'name': is_text},
 }
+# What happens without a field, where the record can still be checked.
 CONSEQUENCES = {
     'area': 'CocoDataset stops with a KeyError. Width times height is used below.',
     'iscrowd': 'COCO evaluation stops with a KeyError. 0 is used below.',
@@ -138,7 +114,7 @@ OTHER_CONSEQUENCE = 'Training stops or goes wrong. Skipped in all further checks
 
 
 def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Problem]]:
-    """Find missing and invalid fields.
+    """Find missing and wrong fields, and references to records that are not there.
 
     Args:
         file: The lists as in the file.
@@ -147,20 +123,21 @@ def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Problem]]:
         The records that other checks can use, with ``area`` and ``iscrowd`` filled in, and
         problems.
     """
-    usable, found = {}, []
+    usable, problems = {}, []
     for name, fields in FIELDS.items():
         records = getattr(file, name)
         for field, is_valid in fields.items():
-            found += _check_field(name, records, field, is_valid)
+            problems += _check_field(name, records, field, is_valid)
         usable[name] = [_fill_in(each) for each in records if _is_usable(each, fields)]
     large = [each for each in usable['images'] if each['width'] * each['height'] > MAX_PIXELS]
     usable['images'] = [each for each in usable['images'] if each not in large]
-    found += problem_of(
+    problems += problem_of(
         'bad-size',
         f'images of more than {MAX_PIXELS} pixels, which OpenCV cannot read. {OTHER_CONSEQUENCE}',
         [f'{each["file_name"]} ({each["width"]} x {each["height"]})' for each in large],
     )
-    return AnnotationFile(**usable), found
+    selected = AnnotationFile(**usable)
+    return selected, problems + _find_duplicates(selected) + _find_lost(selected, file)
 
 
 def _check_field(
@@ -168,12 +145,14 @@ def _check_field(
 ) -> list[Problem]:
     missing, bad = [], []
     for index, record in enumerate(records):
+        if field in record and is_valid(record[field]):
+            continue
         culprit = record.get('file_name') or record.get('id', f'{name}[{index}]')
         culprit = culprit if isinstance(culprit, str) else reprlib.repr(culprit)
-        if field not in record:
-            missing.append(culprit)
-        elif not is_valid(record[field]):
+        if field in record:
             bad.append(f'{culprit} ({reprlib.repr(record[field])})')
+        else:
+            missing.append(culprit)
     consequence = CONSEQUENCES.get(field, OTHER_CONSEQUENCE)
     return [
         *problem_of(f'missing-{field}', f'{name} without "{field}". {consequence}', missing),
@@ -193,3 +172,65 @@ def _fill_in(record: Record) -> Record:
         return record
     _, _, width, height = record['bbox']
     return {'area': width * height, 'iscrowd': 0, **record}
+
+
+def _find_duplicates(file: AnnotationFile) -> list[Problem]:
+    def repeated(records: list[Record], field: str) -> list[object]:
+        counts = Counter(record[field] for record in records)
+        return [value for value, count in counts.items() if count > 1]
+
+    return [
+        *problem_of(
+            'duplicate-image-id',
+            'duplicate image ids. Only the last image is used, with the boxes of all.',
+            repeated(file.images, 'id'),
+        ),
+        *problem_of(
+            'duplicate-annotation-id',
+            'duplicate annotation ids. CocoDataset stops with an AssertionError.',
+            repeated(file.annotations, 'id'),
+        ),
+        *problem_of(
+            'duplicate-category-id',
+            'duplicate category ids. Their boxes get the same label.',
+            repeated(file.categories, 'id'),
+        ),
+        *problem_of(
+            'duplicate-category-name',
+            'duplicate category names. CocoDataset creates more labels than classes.',
+            repeated(file.categories, 'name'),
+        ),
+        *problem_of(
+            'duplicate-file-name',
+            'image files that are listed more than once.',
+            repeated(file.images, 'file_name'),
+            is_warning=True,
+        ),
+    ]
+
+
+def _find_lost(file: AnnotationFile, whole_file: AnnotationFile) -> list[Problem]:
+    """Find annotations of records that even the whole file does not include."""
+
+    def lost(field: str, records: Iterable[Record]) -> list[object]:
+        known = {record['id'] for record in records if is_id(record.get('id'))}
+        return [each['id'] for each in file.annotations if each[field] not in known]
+
+    return [
+        *problem_of(
+            'unknown-image',
+            'annotations whose image_id is not in the file. CocoDataset drops them.',
+            lost('image_id', whole_file.images),
+        ),
+        *problem_of(
+            'unknown-category',
+            'annotations whose category_id is not in the file. CocoDataset drops them.',
+            lost('category_id', whole_file.categories),
+        ),
+        *problem_of(
+            'annotation-id-0',
+            'an annotation has the id 0. COCO evaluation always counts its box as missed.',
+            [each['id'] for each in file.annotations if each['id'] == 0],
+            is_warning=True,
+        ),
+    ]

@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from mmdet_detnet.files import config_path
 
+from .images import ANY_DEPTH, SmallValues
 from .settings import Measured, Settings, choose_settings
 from .templates import TEMPLATES
 
@@ -39,6 +40,13 @@ optim_wrapper = dict(optimizer=dict(lr={settings.learning_rate:g}))  # {rate_rea
 custom_hooks = [*_base_.custom_hooks, _base_.early_stopping, _base_.weight_average]
 work_dir = data_root + '{work_dir}'
 """
+SCALED = """\
+# {values}: scaled to 0 to 255, not cut to their upper 8 bits.
+loading = [dict(type='LoadImageFromFile', color_type={depth}), {scale}]
+_base_.train_dataloader.dataset.pipeline[:1] = loading
+_base_.val_dataloader.dataset.pipeline[:1] = loading
+_base_.test_dataloader.dataset.pipeline[:1] = loading
+"""
 START = 'load_from = {!r}  # the weights to start from\n'
 
 
@@ -51,6 +59,7 @@ def compose_config(
     test_split: str = 'test',
     start_from: Path | None = None,
     max_epochs: int | None = None,
+    small_values: SmallValues | None = None,
 ) -> tuple[str, Settings]:
     """Compose a config that stands beside the folder ``annotations``.
 
@@ -63,6 +72,7 @@ def compose_config(
         test_split: Split of the test's annotation file.
         start_from: Checkpoint to start from; None for the template's weights.
         max_epochs: Number of epochs; None to choose it.
+        small_values: The part of their range that the values of the images use, to be scaled.
 
     Returns:
         The text of the config, and the chosen settings.
@@ -92,6 +102,9 @@ def compose_config(
         rate_reason=f'{template.rate:g} for batches of {template.rate_batch}',
         work_dir=file.stem,
     )
+    if small_values is not None and not small_values.is_mixed:
+        scale = _write(small_values.transform)
+        text += SCALED.format(values=small_values, depth=ANY_DEPTH, scale=scale)
     if start_from is not None:
         text += START.format(str(start_from.resolve()))
     return text, settings

@@ -4,14 +4,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
 
 from mmdet_detnet.data.check import check_annotations
-from mmdet_detnet.data.images import check_images
-from mmdet_detnet.data.picture import draw_distributions
+from mmdet_detnet.data.dataset_check import draw_distributions
+from mmdet_detnet.data.images import find_shared_pictures, find_small_values
 from mmdet_detnet.data.problems import Problem
 from mmdet_detnet.data.training_config import read_training_config
 
@@ -65,6 +64,7 @@ def create_project(options: Options) -> Path | None:
         'test' if 'test' in splits else 'val',
         options.start_from,
         options.max_epochs,
+        find_small_values([image.path for image, _ in splits['train']]),
     )
     if not _check(text, [*splits], out, root):
         return None
@@ -150,18 +150,18 @@ def _write_annotations(
 
 
 def _check(config_text: str, splits: Sequence[str], out: Path, root: Path) -> bool:
-    """Check each split, write the reports and print the problems."""
+    """Check each split, write the results and print the problems."""
     training = read_training_config(Config.fromstring(config_text, '.py'))
-    read_images = partial(check_images, folder=root)
     files = {name: out / f'annotations/{name}.json' for name in splits}
-    reports = {n: check_annotations(file, training, read_images) for n, file in files.items()}
-    for name, report in reports.items():
-        short = '\n'.join(map(str, [report.headline, *report.all_problems]))
-        print(report if name == 'train' else short)
-        text = json.dumps(report.as_dict(), indent=1)
-        files[name].with_name(f'{name}_report.json').write_text(text, encoding='utf-8')
-    draw_distributions(reports['train'], out / 'boxes.png')
-    return not any(report.problems for report in reports.values())
+    checks = {name: check_annotations(file, training, root) for name, file in files.items()}
+    for name, check in checks.items():
+        short = '\n'.join(map(str, [check.headline, *check.all_problems]))
+        print(check if name == 'train' else short)
+        text = json.dumps(check.as_dict(), indent=1)
+        files[name].with_name(f'{name}_check.json').write_text(text, encoding='utf-8')
+    _print_problems(find_shared_pictures({n: check.pictures for n, check in checks.items()}))
+    draw_distributions(checks['train'], out / 'boxes.png')
+    return not any(check.problems for check in checks.values())
 
 
 def _print_settings(settings: Settings) -> None:

@@ -16,8 +16,8 @@ from mmdet_detnet.data.anchors import Anchors, choose_factor, read_anchors, shar
 from .records import LabeledImage
 from .templates import Template
 
-# Ratio of height to width of the image scale.
-ASPECT = 0.75
+# Percentage of the images that fit the image scale without being shrunk for their short side.
+SHAPE_PERCENTILE = 95
 # Percentage of the boxes that may be smaller than the image scale is made for.
 SMALL_PERCENTILE = 10
 MAX_BATCH = 8
@@ -109,15 +109,23 @@ def _resized_sizes(images: Measured, scale: tuple[int, int]) -> np.ndarray:
 def _choose_scale(
     sides: Sequence[int], images: Measured, smallest: float
 ) -> tuple[tuple[int, int], str]:
-    """Choose the smallest scale at which most boxes are as large as the smallest anchor."""
+    """Choose the smallest scale at which most boxes are as large as the smallest anchor.
+
+    It has the images' shape and is not larger than they are.
+    """
     own = np.median([max(size) for _, size in images])
+    shape = np.percentile([min(size) / max(size) for _, size in images], SHAPE_PERCENTILE)
     for side in sides:
-        scale = (side, round(side * ASPECT))
+        scale = (side, round(side * shape))
         sizes = _resized_sizes(images, scale)
         small = np.percentile(sizes, SMALL_PERCENTILE) if len(sizes) else smallest
         if small >= smallest or side >= own:
             break
-    return scale, f'{SMALL_PERCENTILE} % of the boxes are then smaller than {small:.0f} pixels'
+    reason = f'{SMALL_PERCENTILE} % of the boxes are then smaller than {small:.0f} pixels'
+    if small < smallest:
+        limit = 'the images are not larger' if side >= own else 'the largest scale of this model'
+        reason += f', fewer than the {smallest:g} of the smallest anchor: {limit}'
+    return scale, reason
 
 
 def _choose_anchors(

@@ -30,7 +30,7 @@ from mmengine.runner import Runner
 from scipy.stats import pearsonr, spearmanr
 
 from mmdet_detnet.config import load_config
-from mmdet_detnet.data.box_counts import LARGE_AREA, MEDIUM_AREA
+from mmdet_detnet.data.boxes import LARGE_AREA, MEDIUM_AREA
 
 from .detections import CROWD_SHARE, read_ground_truth, read_predictions, run_detector
 from .loading import load_detector

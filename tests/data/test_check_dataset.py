@@ -22,7 +22,7 @@ from mmdet_detnet.data.images import read_image
 def test_sound_data_set_has_no_problems(content, check, tmp_path):
     status, report = check(content, '--classes', 'cat', 'dog', with_picture=True)
     assert (status, names(report)) == (0, [])
-    assert (report['images'], report['used_images'], report['retained_boxes']) == (2, 2, 4)
+    assert (report['images'], report['used_images'], report['kept_boxes']) == (2, 2, 4)
     assert cv2.imread(str(tmp_path / 'out/data_boxes.png')).shape == (540, 1440, 3)
 
 
@@ -97,12 +97,17 @@ def test_truncated_image_is_reported(content, check, tmp_path, share_left):
     assert report['problems'][0]['examples'][0].startswith('a.png (')
 
 
-def test_truncated_image_is_reported_where_opencv_lets_it_pass(content, tmp_path, monkeypatch):
-    """OpenCV 4.8 invents the pixels that a truncated JPEG lacks."""
-    file = tmp_path / 'images/a.png'
-    file.write_bytes(file.read_bytes()[:2000])
-    pixels = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
-    monkeypatch.setattr('mmcv.imfrombytes', lambda content: pixels)
+def test_truncated_image_is_reported_where_opencv_lets_it_pass(tmp_path, monkeypatch):
+    """OpenCV 4.8 makes up the pixels that a truncated JPEG lacks."""
+    file = tmp_path / 'a.jpg'
+    # The thumbnail of a camera has a mark of its end, too.
+    thumbnail = Image.Exif()
+    thumbnail[0x010E] = 'a thumbnail \xff\xd9'
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    Image.fromarray(noise).save(file, exif=thumbnail)
+    monkeypatch.setattr('mmcv.imfrombytes', lambda content: noise)
+    assert read_image(file).error == ''
+    file.write_bytes(file.read_bytes()[:-1000])
     assert 'truncated' in read_image(file).error
 
 
@@ -138,8 +143,8 @@ def test_unused_category_without_boxes_is_a_warning(content, check):
 @pytest.mark.parametrize(
     ('content', 'complaint'),
     [
-        ('{"images": [', 'is not a valid JSON file'),
-        ('[]', 'must hold an object with the lists images, annotations, categories'),
+        ('{"images": [', 'is not valid JSON'),
+        ('[]', 'must contain an object with the lists images, annotations, categories'),
         ('{"images": [], "annotations": []}', 'no list of objects "categories"'),
         ('{"images": {}, "annotations": [], "categories": []}', 'no list of objects "images"'),
         ('{"images": [1], "annotations": [], "categories": []}', 'no list of objects "images"'),

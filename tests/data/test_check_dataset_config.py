@@ -99,7 +99,7 @@ def test_small_boxes_get_a_suggestion(content, check):
     assert (status, names(report)) == (0, ['anchor-sizes'])
     # The scales 0.5 to 2 hold boxes of 10 pixels, and 2 is the nearest to the present 8.
     assert report['anchors']['suggestion'] == (
-        'Anchors from 8 to 128 pixels would hold 100% of the boxes: '
+        'Anchors from 8 to 128 pixels would cover 100% of the boxes: '
         'model = dict(rpn_head=dict(anchor_generator=dict(scales=[2]))).'
     )
 

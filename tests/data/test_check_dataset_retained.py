@@ -9,7 +9,7 @@ from mmdet.datasets import CocoDataset
 from small_dataset import add_box, add_category, add_image, make_annotation, make_content, names
 
 from mmdet_detnet.data.annotation_file import AnnotationFile
-from mmdet_detnet.data.retained import find_retained
+from mmdet_detnet.data.boxes import select_kept
 
 
 def build_dataset(content, tmp_path, **options):
@@ -53,14 +53,14 @@ def test_retained_boxes_are_those_of_mmdet(content, check, tmp_path):
     random_content = make_random_content()
     dataset = build_dataset(random_content, tmp_path, metainfo=dict(classes=classes))
     instances = [each for index in range(len(dataset)) for each in dataset[index]['instances']]
-    retained = find_retained(AnnotationFile(**random_content), classes, {})
-    assert sorted(corners(each['bbox']) for each, _ in retained.boxes) == sorted(
+    kept = select_kept(AnnotationFile(**random_content), classes, {})
+    assert sorted(corners(each['bbox']) for each, _ in kept.boxes) == sorted(
         each['bbox'] for each in instances
     )
     labels = Counter(classes[each['bbox_label']] for each in instances)
     crowds = Counter(classes[each['bbox_label']] for each in instances if each['ignore_flag'])
     rows = check(random_content, '--classes', *classes)[1]['classes']
-    assert {row['class']: row['retained'] for row in rows} == dict(labels)
+    assert {row['class']: row['kept'] for row in rows} == dict(labels)
     assert {row['class']: row['crowd'] for row in rows} == dict(crowds)
     assert 40 < len(instances) < 400
 
@@ -76,7 +76,7 @@ def test_images_left_out_are_those_of_mmdet(content, tmp_path, filter_cfg):
     options = dict(metainfo=dict(classes=('cat', 'dog')), filter_cfg=filter_cfg)
     dataset = build_dataset(random_content, tmp_path, **options)
     file = AnnotationFile(**random_content)
-    images = find_retained(file, ('cat', 'dog'), filter_cfg).images
+    images = select_kept(file, ('cat', 'dog'), filter_cfg).images
     assert [image['id'] for image in images] == [
         dataset[index]['img_id'] for index in range(len(dataset))
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from folders import CAT, WRITERS, voc_object, write_image, write_text, write_voc
+from mmdet.registry import TRANSFORMS
 from mmengine.config import Config
 from PIL import Image
 
@@ -227,3 +228,25 @@ def test_images_without_any_box_are_an_error(tmp_path, monkeypatch, capsys):
     (tmp_path / 'data/annots/a.xml').unlink()
     assert main(['new', 'data']) == 2
     assert 'no box of an existing image' in capsys.readouterr().err
+
+
+def test_12_bits_of_16_are_scaled_in_the_config(folder, capsys):
+    for number in range(NUM_IMAGES):
+        values = np.random.default_rng(number).integers(0, 4096, (80, 100), np.uint16)
+        Image.fromarray(values).save(folder / f'{number}.png')
+    assert new() == 0
+    assert 'values-use-small-part' not in capsys.readouterr().out
+    config = Config.fromfile('my_data-detector/faster-rcnn_detnet59-slim.py')
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        data = dict(img_path=str(folder / '0.png'))
+        for transform in loader.dataset.pipeline[:2]:
+            data = TRANSFORMS.build(transform)(data)
+        assert data['img'].shape == (80, 100, 3)
+        assert data['img'].max() == pytest.approx(255, abs=5)
+        assert loader.dataset.pipeline[2].type != 'Normalize'
+
+
+def test_picture_in_two_splits_is_a_warning(folder, capsys):
+    """The images of the fixture are one picture."""
+    assert new() == 0
+    assert 'warning picture-in-two-splits' in capsys.readouterr().out

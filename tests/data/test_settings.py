@@ -33,6 +33,26 @@ def test_batch_fits_the_memory_and_sets_the_rate(fitting, batch, model, monkeypa
     assert chosen.learning_rate == pytest.approx(1e-3 * batch / 8)
 
 
+@pytest.mark.parametrize(
+    ('size', 'scale'),
+    [((416, 416), (416, 416)), ((1920, 1080), (416, 234)), ((640, 480), (416, 312))],
+)
+def test_scale_has_the_shape_of_the_images(model, size, scale):
+    """The boxes take 40 of 1000 pixels: 16.6 of 416, and the smallest anchor has 16."""
+    side = max(size) * 0.04
+    image = LabeledImage(Path('a.png'), [LabeledBox('cat', (0, 0, side, side))])
+    chosen = choose_settings(TEMPLATES[NAME], model, [(image, size)] * 20)
+    assert chosen.image_scale == scale
+    assert '17 pixels' in chosen.scale_reason
+
+
+def test_boxes_that_stay_too_small_are_said(model):
+    image = LabeledImage(Path('a.png'), [LabeledBox('cat', (0, 0, 12, 12))])
+    chosen = choose_settings(TEMPLATES[NAME], model, [(image, (416, 416))] * 20)
+    assert chosen.image_scale == (416, 416)
+    assert '12 pixels, fewer than the 16 of the smallest anchor' in chosen.scale_reason
+
+
 def test_few_images_have_four_batches_an_epoch(model):
     assert choose(model, num_images=16).batch_size == 4
 

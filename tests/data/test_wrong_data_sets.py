@@ -17,12 +17,14 @@ from small_dataset import (
 )
 
 from mmdet_detnet import config_path
-from mmdet_detnet.data.images import check_headers, read_header
-from mmdet_detnet.data.training_data import (
+from mmdet_detnet.data.check import (
+    check_annotations,
     check_training_data,
     find_stopping_problems,
     report_training_data,
 )
+from mmdet_detnet.data.images import read_header
+from mmdet_detnet.data.training_config import TrainingConfig
 from mmdet_detnet.training import launch
 
 HUGE = int('9' * 400)
@@ -130,10 +132,16 @@ def test_header_gives_the_size_that_mmdet_sees(tmp_path, orientation, size):
     assert read_header(tmp_path / 'a.png').size == size
 
 
-def test_headers_of_many_images_are_sampled(tmp_path):
-    images = [{'file_name': f'{index}.png', 'width': 1, 'height': 1} for index in range(2500)]
-    (problem,) = check_headers(images, tmp_path, num_images=1000)
-    assert (problem.name, problem.count) == ('missing-image', 834)
+def test_headers_of_many_images_are_sampled(content, tmp_path):
+    content['images'] = [
+        {'id': index, 'file_name': f'{index}.png', 'width': WIDTH, 'height': HEIGHT}
+        for index in range(2500)
+    ]
+    file = tmp_path / 'many.json'
+    file.write_text(json.dumps(content))
+    check = check_annotations(file, TrainingConfig(), tmp_path, max_images=1000, decode=False)
+    (missing,) = [each for each in check.problems if each.name == 'missing-image']
+    assert missing.count == 834
 
 
 @pytest.fixture
