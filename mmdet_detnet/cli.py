@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ From a folder of images with annotations to a trained detector:
 
 The first one prints the second, and the lines for all that follows.
 """
+INPUTS = 'images, videos, folders, globs, a list (.txt), a camera (0) or a stream (rtsp://...)'
 Arguments = argparse.Namespace
 
 
@@ -167,18 +169,44 @@ def _look(args: Arguments, rest: Sequence[str]) -> int:
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
-    _add_look(parser)
-    parser.add_argument('images', nargs='+', help='image files, folders or (quoted) globs')
+    add = parser.add_argument
+    add('config', type=Path, help='config that `new` has written, or an ONNX file')
+    add('inputs', nargs='+', help=INPUTS)
+    add('--work-dir', type=Path, help="folder of the run; default: the config's")
+    add('--checkpoint', type=Path, help='checkpoint or ONNX file; default: the best of the run')
+    add('--out-dir', type=Path, help='default: predictions in the folder of the run')
+    add('--score-thr', type=float, help='lowest score; default: that chosen by `test`, else 0.3')
+    add('--batch', type=at_least(1), default=1, help='images or tiles at a time')
+    add('--every', type=at_least(1), default=1, metavar='N', help='every N-th frame of a video')
+    add('--tiles', type=at_least(1), metavar='SIZE', help='also detect in tiles of this side')
+    add('--overlap', type=float, default=0.2, help='fraction of a tile in the next one, too')
+    for name in ('--device', '--allow-mismatch'):
+        add(name, **SHARED_ARGUMENTS[name])
 
 
 def _predict(args: Arguments, rest: Sequence[str]) -> int:
-    from .evaluation.image_demo import detect_images, find_images
+    from .evaluation.predict import Predictor, is_onnx
+    from .evaluation.prediction_folder import write_predictions
+    from .evaluation.tiles import Tiles
 
-    work_dir, checkpoint = _find_run(args)
+    if is_onnx(args.config):
+        config, work_dir, checkpoint = None, args.work_dir or args.config.parent, args.config
+    else:
+        config, (work_dir, checkpoint) = args.config, _find_run(args)
+    predictor = Predictor(config, checkpoint, args.device, args.allow_mismatch, work_dir)
+    if args.score_thr is None:
+        reason = 'chosen on validation images' if predictor.is_chosen else 'none was chosen'
+        print(f'score threshold: {predictor.score_thr:g} ({reason})')
     out_dir = args.out_dir or work_dir / 'predictions'
-    images = [image for pattern in args.images for image in find_images(pattern)]
-    failed = detect_images(args.config, checkpoint, images, out_dir, args.score_thr)
-    print(f'{len(images) - len(failed)} images detected, {len(failed)} failed: {out_dir}')
+    tiles = Tiles(args.tiles, args.overlap) if args.tiles else None
+    try:
+        detected, failed = write_predictions(
+            predictor, args.inputs, out_dir, args.score_thr, args.batch, args.every, tiles
+        )
+    except KeyboardInterrupt:
+        print(f'interrupted; what was detected is in {out_dir}')
+        return 128 + signal.SIGINT
+    print(f'{detected} images detected, {failed} failed: {out_dir}')
     return 1 if failed else 0
 
 
@@ -199,7 +227,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], Callable[..., int], str]] = {
     'train': (_add_train, _train, "train; takes all options of MMDetection's train.py"),
     'test': (_add_test, _test, "evaluate; takes all options of MMDetection's test.py"),
     'look': (_add_look, _look, 'show results on the test images on one page'),
-    'predict': (_add_predict, _predict, 'detect in images: pictures and a JSON file'),
+    'predict': (_add_predict, _predict, 'detect in images and videos: pictures and JSON lines'),
 }
 
 

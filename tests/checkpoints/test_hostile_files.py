@@ -11,7 +11,6 @@ import sys
 
 import convert_weights
 import hostile
-import image_demo
 import pytest
 import torch
 from hostile import HAS_STAND_INS
@@ -19,6 +18,7 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.registry import init_default_scope
 
+from mmdet_detnet import cli
 from mmdet_detnet.checkpoints import make_plain, read_checkpoint
 from mmdet_detnet.models import DetNet
 from mmdet_detnet.training import launch
@@ -72,13 +72,17 @@ def run(config, shapes_root, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, 'argv', ['tool', *map(str, arguments)])
         return main()
 
+    def predict(*arguments):
+        if cli.main(['predict', *map(str, arguments)]):
+            sys.exit('refused')
+
     def read(tool, file):
         image = shapes_root / 'val/000000.png'
         start = {
             'test': lambda: command(launch.test, config, file),
             'train': lambda: command(launch.train, config, '--resume', file),
-            'image_demo': lambda: command(
-                image_demo.main, config, file, image, '--out-dir', tmp_path, '--device', 'cpu'
+            'predict': lambda: predict(
+                config, image, '--checkpoint', file, '--out-dir', tmp_path, '--device', 'cpu'
             ),
             'convert_weights': lambda: command(convert_weights.main, file, '--dry-run'),
             'init_cfg': lambda: warm_start(file),
@@ -98,9 +102,9 @@ def warm_start(file):
     DetNet(depth=59, base_channels=4, init_cfg=init_cfg).init_weights()
 
 
-TOOLS = ('test', 'train', 'image_demo', 'convert_weights', 'init_cfg')
+TOOLS = ('test', 'train', 'predict', 'convert_weights', 'init_cfg')
 # The converter knows no such detector, valid or not.
-LOADING_TOOLS = ('test', 'train', 'image_demo', 'init_cfg')
+LOADING_TOOLS = ('test', 'train', 'predict', 'init_cfg')
 
 
 @pytest.mark.parametrize('tool', TOOLS)
@@ -185,7 +189,7 @@ def test_fuzzed_file_is_read_or_named(valid, tmp_path):
     assert FUZZED_FILES / 2 < refused < FUZZED_FILES
 
 
-SCRIPTS = ('image_demo', 'convert_weights', 'benchmark', 'benchmark_scaling')
+SCRIPTS = ('convert_weights', 'benchmark', 'benchmark_scaling')
 ANALYSIS_SCRIPTS = (
     'contact_sheet',
     'misalignment',

@@ -1,6 +1,5 @@
 """From a folder to a detector by the lines that `mmdet-detnet` prints, with the wheel installed."""
 
-import json
 import re
 import shlex
 import subprocess
@@ -97,8 +96,8 @@ def test_every_line_from_voc_to_predictions(installation, console, tmp_path):
     page = console(lines[2], tmp_path).splitlines()[-1].removeprefix('open in a browser: ')
     assert '<h2>Training</h2>' in (tmp_path / page).read_text()
     assert f'{NUM_IMAGES} images detected, 0 failed' in console(lines[3], tmp_path)
-    predictions = json.loads((work_dir / 'predictions/predictions.json').read_text())
-    assert len(predictions['images']) == NUM_IMAGES
+    predictions = (work_dir / 'predictions/predictions.jsonl').read_text()
+    assert len(predictions.splitlines()) == NUM_IMAGES
 
 
 @pytest.mark.parametrize('write', [write_csv, write_yolo])

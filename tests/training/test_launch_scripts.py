@@ -56,7 +56,7 @@ def test_missing_number_of_gpus_starts_nothing(line, run_line):
 
 
 @pytest.mark.parametrize(('wanted', 'expected'), [(None, 'passive'), ('active', 'active')])
-@pytest.mark.parametrize('name', ['train', 'test', 'image_demo', 'analysis_tools/misalignment'])
+@pytest.mark.parametrize('name', ['train', 'test', 'analysis_tools/misalignment'])
 def test_threads_wait_without_spinning_unless_told(name, wanted, expected, monkeypatch):
     # Where other programs want the cores, spinning made a training step four times as slow.
     monkeypatch.setenv('OMP_WAIT_POLICY', wanted or '')

@@ -16,6 +16,8 @@ from torch.torch_version import TorchVersion
 from mmdet_detnet.deployment.export import OnnxDetector
 from mmdet_detnet.deployment.export.metadata import KEY
 from mmdet_detnet.deployment.export.onnx_inferencer import OnnxInferencer
+from mmdet_detnet.evaluation.predict import Predictor
+from mmdet_detnet.evaluation.prediction_folder import write_predictions
 
 pytestmark = pytest.mark.xdist_group('onnx')
 
@@ -39,14 +41,15 @@ def run_demo(monkeypatch, out_dir, *arguments):
     arguments = ['image_demo.py', *arguments, '--out-dir', out_dir, '--score-thr', 0.2]
     monkeypatch.setattr(sys, 'argv', [str(argument) for argument in arguments])
     assert image_demo.main() == 0
-    (image,) = json.loads((out_dir / 'predictions.json').read_text())['images']
-    return image['detections']
+    return json.loads((out_dir / 'predictions.jsonl').read_text())['detections']
 
 
 def test_demo_with_the_file_alone(two_stage, image, config, tmp_path, monkeypatch):
     detector, exported = two_stage
     alone = run_demo(monkeypatch, tmp_path / 'alone', exported.file, image)
-    with_config = run_demo(monkeypatch, tmp_path / 'config', config, exported.file, image)
+    with_config = run_demo(
+        monkeypatch, tmp_path / 'config', config, image, '--checkpoint', exported.file
+    )
     assert alone == with_config
     assert cv2.imread(str(tmp_path / 'alone/vis/image.png')).shape == (48, 100, 3)
     # The config scales to 160 x 96, which keeps the ratio at 160 x 77.
@@ -85,9 +88,9 @@ def test_config_of_another_detector_is_refused(two_stage, changes, words, tmp_pa
     assert OnnxInferencer(two_stage[1].file, tmp_path / 'other.py', allow_mismatch=True)
 
 
-def test_a_device_is_refused(two_stage, image, tmp_path):
+def test_a_device_is_refused(two_stage):
     with pytest.raises(ValueError, match="device must be 'cpu' for an ONNX file, got 'cuda'"):
-        image_demo.detect_images(None, two_stage[1].file, [image], tmp_path, device='cuda')
+        Predictor(None, two_stage[1].file, device='cuda')
 
 
 def test_what_the_file_says(two_stage):
@@ -106,9 +109,9 @@ def forget(monkeypatch, package):
 def test_older_torch_detects_but_exports_nothing(monkeypatch):
     monkeypatch.delattr(torch.library, 'custom_op', raising=False)
     monkeypatch.setattr(torch, '__version__', TorchVersion('2.3.1'))
-    for package in ('mmdet_detnet.deployment.export', 'mmdet_detnet.evaluation.image_demo'):
+    for package in ('mmdet_detnet.deployment.export', 'mmdet_detnet.evaluation.predict'):
         forget(monkeypatch, package)
-    importlib.import_module('mmdet_detnet.evaluation.image_demo')
+    importlib.import_module('mmdet_detnet.evaluation.predict')
     with pytest.raises(ImportError, match=r'export_onnx needs torch 2\.9, got 2\.3\.1'):
         importlib.import_module('mmdet_detnet.deployment.export').export_onnx(None, 'detector.onnx')
 
@@ -230,7 +233,7 @@ def test_graph_that_cannot_run_costs_each_image(image, tmp_path):
     description = json.dumps({**DESCRIPTION, 'image_scale': [32, 32]})
     file = write_hostile(tmp_path / 'hostile.onnx', description)
     images = [image, tmp_path / 'wide.png']
-    assert image_demo.detect_images(None, file, images, tmp_path / 'out') == images
+    assert write_predictions(Predictor(None, file), images, tmp_path / 'out') == (0, 2)
 
 
 @pytest.mark.parametrize('description', [None, '{}', '[]', 'text'])

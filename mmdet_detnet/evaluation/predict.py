@@ -1,0 +1,254 @@
+"""Detect objects in images and videos, with a checkpoint or an ONNX file of a detector."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import matplotlib
+import mmcv
+import numpy as np
+import torch
+from mmdet.apis import DetInferencer
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import encode_mask_results
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.structures import InstanceData
+
+from mmdet_detnet.deployment.export.onnx_inferencer import OnnxInferencer
+from mmdet_detnet.files import check_files
+from mmdet_detnet.models.arguments import reject
+from mmdet_detnet.training.checks import check_checkpoint
+
+from .score_threshold import read_score_thr
+from .sources import Frame
+from .tiles import Tiles, merge
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEFAULT_SCORE_THR = 0.3
+SHOWN_WIDTH = 1000  # of a picture in a notebook, in pixels
+
+
+class Result:
+    """What a detector found in an image, or in a frame of a video.
+
+    It draws itself in a notebook, and is what ``supervision.Detections.from_mmdetection`` takes.
+
+    Args:
+        frame: The image.
+        predictor: The detector.
+        instances: The detections, on the CPU; None if there are none because of ``problem``.
+        problem: Why the image could not be read or processed.
+    """
+
+    def __init__(
+        self,
+        frame: Frame,
+        predictor: 'Predictor',
+        instances: InstanceData | None = None,
+        problem: str = '',
+    ) -> None:
+        self.frame = frame
+        self.problem = problem
+        self.pred_instances = InstanceData() if instances is None else instances
+        self._predictor = predictor
+        # A checkpoint may name fewer classes than it has.
+        labels = [] if instances is None else instances.labels.tolist()
+        self.labels = [predictor.classes[label] for label in labels]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        counts = {name: self.labels.count(name) for name in sorted(set(self.labels))}
+        found = ', '.join(f'{number} {name}' for name, number in counts.items()) or 'nothing'
+        return f'<Result of {self.frame.name}: {self.problem or found}>'
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """The boxes ``(n, 4)``, corners in pixels of the image."""
+        return self.pred_instances.bboxes.numpy()
+
+    @property
+    def scores(self) -> np.ndarray:
+        """The scores ``(n,)``."""
+        return self.pred_instances.scores.numpy()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a line of ``predictions.jsonl`` has, as plain values."""
+        frame = self.frame
+        values: dict[str, Any] = {'path': frame.source.name}
+        if frame.number is not None:
+            values |= {'frame': frame.number, 'time': round(frame.number / frame.rate, 3)}
+        if self.problem:
+            return {**values, 'problem': self.problem}
+        rows = zip(self.labels, self.scores.tolist(), self.boxes.tolist(), strict=True)
+        found: list[dict[str, Any]] = [dict(label=n, score=s, bbox=b) for n, s, b in rows]
+        if 'masks' in self.pred_instances:
+            masks = encode_mask_results(self.pred_instances.masks.numpy())
+            for each, mask in zip(found, masks, strict=True):
+                each['mask'] = {'size': mask['size'], 'counts': mask['counts'].decode()}
+        return {**values, 'detections': found}
+
+    def to_pandas(self) -> 'pd.DataFrame':
+        """Return a table with a detection a row: ``label``, ``score``, ``x1`` to ``y2``."""
+        import pandas as pd  # half a second, which nothing else needs
+
+        table = pd.DataFrame(self.boxes, columns=['x1', 'y1', 'x2', 'y2'])
+        table.insert(0, 'label', self.labels)
+        table.insert(1, 'score', self.scores)
+        return table
+
+    def draw(self) -> np.ndarray:
+        """Draw the detections on the image: BGR, uint8."""
+        visualizer = self._predictor.inferencer.visualizer
+        sample = DetDataSample(pred_instances=self.pred_instances)
+        with matplotlib.rc_context({'text.parse_math': False}):  # a $ in a class name is a $
+            rgb = mmcv.bgr2rgb(self.frame.image)
+            visualizer.add_datasample('', rgb, sample, draw_gt=False, pred_score_thr=-1)
+        return mmcv.rgb2bgr(visualizer.get_image())
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture of :meth:`draw`; it replaces a file of this name."""
+        mmcv.imwrite(self.draw(), str(path))
+
+    def _repr_png_(self) -> bytes:
+        picture = self.draw()
+        factor = min(1, SHOWN_WIDTH / picture.shape[1])
+        return cv2.imencode('.png', mmcv.imrescale(picture, factor))[1].tobytes()
+
+
+class Predictor:
+    """A detector for images of any kind.
+
+    Args:
+        config: Config file of the detector; None for the description in an ONNX file.
+        checkpoint: Checkpoint or ONNX file of the detector.
+        device: Device of the detector; None for a GPU if there is one. ONNX files run on the CPU.
+        allow_mismatch: Whether the checkpoint may be of another detector than the config's.
+        work_dir: Folder of the run, which may have the score threshold of the checkpoint.
+
+    Attributes:
+        classes: Names of the classes.
+        score_thr: The lowest score of a detection, if none is given: that chosen on the validation
+            images, else 0.3.
+        is_chosen: Whether it was chosen.
+
+    Raises:
+        FileNotFoundError: If the config or the checkpoint is missing.
+        ValueError: If the checkpoint is of another detector, for example with other classes.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | None,
+        checkpoint: str | Path,
+        device: str | None = None,
+        allow_mismatch: bool = False,
+        work_dir: str | Path | None = None,
+    ) -> None:
+        self.inferencer = _load_inferencer(config, checkpoint, device, allow_mismatch)
+        self.classes: Sequence[str] = self.inferencer.model.dataset_meta['classes']
+        chosen = None if is_onnx(checkpoint) else read_score_thr(checkpoint, work_dir)
+        self.is_chosen = chosen is not None
+        self.score_thr = DEFAULT_SCORE_THR if chosen is None else chosen.all
+
+    def predict(
+        self,
+        frames: Iterable[Frame],
+        score_thr: float | None = None,
+        batch: int = 1,
+        tiles: Tiles | None = None,
+    ) -> Iterator[Result]:
+        """Detect in images.
+
+        Args:
+            frames: The images.
+            score_thr: The lowest score of a detection; None for that of the detector.
+            batch: Number of images, or tiles, at a time.
+            tiles: How to cut large images, in which objects are small; None for whole images.
+
+        Returns:
+            The results, as they are found. What cannot be read or processed has a ``problem``.
+
+        Raises:
+            ValueError: If an argument is wrong, or tiles are for a detector with masks.
+        """
+        if batch < 1:
+            reject('predict', 'batch', batch, 'at least 1')
+        if tiles and getattr(self.inferencer.model, 'with_mask', False):
+            reject('predict', 'tiles', tiles, 'None: masks of tiles are not merged')
+        lowest = self.score_thr if score_thr is None else score_thr
+        return self._predict(iter(frames), lowest, batch, tiles)
+
+    def _predict(
+        self, iterator: Iterator[Frame], lowest: float, batch: int, tiles: Tiles | None
+    ) -> Iterator[Result]:
+        while group := list(islice(iterator, 1 if tiles else batch)):
+            readable = [frame for frame in group if not frame.problem]
+            results = iter(self._try_to_detect(readable, lowest, batch, tiles))
+            for frame in group:
+                yield Result(frame, self, None, frame.problem) if frame.problem else next(results)
+
+    def _try_to_detect(
+        self, frames: Sequence[Frame], lowest: float, batch: int, tiles: Tiles | None
+    ) -> list[Result]:
+        """Detect in images; an image that cannot be processed costs no other of its batch."""
+        try:
+            if tiles:
+                found = [self._detect_in_tiles(frame.image, batch, tiles) for frame in frames]
+            else:
+                found = self._detect([frame.image for frame in frames])
+            return [
+                Result(frame, self, instances[instances.scores >= lowest])
+                for frame, instances in zip(frames, found, strict=True)
+            ]
+        # Images and checkpoints of strangers can raise any error.
+        except Exception as error:
+            if len(frames) > 1:
+                return [self._try_to_detect([each], lowest, batch, tiles)[0] for each in frames]
+            problem = (
+                f'cannot be processed ({type(error).__name__}: {" ".join(str(error).split())})'
+            )
+            return [Result(frames[0], self, problem=problem)]
+
+    @torch.no_grad()
+    def _detect(self, images: Sequence[np.ndarray]) -> list[InstanceData]:
+        data = [self.inferencer.pipeline(image) for image in images]
+        samples = self.inferencer.forward(pseudo_collate(data)) if data else []
+        return [sample.pred_instances.cpu() for sample in samples]
+
+    def _detect_in_tiles(self, image: np.ndarray, batch: int, tiles: Tiles) -> InstanceData:
+        windows = tiles.windows(*image.shape[:2])
+        cuts = [image[y1:y2, x1:x2] for x1, y1, x2, y2 in windows]
+        found = self._detect(cuts[:1])  # alone, since its size is not that of the tiles
+        for start in range(1, len(cuts), batch):
+            found += self._detect(cuts[start : start + batch])
+        return merge(found, windows)
+
+
+def is_onnx(file: str | Path) -> bool:
+    """Tell ONNX files from others by their names."""
+    return Path(file).suffix.lower() == '.onnx'
+
+
+def _load_inferencer(
+    config: str | Path | None, checkpoint: str | Path, device: str | None, allow_mismatch: bool
+) -> DetInferencer:
+    if is_onnx(checkpoint):
+        if device not in (None, 'cpu'):
+            reject('Predictor', 'device', device, "'cpu' for an ONNX file")
+        return OnnxInferencer(checkpoint, config, allow_mismatch)
+    if config is None:
+        reject('Predictor', 'config', None, 'a file, unless the checkpoint is an ONNX file')
+    check_files(config, checkpoint)
+    inferencer = DetInferencer(
+        str(config), str(checkpoint), device or get_device(), show_progress=False
+    )
+    if not allow_mismatch:
+        check_checkpoint(inferencer.model, checkpoint)
+    return inferencer

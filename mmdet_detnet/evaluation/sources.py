@@ -1,0 +1,209 @@
+"""Images and frames to detect in: from files, folders, globs, lists, videos, cameras, streams."""
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import mmcv
+import numpy as np
+from mmdet.apis.det_inferencer import IMG_EXTENSIONS
+
+from mmdet_detnet.data.images import open_image
+
+VIDEO_EXTENSIONS = '.avi .flv .gif .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ts .webm .wmv'.split()
+# These say exactly how many frames they have.
+COUNTED = ('.avi', '.m4v', '.mov', '.mp4')
+DEFAULT_RATE = 25.0  # frames a second, of a camera that does not say it
+
+# What cannot be opened or decoded is said by us, with its name.
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+class Source(NamedTuple):
+    """What frames come from.
+
+    Attributes:
+        name: Path as given, ``'camera 0'``, or an address without user name and password.
+        kind: ``'image'``, ``'video'``, ``'camera'`` or ``'stream'``.
+        target: The path, number or address.
+    """
+
+    name: str
+    kind: str
+    target: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is an image or a video file."""
+        return self.kind in ('image', 'video')
+
+    def open(self) -> cv2.VideoCapture:
+        """Open a video, camera or stream."""
+        return cv2.VideoCapture(int(self.target) if self.kind == 'camera' else self.target)
+
+
+class Frame(NamedTuple):
+    """An image, or a frame of a video.
+
+    Attributes:
+        source: What it is from.
+        image: BGR, uint8, ``(H, W, 3)``; None if it cannot be read.
+        problem: Why it cannot be read, as a part of a sentence.
+        number: Number of the frame in its video, from 0; None for an image.
+        rate: Frames a second of the video.
+    """
+
+    source: Source
+    image: np.ndarray | None
+    problem: str = ''
+    number: int | None = None
+    rate: float = DEFAULT_RATE
+
+    @property
+    def name(self) -> str:
+        """The source's name, with the number of a frame."""
+        return self.source.name if self.number is None else f'{self.source.name}, {self.number}'
+
+
+def find_sources(inputs: Sequence[str | Path | int]) -> list[Source]:
+    """Find what the arguments of a command refer to.
+
+    Args:
+        inputs: Image and video files, folders (without sub-folders), globs (``**`` means any
+            depth), text files with such a line each, relative to their own folder, numbers of
+            cameras, and addresses of streams.
+
+    Returns:
+        The sources, each once. A plain file name is returned even if the file does not exist.
+
+    Raises:
+        FileNotFoundError: If a folder, a glob or a list has no image or video.
+        ValueError: If a list is not a text.
+    """
+    found: list[Source] = []
+    for each in map(str, inputs):
+        path = Path(each)
+        if path.suffix.lower() != '.txt':
+            found += _find(each)
+            continue
+        try:
+            lines = [line.strip() for line in path.read_text(encoding='utf-8').splitlines()]
+        except UnicodeDecodeError as error:
+            raise ValueError(f'{path} must be a list of files, one a line ({error}).') from error
+        if not any(lines):
+            raise FileNotFoundError(f'{path} lists no image or video.')
+        for line in filter(None, lines):
+            found += _find(line if _is_elsewhere(line) else str(path.parent / line))
+    return list(dict.fromkeys(found))
+
+
+def _is_elsewhere(text: str) -> bool:
+    return '://' in text or text.isdecimal()
+
+
+def _find(text: str) -> list[Source]:
+    path = Path(text)
+    if '://' in text:
+        return [Source(re.sub('//[^/@]*@', '//', text), 'stream', text)]
+    if text.isdecimal() and not path.exists():
+        return [Source(f'camera {text}', 'camera', text)]
+    if path.is_dir():
+        known = (*IMG_EXTENSIONS, *VIDEO_EXTENSIONS)
+        found = [file for file in path.iterdir() if file.suffix.lower() in known]
+    elif glob.has_magic(text) and not path.exists():
+        found = [Path(name) for name in glob.glob(text, recursive=True)]
+        found = [file for file in found if file.is_file()]
+    else:
+        found = [path]
+    if not found:
+        raise FileNotFoundError(f'No image or video found: {text}.')
+    return [_file_source(file) for file in sorted(found)]
+
+
+def _file_source(path: Path) -> Source:
+    is_video = path.suffix.lower() in VIDEO_EXTENSIONS
+    return Source(str(path), 'video' if is_video else 'image', str(path))
+
+
+def read_frames(sources: Sequence[Source], every: int = 1) -> Iterator[Frame]:
+    """Read the images and the frames of the videos, one at a time.
+
+    Args:
+        sources: The sources.
+        every: Take every ``every``-th frame of a video.
+
+    Yields:
+        The frames. What cannot be read has a ``problem``.
+    """
+    for source in sources:
+        if source.kind == 'image':
+            yield _read_image(source)
+        elif source.kind == 'video' and not Path(source.target).is_file():
+            yield Frame(source, None, 'no such file')
+        else:
+            yield from _read_video(source, every)
+
+
+def _read_image(source: Source) -> Frame:
+    """Read an image with OpenCV, which completes a damaged one unless Pillow decodes it first."""
+    path = Path(source.target)
+    try:
+        with open_image(path) as image:
+            image.load()
+        pixels = mmcv.imread(path)
+    except FileNotFoundError:
+        return Frame(source, None, 'no such file')
+    # With a damaged file, decoders raise all kinds of errors.
+    except Exception as error:
+        return Frame(source, None, f'cannot be read as an image ({error})')
+    if pixels is None:
+        problem = 'cannot be read as an image (OpenCV does not support its format)'
+        return Frame(source, None, problem)
+    return Frame(source, pixels)
+
+
+def _read_video(source: Source, every: int) -> Iterator[Frame]:
+    capture = source.open()
+    try:
+        if not capture.isOpened():
+            yield Frame(source, None, f'cannot be opened as a {source.kind}')
+            return
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        rate = rate if 0 < rate < 1000 else DEFAULT_RATE
+        number = 0
+        while capture.grab():
+            if number % every == 0:
+                is_decoded, image = capture.retrieve()
+                image = image if is_decoded else None
+                yield Frame(source, image, '' if is_decoded else 'cannot be decoded', number, rate)
+            number += 1
+        announced = _count_frames(capture, source)
+        if number < max(announced, 1):
+            problem = f'only {number} of {max(announced, 1)} frames can be read'
+            yield Frame(source, None, problem)
+    finally:
+        capture.release()
+
+
+def _count_frames(capture: cv2.VideoCapture, source: Source) -> int:
+    """Read the number of frames that a video announces; 0 if it may be a guess."""
+    is_exact = source.kind == 'video' and Path(source.target).suffix.lower() in COUNTED
+    return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if is_exact else 0
+
+
+def count_frames(sources: Sequence[Source], every: int = 1) -> int | None:
+    """Count the frames that :func:`read_frames` will read; None if that is not known."""
+    total = 0
+    for source in sources:
+        announced = every
+        if source.kind != 'image':
+            announced = _count_frames(source.open(), source) if source.kind == 'video' else 0
+        if announced < 1:
+            return None
+        total += -(-announced // every)
+    return total

@@ -1,0 +1,77 @@
+"""Tiles cover the image, and an object in several of them is found once."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from mmengine.structures import InstanceData
+
+from mmdet_detnet.evaluation.tiles import Tiles, merge
+
+IMAGE, LEFT, RIGHT = (0, 0, 180, 100), (0, 0, 100, 100), (80, 0, 180, 100)
+
+
+@given(st.integers(1, 700), st.integers(1, 700), st.integers(50, 300), st.floats(0, 0.9))
+def test_small_objects_are_whole_in_a_tile(width, height, size, overlap):
+    whole, *windows = Tiles(size, overlap).windows(height, width)
+    assert whole == (0, 0, width, height)
+    if max(width, height) <= size:
+        assert not windows
+        return
+    for axis, length in enumerate((width, height)):
+        spans = sorted({(window[axis], window[axis + 2]) for window in windows})
+        assert spans[0][0] == 0 and spans[-1][1] == length
+        assert all(end - start == min(size, length) for start, end in spans)
+        overlaps = [one[1] - other[0] for one, other in zip(spans, spans[1:], strict=False)]
+        assert all(each >= int(size * overlap) for each in overlaps)
+
+
+def test_windows_by_hand():
+    assert Tiles(100, 0.2).windows(100, 180) == [IMAGE, LEFT, RIGHT]
+
+
+@pytest.mark.parametrize(('size', 'overlap'), [(0, 0.2), (640, 1.0), (640, -0.1)])
+def test_wrong_tiles_are_refused(size, overlap):
+    with pytest.raises(ValueError, match=r'Tiles: (size|overlap) must be'):
+        Tiles(size, overlap)
+
+
+def found(*rows):
+    """Make detections of rows (x1, y1, x2, y2, score, label)."""
+    values = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
+    return InstanceData(bboxes=values[:, :4], scores=values[:, 4], labels=values[:, 5].long())
+
+
+def merged_boxes(whole, left, right):
+    merged = merge([whole, left, right], [IMAGE, LEFT, RIGHT])
+    return sorted(merged.bboxes.tolist())
+
+
+def test_object_in_two_tiles_is_found_once_in_pixels_of_the_image():
+    boxes = merged_boxes(found(), found((82, 10, 96, 20, 0.9, 0)), found((2, 10, 16, 20, 0.8, 0)))
+    assert boxes == [[82, 10, 96, 20]]
+
+
+def test_other_class_at_the_same_place_is_kept():
+    row = (10, 10, 20, 20)
+    assert len(merged_boxes(found(), found((*row, 0.9, 0), (*row, 0.8, 1)), found())) == 2
+
+
+def test_part_at_the_border_of_a_tile_yields_to_the_whole_object():
+    large = (60, 10, 150, 90, 0.7, 0)
+    left, right = (60, 10, 100, 90, 0.9, 0), (0, 10, 70, 90, 0.8, 0)
+    assert merged_boxes(found(large), found(left), found(right)) == [[60, 10, 150, 90]]
+    # Without the whole, or with one of little score, parts are better than nothing.
+    parts = [[60, 10, 100, 90], [80, 10, 150, 90]]
+    assert merged_boxes(found(), found(left), found(right)) == parts
+    doubtful = (20, 10, 170, 90, 0.3, 0)
+    boxes = merged_boxes(found(doubtful), found(left), found(right))
+    assert boxes == [[20, 10, 170, 90], *parts]
+
+
+def test_small_object_inside_a_large_one_is_kept():
+    large, small = (20, 10, 90, 90, 0.9, 0), (30, 30, 40, 40, 0.8, 0)
+    assert len(merged_boxes(found(large), found(small), found())) == 2
+    # Also at the border of the image, which cuts nothing.
+    large, small = (0, 0, 90, 90, 0.9, 0), (0, 30, 10, 40, 0.8, 0)
+    assert len(merged_boxes(found(large), found(small), found())) == 2
