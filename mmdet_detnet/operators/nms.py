@@ -1,19 +1,21 @@
-"""Greedy non-maximum suppression without a loop over boxes."""
+"""Non-maximum suppression: greedy, soft (https://arxiv.org/abs/1704.04503), and as groups."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
-# Boxes that are compared at once; limits the memory and the iterations in a block.
-BLOCK_SIZE = 512
+# Boxes compared at once with each other, then with all that are left; limits the memory.
+BLOCK_SIZE = 128
+# Boxes of a group that NMS considers alone; smaller groups stay together.
+GROUP_SIZE = 512
+SOFT_METHODS = ('naive', 'linear', 'gaussian')
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
     """Keep boxes that do not overlap a better kept box too much.
-
-    Uses torchvision's operator, which gives the same boxes, if it is installed.
 
     Args:
         boxes: Corners (x1, y1, x2, y2), ``(num_boxes, 4)``.
@@ -22,24 +24,23 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
         offset: Added to widths and heights; 1 if both corners belong to the box.
 
     Returns:
-        Indices of the kept boxes, best first.
+        Indices of the kept boxes, best first; equal scores in the order of ``torch.sort``.
     """
-    boxes, scores = boxes.detach(), scores.detach()
-    if boxes.dtype in (torch.float16, torch.bfloat16):
-        boxes = boxes.float()
+    boxes = boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32))
     # Compare in the boxes' precision, like mmcv: an IoU of 0.3 is not above 0.3.
     iou_threshold = torch.tensor(iou_threshold, dtype=boxes.dtype).item()
+    order = scores.detach().sort(descending=True).indices
+    boxes = boxes[order]
     quick_nms = _torchvision_nms()
     if quick_nms is not None and offset == 0:
-        return quick_nms(boxes, scores.to(boxes.dtype), iou_threshold)
-    order = scores.sort(descending=True).indices
-    boxes = boxes[order]
-    keep = torch.ones_like(order, dtype=torch.bool)
-    for members in _split_apart(boxes, offset):
-        keep[members] = keep_best(
-            boxes[members], lambda a, b: box_iou(a, b, offset) > iou_threshold
-        )
-    return order[keep]
+        # Ranks for scores: torchvision sorts equal scores in another order than mmcv.
+        ranks = torch.arange(len(order), 0, -1, dtype=boxes.dtype, device=boxes.device)
+        return order[quick_nms(boxes, ranks, iou_threshold)]
+    kept = [
+        members[keep_best(boxes[members], lambda a, b: box_iou(a, b, offset) > iou_threshold)]
+        for members in _split_apart(boxes, offset)
+    ]
+    return order[torch.cat(kept).sort().values]
 
 
 @cache
@@ -54,27 +55,16 @@ def _torchvision_nms() -> Callable[[Tensor, Tensor, float], Tensor] | None:
 
 
 def _split_apart(boxes: Tensor, offset: int) -> Iterator[Tensor]:
-    """Split boxes into groups that cannot overlap, such as the classes in ``batched_nms``.
-
-    Small groups stay together; on a GPU all do, because their sizes would need a synchronization.
-
-    Args:
-        boxes: Corners, best box first, ``(num_boxes, 4)``.
-        offset: Added to widths and heights.
-
-    Yields:
-        Indices of the boxes of a group, in order.
-    """
-    everything = torch.arange(len(boxes), device=boxes.device)
-    if len(boxes) <= BLOCK_SIZE or boxes.device.type != 'cpu':
-        yield everything
+    """Yield the indices of groups that cannot overlap, such as the classes in ``batched_nms``."""
+    if len(boxes) <= GROUP_SIZE:
+        yield torch.arange(len(boxes), device=boxes.device)
         return
     starts, order = boxes[:, 0].sort()
     reached = boxes[order, 2].cummax(0).values
     is_first = torch.ones_like(order, dtype=torch.bool)
     is_first[1:] = starts[1:] > reached[:-1] + offset
     firsts = is_first.nonzero().squeeze(1)
-    packed = firsts // BLOCK_SIZE
+    packed = firsts // GROUP_SIZE
     firsts = firsts[packed.diff(prepend=packed.new_tensor([-1])) > 0]
     sizes = firsts.diff(append=firsts.new_tensor([len(boxes)]))
     for members in order.split(sizes.tolist()):
@@ -89,35 +79,28 @@ def keep_best(boxes: Tensor, overlaps: Callable[[Tensor, Tensor], Tensor]) -> Te
         overlaps: Returns which of ``(m, 4)`` and ``(n, 4)`` boxes overlap too much, ``(m, n)``.
 
     Returns:
-        Whether each box is kept, ``(num_boxes,)``.
+        Indices of the kept boxes, in order.
     """
-    keep = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
-    for start in range(0, len(boxes), BLOCK_SIZE):
-        block = slice(start, start + BLOCK_SIZE)
-        rest = slice(start + BLOCK_SIZE, None)
-        keep[block] = _keep_best_of_block(overlaps(boxes[block], boxes[block]), keep[block])
-        if boxes.device.type == 'cpu':
-            alive = keep[rest].nonzero().squeeze(1) + rest.start
-            keep[alive] = ~overlaps(boxes[block][keep[block]], boxes[alive]).any(0)
-        else:  # no data-dependent shape, which would synchronize with the GPU
-            suppressed = overlaps(boxes[block], boxes[rest]) & keep[block, None]
-            keep[rest] &= ~suppressed.any(0)
-    return keep
+    left = torch.arange(len(boxes), device=boxes.device)
+    kept = [left[:0]]
+    while len(left):
+        block, left = left[:BLOCK_SIZE], left[BLOCK_SIZE:]
+        block = block[_keep_best_of_block(overlaps(boxes[block], boxes[block]))]
+        kept.append(block)
+        if len(left):
+            left = left[~overlaps(boxes[block], boxes[left]).any(0)]
+    return torch.cat(kept)
 
 
-def _keep_best_of_block(overlap: Tensor, alive: Tensor) -> Tensor:
-    """Iterate to the fixed point: a box is kept if no better kept box overlaps it.
-
-    Round k settles all boxes that depend on a chain of fewer than k better ones, so the iteration
-    reaches the fixed point, which is the greedy result.
-    """
-    overlap = overlap.triu(1)
-    keep = alive
-    while True:
-        kept = alive & ~(overlap & keep[:, None]).any(0)
-        if torch.equal(kept, keep):
-            return keep
-        keep = kept
+def _keep_best_of_block(overlap: Tensor) -> Tensor:
+    """Go through a matrix of overlaps row by row; a row and the suppressed boxes are bits."""
+    rows = np.packbits(overlap.cpu().numpy(), axis=1, bitorder='little')
+    suppressed, kept = 0, []
+    for index, row in enumerate(rows):
+        if not suppressed >> index & 1:
+            suppressed |= int.from_bytes(row.tobytes(), 'little')
+            kept.append(index)
+    return torch.tensor(kept, device=overlap.device)
 
 
 def box_iou(first: Tensor, second: Tensor, offset: int = 0) -> Tensor:
@@ -144,3 +127,98 @@ def box_iou(first: Tensor, second: Tensor, offset: int = 0) -> Tensor:
     ]
     union = (areas[0][:, None] + areas[1]).sub_(intersection)
     return intersection.div_(union)
+
+
+def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
+    """Group each box with the best kept box that it overlaps.
+
+    Args:
+        dets: Corners (x1, y1, x2, y2) and score, ``(num_boxes, 5)``.
+        iou_threshold: A box belongs to a better one if their IoU is at least this.
+
+    Returns:
+        Indices of the boxes of each group, the kept box first, then the others by score.
+    """
+    order = dets[:, 4].contiguous().sort(descending=True).indices
+    boxes = dets[order, :4]
+    owners = keep_best(boxes, lambda a, b: box_iou(a, b) >= iou_threshold)
+    groups = [[index] for index in order[owners].tolist()]
+    is_other = torch.ones_like(order, dtype=torch.bool)
+    is_other[owners] = False
+    for block in is_other.nonzero().squeeze(1).split(BLOCK_SIZE):
+        if len(block):
+            overlap = box_iou(boxes[block], boxes[owners]) >= iou_threshold
+            first = (overlap & (owners < block[:, None])).to(torch.uint8).argmax(1)
+            for group, index in zip(first.tolist(), order[block].tolist(), strict=True):
+                groups[group].append(index)
+    return groups
+
+
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Lower the scores of boxes that overlap better boxes, one after the other.
+
+    Args:
+        boxes: Corners (x1, y1, x2, y2) on the CPU, ``(num_boxes, 4)``.
+        scores: ``(num_boxes,)``.
+        dets: Receives the corners and new scores of the kept boxes in its first rows,
+            ``(num_boxes, 5)``.
+        iou_threshold: Minimum IoU at which the naive and linear methods lower a score.
+        sigma: Width of the Gaussian method.
+        min_score: Boxes with a new score below this are dropped.
+        method: Index in ``SOFT_METHODS``.
+        offset: Added to widths and heights.
+
+    Returns:
+        Indices of the kept boxes, in the order of ``dets``.
+    """
+    corners = boxes.detach().float()
+    # Box and score at each place. Of equal scores the first place wins, so that boxes have to
+    # change places as in mmcv.
+    order, current = np.arange(len(boxes)), scores.detach().float().numpy().copy()
+    place, end = 0, len(boxes)
+    factors: dict[int, np.ndarray] = {}
+    while place < end:
+        best = place + current[place:end].argmax()
+        for values in (order, current):
+            values[[place, best]] = values[[best, place]]
+        if order[place] not in factors:
+            likely = order[place:end][np.argsort(-current[place:end], kind='stable')[:BLOCK_SIZE]]
+            iou = box_iou(corners[likely], corners, offset)
+            values = _factors(iou, iou_threshold, sigma, SOFT_METHODS[method]).numpy()
+            factors = dict(zip(likely.tolist(), values, strict=True))
+        rest = slice(place + 1, end)
+        current[rest] *= factors[order[place]][order[rest]]
+        is_low = current[rest] < min_score
+        if is_low.any():
+            end -= _drop(is_low, order[rest], current[rest])
+        place += 1
+    kept = torch.from_numpy(order[:end])
+    dets[:end, :4] = boxes[kept]
+    dets[:end, 4] = torch.from_numpy(current[:end])
+    return kept
+
+
+def _factors(iou: Tensor, iou_threshold: float, sigma: float, method: str) -> Tensor:
+    if method == 'gaussian':
+        return torch.exp(-(iou * iou) / sigma)
+    lowered = 1 - iou if method == 'linear' else torch.zeros_like(iou)
+    return lowered.where(iou >= iou_threshold, torch.ones_like(iou))
+
+
+def _drop(is_low: np.ndarray, *arrays: np.ndarray) -> int:
+    """Fill the places of dropped boxes with the last ones; returns the number of dropped."""
+    number_kept = len(is_low) - np.count_nonzero(is_low)
+    holes = is_low[:number_kept].nonzero()[0]
+    last = number_kept + (~is_low[number_kept:]).nonzero()[0][::-1]
+    for values in arrays:
+        values[holes] = values[last]
+    return len(is_low) - number_kept

@@ -34,7 +34,8 @@ class RoIGrid:
             rois: ``(num_rois, 5)``.
 
         Returns:
-            Three tensors ``(num_rois, 2)``; the numbers are 0 for RoIs without area or with NaNs.
+            Three tensors ``(num_rois, 2)``; the numbers are 0 for RoIs that end before they start,
+            and for those that are not finite.
         """
         corners = rois[:, 1:] * self.spatial_scale - (0.5 if self.aligned else 0.0)
         starts, ends = corners.split(2, dim=1)
@@ -43,7 +44,7 @@ class RoIGrid:
             sizes = sizes.clamp(min=1)
         bins = sizes / sizes.new_tensor(self.output_size[::-1])
         samples = torch.full_like(bins, self.sampling_ratio) if self.sampling_ratio else bins.ceil()
-        sampled = rois.isfinite().all(1) & (samples > 0).all(1)
+        sampled = rois.isfinite().all(1) & (bins >= 0).all(1) & (samples > 0).all(1)
         return starts, bins, samples.where(sampled[:, None], samples.new_zeros(())).long()
 
 

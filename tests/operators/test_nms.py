@@ -4,9 +4,7 @@ import pytest
 import torch
 
 from mmdet_detnet.operators import nms as nms_module
-from mmdet_detnet.operators.nms import nms
-from mmdet_detnet.operators.nms_match import nms_match
-from mmdet_detnet.operators.soft_nms import METHODS, softnms
+from mmdet_detnet.operators.nms import SOFT_METHODS, nms, nms_match, softnms
 
 
 @pytest.fixture(autouse=True)
@@ -43,13 +41,26 @@ def draw(num_boxes, seed, classes=1):
 
 @pytest.mark.parametrize('offset', [0, 1])
 @pytest.mark.parametrize(('num_boxes', 'classes'), [(30, 1), (200, 1), (150, 20)])
-@pytest.mark.parametrize('block_size', [8, 512])
-def test_keeps_what_the_greedy_loop_keeps(monkeypatch, num_boxes, classes, block_size, offset):
-    monkeypatch.setattr(nms_module, 'BLOCK_SIZE', block_size)
+@pytest.mark.parametrize('size', [8, 512])
+def test_keeps_what_the_greedy_loop_keeps(monkeypatch, num_boxes, classes, size, offset):
+    monkeypatch.setattr(nms_module, 'BLOCK_SIZE', size)
+    monkeypatch.setattr(nms_module, 'GROUP_SIZE', size)
     for seed in range(5):
         boxes, scores = draw(num_boxes, seed, classes)
         kept = nms(boxes, scores, 0.4501, offset)
         assert kept.tolist() == greedy(boxes, scores, 0.4501, offset)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_torchvision_keeps_the_same_of_equal_scores(monkeypatch, seed):
+    def last_of_equal_first(boxes, scores, threshold):
+        order = len(scores) - 1 - scores.flip(0).sort(descending=True, stable=True).indices
+        return order[torch.tensor(greedy(boxes[order], -torch.arange(len(order)), threshold))]
+
+    boxes, scores = draw(200, seed)
+    expected = nms(boxes, scores, 0.4501)
+    monkeypatch.setattr(nms_module, '_torchvision_nms', lambda: last_of_equal_first)
+    assert nms(boxes, scores, 0.4501).tolist() == expected.tolist()
 
 
 def test_chain_of_boxes_keeps_every_second_one():
@@ -76,6 +87,7 @@ def test_boxes_without_area_and_with_nans_suppress_nothing():
 
 def test_many_boxes_with_nans_among_them(monkeypatch):
     monkeypatch.setattr(nms_module, 'BLOCK_SIZE', 8)
+    monkeypatch.setattr(nms_module, 'GROUP_SIZE', 8)
     boxes, scores = draw(60, 0, classes=3)
     boxes[::7] = float('nan')
     assert nms(boxes, scores, 0.4501).tolist() == greedy(boxes, scores, 0.4501)
@@ -102,7 +114,7 @@ def test_matched_boxes_follow_the_best_one_that_they_overlap():
 def soft(boxes, scores, method, **changes):
     settings = dict(iou_threshold=0.3, sigma=0.5, min_score=0.05, offset=0) | changes
     dets = torch.full((len(boxes), 5), -1.0)
-    kept = softnms(boxes, scores, dets, method=METHODS.index(method), **settings)
+    kept = softnms(boxes, scores, dets, method=SOFT_METHODS.index(method), **settings)
     return kept.tolist(), dets[: len(kept)]
 
 
@@ -126,3 +138,36 @@ def test_soft_nms_drops_boxes_whose_score_falls_too_low():
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9.9]])
     assert soft(boxes, torch.tensor([0.9, 0.8]), 'linear')[0] == [0]
     assert soft(torch.zeros(0, 4), torch.zeros(0), 'linear')[0] == []
+
+
+def restate_soft(boxes, scores, method, iou_threshold=0.3, min_score=0.05):
+    """Soft-NMS as mmcv does it: boxes change places, of equal scores the first place wins."""
+    left = [[index, *pair] for index, pair in enumerate(zip(boxes, scores, strict=True))]
+    place = 0
+    while place < len(left):
+        best = max(range(place, len(left)), key=lambda i: (left[i][-1], -i))
+        left[place], left[best] = left[best], left[place]
+        other = place + 1
+        while other < len(left):
+            overlap = iou(left[place][1], left[other][1])
+            if overlap >= iou_threshold:
+                left[other][-1] *= 1 - overlap if method == 'linear' else 0
+            if left[other][-1] < min_score:
+                left[other] = left[-1]
+                left.pop()
+            else:
+                other += 1
+        place += 1
+    return [box[0] for box in left], [box[-1] for box in left]
+
+
+@pytest.mark.parametrize('method', ['naive', 'linear'])
+@pytest.mark.parametrize('block_size', [4, 128])
+def test_soft_nms_of_equal_scores_is_that_of_mmcv(monkeypatch, method, block_size):
+    monkeypatch.setattr(nms_module, 'BLOCK_SIZE', block_size)
+    for seed in range(5):
+        boxes, scores = draw(60, seed)
+        expected, expected_scores = restate_soft(boxes.tolist(), scores.tolist(), method)
+        kept, dets = soft(boxes, scores, method)
+        assert kept == expected
+        assert dets[:, 4].tolist() == pytest.approx(expected_scores, abs=1e-5)

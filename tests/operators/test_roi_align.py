@@ -116,11 +116,6 @@ def test_equals_the_definition(feature_map, size, sampling_ratio, aligned, pool_
     gradient = torch.randn_like(expected)
     expected.backward(gradient)
     rois = torch.tensor(ROIS, dtype=torch.float64)
-    if sampling_ratio and aligned:  # without area there are no samples, but by the definition
-        gradient, rois, expected = gradient[:-1], rois[:-1], expected[:-1]
-        feature_map.grad = torch.autograd.grad(
-            restate(feature_map, ROIS[:-1], grid, reduce), feature_map, gradient
-        )[0]
     output, grad_input = run(feature_map.detach(), rois, grid, pool_mode, gradient)
     torch.testing.assert_close(output, expected.detach())
     torch.testing.assert_close(grad_input, feature_map.grad)
@@ -144,6 +139,20 @@ def test_roi_with_nans_has_features_and_gradients_of_zero(feature_map):
         assert not pooled[1:].any()
         assert pooled[0].equal(expected[0])
         assert gradient.equal(expected_gradient)
+
+
+@pytest.mark.parametrize('sampling_ratio', [0, 2])
+@pytest.mark.parametrize('pool_mode', [0, 1])
+def test_roi_that_ends_before_it_starts_has_features_of_zero(
+    feature_map, pool_mode, sampling_ratio
+):
+    rois = torch.tensor([ROIS[0], [0, 20, 20, 5, 5], [1, 9, 3, 4, 8]], dtype=torch.float64)
+    grid = RoIGrid((2, 2), SCALE, sampling_ratio)
+    pooled, gradient = run(feature_map, rois, grid, pool_mode)
+    expected, expected_gradient = run(feature_map, rois[:1], grid, pool_mode)
+    assert not pooled[1:].any()
+    assert pooled[0].equal(expected[0])
+    assert gradient.equal(expected_gradient)
 
 
 def test_no_rois(feature_map):
