@@ -7,7 +7,12 @@ registry imports the modules when a config first names one, for example
 ``type='mmdet_detnet.DetNet'``.
 """
 
+import os
 import warnings
+
+# OpenMP reads it when torch is first imported, and its threads then do not spin while they wait:
+# beside one other program on the same cores, that made a detector six times slower.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 from .environment import check_dependencies
 

@@ -51,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args, rest = parser.parse_known_args(arguments)
     if rest and args.command not in ('train', 'test'):
         parser.error(f'unrecognized arguments: {" ".join(rest)}')
-    os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
     try:
         return COMMANDS[args.command][1](args, rest)
     except (FileExistsError, FileNotFoundError, ValueError) as error:

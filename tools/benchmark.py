@@ -1,54 +1,133 @@
-"""Measure the cost of a module beside MMDetection's counterpart, in turn in one run.
+"""Measure the cost of a module next to MMDetection's counterpart, in turn in one run.
 
     python tools/benchmark.py detnet retinanet-conf    # known comparisons
-    python tools/benchmark.py OURS.py STOCK.py         # any configs, the last is the reference
+    python tools/benchmark.py OURS.py THEIRS.py        # any configs, the last is the reference
     python tools/benchmark.py 'A.py model.roi_head.gate_score_thr=0.05' A.py
     python tools/benchmark.py double-head --quick
+    python tools/benchmark.py detnet --batch 1 2 4 --size 400x667 800x1333
     python tools/benchmark.py detnet --amp bf16 --channels-last --compile --accelerate added
 
-First estimates how long it will take, then prints one line per measurement (a bar on a terminal)
-and tables, and writes a plot and, after every round, a JSON file for each comparison. Times are
-medians over the rounds; ratios are taken within each round and given with quartiles. The exit
-status is 1 if anything could not be measured. After Ctrl-C, the tables of the finished rounds are
-printed, and the exit status is 130.
+Shows a progress bar, prints tables, and writes a plot and, after every round, a JSON file for each
+comparison. Times are medians over the rounds; ratios are taken within each round and given with
+quartiles. The exit status is 1 if anything could not be measured. After Ctrl-C, the tables of the
+finished rounds are printed, and the exit status is 130.
 """
 
+import argparse
 import sys
 from dataclasses import replace
+from itertools import product
+from pathlib import Path
 
-from mmdet_detnet.benchmark import Settings, command_line, make_rows, measure
-from mmdet_detnet.benchmark.catalogue import COMPARISONS, find_comparisons, make_entries
-from mmdet_detnet.benchmark.estimate import format_estimate
+import mmdet_detnet  # noqa: F401  (before torch, whose OpenMP reads what it sets)
+
+# isort: split
+import torch
+from mmengine.device import get_device
+
+from mmdet_detnet.benchmark import Rounds, Row, Settings, Workload, format_rows, make_rows, measure
+from mmdet_detnet.benchmark.comparisons import COMPARISONS, find_comparisons, make_entries
+from mmdet_detnet.benchmark.measurement import warn_if_busy
+from mmdet_detnet.benchmark.results import ResultFile
 from mmdet_detnet.checkpoints import force_weights_only
+from mmdet_detnet.cli import at_least, make_parser
+
+INTERRUPTED = 130  # exit status of a program ended by Ctrl-C
+# Changed defaults with --quick.
+QUICK = dict(size=[(320, 480)], rounds=3, warm_up=1)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Read an option such as ``800x1333``: height and width."""
+    sides = text.split('x')
+    if len(sides) != 2 or not all(side.isdigit() and int(side) for side in sides):
+        raise argparse.ArgumentTypeError(f'must be like 800x1333 (height, width), got {text}')
+    return int(sides[0]), int(sides[1])
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line; --quick changes the defaults of other options."""
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add('what', nargs='+', help=f'of {sorted(COMPARISONS)}, or two configs and more')
+    add('--device', type=torch.device, default=get_device())
+    text = 'HEIGHTxWIDTH of the images, in pixels; several are measured in turn'
+    add('--size', nargs='+', type=image_size, default=[(800, 1333)], help=text)
+    add('--batch', nargs='+', type=at_least(1), default=[1], help='number of images; likewise')
+    text = 'one-stage: scores above score_thr in an image'
+    add('--candidates', type=at_least(1), default=Workload.candidates, help=text)
+    text = 'two-stage: proposals of an image with a score above score_thr'
+    add('--passing', type=at_least(1), default=Workload.passing, help=text)
+    add('--rounds', type=at_least(1), default=10, help='number of timed runs')
+    add('--warm-up', type=at_least(0), default=2, help='untimed runs before')
+    add('--no-training', action='store_true', help='measure inference only')
+    add('--out-dir', type=Path, default=Path('work_dirs/benchmark'))
+    add('--amp', choices=['fp16', 'bf16'], help='precision of accelerated rows')
+    add('--channels-last', action='store_true', help='memory layout of accelerated rows')
+    add('--compile', action='store_true', help='compile accelerated rows')
+    text = 'rows that the options above apply to: all, all but the reference, or additional ones'
+    add('--accelerate', choices=['all', 'ours', 'added'], default='all', help=text)
+    add('--checkpoints', nargs='+', default=[], help='weights, one file per config')
+    text = 'small images, three rounds, no split, no memory'
+    add('--quick', action='store_true', help=text)
+    if parser.parse_args().quick:
+        parser.set_defaults(**QUICK)
+    args = parser.parse_args()
+    if args.device.type == 'cuda' and not torch.cuda.is_available():
+        sys.exit(f'--device {args.device}: torch sees no CUDA device here.')
+    if args.amp and args.device.type == 'cpu' and not args.no_training:
+        print("Inference only: mmcv's NMS on the CPU, part of training, supports only float32.")
+        args.no_training = True
+    return args
+
+
+def make_all_rows(args: argparse.Namespace) -> dict[str, list[list[Row]]]:
+    """Make the rows of each comparison, those of each workload with a reference of their own."""
+    settings = Settings(args.amp or 'fp32', args.channels_last, args.compile)
+    workloads = [
+        Workload(*size, batch, args.candidates, args.passing)
+        for size, batch in product(args.size, args.batch)
+    ]
+    rows = {}
+    for name, comparison in find_comparisons(args.what).items():
+        entries = make_entries(comparison, settings, args.accelerate, args.checkpoints)
+        rows[name] = [
+            make_rows(entries, replace(each, passing=comparison.passing or each.passing))
+            for each in workloads
+        ]
+    return rows
 
 
 def main() -> None:
     """Run the command line."""
+    args = parse_args()
     force_weights_only()
-    parser = command_line.make_parser(__doc__, rounds=10, warm_up=2)
-    parser.add_argument(
-        'what', nargs='+', help=f'of {sorted(COMPARISONS)}, or two configs and more'
-    )
-    command_line.add_acceleration(parser)
-    args = command_line.read_arguments(parser)
-    settings = Settings(args.amp or 'fp32', args.channels_last, args.compile)
-    rounds = command_line.read_rounds(args, settings)
-    workload, rows = command_line.read_workload(args), {}
+    warn_if_busy()
     try:
-        for name, comparison in find_comparisons(args.what).items():
-            entries = make_entries(comparison, settings, args.accelerate, args.checkpoints)
-            survivors = comparison.survivors or workload.survivors
-            rows[name] = make_rows(entries, replace(workload, survivors=survivors))
+        rows = make_all_rows(args)
     except ValueError as error:
         sys.exit(f'benchmark: {error}')
-    every_row = [row for some in rows.values() for row in some]
-    print(format_estimate(every_row, rounds, args.device), flush=True)
-    for name, some in rows.items():
-        with command_line.reporting(some, args, name) as report:
-            measure(some, rounds, args.device, report.write)
-    failures = sum(row.failure is not None for row in every_row)
+    rounds = Rounds(args.rounds, args.warm_up, not args.no_training, not args.quick, not args.quick)
+    is_interrupted = False
+    for name, by_workload in rows.items():
+        every_row = [row for some in by_workload for row in some]
+        file = ResultFile(every_row, args.out_dir, name, args.device)
+        try:
+            for some in by_workload:
+                measure(some, rounds, args.device, file.write)
+        except KeyboardInterrupt:
+            is_interrupted = True
+        file.write()
+        file.draw()
+        for some in by_workload:
+            print(f'\n{name}, {some[0].workload}\n\n{format_rows(some)}')
+        print(f'\nwritten to {file.path}', flush=True)
+        if is_interrupted:
+            print('benchmark: interrupted; the tables show the finished rounds.', file=sys.stderr)
+            sys.exit(INTERRUPTED)
+    failures = [row for by in rows.values() for some in by for row in some if row.failure]
     if failures:
-        sys.exit(f'benchmark: {failures} could not be measured, see FAILED above.')
+        sys.exit(f'benchmark: {len(failures)} could not be measured, see FAILED above.')
 
 
 if __name__ == '__main__':

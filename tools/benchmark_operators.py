@@ -10,6 +10,9 @@ Needs mmcv's compiled operators. Prints medians in milliseconds and the ratio of
 import itertools
 import sys
 
+import mmdet_detnet  # noqa: F401  (before torch, whose OpenMP reads what it sets)
+
+# isort: split
 import torch
 
 from mmdet_detnet.benchmark.operators import compare_detectors, compare_operators

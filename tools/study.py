@@ -7,12 +7,9 @@ run, and prints the report. Run it again to resume after an interruption. `--rep
 report, from the JSON files.
 """
 
-import os
 import signal
 import sys
 from pathlib import Path
-
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
 
 from mmdet_detnet.cli import at_least, make_parser
 from mmdet_detnet.evaluation.study import count_jobs, execute, read_study, write_report

@@ -8,10 +8,6 @@ A checkpoint of another detector, for example with another depth or number of cl
 unless --allow-mismatch is given.
 """
 
-import os
-
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
-
 from mmdet_detnet.training.launch import test
 
 if __name__ == '__main__':

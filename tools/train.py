@@ -9,10 +9,6 @@ The config is checked first: problems are printed, one per line, with exit statu
 (docs/own_data.md), unless --skip-data-check is given.
 """
 
-import os
-
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
-
 from mmdet_detnet.data.check import report_training_data
 from mmdet_detnet.training.launch import train
 

@@ -1,15 +1,12 @@
 """Compare the cost of detectors, measured in turn in one run."""
 
-from .comparison import compare, make_rows, measure
-from .plots import plot_scaling
-from .report import Report, format_rows, read_report, write_report
-from .rows import Ratio, Row
-from .workload import Entry, Rounds, Settings, Workload
+from .comparisons import Entry, Settings, Workload
+from .measurement import Rounds, compare, make_rows, measure
+from .results import Ratio, Row, format_rows, write_results
 
 __all__ = [
     'Entry',
     'Ratio',
-    'Report',
     'Rounds',
     'Row',
     'Settings',
@@ -18,7 +15,5 @@ __all__ = [
     'format_rows',
     'make_rows',
     'measure',
-    'plot_scaling',
-    'read_report',
-    'write_report',
+    'write_results',
 ]

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from mmdet_detnet.operators.provider import OperatorFinder
 
-from .subjects import DetectorSubject
-from .timing import time_in_turn
-from .workload import Entry, Workload
+from .comparisons import Entry, Workload
+from .measurement import time_in_turn
+from .timed_networks import TimedDetector
 
 DETECTORS = {
     'demo/faster-rcnn_detnet59-slim_fpn_shapes.py': Workload(height=160, width=160, batch=8),
@@ -115,7 +115,7 @@ def compare_detectors(rounds: int, device: torch.device) -> Iterator[tuple[str, 
     """
     for config, workload in DETECTORS.items():
         entry = Entry(config)
-        detector = DetectorSubject(entry, workload, device)
+        detector = TimedDetector(entry, workload, device)
         name = f'{entry.stem}, {workload}'
         yield name, 'inference', *_time(detector.predict, rounds, device)
         yield name, 'training step', *_time(detector.train, rounds, device)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from mmdet_detnet.benchmark.timing import wait_for
+from mmdet_detnet.benchmark.inference_split import wait_for
 from mmdet_detnet.models import DoubleHeadRoIHead
 
 from .evaluators import BOX_AP, build_evaluators, evaluate_each

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from mmdet_detnet.benchmark import measurement, subjects
+from mmdet_detnet.benchmark import measurement, timed_networks
 
 
 @pytest.fixture
@@ -27,6 +27,6 @@ def interrupt_training(monkeypatch):
             if len(calls) == call:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(subjects.DetectorSubject, 'train', train)
+        monkeypatch.setattr(timed_networks.TimedDetector, 'train', train)
 
     return interrupt

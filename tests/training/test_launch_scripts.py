@@ -2,8 +2,8 @@
 
 import os
 import re
-import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,12 +55,31 @@ def test_missing_number_of_gpus_starts_nothing(line, run_line):
     assert result.stdout == ''
 
 
+STOP_AT_TORCH = """
+import os, runpy, sys
+
+class Stop:
+    def find_spec(self, name, *rest):
+        if name == 'torch':
+            print(os.environ['OMP_WAIT_POLICY'], flush=True)
+            os._exit(0)
+
+sys.meta_path.insert(0, Stop())
+runpy.run_path(sys.argv[1], run_name='imported')
+"""
+
+
 @pytest.mark.parametrize(('wanted', 'expected'), [(None, 'passive'), ('active', 'active')])
-@pytest.mark.parametrize('name', ['train', 'test', 'analysis_tools/misalignment'])
-def test_threads_wait_without_spinning_unless_told(name, wanted, expected, monkeypatch):
-    # Where other programs want the cores, spinning made a training step four times as slow.
-    monkeypatch.setenv('OMP_WAIT_POLICY', wanted or '')
-    if wanted is None:
-        monkeypatch.delenv('OMP_WAIT_POLICY')
-    runpy.run_path(str(ROOT / 'tools' / f'{name}.py'))
-    assert os.environ['OMP_WAIT_POLICY'] == expected
+@pytest.mark.parametrize(
+    'file',
+    ['tools/train.py', 'tools/benchmark.py', 'tools/analysis_tools/misalignment.py', 'a_notebook'],
+)
+def test_threads_wait_without_spinning_unless_told(tmp_path, file, wanted, expected):
+    """OpenMP reads it when torch is imported; spinning costs all others on the same cores."""
+    (tmp_path / 'a_notebook').write_text('import mmdet_detnet\n')
+    env = {key: value for key, value in os.environ.items() if key != 'OMP_WAIT_POLICY'}
+    env |= {'OMP_WAIT_POLICY': wanted} if wanted else {}
+    path = tmp_path / file if file == 'a_notebook' else ROOT / file
+    command = [sys.executable, '-c', STOP_AT_TORCH, str(path)]
+    run = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == expected

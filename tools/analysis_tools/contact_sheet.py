@@ -3,10 +3,6 @@
 python tools/analysis_tools/contact_sheet.py CONFIG CHECKPOINT --out sheet.png
 """
 
-import os
-
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
-
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.cli import make_parser
 from mmdet_detnet.evaluation.contact_sheet import make_contact_sheet

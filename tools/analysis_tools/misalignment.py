@@ -13,10 +13,10 @@ explains how detections are counted.
 """
 
 import json
-import os
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
+import mmdet_detnet  # noqa: F401  (before torch, whose OpenMP reads what it sets)
 
+# isort: split
 from mmengine.config import DictAction
 
 from mmdet_detnet.checkpoints import force_weights_only

@@ -9,10 +9,6 @@ the best exponent, pass ``--cfg-options model.bbox_head.conf_exponent=...`` to `
 write it into the config.
 """
 
-import os
-
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
-
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.cli import make_parser
 from mmdet_detnet.evaluation.exponent_sweep import EXPONENTS, format_table, sweep_conf_exponent

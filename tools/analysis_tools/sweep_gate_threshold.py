@@ -8,10 +8,6 @@ time relative to exact. To use a threshold, pass ``--cfg-options model.roi_head.
 to ``tools/test.py``, or write it into the config.
 """
 
-import os
-
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
-
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.cli import make_parser
 from mmdet_detnet.evaluation.gate_sweep import THRESHOLDS, sweep_gate

@@ -5,8 +5,6 @@ python tools/deployment/export_onnx.py CONFIG CHECKPOINT detector.onnx
 
 import os
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
-
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.cli import make_parser
 from mmdet_detnet.deployment.export import export_onnx

@@ -4,10 +4,6 @@ python tools/deployment/test_onnx.py CONFIG detector.onnx
 python tools/deployment/test_onnx.py CONFIG detector.onnx CHECKPOINT
 """
 
-import os
-
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # OpenMP reads it when torch is imported
-
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.cli import at_least, make_parser
 from mmdet_detnet.evaluation.onnx_evaluation import evaluate_onnx

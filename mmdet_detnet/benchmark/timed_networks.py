@@ -1,43 +1,86 @@
-"""Subjects to time: a detector, or its backbone or RoI head alone, with input.
+"""Networks to time, with input: a detector, or its backbone or RoI head alone."""
 
-All subjects have the same methods; ``actions`` lists those that make sense.
-"""
-
+import argparse
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
+from mmengine.config import Config, DictAction
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 from torch import nn
 
+from mmdet_detnet.config import load_config
 from mmdet_detnet.deployment.acceleration import accelerate
 from mmdet_detnet.deployment.acceleration.precision import DTYPES
 
-from .building import build_detector, load_with_settings, make_batch, share_weights
-from .realism import NUM_PROPOSALS, fix_proposals, make_proposals, raise_scores, set_survivors
-from .split import time_parts
-from .workload import PLAIN, Entry, Workload
+from .comparisons import PLAIN, Entry, Workload, split_options
+from .inference_split import time_parts
+from .trained_scores import (
+    NUM_PROPOSALS,
+    draw_proposals,
+    fix_proposals,
+    set_candidates,
+    set_passing,
+)
 
+# A typical COCO image has about seven objects.
+NUM_BOXES = 7
+# Valid labels for any detector with two or more classes.
+NUM_CLASSES = 2
 # Too small to change a weight: the steps are timed, not their effect.
 LEARNING_RATE = 1e-8
 
 
-class Subject:
+def load_with_options(name: str) -> Config:
+    """Load a config whose name may be followed by options, as for ``--cfg-options``."""
+    path, options = split_options(name)
+    parser = argparse.ArgumentParser()
+    parser.add_argument('options', nargs='*', action=DictAction, default={})
+    return load_config(path, parser.parse_args(options).options)
+
+
+def build_detector(config: Config, workload: Workload, device: torch.device) -> nn.Module:
+    """Build the detector of a config with random weights, in evaluation mode."""
+    init_default_scope(config.get('default_scope', 'mmdet'))
+    torch.manual_seed(workload.seed)
+    return revert_sync_batchnorm(MODELS.build(config.model)).to(device).eval()
+
+
+def make_batch(detector: nn.Module, workload: Workload, device: torch.device) -> dict:
+    """Make preprocessed images with boxes and labels, and masks if the detector needs them.
+
+    Returns:
+        ``inputs`` of shape (batch, 3, H, W), padded and normalized, and ``data_samples``.
+    """
+    images = demo_mm_inputs(
+        workload.batch,
+        (3, workload.height, workload.width),
+        num_items=[NUM_BOXES] * workload.batch,
+        num_classes=NUM_CLASSES,
+        with_mask=getattr(detector, 'with_mask', False),
+        device=str(device),
+    )
+    return detector.data_preprocessor(images, training=True)
+
+
+class TimedNetwork:
     """A network with its input.
 
     Args:
-        entry: What to build and its settings.
+        entry: What to build and how it is accelerated.
         workload: Its input.
         device: Where it runs.
-        reference: Subject to share weights with; None if this is the reference.
+        reference: Network to share weights with where names and shapes agree; None if this is the
+            reference.
 
     Attributes:
         actions: Which of ``predict``, ``parts`` and ``train`` can be timed.
         network: The network with the weights.
-        proposals: Number of proposals of a two-stage detector with random weights.
-        survivors: How many of them exceed the score threshold.
+        passing: How many proposals exceed the score threshold, of how many; None for a one-stage
+            detector or a checkpoint.
     """
 
     actions: tuple[str, ...] = ('predict', 'parts', 'train')
@@ -47,16 +90,21 @@ class Subject:
         entry: Entry,
         workload: Workload,
         device: torch.device,
-        reference: 'Subject | None' = None,
+        reference: 'TimedNetwork | None' = None,
     ) -> None:
         self.entry, self.workload, self.device = entry, workload, device
-        self.proposals: int | None = None
-        self.survivors: int | None = None
+        self.passing: tuple[int, int] | None = None
         self.network = self.build()
-        self._load_weights(reference)
+        if entry.checkpoint:
+            load_checkpoint(self.network, entry.checkpoint, map_location='cpu')
+        else:
+            if reference is not None:
+                _share_weights(self.network, reference.network)
+            self.set_scores()
         self._accelerate()
-        if not entry.checkpoint:
-            self._set_survivors()
+        roi_head = self.find_roi_head()
+        if roi_head is not None and not entry.checkpoint:
+            self.passing = set_passing(roi_head, self.predict, workload.passing * workload.batch)
 
     def build(self) -> nn.Module:
         """Build the network and its input; return the network."""
@@ -74,12 +122,11 @@ class Subject:
         """Run inference and return the seconds of each part."""
         return time_parts(self.network, self.predict, self.device)
 
-    def raise_scores(self) -> None:
-        """Raise the scores of a one-stage detector."""
+    def set_scores(self) -> None:
+        """Spread the scores of a one-stage detector as in a trained one."""
 
-    @property
-    def roi_head(self) -> nn.Module | None:
-        """The RoI head, if there is one."""
+    def find_roi_head(self) -> nn.Module | None:
+        """Return the RoI head, if there is one."""
         return getattr(self.network, 'roi_head', None)
 
     def set_mode(self, training: bool) -> None:
@@ -94,14 +141,6 @@ class Subject:
             return nullcontext()
         return torch.autocast(self.device.type, DTYPES[precision])
 
-    def _load_weights(self, reference: 'Subject | None') -> None:
-        if self.entry.checkpoint:
-            load_checkpoint(self.network, self.entry.checkpoint, map_location='cpu')
-            return
-        if reference is not None:
-            share_weights(self.network, reference.network)
-        self.raise_scores()
-
     def _accelerate(self) -> None:
         settings = self.entry.settings
         if settings != PLAIN:
@@ -109,28 +148,32 @@ class Subject:
             options = dict(channels_last=settings.channels_last, compile=settings.compile)
             accelerate(self.network, dtype=dtype, **options)
 
-    def _set_survivors(self) -> None:
-        if self.roi_head is not None:
-            wanted = self.workload.survivors * self.workload.batch
-            counted = set_survivors(self.roi_head, self.predict, wanted)
-            self.proposals, self.survivors = counted or (None, None)
+
+def _share_weights(network: nn.Module, reference: nn.Module) -> None:
+    own = network.state_dict()
+    shared = {
+        key: value
+        for key, value in reference.state_dict().items()
+        if key in own and own[key].shape == value.shape
+    }
+    network.load_state_dict(shared, strict=False)
 
 
-class DetectorSubject(Subject):
+class TimedDetector(TimedNetwork):
     """A whole detector: from preprocessed images to boxes or an optimizer step."""
 
     def build(self) -> nn.Module:
         """Build the detector and a batch of images with boxes."""
-        detector = build_detector(load_with_settings(self.entry.config), self.workload, self.device)
+        detector = build_detector(load_with_options(self.entry.config), self.workload, self.device)
         self.batch = make_batch(detector, self.workload, self.device)
         if not self.entry.checkpoint:
             fix_proposals(detector, self.workload, self.device)
         self.optimizer: torch.optim.Optimizer | None = None
         return detector
 
-    def raise_scores(self) -> None:
+    def set_scores(self) -> None:
         """Spread the scores of a one-stage detector as in a trained one."""
-        raise_scores(self.network, self.batch, self.workload.candidates)
+        set_candidates(self.network, self.batch, self.workload.candidates)
 
     @torch.no_grad()
     def predict(self) -> None:
@@ -151,14 +194,14 @@ class DetectorSubject(Subject):
         self.optimizer.step()
 
 
-class BackboneSubject(Subject):
+class TimedBackbone(TimedNetwork):
     """The backbone of a detector: from images to feature maps, and backward from their sum."""
 
     actions = ('predict', 'train')
 
     def build(self) -> nn.Module:
         """Build the detector and a batch of images; keep only the backbone, under its name."""
-        detector = build_detector(load_with_settings(self.entry.config), self.workload, self.device)
+        detector = build_detector(load_with_options(self.entry.config), self.workload, self.device)
         self.inputs = make_batch(detector, self.workload, self.device)['inputs']
         return nn.ModuleDict({'backbone': detector.backbone})
 
@@ -177,31 +220,36 @@ class BackboneSubject(Subject):
         torch.stack([level.float().sum() for level in maps]).sum().backward()
 
 
-class RoIHeadSubject(Subject):
+class TimedRoIHead(TimedNetwork):
     """The RoI head of a detector: from random feature maps and 1000 proposals to boxes."""
 
     actions = ('predict', 'parts')
 
     def build(self) -> nn.Module:
         """Build the RoI head, feature maps and proposals."""
-        config = load_with_settings(self.entry.config)
-        model = config.model
+        config = load_with_options(self.entry.config)
+        model, size = config.model, self.workload
         if 'roi_head' not in model:
             raise ValueError(f'the detector {model.type} has no RoI head')
         init_default_scope(config.get('default_scope', 'mmdet'))
-        torch.manual_seed(self.workload.seed)
+        torch.manual_seed(size.seed)
         settings = dict(train_cfg=model.train_cfg.rcnn, test_cfg=model.test_cfg.rcnn)
         roi_head = MODELS.build({**model.roi_head, **settings}).to(self.device).eval()
-        self.features = self._make_features(roi_head.bbox_roi_extractor)
-        self.boxes = make_proposals(NUM_PROPOSALS, self.workload, self.device)
-        shape = (3, self.workload.height, self.workload.width)
-        images = demo_mm_inputs(self.workload.batch, shape, device=str(self.device))
+        extractor = roi_head.bbox_roi_extractor
+        self.features = tuple(
+            torch.randn(
+                (size.batch, extractor.out_channels, -(-size.height // s), -(-size.width // s)),
+                device=self.device,
+            )
+            for s in extractor.featmap_strides
+        )
+        self.boxes = draw_proposals(NUM_PROPOSALS, size, self.device)
+        images = demo_mm_inputs(size.batch, (3, size.height, size.width), device=str(self.device))
         self.samples = images['data_samples']
         return roi_head
 
-    @property
-    def roi_head(self) -> nn.Module:
-        """The network itself."""
+    def find_roi_head(self) -> nn.Module:
+        """Return the network itself."""
         return self.network
 
     @torch.no_grad()
@@ -209,22 +257,5 @@ class RoIHeadSubject(Subject):
         """Pool, classify, regress, decode and run NMS."""
         self.network.predict(self.features, self.boxes, self.samples, rescale=True)
 
-    def _make_features(self, extractor: nn.Module) -> tuple[torch.Tensor, ...]:
-        size = self.workload
-        shapes = [
-            (
-                size.batch,
-                extractor.out_channels,
-                -(-size.height // stride),
-                -(-size.width // stride),
-            )
-            for stride in extractor.featmap_strides
-        ]
-        return tuple(torch.randn(shape, device=self.device) for shape in shapes)
 
-
-SUBJECTS = {
-    'backbone': BackboneSubject,
-    'detector': DetectorSubject,
-    'roi_head': RoIHeadSubject,
-}
+NETWORKS = {'backbone': TimedBackbone, 'detector': TimedDetector, 'roi_head': TimedRoIHead}

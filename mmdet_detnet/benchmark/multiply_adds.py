@@ -9,10 +9,10 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .building import build_detector, dense_heads, module_list
-from .realism import NUM_PROPOSALS
-from .split import BACKBONE, DENSE_HEAD, ROI_HEAD
-from .workload import Workload
+from .comparisons import Workload
+from .inference_split import BACKBONE, DENSE_HEAD, ROI_HEAD, dense_heads, module_list
+from .timed_networks import build_detector
+from .trained_scores import NUM_PROPOSALS
 
 NUM_MASKS = 100
 DIVISOR = 32

@@ -1,4 +1,4 @@
-"""Random weights, realistic workload: proposals and scores as in a trained detector."""
+"""Give random weights the work of a trained detector: its number of proposals and scores."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -9,8 +9,8 @@ from mmdet.models.dense_heads import RetinaHead
 from mmengine.structures import InstanceData
 from torch import nn
 
-from .building import module_list
-from .workload import Workload
+from .comparisons import Workload
+from .inference_split import module_list
 
 # As in MMDetection's Faster R-CNN at test time.
 NUM_PROPOSALS = 1000
@@ -20,13 +20,8 @@ SHORTEST, LONGEST = 16, 512
 LOGIT_STD = 4.9
 
 
-def make_proposals(number: int, workload: Workload, device: torch.device) -> list[InstanceData]:
+def draw_proposals(number: int, workload: Workload, device: torch.device) -> list[InstanceData]:
     """Draw boxes like those of a region proposal network, the same for every detector.
-
-    Args:
-        number: Number of boxes per image.
-        workload: Size and number of images, and the seed.
-        device: Device of the boxes.
 
     Returns:
         For each image, ``bboxes`` of shape (number, 4) as (x1, y1, x2, y2) in pixels, ``scores``
@@ -55,7 +50,7 @@ def fix_proposals(detector: nn.Module, workload: Workload, device: torch.device)
     """
     rpn_head = getattr(detector, 'rpn_head', None)
     if rpn_head is not None:
-        proposals = make_proposals(detector.test_cfg.rpn.max_per_img, workload, device)
+        proposals = draw_proposals(detector.test_cfg.rpn.max_per_img, workload, device)
         rpn_head.predict = _replace_result(rpn_head.predict, proposals)
         rpn_head.loss_and_predict = _replace_result(rpn_head.loss_and_predict, proposals)
 
@@ -72,7 +67,7 @@ def _replace_result(method: Callable, proposals: Sequence[InstanceData]) -> Call
 
 
 @torch.no_grad()
-def raise_scores(detector: nn.Module, batch: dict, candidates: int) -> None:
+def set_candidates(detector: nn.Module, batch: dict, candidates: int) -> None:
     """Spread the class scores of a detector with a RetinaHead as in a trained one.
 
     The logits get the standard deviation of a trained detector, and a mean at which ``candidates``
@@ -93,25 +88,24 @@ def _class_logits(detector: nn.Module, batch: dict) -> torch.Tensor:
 
 
 @torch.no_grad()
-def set_survivors(
-    roi_head: nn.Module, predict: Callable[[], object], survivors: int
+def set_passing(
+    roi_head: nn.Module, predict: Callable[[], object], number: int
 ) -> tuple[int, int] | None:
     """Change the classifiers so that a given number of proposals exceed the score threshold.
 
     The logits of each class (in a cascade, their average over the stages) get zero mean and a
     trained detector's spread over the proposals. The background's bias then decides: for each
     proposal, there is a bias at which its best foreground score equals the threshold; the new bias
-    lies half-way between those of the last survivor and the next proposal.
+    lies half-way between those of the last proposal that passes and the next one.
 
     Args:
         roi_head: A RoI head whose box heads end in a linear layer ``fc_cls`` with softmax; others
             are not changed.
         predict: Runs the RoI head.
-        survivors: Number of survivors among all proposals of the batch.
+        number: How many of all proposals of the batch are to exceed it.
 
     Returns:
-        The number of proposals and the number whose best foreground score exceeds ``score_thr``;
-        None if the head was not changed.
+        How many proposals exceed ``score_thr``, and of how many; None if the head was not changed.
     """
     heads = module_list(getattr(roi_head, 'bbox_head', None))
     last_layers = [getattr(head, 'fc_cls', None) for head in heads]
@@ -127,9 +121,9 @@ def set_survivors(
     threshold = roi_head.test_cfg.score_thr
     biases = _critical_biases(_logits(classifiers, features), threshold)
     for classifier in classifiers:
-        classifier.bias[-1] += _between(biases, survivors).to(classifier.bias)
+        classifier.bias[-1] += _between(biases, number).to(classifier.bias)
     best = _logits(classifiers, features).softmax(dim=1)[:, :-1].amax(dim=1)
-    return len(best), int((best > threshold).sum())
+    return int((best > threshold).sum()), len(best)
 
 
 def _recorded_inputs(
@@ -171,9 +165,9 @@ def _critical_biases(logits: torch.Tensor, threshold: float) -> torch.Tensor:
     return room.log() + foreground.amax(dim=1) - background
 
 
-def _between(biases: torch.Tensor, survivors: int) -> torch.Tensor:
-    """Find a bias below the ``survivors`` highest ones and above all others."""
+def _between(biases: torch.Tensor, number: int) -> torch.Tensor:
+    """Find a bias below the ``number`` highest ones and above all others."""
     biases = biases[biases.isfinite()].sort(descending=True).values
-    if not 0 < survivors < len(biases):
-        return biases[0] + 1 if survivors <= 0 else biases[-1] - 1
-    return biases[survivors - 1 : survivors + 1].mean()
+    if not 0 < number < len(biases):
+        return biases[0] + 1 if number <= 0 else biases[-1] - 1
+    return biases[number - 1 : number + 1].mean()

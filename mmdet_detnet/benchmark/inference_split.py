@@ -15,13 +15,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from .building import dense_heads, module_list
-from .timing import wait_for
-
 BACKBONE, DENSE_HEAD, ROI_HEAD, DECODE = 'backbone + neck', 'dense head', 'RoI head', 'decode + NMS'
 # Building the result objects, and anything else outside the four parts.
 REST = 'rest'
 PARTS = (BACKBONE, DENSE_HEAD, ROI_HEAD, DECODE, REST)
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has finished."""
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def module_list(modules: nn.Module | None) -> list[nn.Module]:
+    """List the modules of an attribute, which is a list in a cascade."""
+    if modules is None:
+        return []
+    return list(modules) if isinstance(modules, nn.ModuleList) else [modules]
+
+
+def dense_heads(detector: nn.Module) -> list[nn.Module]:
+    """List the heads that run on whole feature maps: RPN, or a one-stage detector's box head."""
+    heads = (getattr(detector, name, None) for name in ('rpn_head', 'bbox_head'))
+    return [head for head in heads if isinstance(head, nn.Module)]
 
 
 class PartClock:

@@ -3,16 +3,17 @@
 import pytest
 
 from mmdet_detnet.benchmark import Entry, Settings
-from mmdet_detnet.benchmark.building import load_with_settings
-from mmdet_detnet.benchmark.catalogue import (
+from mmdet_detnet.benchmark.comparisons import (
     COMPARISONS,
+    PLAIN,
     Comparison,
     find_comparisons,
     make_entries,
 )
-from mmdet_detnet.benchmark.workload import PLAIN
+from mmdet_detnet.benchmark.timed_networks import load_with_options
 
 SLIM = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
+NUMBERS = (50, 100, 200, 1000)
 FAST = Settings('bf16', channels_last=True, compile=True)
 
 
@@ -26,9 +27,9 @@ def test_a_single_config_has_nothing_to_be_compared_with():
         find_comparisons(['ours.py'])
 
 
-def test_roi_heads_are_compared_at_four_numbers_of_survivors():
+def test_roi_heads_are_compared_at_four_numbers_of_proposals():
     found = find_comparisons(['double-head-roi'])
-    assert [c.survivors for c in found.values()] == [50, 100, 200, 1000]
+    assert [c.passing for c in found.values()] == [50, 100, 200, 1000]
 
 
 def test_reference_of_every_known_comparison_is_mmdets():
@@ -55,6 +56,24 @@ def test_accelerated_row_says_so_in_its_title():
 
 def test_settings_after_the_name_replace_those_of_the_config_and_are_in_the_title():
     entry = Entry(f'{SLIM} model.backbone.frozen_stages=2 model.test_cfg.rcnn.score_thr=0.1')
-    model = load_with_settings(entry.config).model
+    model = load_with_options(entry.config).model
     assert (model.backbone.frozen_stages, model.test_cfg.rcnn.score_thr) == (2, 0.1)
     assert entry.title == f'{Entry(SLIM).stem} [frozen_stages=2, score_thr=0.1]'
+
+
+@pytest.mark.parametrize(
+    ('what', 'names'),
+    [
+        (['double-head'], {'double-head'}),
+        (['ipgnet', 'backbone'], {'ipgnet', 'backbone'}),
+        (['double-head-roi', 'ipgnet'], {*(f'double-head-roi-{n}' for n in NUMBERS), 'ipgnet'}),
+    ],
+)
+def test_comparison_is_found_by_its_name_or_several_by_their_start(what, names):
+    assert find_comparisons(what).keys() == names
+
+
+@pytest.mark.parametrize('what', [['detnet', 'ours.py'], ['detnets']])
+def test_neither_names_nor_configs_are_refused(what):
+    with pytest.raises(ValueError, match='expected comparisons among'):
+        find_comparisons(what)

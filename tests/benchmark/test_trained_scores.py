@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from mmdet_detnet.benchmark.building import build_detector, load_with_settings, make_batch
-from mmdet_detnet.benchmark.realism import fix_proposals, raise_scores, set_survivors
-from mmdet_detnet.benchmark.split import (
+from mmdet_detnet.benchmark.comparisons import Entry, Workload
+from mmdet_detnet.benchmark.inference_split import (
     BACKBONE,
     DECODE,
     DENSE_HEAD,
@@ -15,8 +14,13 @@ from mmdet_detnet.benchmark.split import (
     PartClock,
     time_parts,
 )
-from mmdet_detnet.benchmark.subjects import RoIHeadSubject
-from mmdet_detnet.benchmark.workload import Entry, Workload
+from mmdet_detnet.benchmark.timed_networks import (
+    TimedRoIHead,
+    build_detector,
+    load_with_options,
+    make_batch,
+)
+from mmdet_detnet.benchmark.trained_scores import fix_proposals, set_candidates, set_passing
 
 CPU = torch.device('cpu')
 SLIM = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
@@ -42,7 +46,7 @@ def predict(detector, batch):
 @pytest.fixture(scope='module')
 def slim():
     workload = Workload(height=64, width=96, batch=2)
-    detector = build_detector(load_with_settings(SLIM), workload, CPU)
+    detector = build_detector(load_with_options(SLIM), workload, CPU)
     return detector, make_batch(detector, workload, CPU)
 
 
@@ -69,7 +73,7 @@ def test_split_leaves_the_detector_as_it_was(slim):
 
 def test_one_stage_detector_has_no_roi_head():
     workload = Workload(height=64, width=96)
-    detector = build_detector(load_with_settings(RETINANET), workload, CPU)
+    detector = build_detector(load_with_options(RETINANET), workload, CPU)
     batch = make_batch(detector, workload, CPU)
     seconds = time_parts(detector, lambda: predict(detector, batch), CPU)
     assert seconds[ROI_HEAD] == 0
@@ -81,7 +85,7 @@ def test_every_detector_gets_the_same_proposals_inside_the_image():
     seen = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        detector = build_detector(load_with_settings(SLIM), Workload(seed=seed), CPU)
+        detector = build_detector(load_with_options(SLIM), Workload(seed=seed), CPU)
         fix_proposals(detector, workload, CPU)
         batch = make_batch(detector, workload, CPU)
         maps = detector.extract_feat(batch['inputs'])
@@ -99,7 +103,7 @@ def test_every_detector_gets_the_same_proposals_inside_the_image():
     assert boxes[0][..., 1::2].max() <= 64
 
 
-def count_survivors(roi_head, action):
+def count_passing(roi_head, action):
     """Count from what the classifier gives out in a real run."""
     scores = []
     handle = roi_head.bbox_head.fc_cls.register_forward_hook(
@@ -108,24 +112,24 @@ def count_survivors(roi_head, action):
     action()
     handle.remove()
     best = torch.cat(scores).amax(dim=1)
-    return len(best), (best > roi_head.test_cfg.score_thr).sum().item()
+    return (best > roi_head.test_cfg.score_thr).sum().item(), len(best)
 
 
 @pytest.mark.parametrize('wanted', [0, 1, 37, 199, 200, 500])
-def test_exactly_the_wanted_number_survives(slim, wanted):
+def test_exactly_the_wanted_number_passes(slim, wanted):
     detector, batch = slim
 
     def run():
         predict(detector, batch)
 
-    found = set_survivors(detector.roi_head, run, wanted)
+    found = set_passing(detector.roi_head, run, wanted)
     # Two images of 100 proposals.
-    assert found == (200, min(wanted, 200))
-    assert count_survivors(detector.roi_head, run) == found
+    assert found == (min(wanted, 200), 200)
+    assert count_passing(detector.roi_head, run) == found
 
 
-def test_in_a_cascade_the_wanted_number_survives_the_averaged_logits():
-    config = load_with_settings(SLIM)
+def test_in_a_cascade_the_wanted_number_passes_the_averaged_logits():
+    config = load_with_options(SLIM)
     stages = 2
     head = config.model.roi_head
     train_cfg = [config.model.train_cfg.rcnn] * stages
@@ -146,7 +150,7 @@ def test_in_a_cascade_the_wanted_number_survives_the_averaged_logits():
     def run():
         predict(detector, batch)
 
-    assert set_survivors(detector.roi_head, run, 37) == (100, 37)
+    assert set_passing(detector.roi_head, run, 37) == (37, 100)
     logits = []
     for stage in detector.roi_head.bbox_head:
         stage.fc_cls.register_forward_hook(lambda module, inputs, output: logits.append(output))
@@ -157,9 +161,9 @@ def test_in_a_cascade_the_wanted_number_survives_the_averaged_logits():
 
 def test_wanted_number_of_scores_exceeds_the_threshold():
     workload = Workload(height=64, width=96, candidates=50)
-    detector = build_detector(load_with_settings(RETINANET), workload, CPU)
+    detector = build_detector(load_with_options(RETINANET), workload, CPU)
     batch = make_batch(detector, workload, CPU)
-    raise_scores(detector, batch, workload.candidates)
+    set_candidates(detector, batch, workload.candidates)
     with torch.no_grad():
         levels = detector(**batch, mode='tensor')[0]
     scores = torch.cat([level.flatten() for level in levels]).sigmoid()
@@ -168,19 +172,19 @@ def test_wanted_number_of_scores_exceeds_the_threshold():
 
 
 def test_head_without_a_classifier_is_left_alone():
-    assert set_survivors(torch.nn.Module(), lambda: None, 10) is None
+    assert set_passing(torch.nn.Module(), lambda: None, 10) is None
 
 
-def test_roi_head_alone_gets_1000_proposals_of_which_the_wanted_number_survives():
-    workload = Workload(height=64, width=96, survivors=50)
-    subject = RoIHeadSubject(Entry(SLIM, kind='roi_head'), workload, CPU)
-    assert (subject.proposals, subject.survivors) == (1000, 50)
-    assert count_survivors(subject.network, subject.predict) == (1000, 50)
-    parts = subject.parts()
+def test_roi_head_alone_gets_1000_proposals_of_which_the_wanted_number_passes():
+    workload = Workload(height=64, width=96, passing=50)
+    timed = TimedRoIHead(Entry(SLIM, kind='roi_head'), workload, CPU)
+    assert timed.passing == (50, 1000)
+    assert count_passing(timed.network, timed.predict) == (50, 1000)
+    parts = timed.parts()
     assert parts[BACKBONE] == parts[DENSE_HEAD] == 0
     assert min(parts[ROI_HEAD], parts[DECODE]) > 0
 
 
 def test_detector_without_a_roi_head_cannot_be_compared_by_it():
     with pytest.raises(ValueError, match='RetinaNet has no RoI head'):
-        RoIHeadSubject(Entry(RETINANET, kind='roi_head'), Workload(), CPU)
+        TimedRoIHead(Entry(RETINANET, kind='roi_head'), Workload(), CPU)

@@ -1,5 +1,7 @@
 """A comparison from entries to rows: failures, interruptions, progress and precision."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -9,28 +11,29 @@ from mmdet_detnet.benchmark import (
     Settings,
     Workload,
     compare,
-    comparison,
     make_rows,
     measure,
-    subjects,
+    measurement,
+    timed_networks,
 )
-from mmdet_detnet.benchmark.workload import PLAIN
+from mmdet_detnet.benchmark.comparisons import PLAIN
 
 CPU = torch.device('cpu')
-SMALL = Workload(height=64, width=96, survivors=20)
+SMALL = Workload(height=64, width=96, passing=20)
 SLIM = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
 FAST = Settings('bf16', channels_last=True, compile=True)
 
 
-class Failing(subjects.DetectorSubject):
+class Failing(timed_networks.TimedDetector):
     def train(self):
         raise torch.cuda.OutOfMemoryError('CUDA out of memory')
 
 
 @pytest.mark.usefixtures('in_this_process')
 def test_row_that_runs_out_of_memory_keeps_what_it_has_and_others_go_on(monkeypatch):
-    monkeypatch.setitem(subjects.SUBJECTS, 'failing', Failing)
-    monkeypatch.setattr(comparison, '_count', lambda row: None)
+    monkeypatch.setitem(timed_networks.NETWORKS, 'failing', Failing)
+    monkeypatch.setattr(measurement, 'count_gmacs', lambda *arguments: {})
+    monkeypatch.setattr(torch.nn.Module, 'failing', torch.nn.Identity(), raising=False)
     entries = [Entry(SLIM, 'failing'), Entry(SLIM)]
     failed, reference = compare(entries, SMALL, Rounds(timed=1, warm_up=0), CPU)
     assert failed.failure.startswith('out of memory: take a smaller batch')
@@ -50,16 +53,19 @@ def test_without_a_reference_the_others_are_measured_and_have_no_ratios():
 
 
 @pytest.mark.usefixtures('in_this_process')
-def test_without_a_terminal_every_measurement_is_a_line(capsys):
-    entries = [Entry(SLIM, 'backbone'), Entry(SLIM)]
-    compare(entries, SMALL, Rounds(timed=2, warm_up=1), CPU)
-    first, *lines = capsys.readouterr().err.splitlines()
+def test_progress_counts_every_run(capsys):
+    compare([Entry(SLIM, 'backbone'), Entry(SLIM)], SMALL, Rounds(timed=2, warm_up=1), CPU)
     # Memory of both, three times inference and the training step, and twice the detector's split.
-    assert first == '1 x 64 x 96: 16 measurements'
-    assert len(lines) == 16
-    assert lines[0] == f'[1/16] memory, {entries[0].stem}: 1 MiB, 2 MiB'
-    assert lines[2].startswith(f'[3/16] inference, warm-up, {entries[0].stem}: ')
-    assert lines[-1].startswith(f'[16/16] training step, round 2, {entries[1].stem}: ')
+    assert '1 x 64 x 96: 100%' in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(('load', 'warns'), [(0.2, False), (1.7, True)])
+def test_busy_machine_is_warned_of(monkeypatch, load, warns):
+    monkeypatch.setattr('os.getloadavg', lambda: (load, 0, 0))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        measurement.warn_if_busy()
+    assert [str(each.message)[:24] for each in caught] == ['the load average is 1.7:'] * warns
 
 
 @pytest.mark.usefixtures('in_this_process')
@@ -84,7 +90,9 @@ def test_interrupted_rows_hold_the_finished_rounds(interrupt_training):
 @pytest.mark.usefixtures('in_this_process')
 def test_accelerated_rows_alone_are_accelerated_and_training_is_left_out_on_demand(monkeypatch):
     calls = []
-    monkeypatch.setattr(subjects, 'accelerate', lambda network, **options: calls.append(options))
+    monkeypatch.setattr(
+        timed_networks, 'accelerate', lambda network, **options: calls.append(options)
+    )
     entries = [Entry(SLIM, settings=FAST), Entry(SLIM)]
     rows = compare(entries, SMALL, Rounds(timed=1, warm_up=0, training=False), CPU)
     assert calls == [dict(channels_last=True, compile=True, dtype='bf16')]
@@ -102,7 +110,7 @@ def test_accelerated_rows_alone_are_accelerated_and_training_is_left_out_on_dema
 )
 def test_low_precision_runs(kind, actions):
     entry = Entry(SLIM, kind, Settings('bf16', channels_last=True))
-    subject = subjects.SUBJECTS[kind](entry, SMALL, CPU)
+    subject = timed_networks.NETWORKS[kind](entry, SMALL, CPU)
     dtypes = set()
     for module in subject.network.modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):

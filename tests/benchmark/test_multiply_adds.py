@@ -2,14 +2,14 @@
 
 import pytest
 
-from mmdet_detnet.benchmark.building import load_with_settings
-from mmdet_detnet.benchmark.counts import (
+from mmdet_detnet.benchmark.inference_split import BACKBONE, DENSE_HEAD
+from mmdet_detnet.benchmark.multiply_adds import (
     build_without_weights,
     count_gmacs,
     count_parameters,
     count_roi_gmacs,
 )
-from mmdet_detnet.benchmark.split import BACKBONE, DENSE_HEAD
+from mmdet_detnet.benchmark.timed_networks import load_with_options
 
 FASTER_RCNN = 'mmdet::faster_rcnn/faster-rcnn_r50-caffe_fpn_1x_coco.py'
 RETINANET = 'mmdet::retinanet/retinanet_r50-caffe_fpn_1x_coco.py'
@@ -24,7 +24,7 @@ BATCH_NORM = 53_120
 def test_detectron2s_control_values(config, parameters, of_backbone_and_neck, gmacs):
     # detectron2, tests/test_model_analysis.py: convolutions at 800x800, stride in the 1x1
     # convolutions, cut to an integer.
-    detector = build_without_weights(load_with_settings(config))
+    detector = build_without_weights(load_with_options(config))
     assert count_parameters(detector) == parameters + BATCH_NORM
     features = count_parameters(detector.backbone) + count_parameters(detector.neck)
     assert features == of_backbone_and_neck + BATCH_NORM
@@ -34,7 +34,7 @@ def test_detectron2s_control_values(config, parameters, of_backbone_and_neck, gm
 
 @pytest.mark.parametrize(('style', 'gmacs'), [('caffe', 4.846), ('pytorch', 5.000)])
 def test_detnet_backbone_has_its_papers_operations(style, gmacs):
-    config = load_with_settings('detnet/faster-rcnn_detnet59_fpn_1x_coco.py')
+    config = load_with_options('detnet/faster-rcnn_detnet59_fpn_1x_coco.py')
     config.model.backbone.style = style
     detector = build_without_weights(config)
     classifier = 1024 * 1000 / 1e9
@@ -44,7 +44,7 @@ def test_detnet_backbone_has_its_papers_operations(style, gmacs):
 
 
 def test_box_head_is_counted_for_1000_proposals():
-    head = build_without_weights(load_with_settings(FASTER_RCNN)).roi_head
+    head = build_without_weights(load_with_options(FASTER_RCNN)).roi_head
     # 256x7x7 to 1024, to 1024, to 81 classes and 4 numbers for each of 80.
     a_proposal = 256 * 7 * 7 * 1024 + 1024 * 1024 + 1024 * (81 + 320)
     assert count_roi_gmacs(head) == pytest.approx(1000 * a_proposal / 1e9)
