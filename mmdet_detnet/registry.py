@@ -45,8 +45,8 @@ class ScopeRegistry(Registry):
 
 MODELS = ScopeRegistry(mmdet.registry.MODELS, ['mmdet_detnet.models'])
 TASK_UTILS = ScopeRegistry(mmdet.registry.TASK_UTILS, ['mmdet_detnet.models'])
-HOOKS = ScopeRegistry(mmdet.registry.HOOKS, ['mmdet_detnet.training.hooks'])
-RUNNERS = ScopeRegistry(mmdet.registry.RUNNERS, ['mmdet_detnet.training.quiet_runner'])
+HOOKS = ScopeRegistry(mmdet.registry.HOOKS, ['mmdet_detnet.training'])
+RUNNERS = ScopeRegistry(mmdet.registry.RUNNERS, ['mmdet_detnet.training'])
 
 for _registry in list(vars(mmdet.registry).values()):
     if isinstance(_registry, Registry) and _registry.scope == 'mmdet':

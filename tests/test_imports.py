@@ -10,7 +10,7 @@ import mmdet_detnet
 PACKAGE = Path(mmdet_detnet.__file__).parent
 # Folders of the package, the lowest first: each imports those before its own line only.
 LEVELS = (
-    {'checkpoints', 'operators'},
+    {'operators'},
     {'environment', 'models'},
     {'weights', 'training', 'deployment'},
     {'data', 'evaluation', 'benchmark'},

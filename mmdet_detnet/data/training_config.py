@@ -15,7 +15,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 
 import mmdet_detnet  # noqa: F401  (lets `_base_ = 'mmdet_detnet::...'` be found)
-from mmdet_detnet.training.checks.data import innermost_dataset
+from mmdet_detnet.training.checks import innermost_dataset
 
 from .anchors import STANDARD_ANCHORS, Anchors, read_anchors
 from .annotation_file import AnnotationFile, Record

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mmdet_detnet.checkpoints import make_plain, read_checkpoint
-from mmdet_detnet.checkpoints.files import checksum_path, write_checkpoint, write_file
+from mmdet_detnet.checkpoints import checksum_path, make_plain, read_checkpoint, write_checkpoint
+from mmdet_detnet.files import write_file
 
 KEY = 'score_thr'
 FILE_NAME = 'score_thr.json'

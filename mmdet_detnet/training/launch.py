@@ -26,7 +26,7 @@ from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.config import ConfigProblem, load_config, raise_problems
 from mmdet_detnet.files import check_files
 
-from .checks import find_config_faults, find_random_frozen_stages
+from .checks import find_config_problems, find_random_frozen_stages
 
 # Returns the problems of the annotations of a config, one line each.
 DataCheck = Callable[[Config], Sequence[str]]
@@ -185,7 +185,7 @@ def _prepare_training(args: argparse.Namespace, check_data: DataCheck | None) ->
         config.load_from = None if args.resume == 'auto' else args.resume
     if config.get('load_from'):
         check_files(config.load_from)
-    problems = find_config_faults(config)
+    problems = find_config_problems(config)
     if not args.resume:
         problems += find_random_frozen_stages(config)
     raise_problems(problems)
@@ -207,7 +207,7 @@ def _prepare_test(args: argparse.Namespace) -> Config:
     config = _prepare(args)
     check_files(args.checkpoint)
     config.load_from = args.checkpoint
-    raise_problems(find_config_faults(config))
+    raise_problems(find_config_problems(config))
     if args.show or args.show_dir:
         config = trigger_visualization_hook(config, args)
     if args.tta:

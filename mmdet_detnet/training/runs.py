@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmdet_detnet.checkpoints.files import POINTER
+from mmdet_detnet.checkpoints import POINTER
 from mmdet_detnet.config import load_config
 
 from . import launch

@@ -2,17 +2,20 @@
 
 import errno
 import hashlib
+import io
 import os
 
 import pytest
 import torch
 
-from mmdet_detnet.checkpoints import read_checkpoint
-from mmdet_detnet.checkpoints.files import (
+from mmdet_detnet.checkpoints import (
     CheckpointFiles,
     checksum_path,
-    find_fault,
     find_newest,
+    find_others,
+    find_problem,
+    read_checkpoint,
+    sweep,
     write_checkpoint,
 )
 
@@ -40,7 +43,7 @@ def flip_bit(path):
 def test_checksum_is_as_of_sha256sum(path, content):
     expected = f'{hashlib.sha256(content).hexdigest()}  epoch_1.pth\n'
     assert checksum_path(path).read_text() == expected
-    assert find_fault(path) is None
+    assert find_problem(path) is None
     assert {file.name for file in path.parent.iterdir()} == {path.name, checksum_path(path).name}
 
 
@@ -57,7 +60,7 @@ def test_checksum_is_as_of_sha256sum(path, content):
 def test_damaged_file_is_reported_and_not_loaded(damage, words, with_checksum, path):
     if not with_checksum:
         checksum_path(path).unlink()
-    assert find_fault(path) is None
+    assert find_problem(path) is None
     damage(path)
     with pytest.raises(ValueError, match=f'epoch_1.pth is not loaded: it .*({words})'):
         read_checkpoint(path)
@@ -66,12 +69,12 @@ def test_damaged_file_is_reported_and_not_loaded(damage, words, with_checksum, p
 @pytest.mark.parametrize('lines', [b'', b' \n'])
 def test_checksum_without_a_line_fits_nothing(path, lines):
     checksum_path(path).write_bytes(lines)
-    assert 'epoch_1.pth.sha256 has none' in find_fault(path)
+    assert 'epoch_1.pth.sha256 has none' in find_problem(path)
 
 
 def test_damaged_checksum_fits_nothing(path):
     checksum_path(path).write_bytes(b'\xff' * 80)
-    assert 'is damaged: its SHA-256 is' in find_fault(path)
+    assert 'is damaged: its SHA-256 is' in find_problem(path)
 
 
 @pytest.mark.parametrize('function', ['replace', 'fsync'])
@@ -91,7 +94,7 @@ def test_failed_write_leaves_the_old_file_intact(function, call, path, content, 
     with pytest.raises(OSError, match=r'epoch_1.pth could not be written .* No space left'):
         write_checkpoint(path, new)
     assert path.read_bytes() in (content, new)
-    assert find_fault(path) is None
+    assert find_problem(path) is None
     assert not list(path.parent.glob('*.tmp'))
 
 
@@ -109,16 +112,52 @@ def test_newest_intact_file_is_found_and_skipped_ones_are_listed(tmp_path, conte
     ]
 
 
-def test_older_files_go_when_the_new_one_is_there(path, content):
-    store = CheckpointFiles()
-    store.remove(path)
-    assert path.exists()
-    store.remove_outdated(set())
-    assert not list(path.parent.iterdir())
+def save_of_run(path, run):
+    buffer = io.BytesIO()
+    torch.save({'meta': {'run': run}, 'state_dict': {}}, buffer)
+    write_checkpoint(path, buffer.getvalue())
 
 
-def test_replaced_file_is_not_removed(path):
+def test_older_files_go_when_the_new_one_is_there(tmp_path):
+    for epoch, run in enumerate(['ours', 'ours', 'theirs']):
+        save_of_run(tmp_path / f'epoch_{epoch}.pth', run)
     store = CheckpointFiles()
-    store.remove(path)
-    store.remove_outdated({path})
-    assert path.exists()
+    for epoch in range(3):
+        store.remove(tmp_path / f'epoch_{epoch}.pth')
+    assert len([*tmp_path.iterdir()]) == 6
+    # The second was replaced by a new file of its name, the third is another run's.
+    store.remove_outdated({tmp_path / 'epoch_1.pth'}, 'ours')
+    assert {path.stem for path in tmp_path.glob('*.pth')} == {'epoch_1', 'epoch_2'}
+    assert not (tmp_path / 'epoch_0.pth.sha256').exists()
+
+
+def test_checkpoints_of_another_run_are_not_resumed_from(tmp_path):
+    for epoch, run in [(1, 'new'), (2, 'old'), (3, 'old')]:
+        save_of_run(tmp_path / f'epoch_{epoch}.pth', run)
+    assert find_newest(tmp_path, 'epoch_{}.pth') == (tmp_path / 'epoch_3.pth', [])
+    (tmp_path / 'run_id').write_text('new\n')
+    newest, skipped = find_newest(tmp_path, 'epoch_{}.pth')
+    assert newest == tmp_path / 'epoch_1.pth'
+    assert [line.split(' is ')[1] for line in skipped] == [
+        'of another run than the last one in this folder'
+    ] * 2
+    assert find_others(tmp_path, 'epoch_{}.pth', 'new') == ['epoch_2.pth', 'epoch_3.pth']
+
+
+def test_leftovers_of_killed_saves_are_swept(tmp_path):
+    runs = {1: 'ours', 2: 'theirs', 3: 'ours', 4: 'ours', 5: 'ours'}
+    for epoch, run in runs.items():
+        save_of_run(tmp_path / f'epoch_{epoch}.pth', run)
+    leftovers = ['epoch_6.pth.tmp', 'epoch_6.pth.sha256', 'epoch_6.pth.sha256.tmp']
+    mine = ['notes.tmp', 'epoch_one.pth.tmp', 'thesis.pth.sha256']
+    for name in [*leftovers, *mine]:
+        (tmp_path / name).touch()
+    # The fifth is newer than those kept: somebody resumed from an older one.
+    kept = {tmp_path / 'epoch_3.pth', tmp_path / 'epoch_4.pth'}
+    sweep(tmp_path, 'epoch_{}.pth', kept, 'ours')
+    assert {path.name for path in tmp_path.glob('*.pth')} == {
+        f'epoch_{epoch}.pth' for epoch in (2, 3, 4, 5)
+    }
+    assert not (tmp_path / 'epoch_1.pth.sha256').exists()
+    assert {path.name for path in tmp_path.iterdir()} >= set(mine)
+    assert not {path.name for path in tmp_path.iterdir()} & set(leftovers)

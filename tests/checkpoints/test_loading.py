@@ -101,5 +101,5 @@ def test_folder_is_no_checkpoint(tmp_path):
 
 
 def test_missing_file_is_named():
-    with pytest.raises(FileNotFoundError, match=r'absent.pth can not be found'):
+    with pytest.raises(FileNotFoundError, match=r'absent.pth does not exist'):
         CheckpointLoader.load_checkpoint('absent.pth')

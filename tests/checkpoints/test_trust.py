@@ -14,8 +14,7 @@ from hostile import HAS_STAND_INS, save
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
-from mmdet_detnet.checkpoints import make_plain, read_checkpoint
-from mmdet_detnet.checkpoints.loading import weights_only_forced
+from mmdet_detnet.checkpoints import make_plain, read_checkpoint, weights_only_forced
 
 # torch extends the list for its own distributed modules, which mmengine's Runner imports.
 SAFE_LIST = """
@@ -31,7 +30,7 @@ import mmdet_detnet
 assert list_safe() == before
 import mmdet.models, mmengine.runner
 before = list_safe()
-import mmdet_detnet.training.hooks, mmdet_detnet.models, mmdet_detnet.weights
+import mmdet_detnet.training, mmdet_detnet.models, mmdet_detnet.weights
 assert list_safe() == before
 """
 
@@ -74,7 +73,7 @@ def test_nothing_behind_a_url_is_run(plain, tmp_path, serve, unsafe_torch):
     marker = tmp_path / 'it ran'
     hostile.save_with_gadget(plain, hostile.plain_eval_gadget, marker, tmp_path / 'hostile.pth')
     with pytest.raises(
-        ValueError, match=r'hostile.pth is not loaded: it holds (__builtin__.)?eval'
+        ValueError, match=r'hostile.pth is not loaded: it includes (__builtin__.)?eval'
     ):
         CheckpointLoader.load_checkpoint(f'{serve}/hostile.pth')
     assert not marker.exists()
@@ -112,7 +111,9 @@ def test_forcing_ends_where_it_should(monkeypatch, unsafe_torch):
 def test_class_that_is_refused_is_named(plain, tmp_path):
     plain['meta']['where'] = tmp_path
     path = save(plain, tmp_path / 'object.pth')
-    with pytest.raises(ValueError, match=r'object.pth is not loaded: it holds pathlib.*PosixPath'):
+    with pytest.raises(
+        ValueError, match=r'object.pth is not loaded: it includes pathlib.*PosixPath'
+    ):
         read_checkpoint(path)
 
 
@@ -123,15 +124,23 @@ def test_code_in_the_config_is_dropped(plain, tmp_path):
     assert content['meta']['epoch'] == 1
 
 
-@pytest.mark.parametrize('name', ['/data/', '/data/..', '/data/.', '', 'photos', 'photos.zip', 5])
+OTHERS = ['/data/', '/data/best_mAP_epoch_3.pth', '', 'photos', 'best_thesis.docx', 'link.pth', 5]
+
+
+@pytest.mark.parametrize('name', OTHERS)
 def test_file_that_mmengine_would_remove_is_dropped(plain, tmp_path, name):
+    (tmp_path / 'photos').mkdir()
+    for own in ('best_thesis.docx', 'best_mAP_epoch_4.pth'):
+        (tmp_path / own).touch()
+    (tmp_path / 'best_epoch_1.pth').symlink_to(tmp_path / 'best_thesis.docx')
     info = plain['message_hub']['runtime_info']
-    info.update(best_ckpt=name, best_ckpt_mAP='/old/run/best_mAP_epoch_3.pth')
+    info.update(best_ckpt=name, last_ckpt='best_epoch_1.pth')
+    info.update({'best_ckpt_mAP': '/old/run/best_mAP_epoch_4.pth'})
     info['keep_ckpt_ids'] = [1, '2_iter_57', f'/../{name}', '../3', [4]]
     content = read_checkpoint(save(plain, tmp_path / 'epoch_1.pth'))
     info = content['message_hub']['runtime_info']
-    assert 'best_ckpt' not in info
-    assert info['best_ckpt_mAP'] == '/old/run/best_mAP_epoch_3.pth'
+    assert not {'best_ckpt', 'last_ckpt'} & set(info)
+    assert info['best_ckpt_mAP'] == str(tmp_path / 'best_mAP_epoch_4.pth')
     assert info['keep_ckpt_ids'] == [1, '2_iter_57']
 
 

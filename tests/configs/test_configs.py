@@ -16,7 +16,7 @@ from mmengine.model import revert_sync_batchnorm
 
 from mmdet_detnet import config_path
 from mmdet_detnet.models import DetNet
-from mmdet_detnet.training.checks import FeatureMapCheck, find_config_faults, find_module_faults
+from mmdet_detnet.training.checks import FeatureMapCheck, find_config_problems, find_model_problems
 
 pytestmark = pytest.mark.xdist_group('configs')
 
@@ -134,7 +134,7 @@ def test_runtime_settings(name, load_config):
     types = {hook['type'] for hook in config.default_hooks.values()}
     assert types >= {f'mmdet_detnet.{name}Hook' for name in SAFETY_HOOKS}
     assert config.auto_scale_lr.base_batch_size > 0
-    assert find_config_faults(config) == []
+    assert find_config_problems(config) == []
     assert config.default_hooks.config_check == dict(type='mmdet_detnet.ConfigCheckHook')
     assert config.default_scope == ('mmdet' if name in DETECTORS else 'mmpretrain')
 
@@ -178,7 +178,7 @@ def test_detector_learns_and_predicts(name, describe_model):
 def assert_learns_and_predicts(model):
     """Train on images with and without boxes, and predict."""
     detector = build(model).train()
-    assert find_module_faults(detector) == []
+    assert find_model_problems(detector) == []
     FeatureMapCheck(detector)
     total, names = total_loss(detector, [2, 0])
     assert torch.isfinite(total)

@@ -7,8 +7,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from mmdet_detnet.checkpoints import make_plain, read_checkpoint
-from mmdet_detnet.checkpoints.files import find_fault, write_checkpoint
+from mmdet_detnet.checkpoints import find_problem, make_plain, read_checkpoint, write_checkpoint
 from mmdet_detnet.evaluation.score_threshold import (
     ScoreThresholds,
     parse_score_thr,
@@ -39,7 +38,7 @@ def test_own_checkpoint_gets_the_thresholds_and_keeps_all_else(own_checkpoint):
     assert read_score_thr(own_checkpoint) is None
     assert write_score_thr(CHOSEN, own_checkpoint, own_checkpoint.parent) == own_checkpoint
     assert read_score_thr(own_checkpoint) == CHOSEN
-    assert find_fault(own_checkpoint) is None
+    assert find_problem(own_checkpoint) is None
     content = read_checkpoint(own_checkpoint)
     assert content['state_dict']['weight'].tolist() == [0, 1, 2]
     assert content['meta']['epoch'] == 3

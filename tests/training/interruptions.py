@@ -13,8 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from torch import distributed, multiprocessing
 
-from mmdet_detnet import config_path
-from mmdet_detnet.checkpoints import files
+from mmdet_detnet import config_path, files
 from mmdet_detnet.training import launch
 
 STRIDES = [4, 8, 16, 32, 64]
@@ -56,6 +55,11 @@ def write_config(folder, data_root, **options):
             'default_hooks.logger.interval': 1,
             'default_hooks.faults': dict(type='Faults'),
             'default_hooks.checkpoint.max_keep_ckpts': 1,
+            'custom_hooks': [
+                dict(type='NumClassCheckHook'),
+                dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.1, update_buffers=True),
+                dict(type='EarlyStoppingHook', monitor='coco/bbox_mAP', patience=10, min_delta=1.0),
+            ],
             **options,
         }
     )
@@ -71,6 +75,8 @@ class Faults(Hook):
 
     Args:
         iteration: Send ``signal_number`` to this process before an iteration, from 0.
+        validation: Send it in the validation after an iteration.
+        call: Send it before a call of the hooks, from 0, wherever that is.
         signal_number: Of the signal.
         operation: Kill this process at an operation of checkpoints on the disk (write, flush, move,
             remove), from 1: before it, or, if it is a write, ...
@@ -80,19 +86,22 @@ class Faults(Hook):
     """
 
     priority = 'VERY_HIGH'
-    saves = operations = 0
+    saves = operations = calls = 0
     workers = ()
 
     def __init__(
         self,
         iteration=None,
+        validation=None,
+        call=None,
         signal_number=int(signal.SIGKILL),
         operation=None,
         written=0.5,
         limit=None,
         lost_weights=None,
     ):
-        self.iteration, self.signal_number = iteration, signal_number
+        self.iteration, self.validation, self.call = iteration, validation, call
+        self.signal_number = signal_number
         self.operation, self.written, self.limit = operation, written, limit
         self.lost_weights = lost_weights
 
@@ -100,10 +109,22 @@ class Faults(Hook):
         for module, name in [(os, 'fsync'), (os, 'replace'), (os, 'unlink')]:
             setattr(module, name, self._count(getattr(module, name)))
         files.open = self._open
+        self._call_hook, runner.call_hook = runner.call_hook, self._count_call
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         Faults.workers = multiprocessing.active_children()
-        if runner.iter == self.iteration:
+        self._send_if(runner.iter == self.iteration)
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        self._send_if(runner.iter == self.validation)
+
+    def _count_call(self, name, **kwargs):
+        self._send_if(Faults.calls == self.call)
+        Faults.calls += 1
+        self._call_hook(name, **kwargs)
+
+    def _send_if(self, is_moment):
+        if is_moment:
             os.killpg(0, self.signal_number)  # as Slurm does: the data loaders' workers get it too
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -184,6 +205,7 @@ def _train(config_file, work_dir, resume, options, rank, faults):
         launch.train(arguments)
     finally:
         print('operations on the disk:', Faults.operations)
+        print('calls of the hooks:', Faults.calls)
         print('workers alive:', sum(w.is_alive() for w in Faults.workers), flush=True)
 
 
@@ -225,8 +247,10 @@ def assert_equal_bits(expected_file, actual_file):
     expected = torch.load(expected_file, weights_only=True)
     actual = torch.load(actual_file, weights_only=True)
     assert actual['meta']['iter'] == expected['meta']['iter']
-    for key, value in expected['state_dict'].items():
-        assert torch.equal(actual['state_dict'][key], value), key
+    for part in ('state_dict', 'ema_state_dict'):
+        for key, value in expected[part].items():
+            assert torch.equal(actual[part][key], value), (part, key)
+    assert actual['meta']['early_stopping'] == expected['meta']['early_stopping']
     states = expected['optimizer']['state']
     assert states
     for number, state in states.items():

@@ -1,7 +1,7 @@
 """A training that is stopped anywhere, in any way, resumes as if nothing had happened.
 
-``DETNET_KILLS=50`` stops it at fifty points of a save instead of few, and at twenty others; that
-made the figures of docs/reliability.md.
+``DETNET_KILLS=50`` stops it at fifty points of a save instead of few, and at twenty others by
+SIGKILL and by SIGTERM; that made the figures of docs/reliability.md.
 """
 
 import os
@@ -129,6 +129,96 @@ def test_sigterm_saves_inside_the_epoch_and_leaves_no_process(config_file, unint
     assert (tmp_path / 'run' / f'epoch_1_iter_{iteration + 1}.pth').exists()
     resumed_output = resume_and_compare(config_file, tmp_path / 'run', uninterrupted, output)
     assert count_epochs(resumed_output) * ITERATIONS == EPOCHS * ITERATIONS - iteration - 1
+
+
+def test_sigterm_in_validation_saves_what_training_goes_on_with(
+    config_file, uninterrupted, tmp_path
+):
+    # The epoch's checkpoint is not there yet, and EMAHook has exchanged the weights.
+    moment = dict(validation=2 * ITERATIONS, signal_number=int(signal.SIGTERM))
+    options = {**SEED, 'default_hooks.checkpoint.interval': 3}
+    code, output = train(config_file, tmp_path / 'run', options=options, **moment)
+    assert code == 143, output
+    resumed_output = resume_and_compare(config_file, tmp_path / 'run', uninterrupted, output)
+    assert count_epochs(resumed_output) == 1
+    assert resumed_output.count('Epoch(val)') == output.count('Epoch(val)') + 1
+
+
+@pytest.mark.parametrize('seed', range(KILLS_ELSEWHERE))
+def test_sigterm_anywhere(seed, config_file, uninterrupted, tmp_path):
+    calls = int(re.search(r'calls of the hooks: (\d+)', log_file(uninterrupted).read_text())[1])
+    moment = dict(call=random.Random(seed).randrange(calls), signal_number=int(signal.SIGTERM))
+    code, output = train(config_file, tmp_path / 'run', options=SEED, **moment)
+    if code == -signal.SIGTERM and not (tmp_path / 'run' / 'last_checkpoint').exists():
+        pytest.skip('before training')
+    assert code in (0, 143), output
+    resume_and_compare(config_file, tmp_path / 'run', uninterrupted, output)
+
+
+def test_run_goes_on_with_its_own_checkpoints_and_says_what_has_changed(
+    config_file, uninterrupted, tmp_path
+):
+    """A new run in the folder of an old one, whose labels and schedule are then changed."""
+    folder = tmp_path / 'run'
+    shutil.copytree(uninterrupted, folder)
+    others = {path.name: path.stat().st_mtime_ns for path in folder.glob('*.pth')}
+    code, output = train(
+        config_file, folder, options={'randomness.seed': 1}, iteration=ITERATIONS + 1
+    )
+    assert code == -signal.SIGKILL, output
+    assert f'has checkpoints of another run, which are not resumed from: {LAST}' in output
+    own = config_file.parent.parent / 'shapes/annotations/train.json'
+    changed = own.with_name('corrected.json')
+    changed.write_text(own.read_text() + '\n')
+    options = {
+        'train_dataloader.dataset.ann_file': 'annotations/corrected.json',
+        'param_scheduler.1.T_max': 7,
+    }
+    code, output = train(config_file, folder, resume=True, options=options)
+    assert code == 0, output
+    assert f'Not resumed from: {folder / LAST} is of another run' in output
+    assert count_epochs(output) == EPOCHS - 1
+    sentence = next(line for line in output.splitlines() if 'training annotations have' in line)
+    assert f'they were {own} ({own.stat().st_size} bytes' in sentence
+    assert f'are {changed} ({changed.stat().st_size} bytes' in sentence
+    # In iterations, four an epoch, of 12 and 7 epochs.
+    assert 'CosineAnnealingLR.T_max is 48, and 28 in the config' in output
+    left = {path.name: path.stat().st_mtime_ns for path in folder.glob('best_*.pth')}
+    assert left.items() >= {name: t for name, t in others.items() if name != LAST}.items()
+
+
+def test_early_stopping_counts_the_validations_before_an_interruption(config_file, tmp_path):
+    options = {**SEED, 'train_cfg.max_epochs': 5, 'custom_hooks.2.patience': 2}
+    moment = dict(iteration=2 * ITERATIONS + 1)
+    code, output = train(config_file, tmp_path / 'run', options=options, **moment)
+    assert code == -signal.SIGKILL, output
+    code, output = train(config_file, tmp_path / 'run', resume=True, options=options)
+    assert code == 0, output
+    # The first validation is the best, and two more do not improve on it by 1.
+    assert [path.name for path in (tmp_path / 'run').glob('epoch_*.pth')] == ['epoch_3.pth']
+
+
+def test_hostile_checkpoint_makes_mmengine_remove_nothing(config_file, uninterrupted, tmp_path):
+    content = torch.load(uninterrupted / LAST, weights_only=True)
+    files = [tmp_path / 'best_coco_bbox_mAP_epoch_1.pth', tmp_path / 'run' / 'best_thesis.docx']
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    content['meta'].update(epoch=EPOCHS - 1, iter=(EPOCHS - 1) * ITERATIONS)
+    hook = dict(type='CheckpointHook', interval=1, save_best=['coco/bbox_mAP', 'coco/bbox_mAP_50'])
+    info = content['message_hub']['runtime_info']
+    for key, file in zip(('coco/bbox_mAP', 'coco/bbox_mAP_50'), files, strict=True):
+        info.update({f'best_ckpt_{key}': str(file), f'best_score_{key}': -2.0})
+    torch.save(content, tmp_path / 'hostile.pth')
+    options = {f'default_hooks.checkpoint.{key}': value for key, value in hook.items()}
+    options['default_hooks.checkpoint.save_best'] = 'coco/bbox_mAP,coco/bbox_mAP_50'
+    options['load_from'] = tmp_path / 'hostile.pth'
+    options['resume'] = True
+    code, output = train(config_file, tmp_path / 'run', options=options)
+    assert code == 0, output
+    assert count_epochs(output) == 1
+    assert len([*(tmp_path / 'run').glob('best_coco_bbox_mAP*_epoch_3.pth')]) == 2, output
+    assert all(file.exists() for file in files)
 
 
 def test_training_that_diverges_ends_and_saves_nothing_that_is_not_finite(config_file, tmp_path):

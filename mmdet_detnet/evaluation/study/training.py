@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmdet_detnet.checkpoints.files import find_newest
+from mmdet_detnet.checkpoints import find_newest
 from mmdet_detnet.operators import describe_operators
 from mmdet_detnet.version import __version__
 
@@ -87,7 +87,6 @@ def _prepare(cfg: Config, seed: int, folder: Path) -> Config:
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     hooks = cfg.default_hooks
     hooks.sampler_seed = dict(type='mmdet_detnet.SeedHook')
-    hooks.initial_weights = dict(type='mmdet_detnet.SeededInitHook')
     hooks.checkpoint.update(type='mmdet_detnet.DurableCheckpointHook', max_keep_ckpts=1)
     hooks.checkpoint.pop('save_best', None)
     if isinstance(cfg.test_evaluator, list):

@@ -1,23 +1,28 @@
-"""Find faults of a config, a built model or a checkpoint, one sentence each.
+"""Find problems of a config, a built model, a checkpoint or a run, one sentence each.
 
-Each function returns the faults it finds; :class:`mmdet_detnet.training.ConfigCheckHook` and the
-launch scripts raise them as one
-:class:`~mmdet_detnet.config.ConfigProblem`.
+Each function returns the problems it finds; :class:`mmdet_detnet.training.ConfigCheckHook` and the
+launcher raise them as one :class:`~mmdet_detnet.config.ConfigProblem`.
 """
 
-from .config import find_config_faults
+from .config_checks import find_config_problems, find_random_frozen_stages, innermost_dataset
 from .feature_maps import FeatureMapCheck
-from .frozen_norms import find_frozen_norm_faults
-from .modules import find_module_faults
-from .pretraining import find_random_frozen_stages
-from .weights import check_checkpoint, find_weight_faults
+from .model_checks import (
+    check_checkpoint,
+    find_frozen_norm_problems,
+    find_model_problems,
+    find_weight_problems,
+)
+from .run_checks import find_run_problems, find_run_warnings
 
 __all__ = [
     'FeatureMapCheck',
     'check_checkpoint',
-    'find_config_faults',
-    'find_frozen_norm_faults',
-    'find_module_faults',
+    'find_config_problems',
+    'find_frozen_norm_problems',
+    'find_model_problems',
     'find_random_frozen_stages',
-    'find_weight_faults',
+    'find_run_problems',
+    'find_run_warnings',
+    'find_weight_problems',
+    'innermost_dataset',
 ]

@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from mmdet_detnet.config import raise_problems
 
-from .faults import fault
+from .config_checks import problem
 
 # Necks that take the backbone's maps in the order of their `in_channels`.
 ORDERED_NECKS = (FPN, PAFPN)
@@ -59,14 +59,14 @@ class FeatureMapCheck:
             channels = [each.shape[1] for each in maps]
             if list(neck.in_channels) != channels:
                 allowed = f'{channels}, the channels of the maps that the backbone gives'
-                raise_problems([fault(f'{self.name}neck.in_channels', neck.in_channels, allowed)])
+                raise_problems([problem(f'{self.name}neck.in_channels', neck.in_channels, allowed)])
 
     def _check_neck(self, neck: nn.Module, inputs: tuple, maps: object) -> None:
         if _are_maps(maps) and all(self.image_size):
-            raise_problems(find_map_faults(self.detector, maps, self.image_size, self.name))
+            raise_problems(find_map_problems(self.detector, maps, self.image_size, self.name))
 
 
-def find_map_faults(
+def find_map_problems(
     detector: nn.Module, maps: Sequence[Tensor], image_size: tuple[int, int], name: str = ''
 ) -> list[str]:
     """Compare strides, levels and channels of the heads with feature maps.
@@ -77,21 +77,21 @@ def find_map_faults(
         image_size: Height and width of the batch, in pixels.
         name: Prefix of the module names.
     """
-    faults = []
+    problems = []
     for module_name, module in detector.named_modules():
         place = f'{name}{module_name}'
         path = module_name.split('.')
         for attribute in GENERATORS:
             strides = getattr(getattr(module, attribute, None), 'strides', None)
             if strides is not None and path[0] in HEADS:
-                faults += _check_levels(f'{place}.{attribute}', strides, maps, image_size)
-                faults += _check_channels(place, getattr(module, 'in_channels', None), maps)
+                problems += _check_levels(f'{place}.{attribute}', strides, maps, image_size)
+                problems += _check_channels(place, getattr(module, 'in_channels', None), maps)
         if isinstance(module, BaseRoIExtractor) and set(path) & {*EXTRACTORS}:
             strides = module.featmap_strides
             pooled = maps[: len(strides)]
-            faults += _check_levels(f'{place}.featmap_strides', strides, pooled, image_size)
-            faults += _check_channels(place, module.out_channels, pooled, 'out_channels')
-    return faults
+            problems += _check_levels(f'{place}.featmap_strides', strides, pooled, image_size)
+            problems += _check_channels(place, module.out_channels, pooled, 'out_channels')
+    return problems
 
 
 def _check_levels(
@@ -99,12 +99,12 @@ def _check_levels(
 ) -> list[str]:
     if len(strides) != len(maps):
         allowed = f'{len(maps)}, as many as there are feature maps'
-        return [fault(f'the number of levels of {place}', len(strides), allowed)]
+        return [problem(f'the number of levels of {place}', len(strides), allowed)]
     if all(_fits(stride, each, image_size) for stride, each in zip(strides, maps, strict=True)):
         return []
     real = [round(image_size[1] / each.shape[-1], 1) for each in maps]
     allowed = f'{real}, by the sizes of the feature maps'
-    return [fault(f'the strides of {place}', list(strides), allowed)]
+    return [problem(f'the strides of {place}', list(strides), allowed)]
 
 
 def _fits(stride: float | Sequence[float], feature_map: Tensor, size: tuple[int, int]) -> bool:
@@ -120,7 +120,7 @@ def _check_channels(
     real = sorted({each.shape[1] for each in maps})
     if not isinstance(channels, int) or real == [channels]:
         return []
-    return [fault(f'{place}.{option}', channels, f'{real}, the channels of the feature maps')]
+    return [problem(f'{place}.{option}', channels, f'{real}, the channels of the feature maps')]
 
 
 def _are_maps(maps: object) -> TypeGuard[Sequence[Tensor]]:

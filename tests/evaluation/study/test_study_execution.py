@@ -11,7 +11,7 @@ from mmdet_detnet.evaluation.study import Run, execute, execution, training
 from mmdet_detnet.evaluation.study.execution import _find_ready, _lock
 from mmdet_detnet.evaluation.study.results import result_path
 from mmdet_detnet.evaluation.study.training import _resume, train_and_test
-from mmdet_detnet.training.hooks import SeedHook
+from mmdet_detnet.training import SeedHook
 
 pytestmark = pytest.mark.xdist_group('fork server')
 

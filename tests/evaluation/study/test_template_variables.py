@@ -4,7 +4,7 @@ import pytest
 
 from mmdet_detnet.config import load_config
 from mmdet_detnet.evaluation.study.template_variables import set_template_variables
-from mmdet_detnet.training.checks import find_config_faults
+from mmdet_detnet.training.checks import find_config_problems
 
 TEMPLATES = [
     'custom/faster-rcnn_detnet59-slim_fpn_custom.py',
@@ -28,7 +28,7 @@ def test_first_lines_of_a_template_are_set_as_if_they_were_changed_in_the_file(t
     assert template.test_evaluator.ann_file == '/my/data/annotations/test.json'
     head = template.model.get('roi_head', template.model).bbox_head
     assert head.num_classes == 2
-    assert find_config_faults(template) == []
+    assert find_config_problems(template) == []
 
 
 def test_number_of_epochs_reaches_the_schedule():

@@ -7,7 +7,7 @@ from small_detectors import roi_head as make_roi_head
 from small_detectors import rpn_head as make_rpn_head
 
 from mmdet_detnet.training.checks import FeatureMapCheck
-from mmdet_detnet.training.checks.feature_maps import find_map_faults
+from mmdet_detnet.training.checks.feature_maps import find_map_problems
 
 DETNET_STRIDES = [4, 8, 16, 16, 16]
 FROM_8 = [8, 16, 32, 64, 128]
@@ -45,7 +45,7 @@ def test_every_kind_of_head_is_compared_with_the_maps(name, fault):
         else strides[: -(fault == 'levels') or None],
         CHANNELS * 2 if fault == 'channels' else CHANNELS,
     )
-    faults = find_map_faults(detector, maps, IMAGE_SIZE)
+    faults = find_map_problems(detector, maps, IMAGE_SIZE)
     assert bool(faults) == bool(fault)
     if fault:
         assert all(f'{"in_channels" if fault == "channels" else fault}' in each for each in faults)
@@ -68,13 +68,13 @@ def test_every_kind_of_head_is_compared_with_the_maps(name, fault):
 def test_two_stage_detector_with_wrong_strides(map_strides, rpn, roi, words):
     sizes = [4, 8, 16, 32, 64][: len(rpn)]
     detector = Detector(Backbone(), rpn_head=make_rpn_head(rpn, sizes), roi_head=make_roi_head(roi))
-    faults = find_map_faults(detector, make_maps(map_strides), IMAGE_SIZE)
+    faults = find_map_problems(detector, make_maps(map_strides), IMAGE_SIZE)
     assert any(words in fault for fault in faults), faults
 
 
 def test_extractor_of_other_channels_is_named():
     detector = Detector(Backbone(), roi_head=make_roi_head(out_channels=CHANNELS * 2))
-    (fault,) = find_map_faults(detector, make_maps(), IMAGE_SIZE)
+    (fault,) = find_map_problems(detector, make_maps(), IMAGE_SIZE)
     assert fault == (
         'roi_head.bbox_roi_extractor.out_channels must be [32], the channels of the feature maps, '
         'got 64.'
@@ -87,7 +87,7 @@ def test_any_image_size_fits_right_strides(size, strides):
     detector = Detector(
         Backbone(), rpn_head=make_rpn_head(strides, STRIDES), roi_head=make_roi_head(strides[:4])
     )
-    assert find_map_faults(detector, make_maps(strides, size=size), size) == []
+    assert find_map_problems(detector, make_maps(strides, size=size), size) == []
 
 
 def run_first_batch(detector):

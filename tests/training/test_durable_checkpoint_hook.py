@@ -6,14 +6,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mmdet_detnet.checkpoints.files import BACKEND, write_checkpoint
-from mmdet_detnet.training.hooks import DurableCheckpointHook
+from mmdet_detnet.checkpoints import BACKEND, write_checkpoint
+from mmdet_detnet.training import DurableCheckpointHook
 
 
 @pytest.fixture
 def runner(tmp_path):
     """What the hook reads of a Runner that is to resume and was told no file."""
     return SimpleNamespace(
+        hooks=[],
         work_dir=str(tmp_path / 'run'),
         logger=logging.getLogger('test'),
         _resume=True,
@@ -50,6 +51,7 @@ def test_out_dir_is_searched(runner, tmp_path):
     path = tmp_path / 'elsewhere' / 'run' / 'iter_7.pth'
     write_checkpoint(path, (tmp_path / 'content').read_bytes())
     hook = DurableCheckpointHook(out_dir=str(tmp_path / 'elsewhere'), by_epoch=False)
+    runner.hooks.append(hook)
     hook.before_run(runner)
     assert runner._load_from == str(path)
 

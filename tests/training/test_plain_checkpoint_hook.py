@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from torch import _weights_only_unpickler
 from torch.utils.data import DataLoader
 
-from mmdet_detnet.training.hooks import PlainCheckpointHook
+from mmdet_detnet.training import PlainCheckpointHook
 
 STEPS = 3
 

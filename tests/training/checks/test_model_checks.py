@@ -8,9 +8,9 @@ from small_detectors import rpn_head as make_rpn_head
 from torch import nn
 
 from mmdet_detnet.training.checks import (
-    find_frozen_norm_faults,
-    find_module_faults,
-    find_weight_faults,
+    find_frozen_norm_problems,
+    find_model_problems,
+    find_weight_problems,
 )
 
 DETNET_STRIDES = [4, 8, 16, 16, 16]
@@ -25,7 +25,7 @@ RETINA = dict(
 
 
 def faults_of(**heads):
-    return find_module_faults(Detector(Backbone(), **heads))
+    return find_model_problems(Detector(Backbone(), **heads))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def make_norms(frozen=False, evaluated=False):
     ],
 )
 def test_frozen_norm_without_weights_is_named(frozen, evaluated, words):
-    faults = find_frozen_norm_faults(make_norms(frozen, evaluated))
+    faults = find_frozen_norm_problems(make_norms(frozen, evaluated))
     assert len(faults) == len(words)
     for fault, expected in zip(faults, words, strict=True):
         assert expected in fault
@@ -112,7 +112,7 @@ def test_frozen_norm_with_weights_is_let_pass():
     model = make_norms(frozen=True, evaluated=True)
     model[1].running_mean.fill_(0.1)
     model[1].weight.data.fill_(0.7)
-    assert find_frozen_norm_faults(model) == []
+    assert find_frozen_norm_problems(model) == []
 
 
 @pytest.mark.parametrize('frozen', [False, True])
@@ -121,7 +121,7 @@ def test_added_parts_may_start_without_statistics_where_they_learn(frozen):
     model.backbone = nn.Module()
     model.backbone.guidance = make_norms(frozen, evaluated=True)
     model.backbone.added_parts = ['guidance']
-    assert len(find_frozen_norm_faults(model)) == 2 * frozen
+    assert len(find_frozen_norm_problems(model)) == 2 * frozen
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_weights_of_another_model_are_named(change, words):
     model = make_norms()
     state = dict(model.state_dict())
     change(state)
-    faults = find_weight_faults(model, state, 'A')
+    faults = find_weight_problems(model, state, 'A')
     assert len(faults) == len(words)
     for fault, expected in zip(faults, words, strict=True):
         assert fault.startswith(expected)

@@ -8,7 +8,7 @@ from mmdet.structures import DetDataSample
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from mmdet_detnet.training.hooks import FiniteCheckHook
+from mmdet_detnet.training import FiniteCheckHook
 from mmdet_detnet.training.late_values import LateValues
 
 DATA_BATCH = {'data_samples': [DetDataSample(metainfo=dict(img_path='images/7.jpg'))]}

@@ -6,18 +6,23 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from mmdet_detnet.checkpoints import keep_own_files
 from mmdet_detnet.config import raise_problems
 from mmdet_detnet.deployment.acceleration import unwrap_model
 from mmdet_detnet.operators import describe_operators
 from mmdet_detnet.registry import HOOKS
-from mmdet_detnet.training.checks import (
+
+from .checks import (
     FeatureMapCheck,
-    find_config_faults,
-    find_frozen_norm_faults,
-    find_module_faults,
+    find_config_problems,
+    find_frozen_norm_problems,
+    find_model_problems,
     find_random_frozen_stages,
-    find_weight_faults,
+    find_run_problems,
+    find_run_warnings,
+    find_weight_problems,
 )
+from .resuming import checkpoint_folder
 
 MISMATCH = 'The checkpoint is not one of this config'
 
@@ -26,36 +31,42 @@ MISMATCH = 'The checkpoint is not one of this config'
 class ConfigCheckHook(Hook):
     """Stop before the first iteration if training would go wrong or fail without a message.
 
-    It checks the config and the built model before weights are loaded, batch norm after that, and
-    strides and channels against the feature maps of the first batch.
+    It checks the config and the built model before weights are loaded, batch norm and what the run
+    would train on after that, and strides and channels against the feature maps of the first batch.
+    Of a resumed checkpoint, it drops what could make mmengine remove files other than the run's.
 
     Args:
         allow_mismatch: Whether testing or resuming accepts a checkpoint whose weights differ from
             the model's. ``load_from`` always does.
 
     Raises:
-        ValueError: With one line per fault: the option or module, its value and what is allowed.
+        ConfigProblem: With one line per problem: the option or module, its value and what is
+            allowed.
     """
 
     def __init__(self, allow_mismatch: bool = False) -> None:
         self.allow_mismatch = allow_mismatch
         self.map_checks: list[FeatureMapCheck] = []
-        self.weight_faults: list[str] = []
+        self.weight_problems: list[str] = []
 
     def before_run(self, runner: Runner) -> None:
         """Log which operators are in use, and check the config and the model."""
         runner.logger.info(f'Operators of mmcv in use: {describe_operators()}.')
-        raise_problems(find_config_faults(runner.cfg) + find_module_faults(runner.model))
+        raise_problems(find_config_problems(runner.cfg) + find_model_problems(runner.model))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the weights with the model's; the next call decides what to do about it."""
+        keep_own_files(checkpoint, checkpoint_folder(runner))
         state = checkpoint.get('state_dict', checkpoint)
-        self.weight_faults = find_weight_faults(unwrap_model(runner.model), state, MISMATCH)
+        self.weight_problems = find_weight_problems(unwrap_model(runner.model), state, MISMATCH)
 
     def before_train(self, runner: Runner) -> None:
-        """Check frozen parts, and start watching the first batch."""
-        faults = find_random_frozen_stages(runner.cfg) + find_frozen_norm_faults(runner.model)
-        raise_problems(faults + (self._mismatch() if runner.cfg.get('resume') else []))
+        """Check frozen parts and the run itself, and start watching the first batch."""
+        problems = find_random_frozen_stages(runner.cfg) + find_frozen_norm_problems(runner.model)
+        problems += self._mismatch() if runner.cfg.get('resume') else []
+        raise_problems(problems + find_run_problems(runner))
+        for sentence in find_run_warnings(runner):
+            runner.logger.warning(sentence)
         self._watch(runner.model)
 
     def before_test(self, runner: Runner) -> None:
@@ -70,7 +81,7 @@ class ConfigCheckHook(Hook):
     after_test_iter = after_train_iter
 
     def _mismatch(self) -> list[str]:
-        return [] if self.allow_mismatch else self.weight_faults
+        return [] if self.allow_mismatch else self.weight_problems
 
     def _watch(self, model: nn.Module) -> None:
         self._unwatch()

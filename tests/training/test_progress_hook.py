@@ -6,8 +6,7 @@ import pytest
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
-from mmdet_detnet.training.hooks import ProgressHook
-from mmdet_detnet.training.quiet_runner import QuietRunner
+from mmdet_detnet.training import ProgressHook, QuietRunner
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import torch
 from mmengine.dataset import BaseDataset, DefaultSampler, RepeatDataset
 from torch.utils.data import BatchSampler, DataLoader
 
-from mmdet_detnet.training.hooks import SeedHook
-from mmdet_detnet.training.random_numbers import find_pipelines, seed_everything
+from mmdet_detnet.training import SeedHook
+from mmdet_detnet.training.seed_hook import find_pipelines, seed_everything
 
 
 class Numbers(BaseDataset):

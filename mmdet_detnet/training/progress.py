@@ -1,5 +1,8 @@
-"""The hook that shows on a terminal how a training goes."""
+"""What a terminal shows of a run: warnings, and how far it is."""
 
+import contextlib
+import io
+import logging
 import sys
 import time
 from datetime import timedelta
@@ -7,10 +10,12 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
 from tqdm import tqdm
 
-from mmdet_detnet.registry import HOOKS
+from mmdet_detnet.registry import HOOKS, RUNNERS
 
 # Reading the loss makes a GPU wait: only so often, in iterations.
 INTERVAL = 10
@@ -23,7 +28,7 @@ class ProgressHook(Hook):
     """Show one bar per epoch on a terminal, one line per epoch elsewhere.
 
     Both have the loss, the time left and the last AP. The other half is
-    :class:`~mmdet_detnet.training.quiet_runner.QuietRunner`, which keeps all else out of the way.
+    :class:`QuietRunner`, which keeps all else out of the way.
 
     Args:
         metric: Name of the metric to show after each validation.
@@ -36,7 +41,7 @@ class ProgressHook(Hook):
         self._values: list[float] = []
         self._bar: tqdm | None = None
         self._start = 0.0
-        self._out = sys.stdout  # QuietRunner redirects it for the others during the training
+        self._out = sys.stdout  # QuietRunner redirects it for the others in training
 
     def before_train(self, runner: Runner) -> None:
         """Say where everything else is logged."""
@@ -107,3 +112,40 @@ class ProgressHook(Hook):
     def _say(self, text: str) -> None:
         if is_main_process():
             print(text, file=self._out, flush=True)
+
+
+@RUNNERS.register_module()
+class QuietRunner(Runner):
+    """mmengine's runner, which logs to its file; the terminal gets warnings only.
+
+    It is chosen by ``runner_type='mmdet_detnet.QuietRunner'``.
+    """
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build the logger, and leave only warnings to its terminal.
+
+        Args:
+            *args: As of the parent.
+            **kwargs: As of the parent.
+
+        Returns:
+            The logger.
+        """
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.setLevel(max(handler.level, logging.WARNING))
+                handler.addFilter(_concerns_user)
+        return logger
+
+    def train(self) -> nn.Module:
+        """Train; what libraries such as pycocotools print goes to the log file."""
+        files = (each for each in self.logger.handlers if isinstance(each, logging.FileHandler))
+        stream = next((file.stream for file in files), io.StringIO())
+        with contextlib.redirect_stdout(stream):
+            return super().train()
+
+
+def _concerns_user(record: logging.LogRecord) -> bool:
+    """Tell a warning from mmengine's about its own code."""
+    return 'deprecated' not in record.getMessage()

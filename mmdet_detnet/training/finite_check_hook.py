@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 
 from mmdet_detnet.models.arguments import reject
 from mmdet_detnet.registry import HOOKS
-from mmdet_detnet.training.late_values import LateValues
+
+from .late_values import LateValues
 
 GRADIENT_NORM = 'gradient norm'
 

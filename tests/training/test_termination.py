@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from torch.utils.data import DataLoader
 
-from mmdet_detnet.training.remaining_batches import RemainingBatches
+from mmdet_detnet.training.resuming import RemainingBatches
 from mmdet_detnet.training.termination import TerminationRequest, heed_parent_only, stop_workers
 
 

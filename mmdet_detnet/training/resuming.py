@@ -1,0 +1,248 @@
+"""What a resumed run needs besides weights: its place in the epoch, its data, its folder."""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
+
+from mmdet_detnet.checkpoints import RUN_FILE
+from mmdet_detnet.config import ConfigProblem
+
+# Of schedulers, what changes in every step; all else is as in the config.
+CHANGING = {
+    '_global_step',
+    '_last_value',
+    'best',
+    'cooldown_counter',
+    'last_step',
+    'num_bad_epochs',
+    'verbose',
+}
+# Best score and number of validations without a better one, by the name of the metric.
+EarlyStopping: TypeAlias = dict[str, tuple[float, int]]
+# Loader, path, bytes and SHA-256 of an annotation file.
+Annotations: TypeAlias = list[tuple[str, str, int, str]]
+
+
+class RemainingBatches:
+    """A data loader without its first batches.
+
+    They are loaded and dropped, so that workers draw the random numbers of an uninterrupted epoch;
+    mmengine's iteration-based loop does the same on resume.
+
+    Args:
+        loader: The data loader.
+        first: Number of batches to skip.
+    """
+
+    def __init__(self, loader: DataLoader, first: int) -> None:
+        self.loader = loader
+        self.first = first
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(iter(self.loader), self.first, None)
+
+    def __len__(self) -> int:
+        return len(self.loader) - self.first
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+
+def whole_loader(runner: Runner) -> DataLoader:
+    """Return the training data loader with all batches of an epoch."""
+    loader = runner.train_dataloader
+    return loader.loader if isinstance(loader, RemainingBatches) else loader
+
+
+def skip_finished_batches(runner: Runner, epoch_length: int | None) -> None:
+    """Skip the batches of an interrupted epoch that were already trained on.
+
+    Does nothing in iteration-based training, where mmengine skips them.
+
+    Args:
+        runner: The resumed runner, before its first iteration.
+        epoch_length: Number of batches of an epoch in the interrupted run; None if not known.
+    """
+    length = len(runner.train_dataloader)
+    if not isinstance(runner.train_loop, EpochBasedTrainLoop) or not epoch_length:
+        return
+    done = runner.iter - runner.epoch * epoch_length
+    if done == 0:
+        return
+    if length != epoch_length:
+        runner.logger.warning(
+            f'The epoch starts over: it had {epoch_length} iterations when it was interrupted, '
+            f'and has {length} now.'
+        )
+        return
+    runner.logger.info(f'Skipping {done} batches of the epoch that were already trained on.')
+    runner.train_loop.dataloader = RemainingBatches(runner.train_dataloader, done)
+
+
+def loop_position(runner: Runner) -> int:
+    """Return the number of finished epochs, or of iterations in iteration-based training."""
+    is_by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    return runner.epoch if is_by_epoch else runner.iter
+
+
+def is_validation_due(runner: Runner) -> bool:
+    """Tell whether the training loop validates at its present position, as it decides itself."""
+    loop, position = runner.train_loop, loop_position(runner)
+    if runner.val_loop is None or position < loop.val_begin:
+        return False
+    loop._decide_current_val_interval()
+    is_by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    is_last = position == (loop.max_epochs if is_by_epoch else loop.max_iters)
+    return position % loop.val_interval == 0 or is_last
+
+
+def read_early_stopping(runner: Runner) -> EarlyStopping:
+    """Read the state of early stopping, which mmengine does not save."""
+    return {
+        hook.monitor: (float(hook.best_score), hook.wait_count)
+        for hook in runner.hooks
+        if isinstance(hook, EarlyStoppingHook)
+    }
+
+
+def restore_early_stopping(runner: Runner, state: EarlyStopping) -> None:
+    """Restore the state of early stopping, and stop if the interrupted run would have."""
+    for hook in runner.hooks:
+        if not isinstance(hook, EarlyStoppingHook) or hook.monitor not in state:
+            continue
+        hook.best_score, hook.wait_count = state[hook.monitor]
+        is_better, threshold = hook.rule_map[hook.rule], hook.stopping_threshold
+        reached = threshold is not None and is_better(hook.best_score, threshold)
+        runner.train_loop.stop_training |= bool(reached) or hook.wait_count >= hook.patience
+
+
+def describe_annotations(runner: Runner) -> Annotations:
+    """Describe the annotation files of training and validation by size and SHA-256."""
+    loaders = {'training': runner.train_dataloader}
+    if runner.val_loop is not None:
+        loaders['validation'] = runner.val_dataloader
+    return [
+        (name, str(path), path.stat().st_size, _digest(path))
+        for name, loader in loaders.items()
+        for dataset in walk_datasets(loader.dataset)
+        if (path := Path(getattr(dataset, 'ann_file', None) or '.')).is_file()
+    ]
+
+
+def compare_annotations(before: Annotations, now: Annotations) -> list[str]:
+    """Say which annotation files are not those of the interrupted run, one sentence each."""
+    sentences = []
+    for name in ('training', 'validation'):
+        old = [each for each in before if each[0] == name]
+        new = [each for each in now if each[0] == name]
+        if old and [each[2:] for each in old] != [each[2:] for each in new]:
+            sentences.append(
+                f'The {name} annotations have changed: they were {_name_files(old)} when the '
+                f'checkpoint was saved, and are {_name_files(new)} now.'
+            )
+    return sentences
+
+
+def _digest(path: Path) -> str:
+    with open(path, 'rb') as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _name_files(files: Annotations) -> str:
+    return ', '.join(f'{path} ({size} bytes, SHA-256 {sha[:12]})' for _, path, size, sha in files)
+
+
+def walk_datasets(dataset: object) -> Iterator[object]:
+    """List a dataset of mmengine, and those that it repeats or joins, at any depth."""
+    yield dataset
+    for inner in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
+        if inner is not None:
+            yield from walk_datasets(inner)
+
+
+def compare_schedules(runner: Runner, states: Sequence[dict[str, Any]]) -> list[str]:
+    """Say how the saved schedules, which mmengine goes on with, differ from the config's.
+
+    Args:
+        runner: The runner, with the schedules of its config.
+        states: Saved states of schedules.
+
+    Returns:
+        At most one sentence.
+    """
+    schedulers = runner.param_schedulers
+    if not isinstance(schedulers, list) or not isinstance(states, list):
+        return []
+    changes = [
+        f'{type(scheduler).__name__}.{key} is {_plain(old[key])}, and {_plain(new)} in the config'
+        for scheduler, old in zip(schedulers, states, strict=False)
+        for key, new in scheduler.state_dict().items()
+        if key in old.keys() - CHANGING and _plain(old[key]) != _plain(new)
+    ]
+    if len(schedulers) != len(states):
+        changes.append(f'there are {len(states)} schedules, and {len(schedulers)} in the config')
+    if not changes:
+        return []
+    return [
+        'The learning rate follows the schedule of the interrupted run, not that of the config: '
+        f'{"; ".join(changes)}. To train by the config, start a new run with load_from.'
+    ]
+
+
+def _plain(value: object) -> object:
+    """Undo what saving makes of containers."""
+    if isinstance(value, dict):
+        return dict(value)
+    return [*value] if isinstance(value, list | tuple) else value
+
+
+def checkpoint_folder(runner: Runner) -> Path:
+    """Return the folder of a run's checkpoints, before mmengine's hook has set it to train."""
+    hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+    if not hooks or hooks[0].out_dir is None:
+        return Path(runner.work_dir)
+    return Path(hooks[0].out_dir, os.path.basename(runner.work_dir.rstrip(os.sep)))
+
+
+class FolderClaim:
+    """The claim of a run on the folder of its checkpoints, until it is closed or the process ends.
+
+    Args:
+        folder: The folder.
+        run: Id of the run, which is written there.
+
+    Raises:
+        ConfigProblem: If a run of another process has the folder.
+    """
+
+    def __init__(self, folder: Path, run: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = open(os.open(folder / RUN_FILE, os.O_RDWR | os.O_CREAT, 0o644), 'r+b')
+        try:
+            # Unlike flock, it does not outlive this process in a data loader's worker.
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise ConfigProblem(
+                f'{folder}: another process trains in this folder. Wait for it, or name another '
+                '--work-dir.'
+            ) from error
+        except OSError:
+            pass  # a file system without locks
+        # All ids have the same length: one write replaces another completely.
+        os.pwrite(self._file.fileno(), f'{run}\n'.encode(), 0)
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Give the folder back."""
+        self._file.close()
