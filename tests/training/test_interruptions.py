@@ -161,7 +161,6 @@ def test_run_goes_on_with_its_own_checkpoints_and_says_what_has_changed(
     """A new run in the folder of an old one, whose labels and schedule are then changed."""
     folder = tmp_path / 'run'
     shutil.copytree(uninterrupted, folder)
-    others = {path.name: path.stat().st_mtime_ns for path in folder.glob('*.pth')}
     code, output = train(
         config_file, folder, options={'randomness.seed': 1}, iteration=ITERATIONS + 1
     )
@@ -183,8 +182,6 @@ def test_run_goes_on_with_its_own_checkpoints_and_says_what_has_changed(
     assert f'are {changed} ({changed.stat().st_size} bytes' in sentence
     # In iterations, four an epoch, of 12 and 7 epochs.
     assert 'CosineAnnealingLR.T_max is 48, and 28 in the config' in output
-    left = {path.name: path.stat().st_mtime_ns for path in folder.glob('best_*.pth')}
-    assert left.items() >= {name: t for name, t in others.items() if name != LAST}.items()
 
 
 def test_early_stopping_counts_the_validations_before_an_interruption(config_file, tmp_path):
