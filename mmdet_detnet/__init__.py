@@ -21,11 +21,11 @@ check_dependencies()
 warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
 
 from .compatibility import register_config_package  # noqa: E402
-from .files import config_path  # noqa: E402
+from .files import config_path, folder_of_config  # noqa: E402
 from .operators import provide_operators  # noqa: E402
 from .version import __version__  # noqa: E402
 
 register_config_package()
 provide_operators()
 
-__all__ = ['__version__', 'check_dependencies', 'config_path']
+__all__ = ['__version__', 'check_dependencies', 'config_path', 'folder_of_config']

@@ -16,8 +16,7 @@ from typing import Any
 
 from mmengine.config import DictAction
 
-from .data.options import FORMATS, Options
-from .data.templates import TEMPLATES
+from .data.options import FORMATS, TEMPLATES, Options
 
 SUMMARY = """\
 From a folder of images with annotations to a trained detector:
@@ -71,6 +70,7 @@ def _add_new(parser: argparse.ArgumentParser) -> None:
     add('--seed', type=int, default=0, help='seed of random splits')
     add('--resplit', action='store_true', help='split the images again')
     add('--fix', action='store_true', help='repair images and boxes in copies')
+    add('--decode', action='store_true', default=None, help='decode all images in the checks')
     add('--start-from', type=Path, metavar='CHECKPOINT', help='weights to start from')
     add('--epochs', dest='max_epochs', type=int, help='number of epochs')
     add('--overwrite', action='store_true', help='replace a config of this name')

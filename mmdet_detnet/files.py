@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,16 @@ def config_path(name: str = '') -> str:
     if not path.exists():
         raise FileNotFoundError(f'mmdet_detnet has no config {name!r} below {root}.')
     return str(path)
+
+
+def folder_of_config() -> str:
+    """Return the folder of the config that calls this, for a ``data_root`` that moves with it.
+
+    mmengine's ``{{ fileDirname }}`` would paste the folder's name into the config's Python source,
+    where a quote in the name ends the string, and the rest runs.
+    """
+    # mmengine compiles each config with its path.
+    return f'{Path(sys._getframe(1).f_code.co_filename).parent.as_posix()}/'
 
 
 def check_files(*files: str | Path) -> None:
@@ -152,6 +163,12 @@ class OutputFolder:
 
     def _is_link_inside(self, path: Path) -> bool:
         return path != self.folder and path.is_relative_to(self.folder) and path.is_symlink()
+
+    def made(self, path: Path) -> bool:
+        """Tell whether a command of ours made a file."""
+        is_inside = path.absolute().is_relative_to(self.folder.absolute())
+        name = path.absolute().relative_to(self.folder.absolute()) if is_inside else path
+        return name.as_posix() in self._ours or name == Path(MARK)
 
     def path(self, name: str | Path) -> Path:
         """Return the path of a file to write, and remember that it is ours.

@@ -10,7 +10,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config, ConfigDict
 
 from .anchors import check_sizes
-from .annotation_file import check_fields, read_annotation_file
+from .annotation_file import AnnotationFile, check_fields, read_annotation_file
 from .boxes import (
     DROPPED_BOXES,
     check_boxes,
@@ -97,6 +97,7 @@ def check_annotations(
     folder: Path,
     allow_subset: bool = False,
     *,
+    file: AnnotationFile | None = None,
     max_images: int | None = None,
     decode: bool | None = None,
     num_workers: int | None = None,
@@ -108,6 +109,7 @@ def check_annotations(
         training: Config to train with.
         folder: Folder of the images.
         allow_subset: Whether categories with boxes may be missing from the classes.
+        file: Content of the file; None to read it.
         max_images: Maximum number of image files to read, evenly spaced; None for all.
         decode: As for :func:`check_dataset`.
         num_workers: As for :func:`check_dataset`.
@@ -116,7 +118,8 @@ def check_annotations(
         FileNotFoundError: If the annotation file is missing.
         ValueError: If it is unusable.
     """
-    file, problems = check_fields(read_annotation_file(Path(annotation_file)))
+    file = read_annotation_file(Path(annotation_file)) if file is None else file
+    file, problems = check_fields(file)
     file, vanishing = check_proportions(file, training.rescale)
     problems += vanishing + check_boxes(file) + check_colors(training)
     if training.classes is not None:

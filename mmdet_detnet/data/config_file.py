@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmdet_detnet.files import config_path
 
 from .images import ANY_DEPTH, SmallValues
+from .options import TEMPLATES
 from .settings import Measured, Settings, choose_settings
-from .templates import TEMPLATES
 
 TEMPLATE = '{{'
 LOADERS = ('train', 'val', 'test')
@@ -19,8 +19,8 @@ LOADERS = ('train', 'val', 'test')
 TEXT = """\
 # {summary}
 _base_ = __import__('mmdet_detnet').config_path('{base}')
-data_root = '{{{{ fileDirname }}}}/'  # annotations/train.json, val.json and test.json
-images = {images!r}
+data_root = __import__('mmdet_detnet').folder_of_config()  # with the folder annotations
+images = {images}
 class_names = {classes!r}  # in the order of the annotation files
 max_epochs = {settings.max_epochs}
 image_scale = {settings.image_scale}  # {settings.scale_reason}
@@ -47,7 +47,7 @@ _base_.train_dataloader.dataset.pipeline[:1] = loading
 _base_.val_dataloader.dataset.pipeline[:1] = loading
 _base_.test_dataloader.dataset.pipeline[:1] = loading
 """
-START = 'load_from = {!r}  # the weights to start from\n'
+START = 'load_from = {}  # the weights to start from\n'
 
 
 def compose_config(
@@ -78,13 +78,14 @@ def compose_config(
         The text of the config, and the chosen settings.
 
     Raises:
-        ValueError: If a name would be replaced when mmengine reads the config.
+        ValueError: If a class cannot have its name.
     """
-    for name in (*classes, str(images_folder.resolve()), str(start_from or '')):
+    for name in classes:
         if TEMPLATE in name:
+            # The config could have it, but not mmengine's copies of the config.
             raise ValueError(
-                f'{name!r} must not contain {TEMPLATE}, which mmengine replaces in configs, even '
-                'by code. Rename it.'
+                f'the class {name!r} must not contain {TEMPLATE}, which mmengine replaces in '
+                'configs, even by code. Rename it.'
             )
     template = TEMPLATES[model_name]
     base = Config.fromfile(config_path(template.config))
@@ -93,7 +94,7 @@ def compose_config(
     text = TEXT.format(
         summary=f'{len(images)} training images. Written by mmdet-detnet new, for you to change.',
         base=template.config,
-        images=_images_prefix(images_folder, file.parent),
+        images=_quote(_images_prefix(images_folder, file.parent)),
         classes=tuple(classes),
         settings=settings,
         resizes=_resizes(base),
@@ -106,8 +107,13 @@ def compose_config(
         scale = _write(small_values.transform)
         text += SCALED.format(values=small_values, depth=ANY_DEPTH, scale=scale)
     if start_from is not None:
-        text += START.format(str(start_from.resolve()))
+        text += START.format(_quote(str(start_from.resolve())))
     return text, settings
+
+
+def _quote(text: str) -> str:
+    """Write a text for Python, without the braces in which mmengine replaces variables."""
+    return repr(text).replace(TEMPLATE, '{\\x7b')
 
 
 def _images_prefix(images: Path, folder: Path) -> str:

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from PIL import ImageFile
-from tqdm import tqdm
 
 from mmdet_detnet.data.images import open_image, read_image
-from mmdet_detnet.data.problems import Problem, problem_of
+from mmdet_detnet.data.problems import Problem
+from mmdet_detnet.files import OutputFolder
 
-from .records import LabeledBox, LabeledImage
+from .image_files import show_progress
+from .records import Found, LabeledBox, LabeledImage, list_warnings
 
 MESSAGES = {
     'fixed-image': 'truncated images, rewritten as far as they can be decoded.',
@@ -24,58 +25,59 @@ MESSAGES = {
 # Minimum width and height of the boxes that CocoDataset retains, in pixels.
 MIN_SIDE = 1
 
-Found = dict[str, list[str]]
-
 
 def fix_images(
-    images: Sequence[LabeledImage], folder: Path, copies: Path
+    images: Sequence[LabeledImage], folder: Path, out: OutputFolder
 ) -> tuple[list[LabeledImage], list[Problem]]:
     """Repair images and boxes.
 
     Args:
         images: The images.
         folder: Folder that their names are relative to.
-        copies: Folder for repaired images.
+        out: Output folder; the copies are in a folder ``repaired`` in it.
 
     Returns:
         The usable images, and descriptions of the repairs.
+
+    Raises:
+        FileExistsError: If a file of the user's has the name of a copy.
     """
     found: Found = defaultdict(list)
+    names = [image.path.relative_to(folder).as_posix() for image in images]
+    copies = [f'repaired/{name}.png' for name in names]
+    out.check(*copies)
     fixed = []
-    for image in tqdm(images, desc='repairing', unit='image'):
-        name = image.path.relative_to(folder)
-        usable = _fix_file(image, name.as_posix(), copies / name.with_suffix('.png'), found)
+    rows = zip(images, names, copies, strict=True)
+    for image, name, copy in show_progress(rows, 'repairing', len(images), unit='image'):
+        usable = _fix_file(image, name, copy, out, found)
         if usable is not None:
-            fixed.append(_fix_boxes(usable, name.as_posix(), found))
-    problems = [
-        problem
-        for check, message in MESSAGES.items()
-        for problem in problem_of(check, message, found[check], is_warning=True)
-    ]
-    return fixed, problems
+            fixed.append(_fix_boxes(usable, name, found))
+    return fixed, list_warnings(MESSAGES, found)
 
 
-def _fix_file(image: LabeledImage, name: str, copy: Path, found: Found) -> LabeledImage | None:
+def _fix_file(
+    image: LabeledImage, name: str, copy: str, out: OutputFolder, found: Found
+) -> LabeledImage | None:
     state = read_image(image.path)
     if state.error:
-        size = _write_copy(image.path, copy)
+        size = _write_copy(image.path, copy, out)
         if size is None:
             found['dropped-image'].append(f'{name} ({state.error})')
             return None
         found['fixed-image'].append(f'{name} ({state.error})')
-        return replace(image, path=copy, size=size)
+        return replace(image, path=out.path(copy), size=size)
     if image.size in (None, state.size):
         return replace(image, size=state.size)
     with open_image(image.path) as file:
         is_unturned = file.size == image.size
-    if is_unturned and _write_copy(image.path, copy):
+    if is_unturned and _write_copy(image.path, copy, out):
         found['fixed-rotation'].append(name)
-        return replace(image, path=copy)
+        return replace(image, path=out.path(copy))
     found['fixed-size'].append(f'{name} ({image.size} is {state.size})')
     return replace(image, size=state.size)
 
 
-def _write_copy(source: Path, copy: Path) -> tuple[int, int] | None:
+def _write_copy(source: Path, copy: str, out: OutputFolder) -> tuple[int, int] | None:
     """Write the decodable pixels without EXIF data; None if there are none."""
     strict, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
     try:
@@ -87,8 +89,7 @@ def _write_copy(source: Path, copy: Path) -> tuple[int, int] | None:
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = strict
     pixels.info.clear()
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    pixels.save(copy)
+    pixels.save(out.path(copy))
     return pixels.size
 
 

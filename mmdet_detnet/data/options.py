@@ -1,4 +1,4 @@
-"""Options for a data set."""
+"""Options of ``mmdet-detnet new``, and its detectors. Importing this takes no time."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,23 +7,70 @@ FORMATS = ('coco', 'voc', 'yolo', 'csv', 'labelme', 'createml')
 
 
 @dataclass(frozen=True)
+class Template:
+    """A detector to train on the user's data.
+
+    Attributes:
+        config: Its config below ``configs/``.
+        sides: Possible long sides of the images, in pixels.
+        bytes_per_pixel: Training memory per pixel of a batch, in bytes.
+        rate: Learning rate for ``rate_batch`` images.
+        rate_batch: Batch size of this rate.
+    """
+
+    config: str
+    sides: tuple[int, ...]
+    bytes_per_pixel: int
+    rate: float
+    rate_batch: int
+
+
+# Training memory per pixel of a batch, in bytes, measured on a CPU: the growth of the resident
+# memory in two steps with AdamW, rounded up, for 8 images of 320 x 240 or 2 of 640 x 480 with 15
+# objects each. On an H100, an image of 800 x 1333 took 0.36 to 0.65 of it (docs/benchmarks.md).
+SLIM = {
+    'faster-rcnn_detnet59-slim': 1200,
+    'double-head-ext_r50-slim': 2000,
+    'retinanet-conf_r50-slim': 1200,
+    'faster-rcnn_ipgnet50-slim': 1200,
+    'faster-rcnn_r50-slim': 1200,
+}
+FULL_WIDTH = {
+    'faster-rcnn_detnet59': 4000,
+    'double-head-ext_r50': 9000,
+    'retinanet-conf_r50': 2500,
+    'faster-rcnn_ipgnet50': 4000,
+}
+CONFIG = 'custom/{}_fpn_custom.py'
+TEMPLATES = {
+    name: Template(CONFIG.format(name), (320, 416, 512, 640), memory, 1e-3, 8)
+    for name, memory in SLIM.items()
+} | {
+    name: Template(CONFIG.format(name), (640, 800, 1024, 1333), memory, 1e-4, 4)
+    for name, memory in FULL_WIDTH.items()
+}
+
+
+@dataclass(frozen=True)
 class Options:
-    """Options for a data set.
+    """Options of ``mmdet-detnet new``.
 
     Attributes:
         folder: The folder with images and annotations.
         model: One of ``TEMPLATES``.
         out: Output folder; None for ``NAME-detector`` in the working directory.
-        images: Folder of the images, below ``folder``.
-        annotations: Folder or file of the annotations.
-        format_name: One of ``FORMATS``.
-        zero_based: Whether VOC corners are positions from 0.
-        group_by: Regular expression; images with the same match stay together.
+        images: Folder of the images; None to search ``folder``.
+        annotations: Folder or file of the annotations; None to search ``folder``.
+        format_name: One of ``FORMATS``; None to detect it.
+        zero_based: Whether VOC corners are positions from 0 instead of pixels counted from 1.
+        group_by: Regular expression; images with the same match stay in one split.
         seed: Seed of random splits.
         resplit: Whether to split the images again.
         fix: Whether to repair images and boxes in copies.
+        decode: Whether the checks decode all images; None to decode up to 2,000, and of more only
+            read the headers.
         start_from: Checkpoint to start from.
-        max_epochs: Number of epochs.
+        max_epochs: Number of epochs; None to choose it.
         overwrite: Whether to replace a config of this name.
     """
 
@@ -38,6 +85,7 @@ class Options:
     seed: int = 0
     resplit: bool = False
     fix: bool = False
+    decode: bool | None = None
     start_from: Path | None = None
     max_epochs: int | None = None
     overwrite: bool = False

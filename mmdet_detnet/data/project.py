@@ -1,35 +1,38 @@
-"""All steps from a folder of annotated images to a config to train."""
+"""What ``mmdet-detnet new`` does: from a folder of annotated images to a config to train."""
 
 import json
+import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
+from mmdet_detnet.data.annotation_file import AnnotationFile
 from mmdet_detnet.data.check import check_annotations
 from mmdet_detnet.data.dataset_check import draw_distributions
-from mmdet_detnet.data.images import find_shared_pictures, find_small_values
-from mmdet_detnet.data.problems import Problem
+from mmdet_detnet.data.images import find_shared_pictures, find_small_values, read_header
+from mmdet_detnet.data.problems import Problem, problem_of
 from mmdet_detnet.data.training_config import read_training_config
+from mmdet_detnet.files import OutputFolder, write_file
 
-from .annotations import measure_images, write_annotations
 from .config_file import compose_config
-from .files import SPLITS
 from .fixes import fix_images
 from .formats import read_folder
-from .options import Options
-from .records import LabeledImage, LabeledSet
-from .settings import Measured, Settings
+from .image_files import SPLITS, show_progress
+from .options import TEMPLATES, Options
+from .records import LabeledBox, LabeledImage
+from .settings import Measured
 from .splits import apply_splits, choose_splits, read_splits, write_splits
-from .templates import TEMPLATES
 
 SPLIT_FILE = 'splits.csv'
+PICTURE = 'boxes.png'
 
 
 def create_project(options: Options) -> Path | None:
-    """Read, split and check a data set and write a config; print problems and choices.
+    """Read, split and check a dataset and write a config; print problems and choices.
 
     Args:
         options: The user's options.
@@ -39,22 +42,41 @@ def create_project(options: Options) -> Path | None:
 
     Raises:
         FileNotFoundError: If a folder or the checkpoint is missing.
-        FileExistsError: If the config exists.
-        ValueError: If the data set is unusable or an option is wrong.
+        FileExistsError: If the config exists, or a file of the user's is in the way.
+        ValueError: If the dataset is unusable or an option is wrong.
     """
     _check_options(options)
     root = options.images or options.folder
-    out = (options.out or Path(f'{_plain_name(options.folder)}-detector')).resolve()
-    config = out / f'{options.model}.py'
+    default = re.sub(r'[^\w.-]+', '_', options.folder.resolve().name) or 'data'
+    out = OutputFolder((options.out or Path(f'{default}-detector')).resolve())
+    config = out.folder / f'{options.model}.py'
+    results = (f'annotations/{split}{end}' for split in SPLITS for end in ('.json', '_check.json'))
+    out.check(config.name, SPLIT_FILE, PICTURE, *results)
     if config.exists() and not options.overwrite:
         raise FileExistsError(f'{config} exists. Use --overwrite to replace it.')
-    labeled = _read(options, out)
-    images = _split(labeled.images, root, out / SPLIT_FILE, options)
-    if options.fix:
-        images, repairs = fix_images(images, root, out / 'images')
-        _print_problems(repairs)
+
+    name, labeled = read_folder(options, out)
     classes = labeled.all_classes()
-    splits = _write_annotations(images, classes, out / 'annotations', root)
+    num_boxes = sum(len(image.boxes) for image in labeled.images)
+    if not num_boxes:
+        _print_problems(labeled.problems)
+        raise ValueError(f'{options.folder}: found no box of an existing image.')
+    print(f'{options.folder}: {name}, {len(labeled.images)} images with {num_boxes} boxes')
+    print(f'classes: {", ".join(classes)}')
+    _print_problems(labeled.problems)
+
+    images = _split(labeled.images, root, out, options)
+    del labeled  # of a large dataset, as much as will be written
+    if options.fix:
+        images, repairs = fix_images(images, root, out)
+        _print_problems(repairs)
+    splits = _measure(images, root)
+    contents = {}
+    for split, of_split in splits.items():
+        contents[split] = _compose_annotations(of_split, classes, root)
+        text = json.dumps(contents[split])
+        write_file(out.path(f'annotations/{split}.json'), text.encode())
+
     text, settings = compose_config(
         config,
         options.model,
@@ -66,10 +88,14 @@ def create_project(options: Options) -> Path | None:
         options.max_epochs,
         find_small_values([image.path for image, _ in splits['train']]),
     )
-    if not _check(text, [*splits], out, root):
+    if not _check(text, contents, out, root, options.decode):
         return None
-    config.write_text(text, encoding='utf-8')
-    _print_settings(settings)
+    write_file(out.path(config.name), text.encode())
+    width, height = settings.image_scale
+    print(f'\nimages {width} x {height}: {settings.scale_reason}')
+    print(settings.anchor_reason)
+    print(f'batches of {settings.batch_size}: {settings.batch_reason}')
+    print(f'epochs: {settings.max_epochs}')
     print(f'written: {config}')
     return config
 
@@ -87,43 +113,21 @@ def _check_options(options: Options) -> None:
         raise ValueError(f'--epochs must be at least 1, got {options.max_epochs}.')
 
 
-def _plain_name(folder: Path) -> str:
-    return re.sub(r'[^\w.-]+', '_', folder.resolve().name) or 'data'
-
-
-def _read(options: Options, out: Path) -> LabeledSet:
-    name, labeled = read_folder(
-        options.folder,
-        options.images,
-        options.annotations,
-        options.format_name,
-        options.zero_based,
-        out,
-    )
-    boxes = sum(len(image.boxes) for image in labeled.images)
-    classes = labeled.all_classes()
-    if not boxes:
-        raise ValueError(f'{options.folder}: found no box of an existing image.')
-    print(f'{options.folder}: {name}, {len(labeled.images)} images with {boxes} boxes')
-    print(f'classes: {", ".join(classes)}')
-    _print_problems(labeled.problems)
-    return labeled
-
-
 def _print_problems(problems: Sequence[Problem]) -> None:
     for problem in problems:
         print(problem)
 
 
 def _split(
-    images: Sequence[LabeledImage], root: Path, file: Path, options: Options
+    images: Sequence[LabeledImage], root: Path, out: OutputFolder, options: Options
 ) -> list[LabeledImage]:
     """Set the split of each image, as in the file or newly chosen; drop images without one."""
+    file = out.folder / SPLIT_FILE
     if file.exists() and not options.resplit:
         split, source = read_splits(file, images, root), f'from {file}'
     else:
         split, source = choose_splits(images, root, options.seed, options.group_by)
-        write_splits(file, images, split, root)
+        write_splits(out.path(SPLIT_FILE), images, split, root)
     counts = Counter(split.values())
     print(f'splits ({source}): {", ".join(f"{name} {counts[name]}" for name in SPLITS)}')
     if len(split) < len(images):
@@ -133,40 +137,78 @@ def _split(
     return apply_splits(images, split)
 
 
-def _write_annotations(
-    images: Sequence[LabeledImage], classes: Sequence[str], folder: Path, root: Path
-) -> dict[str, Measured]:
-    """Write the annotation file of each split; return its images with their sizes."""
-    measured, unreadable = measure_images(images)
-    _print_problems(unreadable)
-    splits = {name: [pair for pair in measured if pair[0].split == name] for name in SPLITS}
+def _measure(images: Sequence[LabeledImage], root: Path) -> dict[str, Measured]:
+    """Find the size of each image, from the annotations or else from the file, by its split.
+
+    Unreadable images are left out, and splits without images.
+    """
+    splits: dict[str, list[tuple[LabeledImage, tuple[int, int]]]] = {name: [] for name in SPLITS}
+    unreadable = []
+    for image in show_progress(images, desc='reading image sizes', unit='image'):
+        size = image.size
+        if size is None:
+            state = read_header(image.path)
+            size = None if state.error else state.size
+            unreadable += [f'{image.path.name} ({state.error})'] if state.error else []
+        if size is not None:
+            splits[image.split].append((image, size))
+    message = 'unreadable images without a size in the annotations. Skipped.'
+    _print_problems(problem_of('undecodable-image', message, unreadable, is_warning=True))
     for name in ('train', 'val'):
         if not splits[name]:
             raise ValueError(f'{root}: no readable image is left for {name}.')
-    for name, of_split in splits.items():
-        if of_split:
-            write_annotations(folder / f'{name}.json', of_split, classes, root)
     return {name: of_split for name, of_split in splits.items() if of_split}
 
 
-def _check(config_text: str, splits: Sequence[str], out: Path, root: Path) -> bool:
+def _compose_annotations(images: Measured, classes: Sequence[str], root: Path) -> dict[str, Any]:
+    """Compose the content of an annotation file in COCO's format; ids start at 1."""
+    numbers = {name: number for number, name in enumerate(classes, start=1)}
+    records = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, (image, (width, height)) in enumerate(images, start=1):
+        path = image.path
+        # A repaired copy is outside of the folder. A link to that has another folder above it.
+        is_inside = path.is_relative_to(root)
+        name = path.relative_to(root) if is_inside else os.path.relpath(path, root.resolve())
+        file_name = Path(name).as_posix()
+        records.append({'id': image_id, 'file_name': file_name, 'width': width, 'height': height})
+        for box in image.boxes:
+            place = {'id': len(annotations) + 1, 'image_id': image_id}
+            annotations.append({**place, **_describe(box, numbers)})
+    categories = [{'id': number, 'name': name} for name, number in numbers.items()]
+    return {'images': records, 'annotations': annotations, 'categories': categories}
+
+
+def _describe(box: LabeledBox, numbers: Mapping[str, int]) -> dict[str, Any]:
+    _, _, width, height = box.box
+    record = {
+        'category_id': numbers[box.label],
+        'bbox': list(box.box),
+        'area': width * height if box.area is None else box.area,
+        'iscrowd': int(box.is_crowd),
+    }
+    return record if box.segmentation is None else {**record, 'segmentation': box.segmentation}
+
+
+def _check(
+    config_text: str,
+    contents: Mapping[str, Any],
+    out: OutputFolder,
+    root: Path,
+    decode: bool | None,
+) -> bool:
     """Check each split, write the results and print the problems."""
     training = read_training_config(Config.fromstring(config_text, '.py'))
-    files = {name: out / f'annotations/{name}.json' for name in splits}
-    checks = {name: check_annotations(file, training, root) for name, file in files.items()}
-    for name, check in checks.items():
+    checks = {}
+    for split, content in contents.items():
+        name = f'annotations/{split}.json'
+        file = AnnotationFile(**content)
+        check = check_annotations(out.folder / name, training, root, file=file, decode=decode)
         short = '\n'.join(map(str, [check.headline, *check.all_problems]))
-        print(check if name == 'train' else short)
+        print(check if split == 'train' else short)
         text = json.dumps(check.as_dict(), indent=1)
-        files[name].with_name(f'{name}_check.json').write_text(text, encoding='utf-8')
+        write_file(out.path(f'annotations/{split}_check.json'), text.encode())
+        checks[split] = check
     _print_problems(find_shared_pictures({n: check.pictures for n, check in checks.items()}))
-    draw_distributions(checks['train'], out / 'boxes.png')
+    draw_distributions(checks['train'], out.path(PICTURE))
     return not any(check.problems for check in checks.values())
-
-
-def _print_settings(settings: Settings) -> None:
-    width, height = settings.image_scale
-    print(f'\nimages {width} x {height}: {settings.scale_reason}')
-    print(settings.anchor_reason)
-    print(f'batches of {settings.batch_size}: {settings.batch_reason}')
-    print(f'epochs: {settings.max_epochs}')

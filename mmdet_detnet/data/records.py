@@ -1,15 +1,19 @@
-"""The common representation of all formats: images with labeled boxes."""
+"""What all formats are read into: images with labeled boxes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmdet_detnet.data.problems import Problem
+from mmdet_detnet.data.problems import Problem, problem_of
 
+Point = Sequence[float]
+Box = tuple[float, float, float, float]
+# The culprits of each kind of problem.
+Found = dict[str, list[str]]
 Segmentation = list[list[float]] | dict[str, object]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabeledBox:
     """An object.
 
@@ -22,32 +26,60 @@ class LabeledBox:
     """
 
     label: str
-    box: tuple[float, float, float, float]
+    box: Box
     is_crowd: bool = False
     segmentation: Segmentation | None = None
     area: float | None = None
 
+    @classmethod
+    def of_polygon(cls, label: str, points: Sequence[Point]) -> 'LabeledBox':
+        """Make an object of the corners of a polygon in order, with its mask and area."""
+        pairs = zip(points, [*points[1:], points[0]], strict=True)
+        doubled = sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in pairs)
+        ring = [value for point in points for value in point]
+        return cls(label, outline_box(points), segmentation=[ring], area=abs(doubled) / 2)
 
-@dataclass(frozen=True)
+
+def outline_box(points: Sequence[Point]) -> Box:
+    """Compute the left, top, width and height of the box around points ``(x, y)``."""
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+
+
+# Spellings of flags in tables and XML files.
+FLAGS = {'': False, '0': False, '1': True, 'false': False, 'true': True, 'no': False, 'yes': True}
+
+
+def read_flag(text: str, name: str) -> bool:
+    """Read a flag, such as of a crowd; none is false."""
+    value = FLAGS.get(text.strip().lower())
+    if value is None:
+        raise ValueError(f'{name} must be one of {[*FLAGS]}, got {text!r}.')
+    return value
+
+
+@dataclass(frozen=True, slots=True)
 class LabeledImage:
     """An image with its objects.
 
     Attributes:
         path: The file.
         boxes: The objects; empty for background.
-        split: ``'train'``, ``'val'`` or ``'test'`` in the data set; empty if unknown.
+        source: The annotation file; None for background without one.
+        split: ``'train'``, ``'val'`` or ``'test'`` in the dataset; empty if unknown.
         size: Width and height from the annotations, in pixels; None for those of the file.
     """
 
     path: Path
     boxes: Sequence[LabeledBox]
+    source: Path | None = None
     split: str = ''
     size: tuple[int, int] | None = None
 
 
 @dataclass
 class LabeledSet:
-    """A data set, read from any format.
+    """A dataset, read from any format.
 
     Attributes:
         images: The images.
@@ -63,3 +95,12 @@ class LabeledSet:
         """List the format's classes, then other classes found, sorted."""
         occurring = {box.label for image in self.images for box in image.boxes}
         return [*self.classes, *sorted(occurring - set(self.classes))]
+
+
+def list_warnings(messages: Mapping[str, str], found: Found) -> list[Problem]:
+    """Make warnings of what has been found, in the order of their messages."""
+    return [
+        problem
+        for name, message in messages.items()
+        for problem in problem_of(name, message, found.get(name, ()), is_warning=True)
+    ]

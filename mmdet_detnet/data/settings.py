@@ -13,8 +13,8 @@ from mmengine.config import ConfigDict
 
 from mmdet_detnet.data.anchors import Anchors, choose_factor, read_anchors, share_inside
 
+from .options import Template
 from .records import LabeledImage
-from .templates import Template
 
 # Percentage of the images that fit the image scale without being shrunk for their short side.
 SHAPE_PERCENTILE = 95

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .files import SPLITS
+from .image_files import SPLITS
 from .records import LabeledImage
 
 SHARES = {'train': 0.70, 'val': 0.15, 'test': 0.15}
@@ -106,7 +106,14 @@ def draw_stratified(
         The split of each group.
     """
     whole = sum(shares.values())
-    total = sum(counts, Counter[str]())
+    total: Counter[str] = Counter()
+    groups_of = defaultdict(list)
+    order = list(range(len(counts)))
+    random.Random(seed).shuffle(order)
+    for group in order:
+        total.update(counts[group])
+        for label in ('', *+counts[group]):  # those with boxes
+            groups_of[label].append(group)
     lacking = {
         split: {
             '': sum(sizes) * share / whole,
@@ -115,12 +122,10 @@ def draw_stratified(
         for split, share in shares.items()
         if share
     }
-    order = list(range(len(counts)))
-    random.Random(seed).shuffle(order)
     drawn: dict[int, str] = {}
     for label in [*sorted(total, key=lambda each: (total[each], each)), '']:
         # Large groups first, so that small ones can even out the rest.
-        of_label = [g for g in order if g not in drawn and (not label or counts[g][label])]
+        of_label = [group for group in groups_of[label] if group not in drawn]
         for group in sorted(of_label, key=lambda g: -sizes[g]):
             split = max(lacking, key=lambda part: (lacking[part][label], lacking[part]['']))
             drawn[group] = split
@@ -144,7 +149,7 @@ def read_splits(file: Path, images: Sequence[LabeledImage], folder: Path) -> Spl
     Raises:
         ValueError: If an image or a split is unknown.
     """
-    with file.open(newline='', encoding='utf-8') as stream:
+    with file.open(newline='', encoding='utf-8', errors='surrogateescape') as stream:
         known = {row['image']: row['split'] for row in csv.DictReader(stream)}
     wrong = {split for split in known.values() if split not in ('', *SPLITS)}
     if wrong:
@@ -160,16 +165,9 @@ def read_splits(file: Path, images: Sequence[LabeledImage], folder: Path) -> Spl
 
 
 def write_splits(file: Path, images: Sequence[LabeledImage], split: Split, folder: Path) -> None:
-    """Write the split of each image, empty for images without one.
-
-    Args:
-        file: The file, a CSV table.
-        images: The images.
-        split: The split of each.
-        folder: Folder that their names are relative to.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open('w', newline='', encoding='utf-8') as stream:
+    """Write a table with the split of each image, empty for images without one."""
+    # A file name need not be valid UTF-8.
+    with file.open('w', newline='', encoding='utf-8', errors='surrogateescape') as stream:
         table = csv.writer(stream)
         table.writerow(HEADER)
         for image in images:
@@ -178,13 +176,5 @@ def write_splits(file: Path, images: Sequence[LabeledImage], split: Split, folde
 
 
 def apply_splits(images: Sequence[LabeledImage], split: Split) -> list[LabeledImage]:
-    """Set the split of each image; drop images without one.
-
-    Args:
-        images: The images.
-        split: The split of each.
-
-    Returns:
-        The images with a split.
-    """
+    """Set the split of each image; drop images without one."""
     return [replace(each, split=split[each.path]) for each in images if each.path in split]

@@ -7,6 +7,10 @@ import json
 
 import cv2
 import numpy as np
+import pytest
+
+from mmdet_detnet.data.formats import read_folder
+from mmdet_detnet.data.options import Options
 
 WIDTH, HEIGHT = 100, 80
 CAT, PANDA = ('cat', (10, 20, 30, 40)), ('red panda', (50, 10, 20, 20))
@@ -17,9 +21,9 @@ def write_image(path, width=WIDTH, height=HEIGHT):
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
 
 
-def write_text(path, text):
+def write_text(path, text, encoding='utf-8'):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding=encoding)
 
 
 def yolo_row(number, box):
@@ -105,3 +109,24 @@ WRITERS = {
     'labelme': write_labelme,
     'createml': write_createml,
 }
+
+
+def read(folder, **options):
+    """Read a folder; return the dataset."""
+    return read_folder(Options(folder, **options))[1]
+
+
+def boxes(labeled):
+    """Take the label and box of each object, by the image's name."""
+    return {
+        image.path.name: [(box.label, pytest.approx(box.box)) for box in image.boxes]
+        for image in labeled.images
+    }
+
+
+def splits(labeled):
+    return {image.path.stem: image.split for image in labeled.images}
+
+
+def problems(labeled):
+    return {problem.name: problem for problem in labeled.problems}

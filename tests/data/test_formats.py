@@ -7,34 +7,27 @@ from folders import (
     CAT,
     PANDA,
     WRITERS,
+    boxes,
+    problems,
+    read,
+    splits,
+    write_createml,
     write_csv,
     write_image,
     write_labelme,
     write_text,
     write_voc,
-    write_yolo,
     yolo_row,
 )
 
 from mmdet_detnet.data.formats import read_folder
-
-
-def boxes(labeled):
-    """Read the boxes of each image, by the image's name."""
-    return {
-        image.path.name: [(box.label, pytest.approx(box.box)) for box in image.boxes]
-        for image in labeled.images
-    }
-
-
-def problems(labeled):
-    return {problem.name: problem for problem in labeled.problems}
+from mmdet_detnet.data.options import Options
 
 
 @pytest.mark.parametrize('name', WRITERS)
 def test_format_is_recognised_and_read(name, tmp_path):
     WRITERS[name](tmp_path)
-    found, labeled = read_folder(tmp_path)
+    found, labeled = read_folder(Options(tmp_path))
     assert found == name
     assert boxes(labeled) == {'a.png': [CAT, PANDA], 'b.png': []}
     assert labeled.all_classes() == ['cat', 'red panda']
@@ -45,16 +38,8 @@ def test_json_file_is_parsed_once(name, tmp_path, monkeypatch):
     WRITERS[name](tmp_path)
     loads, parsed = json.loads, []
     monkeypatch.setattr(json, 'loads', lambda text: parsed.append(text) or loads(text))
-    read_folder(tmp_path)
+    read(tmp_path)
     assert len(parsed) == len([*tmp_path.rglob('*.json')])
-
-
-def test_lists_of_voc_are_its_splits(tmp_path):
-    write_voc(tmp_path)
-    for split, name in (('train', 'b'), ('val', 'a')):
-        write_text(tmp_path / f'ImageSets/Main/{split}.txt', f'{name}\n')
-    _, labeled = read_folder(tmp_path)
-    assert {image.path.stem: image.split for image in labeled.images} == {'a': 'val', 'b': 'train'}
 
 
 def test_folders_are_splits(tmp_path):
@@ -63,143 +48,68 @@ def test_folders_are_splits(tmp_path):
         write_text(tmp_path / split / f'labels/{split}.txt', yolo_row(0, CAT[1]))
     # Roboflow's paths lead nowhere.
     write_text(tmp_path / 'data.yaml', 'train: ../train/images\nval: ../valid/images\nnames: [cat]')
-    _, labeled = read_folder(tmp_path)
-    splits = {image.path.stem: image.split for image in labeled.images}
-    assert splits == {'train': 'train', 'valid': 'val'}
+    assert splits(read(tmp_path)) == {'train': 'train', 'valid': 'val'}
 
 
-def test_lists_of_yolo_are_its_splits(tmp_path):
-    write_yolo(tmp_path)
-    write_text(tmp_path / 'one.txt', './images/b.png\n')
-    write_text(tmp_path / 'two.txt', './images/a.png\n')
-    write_text(tmp_path / 'data.yaml', 'train: one.txt\nval: two.txt\nnames: [cat, red panda]')
-    _, labeled = read_folder(tmp_path)
-    assert {image.path.stem: image.split for image in labeled.images} == {'a': 'val', 'b': 'train'}
-
-
-def test_one_folder_for_two_splits_is_split_again(tmp_path):
-    write_yolo(tmp_path)
-    write_text(tmp_path / 'data.yaml', 'train: images\nval: images\nnames: [cat, red panda]')
-    _, labeled = read_folder(tmp_path)
-    assert problems(labeled)['doubled-split'].examples == ['images']
-    assert {image.split for image in labeled.images} == {''}
-
-
-def test_polygon_of_yolo_is_box_and_mask(tmp_path):
-    write_image(tmp_path / 'a.png')
-    write_text(tmp_path / 'a.txt', '0 0.1 0.1 0.3 0.1 0.3 0.5 0.1 0.5')
-    write_text(tmp_path / 'classes.txt', 'cat\n')
-    ((box,),) = [image.boxes for image in read_folder(tmp_path)[1].images]
-    assert box.box == pytest.approx((10, 8, 20, 32))
-    assert box.segmentation == [pytest.approx([10, 8, 30, 8, 30, 40, 10, 40])]
-    assert box.area == pytest.approx(640)
-
-
-@pytest.mark.parametrize('row', ['2 0.5 0.5 0.1 0.1', '0 0.5 0.5 0.1 0.1 0.9', '0 0.5 0.5 0.1 x'])
-def test_wrong_row_of_yolo_is_an_error_with_file_and_line(row, tmp_path):
-    write_yolo(tmp_path)
-    rows = [yolo_row(0, CAT[1])] * 5
-    write_text(tmp_path / 'labels/b.txt', ''.join(rows) + row)
-    with pytest.raises(ValueError, match=r'b\.txt, line 6: .*class from 0 to 1'):
-        read_folder(tmp_path)
-
-
-def test_yolo_without_names_of_classes(tmp_path):
-    write_yolo(tmp_path)
-    (tmp_path / 'data.yaml').unlink()
-    with pytest.raises(ValueError, match='no names of classes'):
-        read_folder(tmp_path)
+def write_shapes(folder, *shapes):
+    """Write LabelMe's file of b.png, with shapes of type and points."""
+    write_labelme(folder)
+    content = json.loads((folder / 'b.json').read_text())
+    content['shapes'] = [{'label': 'cat', 'shape_type': k, 'points': p} for k, p in shapes]
+    (folder / 'b.json').write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize(
-    'table',
+    ('kind', 'points', 'box'),
     [
-        'image_id,x_min,y_min,x_max,y_max,label\na.png,10,20,40,60,cat\n',
-        'path,x,y,w,h,class name\nold/a.png,10,20,30,40,cat\n',
-        'image,bbox,category\na.png,"[10, 20, 30, 40]",cat\n',
-        'a.png,10,20,40,60,cat\n',
-        'ImageID,LabelName,XMin,XMax,YMin,YMax\na,cat,0.1,0.4,0.25,0.75\n',
-        'Filename,Left,Top,Width,Height,Class\na.png,10,20,30,40,cat\n',
+        ('circle', [[50, 40], [50, 50]], (40, 30, 20, 20)),
+        ('mask', [[10, 10], [30, 40]], (10, 10, 20, 30)),
+        ('rotation', [[60, 10], [80, 15], [75, 40], [55, 35]], (55, 10, 25, 30)),
+        ('oriented_rectangle', [[60, 10], [80, 15], [75, 40], [55, 35]], (55, 10, 25, 30)),
+        (None, [[5, 5], [15, 5], [15, 20]], (5, 5, 10, 15)),
     ],
 )
-def test_header_of_csv(table, tmp_path):
-    write_image(tmp_path / 'a.png')
-    write_text(tmp_path / 'boxes.csv', table)
-    assert boxes(read_folder(tmp_path)[1]) == {'a.png': [CAT]}
+def test_shape_of_labelme_has_its_enclosing_box(kind, points, box, tmp_path):
+    write_shapes(tmp_path, (kind, points))
+    assert boxes(read(tmp_path))['b.png'] == [('cat', box)]
 
 
-def test_rows_of_csv_without_a_class_are_objects(tmp_path):
-    write_image(tmp_path / 'a.png')
-    write_text(tmp_path / 'boxes.csv', 'image_id,bbox\na,"[10, 20, 30, 40]"\n')
-    _, labeled = read_folder(tmp_path)
-    assert boxes(labeled) == {'a.png': [('object', CAT[1])]}
-    assert problems(labeled)['row-without-class'].count == 1
+def test_other_shapes_of_labelme_are_counted_as_what_they_are(tmp_path):
+    write_shapes(tmp_path, ('point', [[5, 5]]), ('cuboid', [[5, 5]] * 8), ('polygon', [[1, 1]] * 2))
+    found = problems(read(tmp_path))
+    assert found['shape-without-area'].examples == ['b.json (point)', 'b.json (polygon)']
+    assert found['shape-not-read'].examples == ['b.json (cuboid)']
 
 
-def test_wrong_number_in_csv_is_an_error(tmp_path):
-    write_csv(tmp_path)
-    table = tmp_path / 'boxes.csv'
-    table.write_text(table.read_text().replace(',10,20,', ',ten,20,'))
-    with pytest.raises(ValueError, match=r"boxes\.csv.*'ten'"):
-        read_folder(tmp_path)
-
-
-def test_column_of_csv_is_the_split(tmp_path):
-    write_image(tmp_path / 'a.png')
-    write_text(tmp_path / 'boxes.csv', 'image,bbox,class,split\na,"[1, 1, 5, 5]",cat,valid\n')
-    assert read_folder(tmp_path)[1].images[0].split == 'val'
-
-
-def test_shapes_of_labelme_without_area_are_counted(tmp_path):
-    write_labelme(tmp_path)
-    content = json.loads((tmp_path / 'b.json').read_text())
-    circle = {'label': 'cat', 'points': [[50, 40], [50, 50]], 'shape_type': 'circle'}
-    point = {'label': 'cat', 'points': [[5, 5]], 'shape_type': 'point'}
-    content['shapes'] = [circle, point]
-    (tmp_path / 'b.json').write_text(json.dumps(content))
-    _, labeled = read_folder(tmp_path)
-    assert boxes(labeled)['b.png'] == [('cat', (40, 30, 20, 20))]
-    assert problems(labeled)['shape-without-area'].examples == ['b.json (point)']
-
-
-def test_annotations_of_coco_that_point_nowhere_are_counted(tmp_path):
-    WRITERS['coco'](tmp_path)
-    file = tmp_path / 'instances.json'
-    content = json.loads(file.read_text())
-    content['annotations'] += [{**content['annotations'][0], 'id': 7, 'category_id': 9}]
-    content['annotations'] += [{**content['annotations'][0], 'id': 8, 'image_id': 9}]
-    file.write_text(json.dumps(content))
-    _, labeled = read_folder(tmp_path)
-    assert boxes(labeled)['a.png'] == [CAT, PANDA]
-    assert problems(labeled)['annotation-not-read'].count == 2
-
-
-def test_box_of_a_mask_alone(tmp_path):
-    WRITERS['coco'](tmp_path)
-    file = tmp_path / 'instances.json'
-    content = json.loads(file.read_text())
-    del content['annotations'][0]['bbox']
-    content['annotations'][0]['segmentation'] = [[10, 20, 40, 20, 40, 60, 10, 60]]
-    file.write_text(json.dumps(content))
-    assert boxes(read_folder(tmp_path)[1])['a.png'] == [CAT, PANDA]
+def test_images_in_two_annotation_files_are_an_error(tmp_path):
+    write_createml(tmp_path)
+    (tmp_path / 'again.json').write_text((tmp_path / 'annotations.json').read_text())
+    with pytest.raises(ValueError, match=r'again\.json and .*annotations\.json.*--annotations'):
+        read(tmp_path)
 
 
 def test_partners_that_are_missing_are_counted(tmp_path):
     write_voc(tmp_path)
     (tmp_path / 'pictures/a.png').unlink()
     write_image(tmp_path / 'pictures/c.png')
-    _, labeled = read_folder(tmp_path)
+    labeled = read(tmp_path)
     assert list(boxes(labeled)) == ['b.png']
-    found = problems(labeled)
-    assert found['image-not-found'].count == 1
-    assert found['image-not-annotated'].examples == ['pictures/c.png']
+    assert problems(labeled)['image-not-found'].count == 1
+    assert problems(labeled)['image-not-annotated'].examples == ['pictures/c.png']
 
 
-def test_image_is_looked_for_beside_its_annotation_first(tmp_path):
+def test_picture_in_an_unknown_format_is_not_missing(tmp_path):
+    write_voc(tmp_path)
+    (tmp_path / 'pictures/a.png').rename(tmp_path / 'pictures/a.heic')
+    found = problems(read(tmp_path))
+    assert found['image-not-supported'].examples == ['pictures/a.heic']
+    assert 'image-not-found' not in found
+
+
+def test_image_is_looked_for_next_to_its_annotation_first(tmp_path):
     for split in ('train', 'test'):
         write_labelme(tmp_path / split)
-    _, labeled = read_folder(tmp_path)
-    places = [str(image.path.relative_to(tmp_path)) for image in labeled.images]
+    places = [str(image.path.relative_to(tmp_path)) for image in read(tmp_path).images]
     assert sorted(places) == ['test/a.png', 'test/b.png', 'train/a.png', 'train/b.png']
 
 
@@ -208,22 +118,32 @@ def test_two_images_of_one_name_are_an_error(tmp_path):
     write_image(tmp_path / 'two/a.png')
     (tmp_path / 'one/boxes.csv').rename(tmp_path / 'boxes.csv')
     with pytest.raises(ValueError, match=r"'a\.png' may be .*--images"):
-        read_folder(tmp_path)
-    assert len(read_folder(tmp_path, images=tmp_path / 'one')[1].images) == 2
+        read(tmp_path)
+    assert len(read(tmp_path, images=tmp_path / 'one').images) == 2
+
+
+def test_linked_folder_of_images_is_read_once(tmp_path):
+    write_voc(tmp_path / 'data')
+    (tmp_path / 'data/pictures').rename(tmp_path / 'elsewhere')
+    (tmp_path / 'data/pictures').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'data/again').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'data/all').symlink_to(tmp_path / 'data')
+    (tmp_path / 'elsewhere/up').symlink_to(tmp_path)
+    assert boxes(read(tmp_path / 'data')) == {'a.png': [CAT, PANDA], 'b.png': []}
 
 
 def test_several_formats_are_an_error_until_one_is_chosen(tmp_path):
     write_voc(tmp_path)
     write_text(tmp_path / 'boxes.csv', 'filename,xmin,ymin,xmax,ymax,class\na.png,1,1,9,9,dog\n')
     with pytest.raises(ValueError, match=r'voc \(2 files\), csv \(1 files\).*--format'):
-        read_folder(tmp_path)
-    assert read_folder(tmp_path, format_name='csv')[1].all_classes() == ['dog']
+        read(tmp_path)
+    assert read(tmp_path, format_name='csv').all_classes() == ['dog']
 
 
 def test_no_annotations_are_an_error(tmp_path):
     write_image(tmp_path / 'a.png')
     with pytest.raises(ValueError, match='no annotations in a known format'):
-        read_folder(tmp_path)
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(('name', 'text'), [('a.json', '{'), ('a.xml', '<annotation>')])
@@ -231,4 +151,33 @@ def test_damaged_file_is_named(name, text, tmp_path):
     write_image(tmp_path / 'a.png')
     write_text(tmp_path / name, text)
     with pytest.raises(ValueError, match=name):
-        read_folder(tmp_path)
+        read(tmp_path)
+
+
+KITTI = 'Car 0.00 0 -1.58 10.0 10.0 30.0 40.0 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59\n'
+LABEL_STUDIO = '[{"id": 1, "data": {"image": "a.png"}, "annotations": [{"id": 1, "result": []}]}]'
+FOREIGN = {
+    'annotations.xml': ('<?xml version="1.0"?><annotations><version>1.1</version>', 'CVAT'),
+    'via.json': ('{"a.png1": {"regions": [{"shape_attributes": {"name": "rect"}}]}}', 'VIA'),
+    'via_project.json': ('{"_via_settings": {}, "_via_img_metadata": {}}', 'VIA'),
+    'export.json': (LABEL_STUDIO, 'Label Studio'),
+    'min.json': ('[{"image": "a.png", "label": [{"rectanglelabels": ["cat"]}]}]', 'Label Studio'),
+    'a.png.json': ('{"objects": [{"classTitle": "cat"}], "size": {"width": 9}}', 'Supervisely'),
+    'export.ndjson': ('{"data_row": {"id": "x"}}', 'Labelbox'),
+    'bdd.json': ('[{"name": "a", "labels": [{"box2d": {"x1": 1}}]}]', 'BDD100K'),
+    'label_2/a.txt': (KITTI, 'KITTI'),
+    'dota/a.txt': ('imagesource:X\ngsd:0.1\n1.0 1.0 9 1 9 9 1 9 small-vehicle 0\n', 'DOTA'),
+    'train.txt': ('images/a b.png 10,20,40,60,0 1,2,3,4,1\n', 'keras-yolo3'),
+    'gt/gt.txt': ('1,1,912,484,97,109,0,7,1\n', 'MOT'),
+    'cats.tfrecord-00000-of-00001': ('', 'TFRecord'),
+    'SegmentationClass/a.png': ('', 'masks'),
+}
+
+
+@pytest.mark.parametrize('name', FOREIGN)
+def test_format_that_is_not_read_is_named_with_what_to_export(name, tmp_path):
+    write_image(tmp_path / 'images/a.png')
+    text, tool = FOREIGN[name]
+    write_text(tmp_path / name, text)
+    with pytest.raises(ValueError, match=f'{name}: .*{tool}.*does not read'):
+        read(tmp_path)

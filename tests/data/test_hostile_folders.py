@@ -4,11 +4,11 @@ import html
 import os
 
 import pytest
-from folders import voc_object, write_image, write_text, write_yolo
+from folders import problems, read, voc_object, write_image, write_text, write_yolo
+from mmengine.config import Config
 
 from mmdet_detnet.cli import main
-from mmdet_detnet.data.files import list_files
-from mmdet_detnet.data.formats import read_folder
+from mmdet_detnet.data.image_files import list_files
 
 BOX = (10, 10, 40, 40)
 
@@ -36,6 +36,48 @@ def test_class_name_is_never_a_part_of_a_config(name, tmp_path, monkeypatch, cap
     assert not list(tmp_path.rglob('*.py'))
 
 
+PLACES = (
+    "Bob's",
+    'a"b',
+    'back\\slash',
+    'new\nline',
+    'sp ace ünï 日本',
+    '{{ fileDirname }}',
+    '{{$HOME:x}}',
+    """{{$Q:'+str(open('PWNED','w'))+'}}""",
+    """'+str(open('PWNED','w'))+'""",
+    '"+str(open("PWNED","w"))+"\\',
+)
+
+
+@pytest.mark.parametrize('name', PLACES)
+def test_name_of_a_folder_is_never_a_part_of_a_config(name, tmp_path, monkeypatch):
+    place = tmp_path / name
+    write_voc_of(place / name, 'cat')
+    (place / 'weights.pth').touch()
+    monkeypatch.chdir(place)
+    options = ['--out', f'out{name}/out', '--start-from', 'weights.pth']
+    assert main(['new', name, *options]) == 0
+    file = place / f'out{name}/out/faster-rcnn_detnet59-slim.py'
+    check_places(file, place)
+    (place / f'out{name}').rename(place / 'moved')
+    # The images are not in the folder that moved.
+    (place / 'moved' / name).symlink_to(place / name)
+    check_places(place / 'moved/out' / file.name, place)
+    assert not list(tmp_path.rglob('PWNED'))
+
+
+def check_places(file, place):
+    config = Config.fromfile(file)
+    dataset = config.train_dataloader.dataset
+    assert os.path.samefile(dataset.data_root, file.parent)
+    assert os.path.samefile(config.load_from, place / 'weights.pth')
+    images = os.path.join(dataset.data_root, dataset.data_prefix.img)
+    assert os.path.samefile(images, place / place.name)
+    assert config.val_evaluator.ann_file == f'{file.parent}/annotations/val.json'
+    assert config.work_dir == f'{file.parent}/{file.stem}'
+
+
 def test_pipe_is_no_file(tmp_path):
     os.mkfifo(tmp_path / 'a.json')
     os.symlink('/dev/zero', tmp_path / 'b.png')
@@ -47,12 +89,9 @@ def test_pipe_is_no_file(tmp_path):
 def test_name_that_is_no_image_is_not_found(name, tmp_path):
     write_image(tmp_path / 'a.png')
     write_text(tmp_path / 'boxes.csv', f'file,x1,y1,x2,y2,class\n{name},0,0,9,9,cat\n')
-    _, labeled = read_folder(tmp_path)
+    labeled = read(tmp_path)
     assert labeled.images == []
-    assert [problem.name for problem in labeled.problems] == [
-        'image-not-found',
-        'image-not-annotated',
-    ]
+    assert [*problems(labeled)] == ['image-not-found', 'image-not-annotated']
 
 
 # The first one has ten billion names.
@@ -76,15 +115,15 @@ def test_odd_description_of_yolo_is_read_or_named(text, words, tmp_path):
     write_yolo(tmp_path)
     write_text(tmp_path / 'data.yaml', text)
     if not words:
-        assert len(read_folder(tmp_path)[1].images) == 2
+        assert len(read(tmp_path).images) == 2
         return
     with pytest.raises(ValueError, match=words):
-        read_folder(tmp_path)
+        read(tmp_path)
 
 
-@pytest.mark.parametrize('text', [b'\xff', b'"' + b'a' * 200_000])
-def test_damaged_table_is_named(text, tmp_path):
+def test_damaged_table_is_named(tmp_path):
     write_image(tmp_path / 'a.png')
-    (tmp_path / 'boxes.csv').write_bytes(b'file,x1,y1,x2,y2,class\na.png,0,0,9,9,' + text)
+    text = 'file,x1,y1,x2,y2,class\na.png,0,0,9,9,cat\na.png,0,0,9,9,"' + 'a' * 200_000
+    write_text(tmp_path / 'boxes.csv', text)
     with pytest.raises(ValueError, match=r'boxes\.csv is not a valid CSV file'):
-        read_folder(tmp_path)
+        read(tmp_path)

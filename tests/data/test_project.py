@@ -15,6 +15,7 @@ from mmdet_detnet.cli import main
 from mmdet_detnet.data import project
 
 NUM_IMAGES = 12
+MODEL = 'faster-rcnn_detnet59-slim'
 
 
 @pytest.fixture(autouse=True)
@@ -176,9 +177,55 @@ def test_fix_writes_copies_and_leaves_the_data_alone(folder, capsys):
     boxes = [each['bbox'] for split in splits for each in split['annotations']]
     assert sorted(map(tuple, boxes))[-1] == (90, 70, 10, 10)
     assert len(boxes) == NUM_IMAGES - 1
-    (copy,) = folder.parent.glob('my_data-detector/images/*')
+    (copy,) = folder.parent.glob('my_data-detector/repaired/*')
     names = [each['file_name'] for split in splits for each in split['images']]
-    assert f'../my_data-detector/images/{copy.name}' in names
+    assert f'../my_data-detector/repaired/{copy.name}' in names
+
+
+def list_content(folder):
+    """Read every file below a folder, not those of the commands."""
+    return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['annotations/train.json', 'annotations/val.json', 'splits.csv', 'boxes.png', f'{MODEL}.py'],
+)
+def test_no_file_of_the_users_is_replaced(name, folder, capsys):
+    write_text(folder / name, 'mine')
+    before = list_content(folder.parent)
+    assert new('--out', 'my data', '--overwrite') == 2
+    assert f'{name} is in the way' in capsys.readouterr().err
+    assert list_content(folder.parent) == before
+
+
+def test_links_in_the_output_folder_are_not_followed(folder, tmp_path, capsys):
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out/annotations').symlink_to(tmp_path / 'elsewhere')
+    assert new('--out', 'out') == 2
+    assert 'out/annotations is a link' in capsys.readouterr().err
+    assert not list_content(tmp_path / 'elsewhere')
+
+
+def test_output_folder_may_be_that_of_the_data(folder, monkeypatch, capsys):
+    damage(folder)
+    before = list_content(folder)
+    monkeypatch.chdir(folder)
+    for _ in range(2):
+        assert main(['new', '.', '--out', '.', '--images', '.', '--fix', '--overwrite']) == 0
+        assert f'{NUM_IMAGES} images with' in capsys.readouterr().out
+        assert {path: path.read_bytes() for path in before} == before
+    # A training run leaves JSON files and pictures.
+    write_text(folder / f'{MODEL}/vis_data/scalars.json', '{"lr": 1}\n{"lr": 1}\n')
+    assert main(['new', '.', '--out', '.', '--fix', '--overwrite']) == 0
+
+
+def test_results_among_the_data_are_left_out(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    assert main(['new', '.', '--out', 'first']) == 0
+    assert main(['new', '.', '--out', 'second']) == 0
+    assert 'warning folder-of-results (1)' in capsys.readouterr().out
 
 
 def test_fix_turns_an_image_as_its_boxes_are(folder, capsys):
@@ -191,7 +238,7 @@ def test_fix_turns_an_image_as_its_boxes_are(folder, capsys):
     write_text(folder / '0.xml', text)
     assert new('--fix') == 0
     assert 'fixed-rotation (1)' in capsys.readouterr().out
-    assert Image.open(folder.parent / 'my_data-detector/images/0.png').size == (60, 90)
+    assert Image.open(folder.parent / 'my_data-detector/repaired/0.jpg.png').size == (60, 90)
 
 
 def test_numbers_count_from_1_and_masks_stay(tmp_path, monkeypatch):
@@ -213,7 +260,7 @@ def test_numbers_count_from_1_and_masks_stay(tmp_path, monkeypatch):
         (['nowhere'], 'no such folder: nowhere'),
         (['.', '--start-from', 'x.pth'], 'no such file or folder: x.pth'),
         (['.', '--epochs', '0'], '--epochs must be at least 1, got 0'),
-        (['.'], 'no annotations in a known format'),
+        (['.'], '. has no images'),
     ],
 )
 def test_wrong_options_are_one_line(options, message, tmp_path, monkeypatch, capsys):

@@ -6,9 +6,9 @@ import pytest
 from mmengine.config import Config
 
 from mmdet_detnet.data import settings
+from mmdet_detnet.data.options import TEMPLATES
 from mmdet_detnet.data.records import LabeledBox, LabeledImage
 from mmdet_detnet.data.settings import MEMORY_SHARE, choose_settings
-from mmdet_detnet.data.templates import TEMPLATES
 from mmdet_detnet.files import config_path
 
 NAME = 'faster-rcnn_detnet59-slim'

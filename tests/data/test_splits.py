@@ -18,7 +18,9 @@ ROOT = Path('/data')
 
 
 def make_image(name, split='', labels=('cat',)):
-    return LabeledImage(ROOT / name, [LabeledBox(each, (0, 0, 9, 9)) for each in labels], split)
+    return LabeledImage(
+        ROOT / name, [LabeledBox(each, (0, 0, 9, 9)) for each in labels], split=split
+    )
 
 
 def count(splits):

@@ -1,10 +1,9 @@
 """Objects of Pascal VOC, whose corners are pixels counted from 1, both inside the box."""
 
 import pytest
-from folders import CAT, PANDA, voc_object, write_image, write_text
+from folders import CAT, PANDA, splits, voc_object, write_image, write_text, write_voc
+from folders import read as read_dataset
 from mmdet.datasets import XMLDataset
-
-from mmdet_detnet.data.formats import read_folder
 
 
 def make_object(name='cat', corners=(1, 1, 9, 9), difficult=''):
@@ -20,7 +19,7 @@ def read(tmp_path):
     def read(*objects, **options):
         write_image(tmp_path / 'JPEGImages/a.png')
         write_text(tmp_path / 'Annotations/a.xml', f'<annotation>{"".join(objects)}</annotation>')
-        return read_folder(tmp_path, **options)[1]
+        return read_dataset(tmp_path, **options)
 
     return read
 
@@ -88,3 +87,57 @@ def test_boxes_begin_where_mmdets_reader_has_them(read, tmp_path):
         assert ours.box[:2] == (left, top)
         # mmdet's reader takes the last pixel's near edge for the end of the box.
         assert ours.box[2] == right - left + 1
+
+
+def write_lists(root, lists):
+    for name, text in lists.items():
+        write_text(root / f'{name}.txt', text)
+
+
+MAIN = 'ImageSets/Main'
+
+
+@pytest.mark.parametrize(
+    ('lists', 'expected'),
+    [
+        ({f'{MAIN}/train': 'b', f'{MAIN}/val': 'a\n'}, {'a': 'val', 'b': 'train'}),
+        ({f'{MAIN}/trainval': 'b', f'{MAIN}/test': 'a'}, {'a': 'test', 'b': 'train'}),
+        (
+            {f'{MAIN}/trainval': 'a\nb', f'{MAIN}/train': 'b', f'{MAIN}/val': 'a'},
+            {'a': 'val', 'b': 'train'},
+        ),
+        (
+            {'ImageSets/train': 'pictures/b.png annots/b.xml', 'ImageSets/val': 'a.png'},
+            {'a': 'val', 'b': 'train'},
+        ),
+    ],
+)
+def test_lists_are_splits(lists, expected, tmp_path):
+    write_voc(tmp_path)
+    write_lists(tmp_path, lists)
+    assert splits(read_dataset(tmp_path)) == expected
+
+
+def test_each_root_has_its_own_lists(tmp_path):
+    for year, names in (('VOC2007', ('a', 'b')), ('VOC2012', ('b', 'a'))):
+        write_voc(tmp_path / year)
+        lists = dict(zip((f'{MAIN}/train', f'{MAIN}/val'), names, strict=True))
+        write_lists(tmp_path / year, lists)
+    found = {
+        image.path.relative_to(tmp_path).as_posix(): image.split
+        for image in read_dataset(tmp_path).images
+    }
+    assert found == {
+        'VOC2007/pictures/a.png': 'train',
+        'VOC2007/pictures/b.png': 'val',
+        'VOC2012/pictures/a.png': 'val',
+        'VOC2012/pictures/b.png': 'train',
+    }
+
+
+@pytest.mark.parametrize('first', ['train', 'trainval'])
+def test_image_in_two_lists_is_an_error(first, tmp_path):
+    write_voc(tmp_path)
+    write_lists(tmp_path / MAIN, {first: 'a\nb', 'test': 'b'})
+    with pytest.raises(ValueError, match=rf"'b' is in two lists: .*{first}\.txt and .*test\.txt"):
+        read_dataset(tmp_path)

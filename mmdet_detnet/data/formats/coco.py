@@ -1,120 +1,200 @@
 """COCO: JSON files with lists of images, annotations and categories."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmdet_detnet.data.annotation_file import (
-    AnnotationFile,
-    Record,
-    is_box,
-    is_id,
-    is_text,
-    select_lists,
+from mmdet_detnet.data.annotation_file import Record, is_box, is_flag, is_id, is_number, is_text
+from mmdet_detnet.data.image_files import ImageFiles, name_split, show_progress
+from mmdet_detnet.data.options import Options
+from mmdet_detnet.data.records import (
+    Found,
+    LabeledBox,
+    LabeledImage,
+    LabeledSet,
+    Segmentation,
+    list_warnings,
+    outline_box,
 )
-from mmdet_detnet.data.files import ImageFiles, name_split
-from mmdet_detnet.data.problems import problem_of
-from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet, Segmentation
 
-from .shapes import outline_box
-
-LISTS = {'images', 'annotations', 'categories'}
+# What the annotations of a file are; an image in several files is read from the first kind.
+BOXES, KEYPOINTS, NOT_BOXES, NOTHING = range(4)
+MESSAGES = {
+    'annotation-not-read': 'annotations without a known image or category, or without a box. '
+    'Skipped.',
+    'mask-not-read': 'annotations with a mask that is neither polygons nor run lengths. Their '
+    'boxes are used.',
+    'annotation-id-twice': 'annotation ids that occur more than once. All are read.',
+    'category-name-twice': 'names of several categories. These become one class.',
+    'file-not-read': 'files with keypoints, captions or panoptic masks of images that other files '
+    'have boxes of, or without boxes at all. Skipped.',
+    'image-not-labeled': 'images of files without any annotation, in no split. To detect in them: '
+    'mmdet-detnet predict.',
+}
 
 
 def recognizes(content: object) -> bool:
-    """Tell whether a JSON file is in this format.
+    """Tell whether the content of a JSON file is in this format, perhaps without annotations."""
+    if not isinstance(content, dict) or not isinstance(content.get('images'), list):
+        return False
+    if content.keys() >= {'annotations', 'categories'}:
+        return True
+    has_names = any(isinstance(each, dict) and 'file_name' in each for each in content['images'])
+    return has_names and bool(content.keys() & {'annotations', 'categories'})
 
-    Args:
-        content: Its content.
-    """
-    return isinstance(content, dict) and content.keys() >= LISTS
 
-
-def read(files: Sequence[tuple[Path, Any]], images: ImageFiles) -> LabeledSet:
-    """Read annotation files; ids need not agree between them.
-
-    Args:
-        files: The files, each with its content.
-        images: The images.
-
-    Returns:
-        The data set.
-
-    Raises:
-        ValueError: If a file is damaged, or two have the same image.
-    """
-    read_images: list[LabeledImage] = []
+def read(files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options) -> LabeledSet:
+    """Read annotation files, each with its content; ids need not agree between them."""
+    found: Found = defaultdict(list)
+    result: dict[Path, tuple[int, LabeledImage]] = {}
     classes: dict[str, None] = {}
-    lost: list[str] = []
-    for file, whole_content in files:
-        content = select_lists(whole_content, file)
-        names = {
-            each['id']: each['name']
-            for each in content.categories
-            if is_id(each.get('id')) and is_text(each.get('name'))
-        }
-        split = name_split(Path(file.name)) or name_split(Path(file.parent.name))
-        read_images += _read_images(file, content, names, split, images, lost)
+    for file, content in sorted(files, key=lambda pair: _find_kind(*pair)):
+        kind = _find_kind(file, content)
+        if kind == NOTHING:
+            paths = (images.find(file, _read_name(each, file)) for each in content['images'])
+            found['image-not-labeled'] += [str(path) for path in paths if path not in result]
+            continue
+        names = _read_categories(file, content, found) if kind != NOT_BOXES else {}
+        read_images = _read_images(file, content, names, images, found) if names else []
+        read_images = _set_splits(read_images, file, options, len(files) == 1)
+        new = [each for each in read_images if result.get(each.path, (kind,))[0] == kind]
+        if not new:
+            found['file-not-read'].append(file.name)
+            continue
+        for image in new:
+            if image.path in result:
+                other = result[image.path][1].source
+                raise ValueError(
+                    f'{image.path} is in several annotation files or twice in one: {other} and '
+                    f'{file}. Name one with --annotations.'
+                )
+            result[image.path] = kind, image
         classes |= dict.fromkeys(names.values())
-    repeated = [path for path, n in Counter(each.path for each in read_images).items() if n > 1]
-    if repeated:
+    problems = list_warnings(MESSAGES, found) + images.problems()
+    return LabeledSet([image for _, image in result.values()], [*classes], problems)
+
+
+def _find_kind(file: Path, content: Record) -> int:
+    annotations = content.get('annotations', [])
+    if not isinstance(annotations, list) or not all(isinstance(x, dict) for x in annotations):
         raise ValueError(
-            f'{repeated[0]} is in several annotation files or twice in one of '
-            f'{", ".join(file.name for file, _ in files)}. Name one with --annotations.'
+            f'{file} has no list of objects "annotations", which COCO format requires.'
         )
-    message = 'annotations without a known image or category, or without a box. Skipped.'
-    problems = problem_of('annotation-not-read', message, lost, is_warning=True)
-    return LabeledSet(read_images, list(classes), problems + images.problems())
+    if not annotations:
+        return NOTHING
+    if not any('bbox' in each or 'segmentation' in each for each in annotations):
+        return NOT_BOXES
+    return KEYPOINTS if any('keypoints' in each for each in annotations) else BOXES
+
+
+def _read_categories(file: Path, content: Record, found: Found) -> dict[Any, str]:
+    categories = content.get('categories')
+    if not isinstance(categories, list) or not all(isinstance(each, dict) for each in categories):
+        raise ValueError(f'{file} has no list of objects "categories", which COCO format requires.')
+    names: dict[Any, str] = {}
+    for each in categories:
+        if is_id(each.get('id')) and is_text(each.get('name')):
+            if each['id'] in names:
+                first = names[each['id']]
+                raise ValueError(
+                    f'{file}: the category id {each["id"]!r} is that of {first!r} and '
+                    f'{each["name"]!r}.'
+                )
+            names[each['id']] = each['name']
+    twice = [name for name, number in Counter(names.values()).items() if number > 1]
+    found['category-name-twice'] += [f'{name} ({file.name})' for name in twice]
+    return names
 
 
 def _read_images(
-    file: Path,
-    content: AnnotationFile,
-    names: dict[Any, str],
-    split: str,
-    images: ImageFiles,
-    lost: list[str],
+    file: Path, content: Record, names: dict[Any, str], images: ImageFiles, found: Found
 ) -> list[LabeledImage]:
+    file_names: dict[Any, str] = {}
+    for record in content['images']:
+        name = _read_name(record, file)
+        if record['id'] in file_names:
+            raise ValueError(
+                f'{file}: the image id {record["id"]!r} is that of {file_names[record["id"]]} and '
+                f'{name}, so that their annotations cannot be told apart.'
+            )
+        file_names[record['id']] = name
     boxes: dict[Any, list[LabeledBox]] = defaultdict(list)
-    known = {each.get('id') for each in content.images if is_id(each.get('id'))}
-    for number, record in enumerate(content.annotations):
-        box = _read_box(record, names)
-        if box is None or not is_id(record.get('image_id')) or record['image_id'] not in known:
-            lost.append(f'{file.name}: {json.dumps(record.get("id", f"number {number}"))}')
+    ids = Counter(each['id'] for each in content['annotations'] if is_id(each.get('id')))
+    found['annotation-id-twice'] += [f'{file.name}: {i!r}' for i, n in ids.items() if n > 1]
+    for number, record in enumerate(content['annotations']):
+        place = f'{file.name}: {record.get("id", f"number {number}")!r}'
+        box = _read_box(record, names, place, found)
+        if box is None or not is_id(record.get('image_id')) or record['image_id'] not in file_names:
+            found['annotation-not-read'].append(place)
         else:
             boxes[record['image_id']].append(box)
     result = []
-    for record in content.images:
-        if not is_text(record.get('file_name')) or not is_id(record.get('id')):
-            raise ValueError(f'{file}: an image has no "id" or no "file_name": {record}.')
+    for record in show_progress(content['images'], desc=file.name, unit='image'):
         path = images.find(file, record['file_name'])
         if path is not None:
-            size = (record['width'], record['height']) if _has_size(record) else None
-            result.append(LabeledImage(path, boxes[record['id']], split, size))
+            split = images.name_split(path)
+            size = (record.get('width'), record.get('height'))
+            has_size = all(isinstance(side, int) for side in size)
+            own = boxes.get(record['id'], [])
+            result.append(LabeledImage(path, own, file, split, size if has_size else None))
     return result
 
 
-def _has_size(record: Record) -> bool:
-    return all(isinstance(record.get(side), int) for side in ('width', 'height'))
+def _set_splits(
+    images: list[LabeledImage], file: Path, options: Options, is_only_file: bool
+) -> list[LabeledImage]:
+    """Let the name of a file or of its folder decide, unless the images are in several splits."""
+    of_name = name_split(Path(file.name))
+    are_divided = len({image.split for image in images} - {''}) > 1
+    if are_divided and (is_only_file or not of_name):
+        return images
+    is_inside = file.is_relative_to(options.folder)
+    of_folder = name_split(file.relative_to(options.folder).parent) if is_inside else ''
+    split = of_name or of_folder
+    return [replace(image, split=split) for image in images] if split else images
 
 
-def _read_box(record: Record, names: dict[Any, str]) -> LabeledBox | None:
+def _read_name(record: Any, file: Path) -> str:
+    is_record = isinstance(record, dict) and is_id(record.get('id'))
+    if not is_record or not is_text(record.get('file_name')):
+        raise ValueError(f'{file}: an image has no "id" or no "file_name": {record}.')
+    return record['file_name']
+
+
+def _read_box(record: Record, names: dict[Any, str], place: str, found: Found) -> LabeledBox | None:
+    if not is_flag(record.get('iscrowd', 0)):
+        raise ValueError(f'{place}: "iscrowd" must be 0 or 1, got {record["iscrowd"]!r}.')
     label = names.get(record['category_id']) if is_id(record.get('category_id')) else None
-    segmentation: Segmentation | None = record.get('segmentation') or None
+    mask, is_wrong = _read_mask(record.get('segmentation'))
+    if is_wrong:
+        found['mask-not-read'].append(place)
     box = record.get('bbox')
-    if not is_box(box) and isinstance(segmentation, list):
-        points = [xy for ring in segmentation for xy in zip(ring[::2], ring[1::2], strict=False)]
-        box = outline_box(points)
-    box = list(box or ())
-    if label is None or not is_box(box):
+    if not is_box(box) and isinstance(mask, list):
+        points = [xy for ring in mask for xy in zip(ring[::2], ring[1::2], strict=True)]
+        box = [*outline_box(points)]
+    if label is None or box is None or not is_box(box):
         return None
     left, top, width, height = box
-    return LabeledBox(
-        label,
-        (left, top, width, height),
-        bool(record.get('iscrowd')),
-        segmentation,
-        record.get('area'),
-    )
+    area = record.get('area')
+    area = area if is_number(area) else None
+    return LabeledBox(label, (left, top, width, height), bool(record.get('iscrowd')), mask, area)
+
+
+def _read_mask(value: Any) -> tuple[Segmentation | None, bool]:
+    """Read a mask, and tell whether it is wrong; an empty one is none."""
+    if not value or value == [[]]:
+        return None, False
+    if isinstance(value, dict):
+        is_mask = isinstance(value.get('counts'), str | list) and is_ring(value.get('size'), 2)
+        return (value, False) if is_mask else (None, True)
+    # At least three points.
+    is_mask = isinstance(value, list) and all(is_ring(ring, 6) for ring in value)
+    return (value, False) if is_mask else (None, True)
+
+
+def is_ring(value: Any, length: int) -> bool:
+    """Tell whether a value is an even number of numbers, at least ``length``."""
+    is_list = isinstance(value, list) and len(value) >= length and len(value) % 2 == 0
+    return is_list and all(map(is_number, value))

@@ -4,35 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet_detnet.data.files import ImageFiles, name_split
+from mmdet_detnet.data.image_files import ImageFiles, name_split
+from mmdet_detnet.data.options import Options
 from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet
 
 NAMES = ('image', 'imagefilename')
 
 
 def recognizes(content: object) -> bool:
-    """Tell whether a JSON file is in this format.
-
-    Args:
-        content: Its content.
-    """
+    """Tell whether the content of a JSON file is in this format."""
     first = content[0] if isinstance(content, list) and content else None
     return isinstance(first, dict) and 'annotations' in first and any(n in first for n in NAMES)
 
 
-def read(files: Sequence[tuple[Path, Any]], images: ImageFiles) -> LabeledSet:
-    """Read annotation files.
-
-    Args:
-        files: JSON files, each with its content.
-        images: The images.
-
-    Returns:
-        The data set.
-
-    Raises:
-        ValueError: If a file is damaged.
-    """
+def read(files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options) -> LabeledSet:
+    """Read annotation files, each with its content."""
     result = []
     for file, records in files:
         for record in records:
@@ -40,11 +26,11 @@ def read(files: Sequence[tuple[Path, Any]], images: ImageFiles) -> LabeledSet:
                 name = next(record[key] for key in NAMES if key in record)
                 boxes = [_read_box(each) for each in record['annotations']]
                 path = images.find(file, name)
-            except (AttributeError, KeyError, StopIteration, TypeError, ValueError) as error:
+            except (AttributeError, KeyError, StopIteration, TypeError) as error:
                 raise ValueError(f'{file}: damaged record {record} ({error!r}).') from error
             if path is not None:
                 split = images.name_split(path) or name_split(Path(file.name))
-                result.append(LabeledImage(path, boxes, split))
+                result.append(LabeledImage(path, boxes, file, split))
     return LabeledSet(result, problems=images.problems())
 
 

@@ -1,200 +1,335 @@
-"""CSV: one row per box, with one of the common headers."""
+"""CSV: one row per box, with one of the common headers, separators and encodings."""
 
 import csv
+import io
+import json
+import math
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
-from mmdet_detnet.data.files import ImageFiles, name_split
+from mmdet_detnet.data.image_files import ImageFiles, name_split
 from mmdet_detnet.data.images import read_header
-from mmdet_detnet.data.problems import problem_of
-from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet
+from mmdet_detnet.data.options import Options
+from mmdet_detnet.data.records import (
+    Box,
+    Found,
+    LabeledBox,
+    LabeledImage,
+    LabeledSet,
+    list_warnings,
+    outline_box,
+    read_flag,
+)
 
-from .shapes import Box
+from .class_names import find_class_names, find_id_table, is_class_id
 
+HEAD_SIZE = 2**16
+SEPARATORS = ',;\t|'
 # Headers in lower case without punctuation; the first one found counts.
 IMAGE = (
-    'filename',
-    'imagename',
-    'imagepath',
-    'filepath',
-    'path',
-    'image',
-    'imageid',
-    'img',
-    'file',
+    *('filename', 'imagename', 'imagepath', 'filepath', 'path', 'image', 'imageid', 'img'),
+    *('file', 'imagefile', 'imgname', 'imgpath', 'frame', 'framename'),
 )
-LABEL = ('class', 'label', 'classname', 'labelname', 'category', 'categoryname', 'name')
-SPLIT = ('split', 'set', 'subset')
+LABEL = (
+    *('classname', 'labelname', 'categoryname', 'class', 'label', 'category', 'name'),
+    *('objectclass', 'objectname', 'objecttype', 'type', 'species', 'cls'),
+    *('classid', 'labelid', 'categoryid', 'classidx', 'classindex', 'classnumber'),
+)
+SPLIT = ('split', 'set', 'subset', 'mluse')
+CROWD = ('iscrowd', 'isgroupof', 'crowd', 'difficult', 'isdifficult')
+# Before the headers of boxes, as in Roi.X1.
+PREFIX = re.compile('^(?:roi|bndbox|bbox|box|bb)(?=.)')
 CORNERS = (
     ('xmin', 'ymin', 'xmax', 'ymax'),
     ('x1', 'y1', 'x2', 'y2'),
+    ('x0', 'y0', 'x1', 'y1'),
     ('left', 'top', 'right', 'bottom'),
 )
-SIZES = (
-    ('x', 'y', 'w', 'h'),
-    ('x', 'y', 'width', 'height'),
-    ('xmin', 'ymin', 'width', 'height'),
-    ('bboxx', 'bboxy', 'bboxwidth', 'bboxheight'),
-    ('left', 'top', 'width', 'height'),
+SIDES = (('w', 'h'), ('width', 'height'))
+CENTERS = (('xcenter', 'ycenter'), ('centerx', 'centery'), ('cx', 'cy'), ('xc', 'yc'))
+STARTS = (('x', 'y'), ('xmin', 'ymin'), ('left', 'top'), ('x1', 'y1'))
+# Headers of each kind of box.
+BOXES = {
+    'corners': CORNERS,
+    'center': [(*start, *sides) for start, sides in product(CENTERS, SIDES)],
+    'size': [(*start, *sides) for start, sides in product(STARTS, SIDES)],
+    'via': [('regionshapeattributes', 'regionattributes')],
+    'bbox': [('bbox',), ('boundingbox',)],
+}
+# Tables without headers: of keras-retinanet, SKU-110K, and AutoML with and without the split.
+AUTOML = ('path', 'class', 'xmin', 'ymin', '-', '-', 'xmax', 'ymax', '-', '-')
+HEADLESS = (
+    ('path', 'x1', 'y1', 'x2', 'y2', 'class'),
+    ('path', 'x1', 'y1', 'x2', 'y2', 'class', 'imagewidth', 'imageheight'),
+    ('split', *AUTOML),
+    AUTOML,
 )
-IN_ONE = 'bbox'
-# keras-retinanet's files have no header.
-HEADLESS = ['path', 'x1', 'y1', 'x2', 'y2', 'class']
+ROLES = {'image': IMAGE, 'label': LABEL, 'split': SPLIT, 'crowd': CROWD}
 ONLY_CLASS = 'object'
+# Fractions of the image beyond its border by no more are those of rounded boxes.
+ROUNDING = 0.01
+MESSAGES = {
+    'not-utf-8': 'tables that are not in UTF-8. Read as Latin-1: look at the names of the classes.',
+    'table-without-class': f'tables without a column of classes. Each box is {ONLY_CLASS!r}.',
+    'row-without-class': f'rows with a box, but without a class: {ONLY_CLASS!r}.',
+    'class-id-as-name': 'ids of classes without names. The ids are the names.',
+    'fraction-clipped': 'boxes a little beyond the border of their image. Clipped.',
+    'shape-without-area': 'points and lines. Skipped.',
+}
 
-Row = dict[str, str]
 
+class Table(NamedTuple):
+    """A table of boxes.
 
-def recognizes(file: Path) -> bool:
-    """Tell whether a CSV file has columns for images and boxes.
-
-    Args:
-        file: A CSV file.
+    Attributes:
+        rows: The rows, with their line numbers.
+        columns: Numbers of the columns: image, and perhaps label, split and crowd.
+        box_kind: A key of ``BOXES``.
+        box_columns: Numbers of the columns of the box.
+        unused: Headers of other columns.
+        decimal_point: Character between the integer and the fraction of a number.
+        is_utf_8: Whether the text is in UTF-8 or UTF-16.
     """
-    first = next(iter(_read_table(file)), [])
-    return _is_headless(first) or _has_columns([*map(_plain, first)])
+
+    rows: list[tuple[int, list[str]]]
+    columns: dict[str, int]
+    box_kind: str
+    box_columns: list[int]
+    unused: list[str]
+    decimal_point: str
+    is_utf_8: bool
 
 
-def _read_table(file: Path) -> list[list[str]]:
-    """Read the rows of a file that are not empty."""
+class Row(NamedTuple):
+    """A row: a box, or an image without one."""
+
+    image: str
+    split: str
+    label: str
+    box: Box | None
+    is_crowd: bool
+
+
+def recognizes(file: Path, images: ImageFiles) -> bool:
+    """Tell whether a table has columns for images and boxes."""
+    with file.open('rb') as stream:
+        head = stream.read(HEAD_SIZE)
+    if len(head) == HEAD_SIZE:
+        head = head.rpartition(b'\n')[0]
+    return _parse_table(head, file) is not None
+
+
+def read(files: Sequence[Path], images: ImageFiles, options: Options) -> LabeledSet:
+    """Read tables, with splits from a column or from the names of files and folders.
+
+    Corners are positions from 0, in pixels or as fractions of the image.
+    """
+    found: Found = defaultdict(list)
+    merged: dict[Path, LabeledImage] = {}
+    for file in files:
+        table = _parse_table(file.read_bytes(), file)
+        assert table is not None
+        found['not-utf-8'] += [] if table.is_utf_8 else [file.name]
+        rows = _name_classes([*_read_rows(table, file, found)], file, options, images, found)
+        # All boxes are in the first two pixels, or else fractions, perhaps rounded above 1.
+        ends = [max(box[0] + box[2], box[1] + box[3]) for row in rows if (box := row.box)]
+        are_fractions = bool(ends) and max(ends) <= 2
+        by_image: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            by_image[row.image].append(row)
+        for name, of_image in by_image.items():
+            path = images.find(file, name)
+            if path is None:
+                continue
+            size = read_header(path).size if are_fractions else None
+            boxes = [
+                LabeledBox(row.label, _scale(row.box, size, name, found), row.is_crowd)
+                for row in of_image
+                if row.box
+            ]
+            split = name_split(Path(of_image[0].split or file.stem)) or images.name_split(path)
+            known = merged.get(path)
+            # The image may be in several files or spellings.
+            if known is not None and known.boxes != boxes:
+                boxes = [*known.boxes, *boxes]
+            merged[path] = LabeledImage(path, boxes, file, split)
+    problems = list_warnings(MESSAGES, found) + images.problems()
+    return LabeledSet([*merged.values()], problems=problems)
+
+
+def _parse_table(content: bytes, file: Path) -> Table | None:
+    """Find the separator and the columns of a table; None if it has none of boxes."""
+    text, is_utf_8 = _decode(content)
+    for separator in SEPARATORS:
+        reader = csv.reader(io.StringIO(text, newline=''), delimiter=separator)
+        try:
+            rows = [(reader.line_num, row) for row in reader if any(row)]
+        except csv.Error as error:
+            raise ValueError(f'{file} is not a valid CSV file: {error}.') from error
+        headless = _find_headless([row for _, row in rows])
+        first = rows[0][1] if rows else []
+        headers = headless or [re.sub('[^a-z0-9]', '', cell.lower()) for cell in first]
+        numbers = {name: number for number, name in reversed([*enumerate(headers)])}
+        # Of width and bbox_width, the latter is the box's.
+        numbers |= {PREFIX.sub('', name): n for name, n in numbers.items() if PREFIX.match(name)}
+        columns = {
+            role: next(numbers[name] for name in names if name in numbers)
+            for role, names in ROLES.items()
+            if {*names} & numbers.keys()
+        }
+        kinds = ((kind, names) for kind, each in BOXES.items() for names in each)
+        kind, names = next((pair for pair in kinds if {*pair[1]} <= numbers.keys()), ('', ()))
+        if 'image' in columns and kind:
+            box_columns = [numbers[name] for name in names]
+            used = {*columns.values(), *box_columns}
+            unused = [cell for n, cell in enumerate(headers) if n not in used]
+            point = '.' if separator == ',' else ','
+            body = rows if headless else rows[1:]
+            return Table(body, columns, kind, box_columns, unused, point, is_utf_8)
+    return None
+
+
+def _decode(content: bytes) -> tuple[str, bool]:
+    """Decode a text, and tell whether it is in UTF-8 or UTF-16."""
+    if content.startswith((b'\xff\xfe', b'\xfe\xff')):
+        return content.decode('utf-16', errors='replace'), True
     try:
-        with file.open(newline='', encoding='utf-8-sig') as stream:
-            return [row for row in csv.reader(stream) if any(row)]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f'{file} is not a valid CSV file: {error}.') from error
+        return content.decode('utf-8-sig'), True
+    except UnicodeDecodeError:
+        return content.decode('latin-1'), False
 
 
-def _plain(header: str) -> str:
-    return re.sub('[^a-z0-9]', '', header.lower())
-
-
-def _is_headless(first: Sequence[str]) -> bool:
-    return len(first) == len(HEADLESS) and all(map(_is_number, first[1:5]))
+def _find_headless(rows: Sequence[list[str]]) -> Sequence[str]:
+    """Find the headers of a table that has none; return none if it is not in ``HEADLESS``."""
+    for names in HEADLESS:
+        numbers = [n for n, name in enumerate(names) if name in ('xmin', 'ymin', 'xmax', 'ymax')]
+        numbers = numbers or [1, 2, 3, 4]
+        boxes = [[row[n].strip() for n in numbers] for row in rows if len(row) == len(names)]
+        # Rows of images without objects are empty behind the image.
+        boxes = [box for box in boxes if any(box)]
+        if len(rows) and len(rows[0]) == len(names) and boxes:
+            return names if all(_is_number(cell) for box in boxes for cell in box) else ()
+    return ()
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
 
 
-def _has_columns(names: Sequence[str]) -> bool:
-    has_box = any({*columns} <= {*names} for columns in CORNERS + SIZES) or IN_ONE in names
-    return has_box and any(name in names for name in IMAGE)
-
-
-def read(files: Sequence[Path], images: ImageFiles) -> LabeledSet:
-    """Read tables. Corners are positions from 0, in pixels or as fractions of the image.
-
-    Args:
-        files: CSV files.
-        images: The images.
-
-    Returns:
-        The data set, with splits from a column ``split`` or the file names.
-
-    Raises:
-        ValueError: If a row is wrong.
-    """
-    result: list[LabeledImage] = []
-    without_class: list[str] = []
-    for file in files:
-        rows = _read_rows(file)
+def _read_rows(table: Table, file: Path, found: Found) -> Iterator[Row]:
+    if 'label' not in table.columns and table.box_kind != 'via':
+        found['table-without-class'].append(f'{file.name} (other columns: {table.unused})')
+    for line, cells in table.rows:
+        place = f'{file.name}, line {line}'
+        cell = {
+            role: cells[number].strip() if number < len(cells) else ''
+            for role, number in table.columns.items()
+        }
+        texts = [cells[n].strip() if n < len(cells) else '' for n in table.box_columns]
         try:
-            result += _read_images(rows, file, images)
+            if not cell['image']:
+                raise ValueError(f'no image in the row {cells}.')
+            label = cell.get('label', '')
+            if table.box_kind == 'via':
+                box, label = _read_via(*texts)
+                found['shape-without-area'] += [place] if box is None and texts[0] != '{}' else []
+            else:
+                box = _read_box(texts, table)
+            if box and not label and 'label' in table.columns:
+                found['row-without-class'].append(place)
+            is_crowd = read_flag(cell.get('crowd', ''), 'a crowd')
         except ValueError as error:
-            raise ValueError(f'{file}: {error}') from error
-        without_class += [
-            f'{file.name}, row {n}' for n, row in enumerate(rows, 1) if not _first(row, LABEL)
-        ]
-    message = f'rows without a class: {ONLY_CLASS!r}, if they have a box.'
-    problems = problem_of('row-without-class', message, without_class, is_warning=True)
-    return LabeledSet(_merge(result), problems=problems + images.problems())
+            raise ValueError(f'{file}, line {line}: {error}') from error
+        yield Row(cell['image'], cell.get('split', ''), label or ONLY_CLASS, box, is_crowd)
 
 
-def _read_images(rows: Sequence[Row], file: Path, images: ImageFiles) -> list[LabeledImage]:
-    are_shares = _are_shares(rows)
-    result = []
-    for name, of_image in _group_by_image(rows).items():
-        path = images.find(file, name)
-        if path is None:
-            continue
-        factors = read_header(path).size if are_shares else (1, 1)
-        boxes = [box for row in of_image if (box := _read_box(row, factors))]
-        split = name_split(Path(_first(of_image[0], SPLIT) or file.stem))
-        split = split or images.name_split(path)
-        result.append(LabeledImage(path, boxes, split))
-    return result
-
-
-def _read_rows(file: Path) -> list[Row]:
-    table = _read_table(file)
-    names = HEADLESS if _is_headless(table[0]) else [*map(_plain, table.pop(0))]
-    return [dict(zip(names, (text.strip() for text in row), strict=False)) for row in table]
-
-
-def _first(row: Row, names: Sequence[str]) -> str:
-    return next((row[name] for name in names if row.get(name)), '')
-
-
-def _group_by_image(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if not _first(row, IMAGE):
-            raise ValueError(f'no image in the row {row}.')
-        groups[_first(row, IMAGE)].append(row)
-    return groups
-
-
-def _read_box(row: Row, factors: tuple[int, int]) -> LabeledBox | None:
-    """Read a row; None if it has no box, for an image without objects."""
-    values = _box_values(row)
-    if values is None:
-        return None
-    left, top, width, height = values
-    across, down = factors
-    box = (left * across, top * down, width * across, height * down)
-    return LabeledBox(_first(row, LABEL) or ONLY_CLASS, box)
-
-
-def _box_values(row: Row) -> Box | None:
-    texts, are_corners = _box_texts(row)
+def _read_box(texts: Sequence[str], table: Table) -> Box | None:
+    """Read the box of a row; None if it has none, for an image without objects."""
+    if table.box_kind == 'bbox':
+        texts = re.split('[,; ]+', texts[0].strip('[](){} '))
     if not any(texts):
         return None
     try:
-        first, second, third, fourth = map(float, texts)
+        a, b, c, d = (float(text.replace(table.decimal_point, '.')) for text in texts)
     except ValueError as error:
-        raise ValueError(f'a box must be four numbers ({error}), got the row {row}.') from error
-    if are_corners:
-        return first, second, third - first, fourth - second
-    return first, second, third, fourth
+        raise ValueError(f'a box must be four numbers ({error}), got {texts}.') from error
+    if not all(map(math.isfinite, (a, b, c, d))):
+        raise ValueError(f'a box must be four finite numbers, got {texts}.')
+    if table.box_kind == 'corners':
+        return a, b, c - a, d - b
+    return (a - c / 2, b - d / 2, c, d) if table.box_kind == 'center' else (a, b, c, d)
 
 
-def _box_texts(row: Row) -> tuple[list[str], bool]:
-    """Find the values of the box, and whether the last two are a corner."""
-    for names in CORNERS + SIZES:
-        if all(name in row for name in names):
-            return [row[name] for name in names], names in CORNERS
-    return re.split('[, ]+', row.get(IN_ONE, '').strip('[]() ')), False
+def _read_via(shape_text: str, attributes_text: str) -> tuple[Box | None, str]:
+    """Read a region of the VGG Image Annotator; no box if it has no area."""
+    try:
+        shape, attributes = json.loads(shape_text or '{}'), json.loads(attributes_text or '{}')
+        label = _find_via_label(attributes)
+        match shape.get('name'):
+            case 'rect':
+                x, y, width, height = (float(shape[key]) for key in ('x', 'y', 'width', 'height'))
+                return (x, y, width, height), label
+            case 'circle' | 'ellipse':
+                x, y = shape['cx'], shape['cy']
+                across, down = shape.get('rx', shape.get('r')), shape.get('ry', shape.get('r'))
+                return (x - across, y - down, 2 * across, 2 * down), label
+            case 'polygon':
+                xs, ys = shape['all_points_x'], shape['all_points_y']
+                return outline_box([*zip(xs, ys, strict=True)]), label
+        return None, label
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'damaged region {shape_text}, {attributes_text} ({error!r}).') from error
 
 
-def _are_shares(rows: Sequence[Row]) -> bool:
-    """Tell whether all boxes are within the first pixel, and thus fractions of the image."""
-    values = [box for row in rows if (box := _box_values(row)) is not None]
-    return bool(values) and max(max(left + w, top + h) for left, top, w, h in values) <= 1
+def _find_via_label(attributes: dict[str, object]) -> str:
+    """Find the class among the attributes of a region: the only one, or one named like a class."""
+    names = {re.sub('[^a-z0-9]', '', key.lower()): key for key in attributes}
+    key = next((names[name] for name in LABEL if name in names), None)
+    if key is None and len(attributes) > 1:
+        raise ValueError(f'none of the attributes {[*attributes]} is named class or label')
+    value = attributes[key] if key else next(iter(attributes.values()), '')
+    # A checkbox has the options that are chosen.
+    chosen = (
+        [name for name, is_on in value.items() if is_on] if isinstance(value, dict) else [value]
+    )
+    if len(chosen) > 1:
+        raise ValueError(f'several classes {chosen}')
+    return str(chosen[0]).strip() if chosen else ''
 
 
-def _merge(images: Sequence[LabeledImage]) -> list[LabeledImage]:
-    """Merge the boxes of an image that is named in several files or spellings."""
-    merged: dict[Path, LabeledImage] = {}
-    for image in images:
-        known = merged.get(image.path)
-        if known is not None and known.boxes != image.boxes:
-            image = replace(image, boxes=[*known.boxes, *image.boxes])
-        merged[image.path] = image
-    return list(merged.values())
+def _name_classes(
+    rows: list[Row], file: Path, options: Options, images: ImageFiles, found: Found
+) -> list[Row]:
+    """Replace ids of classes by the names nearest to the table."""
+    ids = {row.label for row in rows if row.box}
+    if not all(map(is_class_id, ids)):
+        return rows
+    names = find_class_names(file.parent, options.folder, images.folder).names
+    if not ids <= names.keys():
+        names = find_id_table(ids, file.parent, options.folder)
+    if not names:
+        found['class-id-as-name'] += [f'{label} ({file.name})' for label in sorted(ids)]
+        return rows
+    return [row._replace(label=names.get(row.label, row.label)) for row in rows]
+
+
+def _scale(box: Box, size: tuple[int, int] | None, name: str, found: Found) -> Box:
+    """Scale fractions to the size of the image; without a size, the box is in pixels."""
+    if size is None:
+        return box
+    left, top = box[0], box[1]
+    right, bottom = left + box[2], top + box[3]
+    if -ROUNDING <= min(left, top) and max(right, bottom) <= 1 + ROUNDING:
+        clipped = max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0)
+        if clipped != (left, top, right, bottom):
+            found['fraction-clipped'].append(f'{name} ({box})')
+        left, top, right, bottom = clipped
+    width, height = size
+    return left * width, top * height, (right - left) * width, (bottom - top) * height

@@ -6,25 +6,28 @@ edge of the last pixel for the end of a box.
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, iterparse, parse
 
-from mmdet_detnet.data.files import SPLITS, ImageFiles
+from mmdet_detnet.data.image_files import ImageFiles, name_split
+from mmdet_detnet.data.options import Options
 from mmdet_detnet.data.problems import problem_of
-from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet
+from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet, read_flag
 
-LISTS = Path('ImageSets', 'Main')
-# Spellings of the difficult flag.
-FLAGS = {'0': False, '1': True, 'false': False, 'true': True, 'no': False, 'yes': True}
+from .class_names import read_text
+
+# Where lists of the splits are, below the folder with the annotations or one above it.
+LIST_FOLDERS = ('ImageSets/Main', 'ImageSets', '.')
+LISTS = ('trainval', 'train', 'val', 'valid', 'test')
+# A list that others divide, and how these begin.
+DIVIDED = {('trainval', 'tra'), ('trainval', 'val')}
+FILE_SUFFIXES = {'.xml', '.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 
 
-def recognizes(file: Path) -> bool:
-    """Tell whether an XML file is in this format; a damaged one is, to be reported later.
-
-    Args:
-        file: An XML file.
-    """
+def recognizes(file: Path, images: ImageFiles) -> bool:
+    """Tell whether an XML file is in this format; a damaged one is, to be reported later."""
     try:
         _, root = next(iterparse(file, events=('start',)))
     except (ParseError, StopIteration):
@@ -32,32 +35,22 @@ def recognizes(file: Path) -> bool:
     return root.tag == 'annotation'
 
 
-def read(files: Sequence[Path], images: ImageFiles, zero_based: bool = False) -> LabeledSet:
-    """Read annotations; difficult objects become crowds.
+def read(files: Sequence[Path], images: ImageFiles, options: Options) -> LabeledSet:
+    """Read annotations, with splits from lists or the names of folders.
 
-    Args:
-        files: XML files.
-        images: The images.
-        zero_based: Whether corners are positions from 0. VOC counts pixels from 1, including the
-            last one.
-
-    Returns:
-        The data set, with splits from ``ImageSets/Main`` or the folder names.
-
-    Raises:
-        ValueError: If an annotation is damaged.
+    Difficult objects become crowds. VOC counts pixels from 1, including the last one.
     """
-    lists = _read_lists(files[0].parent.parent / LISTS)
+    read_lists = cache(_read_lists)
     result, outside = [], []
     for file in files:
         root = _parse(file)
-        boxes = [*_read_objects(root, file, 0 if zero_based else 1)]
+        boxes = [*_read_objects(root, file, 0 if options.zero_based else 1)]
         outside += [file.name] if any(min(each.box[:2]) < 0 for each in boxes) else []
         # The XML file has its image's name; <filename> may be from another machine.
         path = images.find(file, file.stem, root.findtext('filename', '').strip())
         if path is not None:
-            split = lists.get(file.stem, '') or images.name_split(path)
-            result.append(LabeledImage(path, boxes, split, _read_size(root)))
+            split = read_lists(file.parent).get(file.stem, '') or images.name_split(path)
+            result.append(LabeledImage(path, boxes, file, split, _read_size(root)))
     message = 'files with boxes that start before pixel 1. If they count from 0, give --zero-based.'
     problems = problem_of('box-before-first-pixel', message, outside, is_warning=True)
     return LabeledSet(result, problems=problems + images.problems())
@@ -76,7 +69,7 @@ def _read_objects(root: Element, file: Path, first: int) -> Iterator[LabeledBox]
         try:
             name = _read_text(element, 'name')
             left, top, right, bottom = (_read_number(element, f'bndbox/{each}') for each in CORNERS)
-            is_difficult = _read_flag(element, 'difficult')
+            is_difficult = read_flag(element.findtext('difficult', ''), '<difficult>')
         except ValueError as error:
             raise ValueError(f'{file}: {error}') from error
         box = (left - first, top - first, right - left + first, bottom - top + first)
@@ -98,13 +91,6 @@ def _read_number(element: Element, path: str) -> float:
     return value
 
 
-def _read_flag(element: Element, path: str) -> bool:
-    text = element.findtext(path, '').strip().lower() or '0'
-    if text not in FLAGS:
-        raise ValueError(f'<{path}> must be one of {list(FLAGS)}, got {text!r}.')
-    return FLAGS[text]
-
-
 def _read_size(root: Element) -> tuple[int, int] | None:
     """Read width and height; some tools leave them out, or write 0."""
     width, height = (root.findtext(f'size/{side}', '').strip() for side in ('width', 'height'))
@@ -114,9 +100,24 @@ def _read_size(root: Element) -> tuple[int, int] | None:
 
 
 def _read_lists(folder: Path) -> dict[str, str]:
-    return {
-        name.strip(): split
-        for split in SPLITS
-        if (folder / f'{split}.txt').is_file()
-        for name in (folder / f'{split}.txt').read_text(encoding='utf-8').splitlines()
-    }
+    """Read the split of each name from the lists nearest to a folder of annotations."""
+    for place in [folder, *folder.parents][:3]:
+        for lists in (place / name for name in LIST_FOLDERS):
+            files = [lists / f'{name}.txt' for name in LISTS if (lists / f'{name}.txt').is_file()]
+            if files:
+                return _merge_lists(files)
+    return {}
+
+
+def _merge_lists(files: Sequence[Path]) -> dict[str, str]:
+    found: dict[str, Path] = {}
+    for file in files:
+        for line in filter(None, map(str.strip, read_text(file).splitlines())):
+            # A line may also be the path of an image, or of an image and its annotation.
+            last = Path(line)
+            name = last.stem if last.suffix.lower() in FILE_SUFFIXES else last.name
+            other = found.get(name, file)
+            if other.name != file.name and (other.stem, file.stem[:3]) not in DIVIDED:
+                raise ValueError(f'{name!r} is in two lists: {other} and {file}.')
+            found[name] = file
+    return {name: name_split(Path(file.name)) for name, file in found.items()}
