@@ -12,9 +12,8 @@ from mmcv.ops import roi_align
 from mmdet.models.layers import multiclass_nms
 from mmdet.registry import MODELS
 
-from mmdet_detnet.models.dense_heads.joint_score import joint_logits
-from mmdet_detnet.models.layers import SCORE_FUSIONS
-from mmdet_detnet.models.roi_heads.two_size_roi_head import find_survivors
+from mmdet_detnet.models.double_head.bbox_head import SCORE_FUSIONS
+from mmdet_detnet.models.retinanet_conf import joint_logits
 
 # A compiled detector, of a test before, has the processor flush subnormal numbers to zero.
 floats = functools.partial(st.floats, allow_subnormal=False)
@@ -29,9 +28,9 @@ NUM_CLASSES = TINY_DOUBLE_HEAD['num_classes']
 @quick
 @given(st.lists(st.tuples(logit, logit), min_size=1, max_size=12), floats(0, 0.9), probability)
 def test_joint_score_is_the_product_of_powers_above_the_threshold(pairs, exponent, score_thr):
-    cls_logits, conf_logits = torch.tensor(pairs).T.reshape(2, 1, -1, 1, 1)
+    cls_logits, conf_logits = torch.tensor(pairs).T
     score_thr = min(score_thr, 0.95)
-    joint = joint_logits(cls_logits, conf_logits, exponent, score_thr).sigmoid().flatten()
+    joint = joint_logits(cls_logits[:, None], conf_logits, exponent, score_thr).sigmoid().flatten()
     for (cls, conf), score in zip(pairs, joint.tolist(), strict=True):
         cls_score, conf_score = 1 / (1 + math.exp(-cls)), 1 / (1 + math.exp(-conf))
         expected = cls_score ** (1 - exponent) * conf_score**exponent
@@ -73,12 +72,12 @@ def box_head():
 
 @quick
 @given(seed=seeds, num_rois=st.integers(1, 30), score_thr=floats(0, 1))
-def test_survivors_have_all_detections(box_head, seed, num_rois, score_thr):
+def test_rois_above_the_threshold_have_all_detections(box_head, seed, num_rois, score_thr):
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(num_rois, NUM_CLASSES + 1, generator=generator)
     corners = 50 * torch.rand(num_rois, NUM_CLASSES, 4, generator=generator)
     corners[..., 2:] += corners[..., :2]
-    chosen = find_survivors(box_head, logits, score_thr)
+    chosen = box_head.find_above(logits, score_thr)
     nms = dict(type='nms', iou_threshold=0.5)
     scores = box_head.class_probabilities(logits)
     expected = multiclass_nms(corners.flatten(1), scores, score_thr, nms, 100)

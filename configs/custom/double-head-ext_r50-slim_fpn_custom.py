@@ -7,6 +7,9 @@ model = dict(
         _base_.slim_r50.roi_head,
         type='mmdet_detnet.DoubleHeadRoIHead',
         reg_roi_scale_factor=1.3,
+        bbox_roi_extractor=dict(
+            _base_.slim_r50.roi_head.bbox_roi_extractor, type='mmdet_detnet.PreciseRoIExtractor'
+        ),
         bbox_head={**_base_.double_head, **_base_.double_head_ext, **slim},
     ),
 )

@@ -5,4 +5,9 @@ _base_ = [
     'mmdet::_base_/schedules/schedule_1x.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(roi_head=_base_.cascade_double_head_roi_head)
+model = dict(
+    roi_head=dict(
+        _base_.cascade_double_head_roi_head,
+        mask_roi_extractor=dict(type='mmdet_detnet.PreciseRoIExtractor'),
+    )
+)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmdet_detnet.arguments import is_number
 from mmdet_detnet.files import read_json
-from mmdet_detnet.models.arguments import is_number
 
 from .problems import Problem, problem_of
 

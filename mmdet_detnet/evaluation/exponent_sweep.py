@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from mmdet_detnet.models.dense_heads.confidence_branch import SELECTION_SCORES, ConfidenceBranch
+from mmdet_detnet.models.retinanet_conf import SELECTION_SCORES, ConfidenceBranch
 
 from .evaluators import build_evaluators, evaluate_each
 from .loading import load_detector

@@ -26,18 +26,18 @@ THRESHOLDS = (0.001, 0.01, 0.02, 0.05, 0.1)
 
 
 @dataclass
-class Readout:
-    """A readout of two heads, with its results.
+class Variant:
+    """A way to score detections of two heads, with the results.
 
     Attributes:
-        readout: As for ``DoubleConvFCBBoxHead``.
+        fusion: As for ``DoubleConvFCBBoxHead``.
         gate_score_thr: As for ``DoubleHeadRoIHead``.
         rois: Number of RoIs in the conv-head, over all images.
         seconds: Time of each batch, from images to boxes.
         metrics: Metrics from the evaluator.
     """
 
-    readout: str
+    fusion: str
     gate_score_thr: float | None
     rois: int = 0
     seconds: list[float] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Readout:
     @property
     def name(self) -> str:
         """Both settings in a few words."""
-        return self.readout if self.gate_score_thr is None else f'gate {self.gate_score_thr:g}'
+        return self.fusion if self.gate_score_thr is None else f'gate {self.gate_score_thr:g}'
 
 
 def sweep_gate(
@@ -59,7 +59,7 @@ def sweep_gate(
 ) -> str:
     """Evaluate a Double-Head-Ext on its validation set, exactly and with skipped RoIs.
 
-    Each batch runs with all readouts in turn, so that their times are comparable.
+    Each batch runs with all variants in turn, so that their times are comparable.
 
     Args:
         config: Config file of the detector, with ``val_dataloader`` and ``val_evaluator``.
@@ -70,7 +70,7 @@ def sweep_gate(
         allow_mismatch: Whether the checkpoint may be of another detector than the config's.
 
     Returns:
-        A Markdown table for exact fused scores, each threshold, and ``readout='fc_conv'``: RoIs per
+        A Markdown table for exact fused scores, each threshold, and ``fusion='none'``: RoIs per
         image in the conv-head, box AP, and median time relative to exact.
 
     Raises:
@@ -87,38 +87,39 @@ def sweep_gate(
         )
     if not all(0 <= threshold <= 1 for threshold in thresholds):
         raise ValueError(f'thresholds must be in 0 to 1, got {list(thresholds)}.')
-    gates = [Readout('fused', threshold) for threshold in thresholds]
-    readouts = [Readout('fused', None), *gates, Readout('fc_conv', None)]
+    fusion = roi_head.bbox_head.fusion
+    gates = [Variant(fusion, threshold) for threshold in thresholds]
+    variants = [Variant(fusion, None), *gates, Variant('none', None)]
     loader = Runner.build_dataloader(model.cfg.val_dataloader)
-    names = [readout.name for readout in readouts]
+    names = [variant.name for variant in variants]
     evaluators = build_evaluators(names, model.cfg.val_evaluator, loader.dataset.metainfo)
-    _process(model, loader, readouts, evaluators)
+    _process(model, loader, variants, evaluators)
     metrics = evaluate_each(evaluators, len(loader.dataset))
-    for readout in readouts:
-        readout.metrics = metrics[readout.name]
-    return _format_table(readouts, len(loader.dataset))
+    for variant in variants:
+        variant.metrics = metrics[variant.name]
+    return _format_table(variants, len(loader.dataset))
 
 
 @torch.no_grad()
 def _process(
     model: nn.Module,
     loader: DataLoader,
-    readouts: Sequence[Readout],
+    variants: Sequence[Variant],
     evaluators: dict[str, Evaluator],
 ) -> None:
     device = next(model.parameters()).device
     head = model.roi_head.bbox_head
     for batch in tqdm(loader):
-        for readout in readouts:
-            head.readout, model.roi_head.gate_score_thr = readout.readout, readout.gate_score_thr
+        for variant in variants:
+            head.fusion, model.roi_head.gate_score_thr = variant.fusion, variant.gate_score_thr
             with _counting(head.res_block) as sizes:
                 wait_for(device)
                 start = time.perf_counter()
                 detections = model.test_step(batch)
                 wait_for(device)
-                readout.seconds.append(time.perf_counter() - start)
-            readout.rois += sum(sizes)
-            evaluators[readout.name].process(detections, batch)
+                variant.seconds.append(time.perf_counter() - start)
+            variant.rois += sum(sizes)
+            evaluators[variant.name].process(detections, batch)
 
 
 @contextmanager
@@ -131,20 +132,20 @@ def _counting(layer: nn.Module) -> Iterator[list[int]]:
         handle.remove()
 
 
-def _format_table(readouts: Sequence[Readout], num_images: int) -> str:
-    exact = readouts[0]
+def _format_table(variants: Sequence[Variant], num_images: int) -> str:
+    exact = variants[0]
     lines = [
         {
-            'scores': readout.name,
-            'RoIs convolved': f'{readout.rois / num_images:.0f}',
-            'box AP': f'{readout.metrics.get(BOX_AP, 0):.3f}',
-            'time': f'{_relative_time(readout, exact):.2f}',
+            'scores': variant.name,
+            'RoIs convolved': f'{variant.rois / num_images:.0f}',
+            'box AP': f'{variant.metrics.get(BOX_AP, 0):.3f}',
+            'time': f'{_relative_time(variant, exact):.2f}',
         }
-        for readout in readouts
+        for variant in variants
     ]
     return tabulate(lines, headers='keys', tablefmt='github', disable_numparse=True)
 
 
-def _relative_time(readout: Readout, exact: Readout) -> float:
-    pairs = zip(readout.seconds, exact.seconds, strict=True)
+def _relative_time(variant: Variant, exact: Variant) -> float:
+    pairs = zip(variant.seconds, exact.seconds, strict=True)
     return statistics.median(ours / theirs for ours, theirs in pairs)

@@ -17,9 +17,9 @@ from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.structures import InstanceData
 
+from mmdet_detnet.arguments import reject
 from mmdet_detnet.deployment.export.onnx_inferencer import OnnxInferencer
 from mmdet_detnet.files import check_files
-from mmdet_detnet.models.arguments import reject
 from mmdet_detnet.training.checks import check_checkpoint
 
 from .score_threshold import read_score_thr

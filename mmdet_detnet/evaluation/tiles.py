@@ -13,7 +13,7 @@ from mmdet.structures.bbox import bbox_overlaps
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_detnet.models.arguments import reject
+from mmdet_detnet.arguments import reject
 
 MERGE_IOU = 0.5
 # A box this close to the border of a tile may be a part of an object, as a fraction of the tile.

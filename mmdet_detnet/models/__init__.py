@@ -1,14 +1,15 @@
 """Detection modules; importing this package registers all of them."""
 
-from .backbones import DetNet, IPGDetNet, IPGNet, IPGResNeXt
-from .dense_heads import ConfidenceATSSHead, ConfidenceRetinaHead
-from .roi_heads import (
+from .detectron import DetectronAnchorGenerator, DetectronRoIExtractor
+from .detnet import DetNet
+from .double_head import (
     CascadeDoubleHeadRoIHead,
-    DetectronRoIExtractor,
     DoubleConvFCBBoxHead,
     DoubleHeadRoIHead,
+    PreciseRoIExtractor,
 )
-from .task_modules import DetectronAnchorGenerator
+from .ipgnet import IPGDetNet, IPGNet, IPGResNeXt
+from .retinanet_conf import ConfidenceATSSHead, ConfidenceRetinaHead
 
 __all__ = [
     'CascadeDoubleHeadRoIHead',
@@ -22,4 +23,5 @@ __all__ = [
     'IPGDetNet',
     'IPGNet',
     'IPGResNeXt',
+    'PreciseRoIExtractor',
 ]

@@ -9,7 +9,7 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch.optim import Optimizer
 
-from mmdet_detnet.models.arguments import reject
+from mmdet_detnet.arguments import reject
 from mmdet_detnet.registry import HOOKS
 
 from .late_values import LateValues

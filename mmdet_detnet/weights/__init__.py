@@ -1,7 +1,6 @@
 """Converters of third-party weights; the models do not import them."""
 
-from mmdet_detnet.models.backbones.pretrained import load_pretrained_backbone
-from mmdet_detnet.models.backbones.weight_report import WeightReport
+from mmdet_detnet.models.resnet import WeightReport, load_pretrained_backbone
 
 from .conversion import Conversion, WeightSource
 from .files import convert_file

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmdet_detnet.models.backbones.weight_report import WeightReport
+from mmdet_detnet.models.resnet import WeightReport
 
 # Number of keys shown, enough to recognize the kind of file.
 KEYS_SHOWN = 6

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmdet_detnet.models import DetNet
-from mmdet_detnet.models.backbones.pretrained import DETNET_PYTORCH_SHORTCUT
+from mmdet_detnet.models.resnet import DETNET_PYTORCH_SHORTCUT
 
 from .conversion import Counterpart, Layout, WeightSource, shapes_of
 

@@ -6,7 +6,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from mmdet_detnet import config_path
-from mmdet_detnet.models.roi_heads.positives import mixes_rois
+from mmdet_detnet.models.double_head.roi_head import mixes_rois
 
 
 def load(name):

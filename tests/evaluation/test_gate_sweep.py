@@ -38,11 +38,11 @@ def test_table_has_the_rois_convolved_at_each_threshold(tiny_ext):
     assert cells[0] == ['scores', 'RoIs convolved', 'box AP', 'time']
     # Every score is above 0 and none above 1; the fc-head's scores alone leave all to score_thr.
     assert [row[:2] for row in cells[2:5]] == [
-        ['fused', str(PROPOSALS)],
+        ['complementary', str(PROPOSALS)],
         ['gate 0', str(PROPOSALS)],
         ['gate 1', '0'],
     ]
-    assert cells[5][0] == 'fc_conv'
+    assert cells[5][0] == 'none'
     assert cells[2][3] == '1.00'
 
 

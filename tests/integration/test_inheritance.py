@@ -27,8 +27,8 @@ custom_imports = dict(imports=['other_project.models'], allow_failed_imports=Fal
 _base_.model.bbox_head.type = 'mmdet_detnet.ConfidenceRetinaHead'
 """
 
-HEAD = 'mmdet_detnet.models.dense_heads.confidence_retina_head.ConfidenceRetinaHead'
-DETNET = 'mmdet_detnet.models.backbones.detnet.DetNet'
+HEAD = 'mmdet_detnet.models.retinanet_conf.ConfidenceRetinaHead'
+DETNET = 'mmdet_detnet.models.detnet.DetNet'
 
 
 @pytest.fixture(scope='module')

@@ -3,7 +3,7 @@
     python tools/analysis_tools/sweep_gate_threshold.py CONFIG CHECKPOINT
 
 Runs each validation batch with exact fused scores, with ``gate_score_thr`` at each threshold, and
-with ``readout='fc_conv'``, in turn. Prints a table of RoIs per image in the conv-head, box AP, and
+with ``fusion='none'``, in turn. Prints a table of RoIs per image in the conv-head, box AP, and
 time relative to exact. To use a threshold, pass ``--cfg-options model.roi_head.gate_score_thr=...``
 to ``tools/test.py``, or write it into the config.
 """

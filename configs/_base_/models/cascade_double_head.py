@@ -6,6 +6,7 @@ coder = dict(type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4)
 cascade_double_head_roi_head = dict(
     type='mmdet_detnet.CascadeDoubleHeadRoIHead',
     reg_roi_scale_factor=_base_.double_head_roi_head.reg_roi_scale_factor,
+    bbox_roi_extractor=_base_.double_head_roi_head.bbox_roi_extractor,
     bbox_head=[
         dict(**_base_.double_head, bbox_coder=dict(**coder, target_stds=stds))
         for stds in ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])

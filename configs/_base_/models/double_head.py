@@ -16,7 +16,10 @@ double_head = dict(
 double_head_ext = dict(lambda_fc=0.7, lambda_conv=0.8, fusion='complementary')
 # RoIs are enlarged for the conv-head as in the authors' code and in mmdet.
 double_head_roi_head = dict(
-    type='mmdet_detnet.DoubleHeadRoIHead', reg_roi_scale_factor=1.3, bbox_head=double_head
+    type='mmdet_detnet.DoubleHeadRoIHead',
+    reg_roi_scale_factor=1.3,
+    bbox_roi_extractor=dict(type='mmdet_detnet.PreciseRoIExtractor'),
+    bbox_head=double_head,
 )
 double_head_ext_roi_head = dict(
     double_head_roi_head, bbox_head=dict(**double_head, **double_head_ext)

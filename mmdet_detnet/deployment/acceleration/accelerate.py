@@ -13,8 +13,8 @@ from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead, GridHead
 from torch import nn
 
-from mmdet_detnet.models.arguments import reject
-from mmdet_detnet.models.roi_heads.bbox_heads.base_double_head import BaseDoubleHead
+from mmdet_detnet.arguments import reject
+from mmdet_detnet.models import DoubleConvFCBBoxHead
 
 from .compilation import OLDEST_TORCH
 from .forwards import ContiguousForward, PartForward, PlainForward, restore_forward
@@ -147,13 +147,13 @@ def _find_parts(model: nn.Module) -> Iterator[Part]:
             continue
         if isinstance(module, BaseDenseHead):
             yield Part(module, compile=True, low_outputs=False)
-        elif isinstance(module, BaseDoubleHead):
+        elif isinstance(module, DoubleConvFCBBoxHead):
             yield from _double_head_parts(module)
         elif isinstance(module, ROI_PARTS):
             yield Part(module, compile=False, low_outputs=False)
 
 
-def _double_head_parts(head: BaseDoubleHead) -> Iterator[Part]:
+def _double_head_parts(head: DoubleConvFCBBoxHead) -> Iterator[Part]:
     """List the layers separately: detection calls each head, not their common `forward`."""
     layers = [head.res_block, *head.conv_branch, *head.nonlocal_blocks, *head.fc_branch]
     for layer in layers:

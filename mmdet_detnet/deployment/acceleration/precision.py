@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mmdet_detnet.models.arguments import reject
+from mmdet_detnet.arguments import reject
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 AUTO = 'auto'

@@ -8,7 +8,7 @@ from mmdet.models.dense_heads import AnchorHead
 from mmengine.config import ConfigDict
 from torch import Tensor
 
-from mmdet_detnet.models.dense_heads import ConfidenceRetinaHead
+from mmdet_detnet.models import ConfidenceRetinaHead
 
 from .selection import NO_SCORE, take, take_best
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmdet_detnet.models.arguments import is_number, reject
+from mmdet_detnet.arguments import is_number, reject
 
 KEY = 'mmdet_detnet'
 TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations', 'Resize', 'PackDetInputs')

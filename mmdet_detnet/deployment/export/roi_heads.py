@@ -7,8 +7,7 @@ from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import Tensor, nn
 
-from mmdet_detnet.models.roi_heads import DoubleHeadRoIHead
-from mmdet_detnet.models.roi_heads.precise_roi_extractor import PreciseRoIExtractor
+from mmdet_detnet.models import DoubleHeadRoIHead, PreciseRoIExtractor
 
 from .operators import roi_align_levels
 
@@ -80,7 +79,7 @@ def predict_rois(
         refined = roi_head._refine_roi(feats, rois, metas, [rois.shape[0]])
         rois, logits, deltas = (of_images[0] for of_images in refined)
     elif isinstance(roi_head, DoubleHeadRoIHead):
-        rois, logits, deltas = roi_head._read_out(feats, rois, rcnn_test_cfg=None)
+        rois, logits, deltas = roi_head.score_rois(feats, rois, rcnn_test_cfg=None)
     else:
         results = roi_head._bbox_forward(feats, rois)
         logits, deltas = results['cls_score'], results['bbox_pred']

@@ -20,20 +20,19 @@ from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmengine.config import ConfigDict
 from torch import nn
 
-from mmdet_detnet.models import dense_heads, roi_heads
-from mmdet_detnet.models.arguments import reject
-from mmdet_detnet.models.roi_heads.precise_roi_extractor import PreciseRoIExtractor
+from mmdet_detnet import models
+from mmdet_detnet.arguments import reject
 
 # These classes, but no subclasses, which may compute something else.
 TWO_STAGE_DETECTORS = (FasterRCNN, CascadeRCNN, TwoStageDetector)
 DENSE_DETECTORS = (RetinaNet, SingleStageDetector)
-DENSE_HEADS = (RetinaHead, dense_heads.ConfidenceRetinaHead)
+DENSE_HEADS = (RetinaHead, models.ConfidenceRetinaHead)
 ROI_HEADS = (
     StandardRoIHead,
     CascadeRoIHead,
     PlainDoubleHeadRoIHead,
-    roi_heads.DoubleHeadRoIHead,
-    roi_heads.CascadeDoubleHeadRoIHead,
+    models.DoubleHeadRoIHead,
+    models.CascadeDoubleHeadRoIHead,
 )
 BBOX_HEADS = (
     bbox_heads.BBoxHead,
@@ -41,9 +40,9 @@ BBOX_HEADS = (
     bbox_heads.Shared2FCBBoxHead,
     bbox_heads.Shared4Conv1FCBBoxHead,
     bbox_heads.DoubleConvFCBBoxHead,
-    roi_heads.DoubleConvFCBBoxHead,
+    models.DoubleConvFCBBoxHead,
 )
-EXTRACTORS = (SingleRoIExtractor, PreciseRoIExtractor)
+EXTRACTORS = (SingleRoIExtractor, models.PreciseRoIExtractor)
 OWNER = 'export_onnx'
 
 

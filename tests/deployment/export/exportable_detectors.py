@@ -134,7 +134,7 @@ MODEL_CFGS = {
     ),
     'Double-Head': _double_head(DOUBLE_HEAD),
     'Double-Head-Ext': _double_head(EXT),
-    'Double-Head-Ext, fc': _double_head(dict(EXT, readout='fc')),
+    'Double-Head-Ext, fc': _double_head(dict(EXT, fusion='fc')),
     'Cascade Double-Head': _cascade(
         'mmdet_detnet.CascadeDoubleHeadRoIHead', DOUBLE_HEAD, reg_roi_scale_factor=1.3
     ),

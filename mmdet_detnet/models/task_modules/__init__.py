@@ -1,5 +1,0 @@
-"""Anchor generators."""
-
-from .detectron_anchor_generator import DetectronAnchorGenerator
-
-__all__ = ['DetectronAnchorGenerator']

@@ -1,0 +1,537 @@
+"""IPG-Net: its parts against the equations, its features against ResNet, its sizes by hand."""
+
+import pytest
+import torch
+from helpers import count_macs, count_parameters
+from mmdet.models import ResNet, ResNeXt
+from torch import nn
+from torch.nn import functional as F
+
+from mmdet_detnet.models import DetNet, IPGDetNet, IPGNet, IPGResNeXt
+from mmdet_detnet.models.ipgnet import (
+    AddFusion,
+    ConcatFusion,
+    ImagePyramidTransformation,
+    ProductFusion,
+    StageGuidance,
+    SumFusion,
+    shrink_image,
+)
+
+CHANNELS = 8
+BATCH_NORM_EPS = LAYER_NORM_EPS = 1e-5
+
+
+def randomized(module):
+    """Put numbers into all weights and statistics that no mistake in their use would survive."""
+    module = module.double().eval()
+    for name, value in module.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(torch.rand_like(value) + 0.5 if 'var' in name else torch.randn_like(value))
+    return module
+
+
+def feature_maps():
+    return [torch.randn(2, CHANNELS, 5, 7, dtype=torch.double) for _ in range(2)]
+
+
+def normalize(x, norm):
+    """Restate batch norm with fixed statistics."""
+    shape = (-1, 1, 1)
+    standard = (x - norm.running_mean.view(shape)) / (
+        norm.running_var.view(shape) + BATCH_NORM_EPS
+    ).sqrt()
+    return standard * norm.weight.view(shape) + norm.bias.view(shape)
+
+
+def linear(x, transform):
+    """Restate one W: a convolution that keeps the size, then batch norm."""
+    weight = transform.conv.weight
+    return normalize(F.conv2d(x, weight, padding=weight.shape[-1] // 2), transform.bn)
+
+
+def test_bilinear_levels_come_directly_from_the_image():
+    image = torch.rand(1, 3, 8, 12, dtype=torch.double)
+    half = F.avg_pool2d(image, 2)
+    # A quarter: the mean of the four pixels in the middle of each 4x4 block, not of all 16.
+    quarter = F.avg_pool2d(F.pad(image, (-1, -1, -1, -1)), 2, stride=4)
+    torch.testing.assert_close(shrink_image(image, 2), half)
+    torch.testing.assert_close(shrink_image(image, 4), quarter)
+
+
+def test_nearest_levels_take_every_nth_pixel():
+    image = torch.rand(1, 3, 8, 12)
+    assert torch.equal(shrink_image(image, 4, 'nearest'), image[..., ::4, ::4])
+
+
+def test_level_zero_is_the_image():
+    image = torch.rand(1, 3, 5, 7)
+    assert shrink_image(image, 1) is image
+
+
+@pytest.mark.parametrize('interpolation', ['bilinear', 'nearest'])
+def test_sizes_of_levels_are_rounded_up(interpolation):
+    shapes = [
+        tuple(shrink_image(torch.rand(1, 3, 17, 1), factor, interpolation).shape[2:])
+        for factor in (2, 4, 8)
+    ]
+    assert shapes == [(9, 1), (5, 1), (3, 1)]
+
+
+def test_transformation_is_a_resnet_stem_and_one_bottleneck():
+    module = randomized(ImagePyramidTransformation(planes=4, stem_channels=6))
+    image = torch.randn(2, 3, 21, 34, dtype=torch.double)
+    stem, block = module.stem[0], module.bottleneck[0]
+    x = F.relu(normalize(F.conv2d(image, stem.conv.weight, stride=2, padding=3), stem.bn))
+    x = F.max_pool2d(x, 3, stride=2, padding=1)
+    main = F.relu(normalize(F.conv2d(x, block.conv1.weight), block.bn1))
+    main = F.relu(normalize(F.conv2d(main, block.conv2.weight, padding=1), block.bn2))
+    main = normalize(F.conv2d(main, block.conv3.weight), block.bn3)
+    shortcut = normalize(F.conv2d(x, block.downsample[0].weight), block.downsample[1])
+    torch.testing.assert_close(module(image), F.relu(main + shortcut))
+
+
+def test_shared_stem_is_used_and_not_owned():
+    module = ImagePyramidTransformation(planes=4, stem_channels=6, share_stem=True).eval()
+    constant = torch.ones(1, 6, 3, 3)
+    assert torch.equal(
+        module(torch.rand(1, 3, 9, 9), lambda _: constant), module.bottleneck(constant)
+    )
+    assert not hasattr(module, 'stem')
+
+
+def test_zero_initialized_transformation_starts_at_zero_and_learns():
+    module = ImagePyramidTransformation(planes=4, stem_channels=6, zero_init=True)
+    optimizer = torch.optim.SGD(module.parameters(), lr=1)
+    image = torch.rand(2, 3, 32, 32)
+    assert torch.count_nonzero(module(image)) == 0
+    for _ in range(2):
+        optimizer.zero_grad()
+        module(image).sum().backward()
+        optimizer.step()
+    assert all(parameter.grad.count_nonzero() > 0 for parameter in module.bottleneck.parameters())
+
+
+def test_adding():
+    image_features, features = feature_maps()
+    assert torch.equal(AddFusion()(image_features, features), image_features + features)
+
+
+@pytest.mark.parametrize('kernel_size', [1, 3])
+def test_sum_is_equation_2(kernel_size):
+    fusion = randomized(SumFusion(CHANNELS, kernel_size))
+    image_features, features = feature_maps()
+    both = linear(image_features, fusion.image_transform) + linear(features, fusion.stage_transform)
+    torch.testing.assert_close(fusion(image_features, features), linear(both, fusion.out_transform))
+
+
+@pytest.mark.parametrize('kernel_size', [1, 3])
+def test_product_is_equation_3(kernel_size):
+    fusion = randomized(ProductFusion(CHANNELS, kernel_size))
+    image_features, features = feature_maps()
+    product = linear(image_features, fusion.image_transform) * linear(
+        features, fusion.stage_transform
+    )
+    x = product + features
+    variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
+    gain, shift = (p.view(-1, 1, 1) for p in (fusion.layer_norm.weight, fusion.layer_norm.bias))
+    expected = (x - mean) / (variance + LAYER_NORM_EPS).sqrt() * gain + shift
+    torch.testing.assert_close(fusion(image_features, features), expected)
+
+
+@pytest.mark.parametrize('kernel_size', [1, 3])
+def test_concat_is_equation_4(kernel_size):
+    fusion = randomized(ConcatFusion(CHANNELS, kernel_size))
+    image_features, features = feature_maps()
+    both = torch.cat(
+        [linear(image_features, fusion.image_transform), linear(features, fusion.stage_transform)],
+        dim=1,
+    )
+    assert fusion.out_transform.conv.kernel_size == (1, 1)
+    torch.testing.assert_close(fusion(image_features, features), linear(both, fusion.out_transform))
+
+
+def test_relu_ends_every_transform_if_wanted():
+    fusion = randomized(SumFusion(CHANNELS, with_relu=True))
+    image_features, features = feature_maps()
+    both = F.relu(linear(image_features, fusion.image_transform)) + F.relu(
+        linear(features, fusion.stage_transform)
+    )
+    torch.testing.assert_close(
+        fusion(image_features, features), F.relu(linear(both, fusion.out_transform))
+    )
+
+
+@pytest.mark.parametrize(
+    ('fusion', 'parameters'),
+    [
+        (SumFusion, (7_080_960, 28_317_696, 113_258_496)),
+        (ProductFusion, (4_721_664, 18_880_512, 75_509_760)),
+        (ConcatFusion, (5_245_952, 20_977_664, 83_898_368)),
+    ],
+)
+def test_parameter_counts_of_the_fusions(fusion, parameters):
+    with torch.device('meta'):
+        counts = tuple(count_parameters(fusion(channels)) for channels in (512, 1024, 2048))
+    assert counts == parameters
+
+
+def test_group_norm_reaches_transformation_and_fusion():
+    norm_cfg = dict(type='GN', num_groups=2)
+    transformation = ImagePyramidTransformation(planes=2, stem_channels=4, norm_cfg=norm_cfg)
+    guidance = StageGuidance(2, transformation, SumFusion(CHANNELS, norm_cfg=norm_cfg))
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in guidance.modules())
+    assert guidance(torch.rand(1, 3, 9, 9), torch.rand(1, CHANNELS, 2, 2)).shape[2:] == (2, 2)
+
+
+def test_image_features_come_first_in_the_fusion():
+    transformation = randomized(ImagePyramidTransformation(planes=2, stem_channels=4))
+    fusion = randomized(ProductFusion(CHANNELS))
+    image, features = (
+        torch.randn(1, n, *size).double() for n, size in ((3, (64, 64)), (8, (8, 8)))
+    )
+    level = shrink_image(image, 2)
+    actual = StageGuidance(2, transformation, fusion)(image, features)
+    assert torch.equal(actual, fusion(transformation(level), features))
+    assert not torch.allclose(actual, fusion(features, transformation(level)))
+
+
+SLIM = dict(depth=50, base_channels=8)
+FUSIONS = ('add', 'sum', 'product', 'concat')
+
+
+def double_image(height=67, width=101):
+    # Double precision, because repeated single precision convolutions differ in the last bits.
+    return torch.rand(2, 3, height, width, dtype=torch.double)
+
+
+def assert_same_outputs(expected, actual):
+    for expected_output, actual_output in zip(expected, actual, strict=True):
+        assert torch.equal(expected_output, actual_output)
+
+
+def test_image_is_shrunk_bilinearly_by_default():
+    net = IPGNet(**SLIM, fused_stages=(3,)).double().eval()
+    levels = []
+    net.guidance['layer3'].transformation.register_forward_pre_hook(
+        lambda module, inputs: levels.append(inputs[0])
+    )
+    image = double_image(64, 96)
+    net(image)
+    expected = F.interpolate(image, size=(16, 24), mode='bilinear', align_corners=False)
+    assert torch.equal(*levels, expected)
+
+
+def test_without_fusion_it_is_resnet_bit_for_bit():
+    resnet, net = ResNet(**SLIM).double(), IPGNet(**SLIM, fused_stages=()).double()
+    net.load_state_dict(resnet.state_dict(), strict=True)
+    image = double_image()
+    assert_same_outputs(resnet(image), net(image))
+
+
+def test_zero_initialized_guidance_starts_as_resnet_bit_for_bit():
+    resnet, net = ResNet(**SLIM).double(), IPGNet(**SLIM, zero_init_guidance=True).double()
+    net.init_weights()
+    missing, unexpected = net.load_state_dict(resnet.state_dict(), strict=False)
+    assert all(key.startswith('guidance.') for key in missing)
+    assert not unexpected
+    image = double_image()
+    assert_same_outputs(resnet(image), net(image))
+
+
+@pytest.mark.parametrize('interpolation', ['bilinear', 'nearest'])
+def test_fused_features_feed_the_next_stage_and_are_returned(interpolation):
+    net = IPGNet(**SLIM, interpolation=interpolation).double().eval()
+    image = double_image()
+    x = net.maxpool(net.relu(net.norm1(net.conv1(image))))
+    expected = [net.layer1(x)]
+    for name, size in (('layer2', (34, 51)), ('layer3', (17, 26)), ('layer4', (9, 13))):
+        level = F.interpolate(image, size, mode=interpolation)
+        guidance = net.guidance[name].transformation(level)
+        expected.append(getattr(net, name)(expected[-1]) + guidance)
+    for expected_output, output in zip(expected, net(image), strict=True):
+        torch.testing.assert_close(output, expected_output)
+
+
+def test_shared_stem_is_the_trunks():
+    net = IPGNet(**SLIM, share_stem=True, fused_stages=(2,)).double().eval()
+    image = double_image(64, 64)
+    level = F.interpolate(image, (32, 32), mode='bilinear')
+    stem = net.maxpool(net.relu(net.norm1(net.conv1(level))))
+    plain = net.layer2(net(image)[0])
+    expected = plain + net.guidance['layer2'].transformation.bottleneck(stem)
+    torch.testing.assert_close(net(image)[1], expected)
+
+
+def test_modules_do_not_share_storage():
+    net = IPGNet(**SLIM, fused_stages=(1, 2, 3, 4), fusion='sum', fusion_kernel=1)
+    storages = [tensor.untyped_storage().data_ptr() for tensor in net.state_dict().values()]
+    assert len(set(storages)) == len(storages)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [{}, dict(share_stem=True), dict(fusion='concat', fused_stages=(1, 3), norm_eval=False)],
+)
+def test_recomputing_activations_changes_nothing(settings):
+    image = double_image()
+    results = []
+    for with_cp in (False, True):
+        torch.manual_seed(1)
+        net = IPGNet(**SLIM, with_cp=with_cp, **settings).double().train()
+        outputs = net(image)
+        sum(output.mean() for output in outputs).backward()
+        results.append([*outputs, *(parameter.grad for parameter in net.parameters())])
+    for plain, recomputed in zip(*results, strict=True):
+        torch.testing.assert_close(recomputed, plain)
+
+
+@pytest.mark.parametrize(('with_cp', 'runs'), [(False, 1), (True, 2)])
+def test_activations_of_the_guidance_are_recomputed_on_demand(with_cp, runs):
+    net = IPGNet(**SLIM, with_cp=with_cp).train()
+    calls = []
+    for guidance in net.guidance.values():
+        guidance.transformation.register_forward_pre_hook(lambda *call: calls.append(call))
+    sum(output.mean() for output in net(torch.rand(1, 3, 64, 64))).backward()
+    assert len(calls) == runs * len(net.guidance)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [{}, dict(fusion='product', zero_init_guidance=False), dict(zero_init_guidance=True)],
+)
+def test_symbolic_trace_keeps_the_outputs(settings):
+    net = IPGNet(**SLIM, **settings).double().eval()
+    traced = torch.fx.symbolic_trace(net)
+    # The trace must compute the sizes, not remember them.
+    for image in (double_image(64, 96), double_image(33, 51)):
+        assert_same_outputs(net(image), traced(image))
+
+
+@pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 3])
+@pytest.mark.parametrize('norm_eval', [True, False])
+def test_freezing_the_trunk_matches_resnet(frozen_stages, norm_eval):
+    settings = dict(**SLIM, frozen_stages=frozen_stages, norm_eval=norm_eval)
+    resnet, net = ResNet(**settings), IPGNet(**settings)
+    resnet.train(), net.train()
+    training = {name: module.training for name, module in net.named_modules()}
+    for name, module in resnet.named_modules():
+        assert training[name] == module.training, name
+    trained = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
+    for name, parameter in resnet.named_parameters():
+        assert trained[name] == parameter.requires_grad, name
+
+
+def test_guidance_of_frozen_stages_is_trained():
+    net = IPGNet(**SLIM, frozen_stages=5, num_stages=5, out_indices=(4,))
+    net.train()
+    trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
+    assert trained == {f'guidance.{name}' for name, _ in net.guidance.named_parameters()}
+
+
+@pytest.mark.parametrize('norm_eval', [True, False])
+def test_norm_eval_holds_for_the_guidance(norm_eval):
+    net = IPGNet(**SLIM, norm_eval=norm_eval, fusion='sum', fusion_kernel=1)
+    assert net.train() is net
+    norms = [module for module in net.guidance.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    assert all(norm.training != norm_eval for norm in norms)
+
+
+@pytest.mark.parametrize(
+    ('norm_cfg', 'norm_class'),
+    [(dict(type='SyncBN'), nn.SyncBatchNorm), (dict(type='GN', num_groups=4), nn.GroupNorm)],
+)
+def test_norm_cfg_reaches_every_layer(norm_cfg, norm_class):
+    net = IPGNet(**SLIM, norm_cfg=norm_cfg, fusion='sum', num_stages=5, out_indices=(4,))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+    for guidance in net.guidance.values():
+        # Stem, three convolutions and the shortcut of the bottleneck, three of the fusion.
+        assert sum(isinstance(module, norm_class) for module in guidance.modules()) == 8
+
+
+def test_guidance_starts_as_resnets_blocks_do():
+    net = IPGNet(**SLIM, num_stages=5, out_indices=(4,))
+    net.init_weights()
+    bottleneck = net.guidance['layer4'].transformation.bottleneck[0]
+    for block in (bottleneck, *net.layer5):
+        assert (block.norm3.weight == 0).all()
+        # Kaiming's standard deviation for a 3x3 convolution to 64 channels.
+        assert block.conv2.weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
+
+
+def test_resnext_trunk_equals_mmdets():
+    settings = dict(**SLIM, groups=4, base_width=4)
+    resnext = ResNeXt(**settings).double()
+    net = IPGResNeXt(**settings, zero_init_guidance=True, num_stages=5, out_indices=(0, 1, 2, 3, 4))
+    net.load_state_dict(resnext.state_dict(), strict=False)
+    image = double_image()
+    assert_same_outputs(resnext(image), net.double()(image)[:4])
+    assert net.layer5[0].conv2.groups == 4
+
+
+@pytest.mark.parametrize('stages', [(2, 3, 4), (3,)])
+def test_guided_detnet_starts_as_detnet_bit_for_bit(stages):
+    settings = dict(depth=59, base_channels=8)
+    detnet = DetNet(**settings).double()
+    net = IPGDetNet(**settings, zero_init_guidance=True, fused_stages=stages)
+    net.load_state_dict(detnet.state_dict(), strict=False)
+    image = double_image()
+    assert_same_outputs(detnet(image), net.double()(image))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize('fusion', FUSIONS)
+def test_autocast_on_cuda_gives_finite_features(fusion):
+    net = IPGNet(**SLIM, fusion=fusion).cuda()
+    with torch.autocast('cuda', dtype=torch.float16):
+        outputs = net(torch.rand(2, 3, 64, 64, device='cuda'))
+    assert all(torch.isfinite(output).all() for output in outputs)
+
+
+RESNET50_PARAMETERS = 23_508_032
+
+
+def on_meta(net_class=IPGNet, **settings):
+    """Build a network of full width without memory or time."""
+    with torch.device('meta'):
+        return net_class(**{'depth': 50, **settings})
+
+
+def fused_shapes(net, height, width):
+    """Run the network on nothing; return the shapes of both inputs of each fusion."""
+    shapes = []
+    for guidance in net.guidance.values():
+        guidance.fusion.register_forward_hook(
+            lambda _, inputs, __: shapes.append([tuple(x.shape) for x in inputs])
+        )
+    net(torch.empty(2, 3, height, width, device='meta'))
+    return shapes
+
+
+@pytest.mark.parametrize(
+    ('settings', 'counts'),
+    [
+        ({}, [266_048, 948_544, 3_591_488]),
+        (dict(share_stem=True), [256_512, 939_008, 3_581_952]),
+        (dict(guidance_stem_channels=256), [417_536, 1_222_912, 4_111_616]),
+        (dict(fused_stages=(3,)), [948_544]),
+        (dict(fused_stages=(3,), share_stem=True), [939_008]),
+        (dict(fusion='sum', fused_stages=(2,)), [266_048 + 7_080_960]),
+        (dict(fusion='product', fused_stages=(3,)), [948_544 + 18_880_512]),
+        (dict(fusion='concat', fused_stages=(4,)), [3_591_488 + 83_898_368]),
+        # A scale for each of 1024 channels.
+        (dict(fused_stages=(3,), zero_init_guidance=True), [948_544 + 1024]),
+        # Stem 9,536; convolutions 64*64 + 9*64*64 + 64*256 + 64*256; norms 2*(64+64+256+256).
+        (dict(fused_stages=(1,)), [84_544]),
+    ],
+)
+def test_parameter_counts_of_the_guidance(settings, counts):
+    net = on_meta(**settings)
+    assert [count_parameters(module) for module in net.guidance.values()] == counts
+    assert count_parameters(net) == RESNET50_PARAMETERS + sum(counts)
+
+
+@pytest.mark.parametrize(
+    ('fusion', 'gmacs'), [('add', 0), ('sum', 357), ('product', 238), ('concat', 264)]
+)
+def test_multiply_adds_at_800_by_1344(fusion, gmacs):
+    transformations = 12.8
+    trunk, guided = (
+        count_macs(on_meta(**settings), 800, 1344) / 1e9
+        for settings in (dict(fused_stages=()), dict(fusion=fusion))
+    )
+    assert trunk == pytest.approx(87.6, abs=0.05)
+    assert guided - trunk == pytest.approx(transformations + gmacs, abs=0.5)
+
+
+def test_extra_stage_has_two_bottlenecks_of_stage_4s_width():
+    strided, kept = (
+        on_meta(num_stages=5, out_indices=(4,)),
+        on_meta(num_stages=5, keep_stride=True, out_indices=(4,)),
+    )
+    # 1x1 to 512, 3x3, 1x1 to 2048, and three norms.
+    block = 2048 * 512 + 9 * 512 * 512 + 512 * 2048 + 2 * (512 + 512 + 2048)
+    projection = 2048 * 2048 + 2 * 2048
+    assert count_parameters(strided.layer5) == 2 * block + projection
+    assert count_parameters(kept.layer5) == 2 * block
+
+
+@pytest.mark.parametrize(
+    ('settings', 'strides'),
+    [
+        (dict(num_stages=4), [4, 8, 16, 32]),
+        (dict(num_stages=5), [4, 8, 16, 32, 64]),
+        (dict(num_stages=6), [4, 8, 16, 32, 64, 128]),
+        (dict(num_stages=7), [4, 8, 16, 32, 64, 128, 128]),
+        (dict(num_stages=7, keep_stride=True), [4, 8, 16, 32, 32, 32, 32]),
+    ],
+)
+def test_strides_and_channels(settings, strides):
+    net = on_meta(**settings, out_indices=range(settings['num_stages']))
+    outputs = net(torch.empty(1, 3, 1024, 1024, device='meta'))
+    assert [1024 // output.shape[2] for output in outputs] == strides
+    assert [output.shape[1] for output in outputs] == [256, 512, 1024] + [2048] * (len(strides) - 3)
+    assert list(net.guidance) == ['layer2', 'layer3', 'layer4']
+
+
+@pytest.mark.parametrize(('keep_stride', 'dilations'), [(False, [1, 1, 2]), (True, [2, 2, 2])])
+def test_dilations_of_the_extra_stages(keep_stride, dilations):
+    net = on_meta(num_stages=7, keep_stride=keep_stride, out_indices=(6,))
+    for name, dilation in zip(('layer5', 'layer6', 'layer7'), dilations, strict=True):
+        assert [block.conv2.dilation for block in getattr(net, name)] == [(dilation,) * 2] * 2
+
+
+def windows(size, kernel, stride, padding):
+    return (size + 2 * padding - kernel) // stride + 1
+
+
+def quarter(size):
+    """Size after the 7x7 convolution and the max pool of a stem."""
+    return windows(windows(size, 7, 2, 3), 3, 2, 1)
+
+
+def test_sizes_agree_for_every_size_by_formula():
+    for size in range(1, 2500):
+        stage_size = quarter(size)
+        for shrink_factor in (2, 4, 8):
+            stage_size = windows(stage_size, 3, 2, 1)
+            level_size = -(-size // shrink_factor)
+            assert quarter(level_size) == stage_size, (size, shrink_factor)
+
+
+@pytest.mark.parametrize('style', ['pytorch', 'caffe'])
+def test_sizes_agree_in_the_network(style):
+    net = on_meta(base_channels=8, style=style, fused_stages=(1, 2, 3, 4))
+    for height in (1, 2, 5, 16, 33, 601):
+        width = 3 * height + 1
+        for stride, (image_shape, stage_shape) in zip(
+            (4, 8, 16, 32), fused_shapes(net, height, width)[-4:], strict=True
+        ):
+            assert image_shape == stage_shape
+            assert stage_shape[2:] == (-(-height // stride), -(-width // stride))
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(deep_stem=True, avg_down=True, share_stem=True),
+        dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
+        dict(stem_channels=4, guidance_stem_channels=6),
+    ],
+)
+def test_sizes_agree_for_other_trunks(settings):
+    net = on_meta(base_channels=8, **settings)
+    for image_shape, stage_shape in fused_shapes(net, 203, 331):
+        assert image_shape == stage_shape
+
+
+def test_guided_detnet_gives_equal_levels_to_stages_of_equal_stride():
+    net = on_meta(IPGDetNet, depth=59)
+    assert [guidance.shrink_factor for guidance in net.guidance.values()] == [2, 4, 4]
+    for image_shape, stage_shape in fused_shapes(net, 203, 331):
+        assert image_shape == stage_shape
+    assert [count_parameters(net.guidance[name]) for name in ('layer2', 'layer3')] == [
+        266_048,
+        948_544,
+    ]
