@@ -5,7 +5,7 @@ UV_VERSION := 0.13.9
 SUPPORTED := (3, 10) <= sys.version_info < (3, 14)
 
 # uv does not read the settings of pip: pass on those for finding packages.
-PACKAGES := $(addprefix --find-links ,$(PIP_FIND_LINKS)) $(addprefix --index-url ,$(PIP_INDEX_URL)) \
+PACKAGES = $(addprefix --find-links ,$(PIP_FIND_LINKS)) $(addprefix --index-url ,$(PIP_INDEX_URL)) \
 	$(addprefix --extra-index-url ,$(PIP_EXTRA_INDEX_URL)) --index-strategy unsafe-best-match
 # Else each process compiles what it imports, for 5 s, where PYTHONDONTWRITEBYTECODE is set.
 export UV_COMPILE_BYTECODE := 1
@@ -22,7 +22,7 @@ CPUS := SSE41-default-1 SSE41-avx2-2 AVX2-default-4 AVX512_CORE-avx2-2
 .PHONY: help setup compiled demo test lint test-compiled test-everywhere matrix notebook zoo conformance docs clean
 
 help:
-	@echo 'make demo | test | lint | test-everywhere | test-compiled | matrix | notebook | zoo | conformance | docs'
+	@echo 'make demo | test | lint | test-everywhere | test-compiled | test-torchvision | matrix | notebook | zoo | conformance | docs'
 	@echo 'make setup | compiled | clean   (the first command makes .venv, once)'
 
 setup: .venv/complete
@@ -32,12 +32,16 @@ compiled: .venv-compiled/complete # with mmcv's compiled operators: needs g++ an
 
 .venv/complete: MMCV := mmcv-lite
 .venv-compiled/complete: MMCV := mmcv
+# PyPI's torchvision needs PyPI's torch, which is a CUDA build but runs without a GPU.
+.venv-torchvision/complete: MMCV := mmcv-lite
+.venv-torchvision/complete: PIP_FIND_LINKS :=
+.venv-torchvision/complete: MORE := torchvision==0.28.0
 %/complete: Makefile pyproject.toml requirements.txt requirements-test.txt
 	@$(PYTHON) -c 'import sys; $(SUPPORTED) or sys.exit("Python 3.10 to 3.13 is needed; choose one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear $*
 	$*/bin/python -m pip install --quiet uv==$(UV_VERSION)
 	sed 's/^mmcv-lite/$(MMCV)/' requirements.txt | \
-	$*/bin/uv pip install --python $* $(PACKAGES) -r - -r requirements-test.txt
+	$*/bin/uv pip install --python $* $(PACKAGES) -r - -r requirements-test.txt $(MORE)
 	$*/bin/uv pip install --python $* --quiet --no-deps --no-build-isolation openmim==0.3.9 --editable .
 	touch $@
 
@@ -55,6 +59,9 @@ test: lint
 test-compiled: compiled # compares the operators with those of mmcv
 	.venv-compiled/bin/python $(PYTEST) tests/operators
 
+test-torchvision: .venv-torchvision/complete # its kernels against ours, on the CPU; 5 GB, once
+	.venv-torchvision/bin/python $(PYTEST) tests/operators
+
 test-everywhere: $(CPUS:%=test-as-%)
 
 test-as-%: setup
@@ -71,8 +78,9 @@ notebook: setup # runs docs/tutorial.ipynb; saves the result in work_dirs/
 zoo: setup # writes docs/model_zoo.md
 	$(VENV_PYTHON) dev/model_zoo.py
 
-conformance: setup # tests/conformance with every config and family of mmdet; minutes
+conformance: setup compiled # tests/conformance with every config and family of mmdet; minutes
 	$(VENV_PYTHON) -m pytest tests/conformance --all-configs
+	.venv-compiled/bin/python -m pytest tests/conformance/test_families_operators.py --all-configs
 
 docs: .venv-docs/complete # the site, in build/site
 	rm -rf build/documents
@@ -89,4 +97,4 @@ docs: .venv-docs/complete # the site, in build/site
 	touch $@
 
 clean: # uv keeps downloads and builds in its cache
-	rm -rf .venv .venv-compiled .venv-docs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-compiled .venv-torchvision .venv-docs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

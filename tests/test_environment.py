@@ -8,45 +8,43 @@ import warnings
 import numpy
 import pytest
 
-from mmdet_detnet.environment import versions as environment
-from mmdet_detnet.environment.report import describe_environment
-from mmdet_detnet.operators import describe_operators
+from mmdet_detnet import host
+from mmdet_detnet.environment import describe_environment
+from mmdet_detnet.host import describe_operators
 
 
 def pretend_version(monkeypatch, name, installed):
     """Make one distribution report another version than it has."""
-    original = environment.version
+    original = host.version
     monkeypatch.setattr(
-        environment, 'version', lambda asked: installed if asked == name else original(asked)
+        host, 'version', lambda asked: installed if asked == name else original(asked)
     )
 
 
 def test_this_environment_is_supported():
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        assert environment.check_dependencies() is None
+        assert host.check_dependencies() is None
 
 
 def test_missing_dependency_is_named(monkeypatch):
-    original = environment.find_spec
-    monkeypatch.setattr(
-        environment, 'find_spec', lambda name: None if name == 'mmcv' else original(name)
-    )
+    original = host.find_spec
+    monkeypatch.setattr(host, 'find_spec', lambda name: None if name == 'mmcv' else original(name))
     with pytest.raises(ImportError, match=r'needs mmcv >= 2\.1\.0, which is not installed'):
-        environment.check_dependencies()
+        host.check_dependencies()
 
 
 def test_too_old_dependency_is_refused(monkeypatch):
     pretend_version(monkeypatch, 'mmdet', '2.28.2')
     with pytest.raises(ImportError, match=r'needs mmdet >= 3\.3\.0, but 2\.28\.2 is installed'):
-        environment.check_dependencies()
+        host.check_dependencies()
 
 
 @pytest.mark.parametrize('installed', ['2.14.0', '2.13.1+cu130', '3.0'])
 def test_newer_than_tested_dependency_is_a_warning(monkeypatch, installed):
     pretend_version(monkeypatch, 'torch', installed)
     with pytest.warns(UserWarning, match=re.escape(f'up to 2.13.0, but {installed} is')):
-        environment.check_dependencies()
+        host.check_dependencies()
 
 
 @pytest.mark.parametrize('installed', ['2.13.0+cpu', '2.13', '2.12.0rc1'])
@@ -54,7 +52,7 @@ def test_versions_within_the_range_are_silent(monkeypatch, installed):
     pretend_version(monkeypatch, 'torch', installed)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        assert environment.check_dependencies() is None
+        assert host.check_dependencies() is None
 
 
 @pytest.mark.parametrize(
@@ -69,27 +67,27 @@ def test_versions_that_cannot_work_together_are_refused(monkeypatch, versions, m
     for name, installed in versions.items():
         pretend_version(monkeypatch, name, installed)
     with pytest.raises(ImportError, match=message):
-        environment.check_dependencies()
+        host.check_dependencies()
 
 
 @pytest.mark.filterwarnings('ignore:mmdet_detnet was tested')
 def test_oldest_torch_with_its_numpy_is_accepted(monkeypatch):
     for name, installed in {'torch': '2.1.0', 'numpy': '1.26.4'}.items():
         pretend_version(monkeypatch, name, installed)
-    environment.check_dependencies()
+    host.check_dependencies()
 
 
 def test_short_version_counts_as_the_full_one(monkeypatch):
     pretend_version(monkeypatch, 'mmdet', '3.3')
-    assert environment.check_dependencies() is None
+    assert host.check_dependencies() is None
 
 
 def test_fork_without_a_distribution_of_that_name_is_accepted(monkeypatch):
     def no_distribution(name):
-        raise environment.PackageNotFoundError(name)
+        raise host.PackageNotFoundError(name)
 
-    monkeypatch.setattr(environment, 'version', no_distribution)
-    assert environment.check_dependencies() is None
+    monkeypatch.setattr(host, 'version', no_distribution)
+    assert host.check_dependencies() is None
 
 
 @pytest.mark.filterwarnings('ignore:mmdet_detnet was tested')
@@ -97,10 +95,10 @@ def test_newer_mmcv_beside_a_fork_of_mmdet_is_accepted(monkeypatch):
     def of_mmcv_alone(name):
         if name == 'mmcv':
             return '2.2.0'
-        raise environment.PackageNotFoundError(name)
+        raise host.PackageNotFoundError(name)
 
-    monkeypatch.setattr(environment, 'version', of_mmcv_alone)
-    environment.check_dependencies()
+    monkeypatch.setattr(host, 'version', of_mmcv_alone)
+    host.check_dependencies()
 
 
 def test_import_leaves_the_heavy_packages_alone():

@@ -11,7 +11,7 @@ PACKAGE = Path(mmdet_detnet.__file__).parent
 # Folders of the package, the lowest first: each imports those before its own line only.
 LEVELS = (
     {'operators'},
-    {'environment', 'models'},
+    {'models'},
     {'weights', 'training', 'deployment'},
     {'data', 'evaluation', 'benchmark'},
 )

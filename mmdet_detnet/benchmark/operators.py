@@ -1,18 +1,19 @@
-"""Time mmcv's operators, compiled and in PyTorch, in turn: alone and in whole detectors."""
+"""Time mmcv's operators in PyTorch, of torchvision and compiled, in turn: alone, in detectors."""
 
 import statistics
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from importlib.machinery import ModuleSpec
-from typing import Any
+from unittest.mock import patch
 
 import torch
 from mmcv import ops
 from torch import Tensor
 
-from mmdet_detnet.operators.provider import OperatorFinder
+from mmdet_detnet.host import OperatorFinder, has_compiled_operators, load_torchvision
+from mmdet_detnet.operators import torchvision_kernels
 
 from .comparisons import Entry, Workload
 from .measurement import time_in_turn
@@ -28,24 +29,32 @@ Case = tuple[Callable[..., Tensor], tuple[Tensor, ...]]
 
 
 @contextmanager
-def use_own_operators() -> Iterator[None]:
-    """Make ``mmcv.ops`` call this package's functions even if it has compiled ones."""
+def use_own_operators(torchvision_devices: tuple[str, ...] = ()) -> Iterator[None]:
+    """Make ``mmcv.ops`` call this package's functions even if it has compiled ones.
+
+    Args:
+        torchvision_devices: Devices on which these use torchvision's kernels, as far as it has any.
+    """
     finder = OperatorFinder()
     module = finder.create_module(ModuleSpec('mmcv._ext', finder))
     finder.exec_module(module)
-    users: list[Any] = [
-        user
-        for name, user in sys.modules.items()
-        if name.startswith('mmcv.ops.') and hasattr(user, 'ext_module')
-    ]
-    compiled = [user.ext_module for user in users]
-    try:
-        for user in users:
-            user.ext_module = module
+    with ExitStack() as changes:
+        for name in ('DEVICES', 'NMS_DEVICES'):
+            changes.enter_context(patch.object(torchvision_kernels, name, torchvision_devices))
+        for name, user in list(sys.modules.items()):
+            if name.startswith('mmcv.ops.') and hasattr(user, 'ext_module'):
+                changes.enter_context(patch.object(user, 'ext_module', module))
         yield
-    finally:
-        for user, original in zip(users, compiled, strict=True):
-            user.ext_module = original
+
+
+def find_implementations(device: torch.device) -> dict[str, Callable[[], AbstractContextManager]]:
+    """Name the implementations that this environment has, with what switches to each."""
+    found: dict[str, Callable[[], AbstractContextManager]] = {'PyTorch': use_own_operators}
+    if load_torchvision() is not None:
+        found['torchvision'] = partial(use_own_operators, (device.type,))
+    if has_compiled_operators():
+        found['mmcv'] = nullcontext
+    return found
 
 
 def make_cases(device: torch.device) -> dict[str, Case]:
@@ -65,11 +74,16 @@ def make_cases(device: torch.device) -> dict[str, Case]:
     offset = torch.randn(1, 18, 50, 84, device=device).requires_grad_()
     mask = torch.rand(1, 9, 50, 84, device=device).requires_grad_()
     boxes = draw_rois(4000, 16, 300, 1333, 800)[:, 1:]
+    one_class = boxes[:1000]
     boxes = boxes + 2000 * torch.arange(5, device=device).repeat_interleave(800)[:, None]
     scores = torch.rand(len(boxes), device=device)
     align = ops.RoIAlign(7, 0.25, 0)
     return {
         'nms, 4000 boxes on 5 levels': (lambda b, s: ops.nms(b, s, 0.7)[0], (boxes, scores)),
+        'nms, 1000 boxes of one class': (
+            lambda b, s: ops.nms(b, s, 0.5)[0],
+            (one_class, scores[:1000]),
+        ),
         'soft_nms, 800 boxes': (lambda b, s: ops.soft_nms(b, s)[0], (boxes[:800], scores[:800])),
         'roi_align, 1024 RoIs, 64 channels': (align, (small, draw_rois(1024, 10, 60, 160, 160))),
         'roi_align, 512 RoIs, 256 channels': (align, (large, draw_rois(512, 10, 112, 1333, 800))),
@@ -85,40 +99,42 @@ def make_cases(device: torch.device) -> dict[str, Case]:
     }
 
 
-def compare_operators(rounds: int, device: torch.device) -> Iterator[tuple[str, str, float, float]]:
-    """Time both implementations of the operators in turn.
+def compare_operators(
+    rounds: int, device: torch.device
+) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """Time the implementations of the operators in turn.
 
     Args:
         rounds: Number of timed runs of each.
         device: Device to measure on.
 
     Yields:
-        Operator, pass, and median seconds of ours and of mmcv's.
+        Operator, pass, and the median seconds of each implementation.
     """
     for name, (operator, inputs) in make_cases(device).items():
-        forward = partial(operator, *inputs)
-        yield name, 'forward', *_time(forward, rounds, device)
+        yield name, 'forward', _time(partial(operator, *inputs), rounds, device)
         if any(tensor.requires_grad for tensor in inputs):
-            both = partial(_run_both, operator, inputs)
-            yield name, 'both', *_time(both, rounds, device)
+            yield name, 'both', _time(partial(_run_both, operator, inputs), rounds, device)
 
 
-def compare_detectors(rounds: int, device: torch.device) -> Iterator[tuple[str, str, float, float]]:
-    """Time whole detectors with both implementations in turn: inference and a training step.
+def compare_detectors(
+    rounds: int, device: torch.device
+) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """Time whole detectors with the implementations in turn: inference and a training step.
 
     Args:
         rounds: Number of timed runs of each.
         device: Device to measure on.
 
     Yields:
-        Detector and images, pass, and median seconds with ours and with mmcv's.
+        Detector and images, pass, and the median seconds with each implementation.
     """
     for config, workload in DETECTORS.items():
         entry = Entry(config)
         detector = TimedDetector(entry, workload, device)
         name = f'{entry.stem}, {workload}'
-        yield name, 'inference', *_time(detector.predict, rounds, device)
-        yield name, 'training step', *_time(detector.train, rounds, device)
+        yield name, 'inference', _time(detector.predict, rounds, device)
+        yield name, 'training step', _time(detector.train, rounds, device)
 
 
 def _run_both(operator: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:
@@ -127,11 +143,12 @@ def _run_both(operator: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> No
     torch.autograd.grad(output, wanted, torch.ones_like(output))
 
 
-def _time(action: Callable[[], object], rounds: int, device: torch.device) -> tuple[float, float]:
-    def ours() -> None:
-        with use_own_operators():
+def _time(action: Callable[[], object], rounds: int, device: torch.device) -> dict[str, float]:
+    def run(switch: Callable[[], AbstractContextManager]) -> None:
+        with switch():
             action()
 
-    seconds = list(time_in_turn([ours, action], rounds, 1, device))
-    ours_seconds, theirs = map(statistics.median, zip(*seconds, strict=True))
-    return ours_seconds, theirs
+    found = find_implementations(device)
+    actions = [partial(run, switch) for switch in found.values()]
+    seconds = zip(*time_in_turn(actions, rounds, 1, device), strict=True)
+    return dict(zip(found, map(statistics.median, seconds), strict=True))

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import torchvision_kernels
+
 # How mmcv names height and width of kernel, stride, padding and dilation.
 PLAIN = ('kH', 'kW', 'dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW')
 MODULATED = (
@@ -48,9 +50,7 @@ def deform_conv_forward(
             f'offset of a deformable convolution has the size {tuple(offset.shape[2:])}; '
             f'that of the output, {conv.output_size}, is needed.'
         )
-    input, weight, offset = _widen(input, weight, offset)
-    for index, image in enumerate(input):
-        output[index] = conv.convolve(conv.columns(image, offset[index]), weight)
+    output.copy_(conv.forward(input, weight, offset, None))
 
 
 def deform_conv_backward_input(
@@ -65,10 +65,9 @@ def deform_conv_backward_input(
 ) -> None:
     """Write the gradients of ``input`` and ``offset`` to ``gradInput`` and ``gradOffset``."""
     conv = DeformConv.of(input, geometry, PLAIN)
-    input, offset, gradient, weight = _widen(input, offset, gradOutput, weight)
-    for index, image in enumerate(input):
-        _, gradients = conv.input_gradients(weight, gradient[index], image, offset[index])
-        gradInput[index], gradOffset[index] = gradients
+    gradients = conv.backward(input, weight, offset, None, gradOutput)
+    gradInput.copy_(gradients.input)
+    gradOffset.copy_(gradients.offset)
 
 
 def deform_conv_backward_parameters(
@@ -83,11 +82,9 @@ def deform_conv_backward_parameters(
 ) -> None:
     """Add the gradient of ``weight``, times ``scale``, to ``gradWeight``."""
     conv = DeformConv.of(input, geometry, PLAIN)
-    input, offset, gradient = _widen(input, offset, gradOutput)
-    total = torch.zeros_like(gradWeight, dtype=input.dtype)
-    for index, image in enumerate(input):
-        total += conv.weight_gradient(conv.columns(image, offset[index]), gradient[index])
-    gradWeight += scale * total
+    # The values of the weights do not matter for their gradient.
+    gradients = conv.backward(input, gradWeight, offset, None, gradOutput)
+    gradWeight += scale * gradients.weight
 
 
 def modulated_deform_conv_forward(
@@ -109,7 +106,7 @@ def modulated_deform_conv_forward(
         weight: The kernels.
         bias: ``(out_channels,)``, added if ``with_bias``.
         ones: Unused.
-        offset: The offsets. Like mmcv, which DyHead relies on, takes the first ones of a larger
+        offset: The offsets. Like mmcv, on which DyHead relies, takes the first ones of a larger
             map, as they lie in memory.
         mask: Factor of each tap, ``(N, deformable_group * kernel_h * kernel_w, h, w)``, or larger
             as ``offset``.
@@ -118,11 +115,8 @@ def modulated_deform_conv_forward(
         with_bias: Whether there is a bias.
         geometry: As of :func:`deform_conv_forward`, named as in ``MODULATED``.
     """
-    conv = DeformConv.of(input, geometry, MODULATED)
-    input, weight, offset, mask = _widen(input, weight, offset, mask)
-    for index, image in enumerate(input):
-        result = conv.convolve(conv.columns(image, offset[index], mask[index]), weight)
-        output[index] = result + bias[:, None, None] if with_bias else result
+    result = DeformConv.of(input, geometry, MODULATED).forward(input, weight, offset, mask)
+    output.copy_(result + bias[:, None, None] if with_bias else result)
 
 
 def modulated_deform_conv_backward(
@@ -144,29 +138,26 @@ def modulated_deform_conv_backward(
 ) -> None:
     """Write the gradients of images, offsets and masks; add those of weights and biases."""
     conv = DeformConv.of(input, geometry, MODULATED)
-    input, weight, offset, mask, gradient = _widen(input, weight, offset, mask, grad_output)
-    total = torch.zeros_like(weight)
-    for index, image in enumerate(input):
-        columns, gradients = conv.input_gradients(
-            weight, gradient[index], image, offset[index], mask[index]
-        )
-        grad_input[index], grad_offset[index], grad_mask[index] = gradients
-        total += conv.weight_gradient(columns, gradient[index])
-    grad_weight += total
+    gradients = conv.backward(input, weight, offset, mask, grad_output)
+    grad_input.copy_(gradients.input)
+    grad_offset.copy_(gradients.offset)
+    grad_mask.copy_(gradients.mask)
+    grad_weight += gradients.weight
     if with_bias:
-        grad_bias += gradient.sum((0, 2, 3))
+        grad_bias += _widen(grad_output).sum((0, 2, 3))
 
 
-def _widen(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Convert low precision to float32, in which samples and sums are computed."""
-    return tuple(tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors)
+class Gradients(NamedTuple):
+    """Gradients of the inputs of a deformable convolution, with their shapes."""
+
+    input: Tensor
+    offset: Tensor
+    mask: Tensor
+    weight: Tensor
 
 
 class DeformConv(NamedTuple):
-    """A deformable convolution of one image; pairs are (vertical, horizontal).
-
-    The columns of an image are its samples, ``(groups, h * w, taps * C / groups)``.
-    """
+    """A deformable convolution; pairs are (vertical, horizontal)."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -189,28 +180,85 @@ class DeformConv(NamedTuple):
         groups, deform_groups = geometry['group'], geometry['deformable_group']
         return cls(kernel, stride, padding, dilation, groups, deform_groups, (height, width))
 
-    def columns(self, image: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
+        """Convolve a batch, in float32 or float64; the mask is 1 if None."""
+        input, weight = _widen(input), _widen(weight)
+        offset, mask = self._read_maps(offset, mask)
+        if torchvision_kernels.serve(input):
+            return torchvision_kernels.deform_conv_forward(self, input, weight, offset, mask)
+        output = input.new_empty(len(input), len(weight), *self.output_size)
+        for index, image in enumerate(input):
+            columns = self._columns(image, offset[index], None if mask is None else mask[index])
+            product = torch.bmm(self._by_group(weight), columns.transpose(1, 2))
+            output[index] = product.view(output.shape[1:])
+        return output
+
+    def backward(
+        self, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, gradient: Tensor
+    ) -> Gradients:
+        """Compute the gradients of :meth:`forward`; ``gradient`` is that of its result."""
+        input, weight, gradient = _widen(input), _widen(weight), _widen(gradient)
+        maps = self._read_maps(offset, mask)
+        if torchvision_kernels.serve(input, backward=True):
+            gradients = Gradients(
+                *torchvision_kernels.deform_conv_backward(self, gradient, input, weight, *maps)
+            )
+        else:
+            gradients = self._backward(gradient, input, weight, *maps)
+        return gradients._replace(
+            offset=_pad(gradients.offset, offset),
+            mask=gradients.mask if mask is None else _pad(gradients.mask, mask),
+        )
+
+    def _backward(
+        self, gradient: Tensor, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None
+    ) -> Gradients:
+        inputs = [tensor for tensor in (input, offset, mask) if tensor is not None]
+        totals = [torch.empty_like(tensor) for tensor in inputs]
+        # (groups, out_channels / groups, taps * C / groups)
+        by_group = self._by_group(weight)
+        of_weight = torch.zeros_like(by_group)
+        for index in range(len(input)):
+            one = [tensor[index].detach().requires_grad_() for tensor in inputs]
+            with torch.enable_grad():
+                columns = self._columns(*one)
+            # (groups, out_channels / groups, h * w)
+            slopes = gradient[index].reshape(self.groups, by_group.shape[1], -1)
+            of_weight += torch.bmm(slopes, columns.detach())
+            of_columns = torch.bmm(slopes.transpose(1, 2), by_group)
+            for total, part in zip(
+                totals, torch.autograd.grad(columns, one, of_columns), strict=True
+            ):
+                total[index] = part
+        of_taps = of_weight.unflatten(2, (self.kernel[0] * self.kernel[1], -1)).transpose(2, 3)
+        of_mask = totals[2] if mask is not None else gradient.new_empty(0)
+        return Gradients(totals[0], totals[1], of_mask, of_taps.reshape(weight.shape))
+
+    def _columns(self, image: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:
         """Sample an image, zero outside, at the moved taps; differentiable.
 
         Args:
             image: ``(C, H, W)``.
-            offset: At least ``deform_groups * taps * 2 * h * w`` values.
-            mask: At least ``deform_groups * taps * h * w`` values; 1 if None.
+            offset: ``(deform_groups, taps, 2, h, w)``.
+            mask: ``(deform_groups, taps, h, w)``.
+
+        Returns:
+            ``(groups, h * w, taps * C / groups)``.
         """
-        channels, height, width = image.shape
-        # (deform_groups, taps, 2, h, w)
-        offset = self._read('offset', offset, 2)
+        height, width = image.shape[1:]
+        y, x, inside = self.locate(offset, height, width)
+        factor = inside.to(y.dtype) if mask is None else inside * mask
         # (deform_groups, h * w, taps) each, from here on
-        y, x = (
-            (self._undeformed(axis, offset) + offset[:, :, axis]).flatten(2).transpose(1, 2)
-            for axis in (0, 1)
+        y, x, factor = (
+            values.flatten(2).transpose(1, 2)
+            for values in (
+                y.where(inside, y.new_zeros(())),
+                x.where(inside, x.new_zeros(())),
+                factor,
+            )
         )
-        inside = (y > -1) & (y < height) & (x > -1) & (x < width)  # False for NaN
-        factor = inside.to(y.dtype)
-        if mask is not None:
-            factor = factor * self._read('mask', mask, 1).flatten(2).transpose(1, 2)
-        rows, of_rows = _neighbors(y.where(inside, y.new_zeros(())), height)
-        lines, of_lines = _neighbors(x.where(inside, x.new_zeros(())), width)
+        rows, of_rows = _neighbors(y, height)
+        lines, of_lines = _neighbors(x, width)
         first = torch.arange(self.deform_groups, device=y.device)[:, None, None] * height * width
         pixels = [first + row * width + line for row in rows for line in lines]
         weights = [factor * of_row * of_line for of_row in of_rows for of_line in of_lines]
@@ -226,56 +274,36 @@ class DeformConv(NamedTuple):
         samples = samples.reshape(*samples.shape[:2], self.groups, -1)
         return samples.permute(2, 0, 1, 3).flatten(2)
 
-    def convolve(self, columns: Tensor, weight: Tensor) -> Tensor:
-        """Multiply columns with the kernels, ``(out_channels, h, w)``."""
-        output = torch.bmm(self._by_group(weight), columns.transpose(1, 2))
-        return output.view(len(weight), *self.output_size)
+    def locate(self, offset: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the rows and columns of samples, and which are less than a pixel outside.
 
-    def weight_gradient(self, columns: Tensor, gradient: Tensor) -> Tensor:
-        """Compute the gradient of the kernels from that of the output."""
-        # (groups, out_channels / groups, taps * C / groups)
-        total = torch.bmm(self._pixels_by_group(gradient), columns)
-        total = total.unflatten(2, (self.kernel[0] * self.kernel[1], -1)).transpose(2, 3)
-        return total.reshape(len(gradient), -1, *self.kernel)
+        Args:
+            offset: ``(..., taps, 2, h, w)``.
+            height: Rows of the map.
+            width: Columns of the map.
 
-    def input_gradients(
-        self, weight: Tensor, gradient: Tensor, *inputs: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Compute the columns, and the gradients of image, offsets and masks from the output's."""
-        inputs = tuple(tensor.detach().requires_grad_() for tensor in inputs)
-        with torch.enable_grad():
-            columns = self.columns(*inputs)
-        of_columns = torch.bmm(
-            self._pixels_by_group(gradient).transpose(1, 2), self._by_group(weight)
-        )
-        return columns.detach(), torch.autograd.grad(columns, inputs, of_columns)
+        Returns:
+            ``(..., taps, h, w)`` each; samples at NaN are outside.
+        """
+        taps = torch.arange(self.kernel[0] * self.kernel[1], device=offset.device)
+        starts = [
+            torch.arange(self.output_size[axis], device=offset.device) * self.stride[axis]
+            - self.padding[axis]
+            for axis in (0, 1)
+        ]
+        rows = (taps // self.kernel[1] * self.dilation[0])[:, None, None] + starts[0][:, None]
+        columns = (taps % self.kernel[1] * self.dilation[1])[:, None, None] + starts[1]
+        y, x = offset[..., 0, :, :] + rows, offset[..., 1, :, :] + columns
+        return y, x, (y > -1) & (y < height) & (x > -1) & (x < width)
 
     def _by_group(self, weight: Tensor) -> Tensor:
         """Arrange kernels like columns, ``(groups, out_channels / groups, taps * C / groups)``."""
         return weight.unflatten(0, (self.groups, -1)).flatten(3).transpose(2, 3).flatten(2)
 
-    def _pixels_by_group(self, output: Tensor) -> Tensor:
-        return output.reshape(self.groups, len(output) // self.groups, -1)
-
-    def _read(self, name: str, values: Tensor, number: int) -> Tensor:
-        """Take the first values of a map of the output's size or of a larger one."""
-        shape = (self.deform_groups, self.kernel[0] * self.kernel[1], number, *self.output_size)
-        size = math.prod(shape)
-        if values.numel() < size:
-            raise ValueError(
-                f'{name} of a deformable convolution has {values.numel()} values an image; '
-                f'{size} are needed, {tuple(shape)}.'
-            )
-        return values.flatten()[:size].view(shape)
-
-    def _undeformed(self, axis: int, offset: Tensor) -> Tensor:
-        """Positions along an axis without offsets, ``(taps, h, 1)`` or ``(taps, 1, w)``."""
-        outputs = torch.arange(self.output_size[axis], device=offset.device, dtype=offset.dtype)
-        taps = torch.arange(self.kernel[0] * self.kernel[1], device=offset.device)
-        taps = taps // self.kernel[1] if axis == 0 else taps % self.kernel[1]
-        starts = outputs * self.stride[axis] - self.padding[axis]
-        positions = taps[:, None] * self.dilation[axis] + starts
-        return positions[:, :, None] if axis == 0 else positions[:, None]
+    def _read_maps(self, offset: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        taps = self.deform_groups, self.kernel[0] * self.kernel[1]
+        offset = _read('offset', offset, (*taps, 2, *self.output_size))
+        return offset, None if mask is None else _read('mask', mask, (*taps, *self.output_size))
 
 
 def _neighbors(
@@ -287,3 +315,25 @@ def _neighbors(
     low = low.long()
     weights = (1 - fraction) * (low >= 0), fraction * (low + 1 < extent)
     return (low.clamp(min=0), (low + 1).clamp(max=extent - 1)), weights
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    """Convert low precision to float32, in which samples and sums are computed."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _read(name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Take the first values of each image, which a larger map has too."""
+    values, size = _widen(values).flatten(1), math.prod(shape)
+    if values.shape[1] < size:
+        raise ValueError(
+            f'{name} of a deformable convolution has {values.shape[1]} values an image; '
+            f'{size} are needed, {shape}.'
+        )
+    return values[:, :size].view(-1, *shape)
+
+
+def _pad(gradient: Tensor, values: Tensor) -> Tensor:
+    """Give the values that :func:`_read` left out a gradient of zero."""
+    gradient = gradient.flatten(1)
+    return F.pad(gradient, (0, values[0].numel() - gradient.shape[1])).view(values.shape)

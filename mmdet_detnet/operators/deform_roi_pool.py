@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .bilinear import interpolate
-from .roi_samples import CHUNK_SIZE, RoIGrid, group_equal, sample_positions
+from .roi_samples import CHUNK_SIZE, RoIGrid, group_equal, interpolate, sample_positions
 
 
 def deform_roi_pool_forward(

@@ -1,11 +1,12 @@
 """Non-maximum suppression: greedy, soft (https://arxiv.org/abs/1704.04503), and as groups."""
 
 from collections.abc import Callable, Iterator
-from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from . import torchvision_kernels
 
 # Boxes compared at once with each other, then with all that are left; limits the memory.
 BLOCK_SIZE = 128
@@ -31,27 +32,14 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
     iou_threshold = torch.tensor(iou_threshold, dtype=boxes.dtype).item()
     order = scores.detach().sort(descending=True).indices
     boxes = boxes[order]
-    quick_nms = _torchvision_nms()
-    if quick_nms is not None and offset == 0:
-        # Ranks for scores: torchvision sorts equal scores in another order than mmcv.
-        ranks = torch.arange(len(order), 0, -1, dtype=boxes.dtype, device=boxes.device)
-        return order[quick_nms(boxes, ranks, iou_threshold)]
-    kept = [
+    kept = torchvision_kernels.nms(boxes, iou_threshold) if offset == 0 else None
+    if kept is not None:
+        return order[kept]
+    groups = [
         members[keep_best(boxes[members], lambda a, b: box_iou(a, b, offset) > iou_threshold)]
         for members in _split_apart(boxes, offset)
     ]
-    return order[torch.cat(kept).sort().values]
-
-
-@cache
-def _torchvision_nms() -> Callable[[Tensor, Tensor, float], Tensor] | None:
-    try:
-        from torchvision.ops import nms
-
-        nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
-    except (ImportError, RuntimeError):  # RuntimeError: built for another torch
-        return None
-    return nms
+    return order[torch.cat(groups).sort().values]
 
 
 def _split_apart(boxes: Tensor, offset: int) -> Iterator[Tensor]:
@@ -188,10 +176,13 @@ def softnms(
     factors: dict[int, np.ndarray] = {}
     while place < end:
         best = place + current[place:end].argmax()
+        if np.isnan(current[best]):  # chosen only if it comes first, where nothing exceeds it
+            best = place if np.isnan(current[place]) else place + np.nanargmax(current[place:end])
         for values in (order, current):
             values[[place, best]] = values[[best, place]]
         if order[place] not in factors:
             likely = order[place:end][np.argsort(-current[place:end], kind='stable')[:BLOCK_SIZE]]
+            likely[0] = order[place]  # which it is, unless its score is no number
             iou = box_iou(corners[likely], corners, offset)
             values = _factors(iou, iou_threshold, sigma, SOFT_METHODS[method]).numpy()
             factors = dict(zip(likely.tolist(), values, strict=True))

@@ -1,11 +1,23 @@
 """RoIAlign (https://arxiv.org/abs/1703.06870) as weighted sums of pixels."""
 
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .roi_align_max import max_backward, max_forward
-from .roi_samples import RoIGrid, make_lookups, make_shares
+from mmdet_detnet.host import advise_torchvision
+
+from . import torchvision_kernels
+from .roi_samples import (
+    CHUNK_SIZE,
+    Lookups,
+    RoIGrid,
+    interpolate,
+    make_lookups,
+    sample_positions,
+)
 
 MAX_POOLING = 0
 
@@ -115,10 +127,15 @@ def average_forward(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> Tensor:
         ``(num_rois, C, h, w)``, in float32 or float64.
     """
     dtype = torch.promote_types(feature_map.dtype, torch.float32)
+    feature_map, rois = feature_map.to(dtype), rois.to(dtype)
+    if torchvision_kernels.serve(feature_map):
+        return torchvision_kernels.roi_align_forward(feature_map, rois, grid)
+    if feature_map.is_cuda:
+        advise_torchvision()
     channels = feature_map.shape[1]
-    rows = feature_map.to(dtype).permute(0, 2, 3, 1).reshape(-1, channels)  # (N * H * W, C)
+    rows = feature_map.permute(0, 2, 3, 1).reshape(-1, channels)  # (N * H * W, C)
     pooled = rows.new_zeros(len(rois), *grid.output_size, channels)
-    for lookups in make_lookups(rois.to(dtype), grid, feature_map.shape):
+    for lookups in make_lookups(rois, grid, feature_map.shape):
         sums = F.embedding_bag(lookups.pixels, rows, mode='sum', per_sample_weights=lookups.weights)
         pooled[lookups.rois] = sums.view(len(lookups.rois), *pooled.shape[1:])
     return pooled.permute(0, 3, 1, 2)
@@ -138,12 +155,15 @@ def average_backward(gradient: Tensor, rois: Tensor, grid: RoIGrid, shape: torch
     """
     images, channels, height, width = shape
     dtype = torch.promote_types(gradient.dtype, torch.float32)
-    bins = gradient.to(dtype).permute(0, 2, 3, 1).reshape(-1, channels)  # (num_rois * h * w, C)
+    gradient, rois = gradient.to(dtype), rois.to(dtype)
+    if torchvision_kernels.serve(gradient, backward=True):
+        return torchvision_kernels.roi_align_backward(gradient, rois, grid, shape)
+    bins = gradient.permute(0, 2, 3, 1).reshape(-1, channels)  # (num_rois * h * w, C)
     pixels = bins.new_zeros(images * height * width, channels)
     num_bins = grid.output_size[0] * grid.output_size[1]
-    for shares in make_shares(make_lookups(rois.to(dtype), grid, shape), num_bins):
+    for shares in make_shares(make_lookups(rois, grid, shape), num_bins):
         # The transposed embedding_bag: a bag for each pixel that was used.
-        order = shares.pixels.argsort()
+        order = shares.pixels.argsort(stable=True)
         used, counts = shares.pixels[order].unique_consecutive(return_counts=True)
         pixels[used] += F.embedding_bag(
             shares.bins[order],
@@ -153,3 +173,119 @@ def average_backward(gradient: Tensor, rois: Tensor, grid: RoIGrid, shape: torch
             per_sample_weights=shares.weights[order],
         )
     return pixels.view(images, height, width, channels).permute(0, 3, 1, 2)
+
+
+class Shares(NamedTuple):
+    """Weights of single pixels in single bins.
+
+    Attributes:
+        pixels: Indices in the flat map (N, H, W), ``(n,)``.
+        bins: Indices in the flat bins (num_rois, h, w), ``(n,)``.
+        weights: ``(n,)``, none of them zero.
+    """
+
+    pixels: Tensor
+    bins: Tensor
+    weights: Tensor
+
+
+def make_shares(lookups: Iterable[Lookups], num_bins: int) -> Iterator[Shares]:
+    """List the pixels of many RoIs at once; the gradient of the map is a sum over each list.
+
+    Args:
+        lookups: As of :func:`make_lookups`.
+        num_bins: Number of bins of a RoI.
+
+    Yields:
+        All shares, at most ``CHUNK_SIZE`` at a time.
+    """
+    collected: list[Shares] = []
+    for some in lookups:
+        first = some.rois[:, None] * num_bins
+        bins = (first + torch.arange(num_bins, device=first.device)).view(-1, 1)
+        used = some.weights != 0
+        shares = Shares(some.pixels[used], bins.expand_as(used)[used], some.weights[used])
+        size = sum(len(each.weights) for each in [*collected, shares])
+        if collected and size > CHUNK_SIZE:
+            yield _concatenate(collected)
+            collected = []
+        collected.append(shares)
+    if collected:
+        yield _concatenate(collected)
+
+
+def _concatenate(shares: list[Shares]) -> Shares:
+    return Shares(*map(torch.cat, zip(*shares, strict=True)))
+
+
+def max_forward(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the largest sample in each bin of RoIs.
+
+    Args:
+        feature_map: ``(N, C, H, W)``.
+        rois: Index of the image and corners in pixels of the image, ``(num_rois, 5)``.
+        grid: Layout of bins and samples.
+
+    Returns:
+        The samples, their rows and their columns, ``(num_rois, C, h, w)`` each; 0, -1 and -1 for
+        RoIs without area or with NaNs.
+    """
+    dtype = torch.promote_types(feature_map.dtype, torch.float32)
+    feature_map, rois = feature_map.to(dtype), rois.to(dtype)
+    samples = grid.scale(rois)[2]
+    values = feature_map.new_zeros(len(rois), *grid.output_size, feature_map.shape[1])
+    rows, columns = torch.full_like(values, -1), torch.full_like(values, -1)
+    sampled = (samples > 0).all(1).nonzero().squeeze(1)
+    if len(sampled):
+        size = values[0].numel() * int(samples.max()) ** 2
+        for members in sampled.split(max(1, CHUNK_SIZE // size)):
+            values[members], rows[members], columns[members] = _largest(
+                feature_map, rois[members], grid
+            )
+    return tuple(result.permute(0, 3, 1, 2) for result in (values, rows, columns))
+
+
+def _largest(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the largest samples, their rows and columns, ``(n, h, w, C)`` each."""
+    channels, height, width = feature_map.shape[1:]
+    axes = zip(
+        *(value.unbind(1) for value in grid.scale(rois)), grid.output_size[::-1], strict=True
+    )
+    x, y = (sample_positions(*axis)[0] for axis in axes)  # (n, w, sx) and (n, h, sy)
+    y, x = torch.broadcast_tensors(y[:, :, None, :, None], x[:, None, :, None, :])
+    pixels, weights = interpolate(y, x, height, width)  # (n, h, w, sy, sx, 4)
+    pixels = pixels + (rois[:, 0].long() * height * width)[:, None, None, None, None, None]
+    values = F.embedding_bag(
+        pixels.view(-1, 4),
+        feature_map.permute(0, 2, 3, 1).reshape(-1, channels),
+        mode='sum',
+        per_sample_weights=weights.view(-1, 4),
+    )
+    largest, index = values.view(*y.shape[:3], -1, channels).max(dim=3)
+    return largest, y.flatten(3).gather(3, index), x.flatten(3).gather(3, index)
+
+
+def max_backward(
+    gradient: Tensor, rois: Tensor, rows: Tensor, columns: Tensor, shape: torch.Size
+) -> Tensor:
+    """Compute the gradient of the feature map for :func:`max_forward`.
+
+    Args:
+        gradient: Gradient of the samples, ``(num_rois, C, h, w)``.
+        rois: As in forward.
+        rows: As returned by forward.
+        columns: As returned by forward.
+        shape: Shape (N, C, H, W) of the feature map.
+
+    Returns:
+        ``(N, C, H, W)``.
+    """
+    channels, height, width = shape[1:]
+    dtype = torch.promote_types(gradient.dtype, torch.float32)
+    pixels, weights = interpolate(rows.to(dtype), columns.to(dtype), height, width)
+    weights = weights * (rows != -1)[..., None] * gradient.to(dtype)[..., None]
+    image = rois[:, 0].nan_to_num().long()[:, None]
+    planes = image * channels + torch.arange(channels, device=rois.device)
+    pixels = pixels + (planes * height * width)[:, :, None, None, None]
+    total = weights.new_zeros(shape).flatten()
+    return total.index_add_(0, pixels.flatten(), weights.flatten()).view(shape)

@@ -1,6 +1,6 @@
-"""Pixels of a feature map that make up the bins of RoIs, and their weights."""
+"""Where RoIs sample a feature map: the pixels that make up their bins, and their weights."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,8 +34,7 @@ class RoIGrid:
             rois: ``(num_rois, 5)``.
 
         Returns:
-            Three tensors ``(num_rois, 2)``; the numbers are 0 for RoIs that end before they start,
-            and for those that are not finite.
+            Three tensors ``(num_rois, 2)``; the numbers are 0 for RoIs that are not usable.
         """
         corners = rois[:, 1:] * self.spatial_scale - (0.5 if self.aligned else 0.0)
         starts, ends = corners.split(2, dim=1)
@@ -44,8 +43,13 @@ class RoIGrid:
             sizes = sizes.clamp(min=1)
         bins = sizes / sizes.new_tensor(self.output_size[::-1])
         samples = torch.full_like(bins, self.sampling_ratio) if self.sampling_ratio else bins.ceil()
-        sampled = rois.isfinite().all(1) & (bins >= 0).all(1) & (samples > 0).all(1)
+        sampled = self.is_usable(rois) & (samples > 0).all(1)
         return starts, bins, samples.where(sampled[:, None], samples.new_zeros(())).long()
+
+    def is_usable(self, rois: Tensor) -> Tensor:
+        """Tell which RoIs are finite and, where they may be empty, do not end before they start."""
+        usable = rois.isfinite().all(1)
+        return usable & (rois[:, 3:] >= rois[:, 1:3]).all(1) if self.aligned else usable
 
 
 class Lookups(NamedTuple):
@@ -94,49 +98,6 @@ def make_lookups(rois: Tensor, grid: RoIGrid, shape: torch.Size) -> Iterator[Loo
             yield Lookups(
                 members, pixels.flatten(3).flatten(0, 2), weights.flatten(3).flatten(0, 2)
             )
-
-
-class Shares(NamedTuple):
-    """Weights of single pixels in single bins.
-
-    Attributes:
-        pixels: Indices in the flat map (N, H, W), ``(n,)``.
-        bins: Indices in the flat bins (num_rois, h, w), ``(n,)``.
-        weights: ``(n,)``, none of them zero.
-    """
-
-    pixels: Tensor
-    bins: Tensor
-    weights: Tensor
-
-
-def make_shares(lookups: Iterable[Lookups], num_bins: int) -> Iterator[Shares]:
-    """List the pixels of many RoIs at once; the gradient of the map is a sum over each list.
-
-    Args:
-        lookups: As of :func:`make_lookups`.
-        num_bins: Number of bins of a RoI.
-
-    Yields:
-        All shares, at most ``CHUNK_SIZE`` at a time.
-    """
-    collected: list[Shares] = []
-    for some in lookups:
-        first = some.rois[:, None] * num_bins
-        bins = (first + torch.arange(num_bins, device=first.device)).view(-1, 1)
-        used = some.weights != 0
-        shares = Shares(some.pixels[used], bins.expand_as(used)[used], some.weights[used])
-        size = sum(len(each.weights) for each in [*collected, shares])
-        if collected and size > CHUNK_SIZE:
-            yield _concatenate(collected)
-            collected = []
-        collected.append(shares)
-    if collected:
-        yield _concatenate(collected)
-
-
-def _concatenate(shares: list[Shares]) -> Shares:
-    return Shares(*map(torch.cat, zip(*shares, strict=True)))
 
 
 def _line_lengths(bins: Tensor, samples: Tensor) -> Tensor:
@@ -228,3 +189,37 @@ def sample_positions(
     middle = torch.minimum(sample, samples - 1) + 0.5
     # Follows mmcv's order of operations, because positions are rounded to 1e-5 pixels.
     return start + bins * bin_size + middle * bin_size / samples, valid
+
+
+def interpolate(y: Tensor, x: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Find the four pixels around each position, and their weights.
+
+    A position up to one pixel outside the map is moved to its border; farther out, its weight is 0.
+    The weights are differentiable.
+
+    Args:
+        y: Rows of the positions, of any shape.
+        x: Columns, as ``y``.
+        height: Rows of the map.
+        width: Columns of the map.
+
+    Returns:
+        Indices in the flat map (H, W) and weights, both of the shape of ``y`` with a last dimension
+        of 4.
+    """
+    inside = (y >= -1) & (y <= height) & (x >= -1) & (x <= width)
+    (top, bottom), weights_y = _neighbors(y, height)
+    (left, right), weights_x = _neighbors(x, width)
+    pixels = [row * width + column for row in (top, bottom) for column in (left, right)]
+    weights = [inside * of_y * of_x for of_y in weights_y for of_x in weights_x]
+    return torch.stack(pixels, dim=-1), torch.stack(weights, dim=-1)
+
+
+def _neighbors(
+    position: Tensor, extent: int
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    position = position.clamp(0, extent - 1)
+    low = position.detach().floor()
+    fraction = position - low
+    low = low.long()
+    return (low, (low + 1).clamp(max=extent - 1)), (1 - fraction, fraction)

@@ -9,7 +9,7 @@ from torch import nn
 from mmdet_detnet.checkpoints import keep_own_files
 from mmdet_detnet.config import raise_problems
 from mmdet_detnet.deployment.acceleration import unwrap_model
-from mmdet_detnet.operators import describe_operators
+from mmdet_detnet.host import describe_operators
 from mmdet_detnet.registry import HOOKS
 
 from .checks import (
@@ -21,6 +21,7 @@ from .checks import (
     find_run_problems,
     find_run_warnings,
     find_weight_problems,
+    watch_loaded_norms,
 )
 from .resuming import checkpoint_folder
 
@@ -48,11 +49,13 @@ class ConfigCheckHook(Hook):
         self.allow_mismatch = allow_mismatch
         self.map_checks: list[FeatureMapCheck] = []
         self.weight_problems: list[str] = []
+        self.loaded_norms: set[str] = set()
 
     def before_run(self, runner: Runner) -> None:
         """Log which operators are in use, and check the config and the model."""
         runner.logger.info(f'Operators of mmcv in use: {describe_operators()}.')
         raise_problems(find_config_problems(runner.cfg) + find_model_problems(runner.model))
+        self.loaded_norms = watch_loaded_norms(runner.model)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the weights with the model's; the next call decides what to do about it."""
@@ -62,7 +65,8 @@ class ConfigCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check frozen parts and the run itself, and start watching the first batch."""
-        problems = find_random_frozen_stages(runner.cfg) + find_frozen_norm_problems(runner.model)
+        problems = find_random_frozen_stages(runner.cfg)
+        problems += find_frozen_norm_problems(runner.model, self.loaded_norms)
         problems += self._mismatch() if runner.cfg.get('resume') else []
         raise_problems(problems + find_run_problems(runner))
         for sentence in find_run_warnings(runner):

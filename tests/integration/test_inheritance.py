@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_detnet.operators import has_compiled_operators
+from mmdet_detnet.host import has_compiled_operators
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -12,7 +12,7 @@ from mmengine.optim import AmpOptimWrapper
 
 from mmdet_detnet import config_path
 from mmdet_detnet.deployment.acceleration import accelerate
-from mmdet_detnet.operators import has_compiled_operators
+from mmdet_detnet.host import has_compiled_operators
 
 pytestmark = pytest.mark.cuda
 DEVICE = 'cuda'

@@ -5,8 +5,8 @@ import torch
 from mmcv import ops
 
 from mmdet_detnet.benchmark.operators import use_own_operators
-from mmdet_detnet.operators import has_compiled_operators
-from mmdet_detnet.operators import nms as nms_module
+from mmdet_detnet.host import has_compiled_operators
+from mmdet_detnet.operators import torchvision_kernels
 
 pytestmark = pytest.mark.cuda
 DEVICE = 'cuda'
@@ -131,7 +131,7 @@ def test_nms_keeps_the_same_boxes(monkeypatch, seed, with_torchvision):
     with use_own_operators():
         expected = ops.nms(boxes, scores, 0.5)
         if not with_torchvision:
-            monkeypatch.setattr(nms_module, '_torchvision_nms', lambda: None)
+            monkeypatch.setattr(torchvision_kernels, 'NMS_DEVICES', ())
         actual = ops.nms(boxes.to(DEVICE), scores.to(DEVICE), 0.5)
     assert actual[1].device.type == DEVICE
     assert actual[1].tolist() == expected[1].tolist()

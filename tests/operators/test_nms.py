@@ -1,15 +1,18 @@
 """NMS in blocks against the greedy loop, written down."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from mmdet_detnet.operators import nms as nms_module
+from mmdet_detnet.operators import torchvision_kernels
 from mmdet_detnet.operators.nms import SOFT_METHODS, nms, nms_match, softnms
 
 
 @pytest.fixture(autouse=True)
 def without_torchvision(monkeypatch):
-    monkeypatch.setattr(nms_module, '_torchvision_nms', lambda: None)
+    monkeypatch.setattr(torchvision_kernels, 'NMS_DEVICES', ())
 
 
 def iou(one, other, offset=0):
@@ -59,7 +62,10 @@ def test_torchvision_keeps_the_same_of_equal_scores(monkeypatch, seed):
 
     boxes, scores = draw(200, seed)
     expected = nms(boxes, scores, 0.4501)
-    monkeypatch.setattr(nms_module, '_torchvision_nms', lambda: last_of_equal_first)
+    monkeypatch.setattr(torchvision_kernels, 'NMS_DEVICES', ('cpu',))
+    monkeypatch.setattr(torchvision_kernels, 'load_torchvision', lambda: True)
+    kernels = SimpleNamespace(nms=last_of_equal_first)
+    monkeypatch.setattr(torchvision_kernels.torch.ops, 'torchvision', kernels, raising=False)
     assert nms(boxes, scores, 0.4501).tolist() == expected.tolist()
 
 

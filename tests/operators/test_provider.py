@@ -1,14 +1,25 @@
-"""``mmcv._ext`` is mmcv's own if it has one, else ours."""
+"""``mmcv._ext`` is mmcv's own if it has one, else ours; torchvision counts where it loads."""
 
 import sys
+import warnings
+from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from mmengine.utils.dl_utils import collect_env
 
-from mmdet_detnet.operators import describe_operators, provider
-from mmdet_detnet.operators.functions import FUNCTIONS
-from mmdet_detnet.operators.provider import OperatorFinder, OperatorModule, provide_operators
+from mmdet_detnet import host
+from mmdet_detnet.host import (
+    OperatorFinder,
+    OperatorModule,
+    TorchvisionGuard,
+    describe_operators,
+    guard_torchvision,
+    load_torchvision,
+    provide_operators,
+)
+from mmdet_detnet.operators import FUNCTIONS
 
 
 @pytest.fixture
@@ -43,21 +54,92 @@ def test_finder_is_asked_after_the_one_for_files_and_for_this_module_only():
 
 def test_mmdet_without_operators_is_refused(monkeypatch):
     monkeypatch.setattr(sys, 'meta_path', [PathFinder])
-    monkeypatch.setattr(provider, 'has_compiled_operators', lambda: False)
+    monkeypatch.setattr(host, 'has_compiled_operators', lambda: False)
     monkeypatch.setitem(sys.modules, 'mmdet.structures.mask', ModuleType('mask'))
     with pytest.raises(ImportError, match='import mmdet_detnet before mmdet.structures.mask'):
         provide_operators()
-    monkeypatch.setattr(provider, 'has_compiled_operators', lambda: True)
+    monkeypatch.setattr(host, 'has_compiled_operators', lambda: True)
     provide_operators()
 
 
-@pytest.mark.parametrize(
-    ('compiled', 'expected'), [(True, 'compiled, of mmcv'), (False, 'PyTorch, of mmdet_detnet')]
-)
-def test_operators_in_use_are_described(monkeypatch, tmp_path, compiled, expected):
+def pretend_compiled(monkeypatch, folder, compiled):
     if compiled:
-        (tmp_path / '_ext.abi3.so').touch()
+        (folder / '_ext.abi3.so').touch()
     mmcv = ModuleSpec('mmcv', None)
-    mmcv.submodule_search_locations = [str(tmp_path)]
-    monkeypatch.setattr(provider, 'find_spec', lambda name: mmcv)
+    mmcv.submodule_search_locations = [str(folder)]
+    monkeypatch.setattr(host, 'find_spec', lambda name: mmcv)
+
+
+@pytest.mark.parametrize(
+    ('compiled', 'torchvision', 'expected'),
+    [
+        (True, None, 'compiled, of mmcv'),
+        (False, None, 'PyTorch, of mmdet_detnet'),
+        (
+            False,
+            SimpleNamespace(__version__='0.28.0'),
+            'PyTorch, of mmdet_detnet; NMS, and on CUDA RoIAlign and deformable convolution, '
+            'of torchvision 0.28.0',
+        ),
+    ],
+)
+def test_operators_in_use_are_described(monkeypatch, tmp_path, compiled, torchvision, expected):
+    pretend_compiled(monkeypatch, tmp_path, compiled)
+    monkeypatch.setattr(host, 'load_torchvision', lambda: torchvision)
     assert describe_operators() == expected
+
+
+@pytest.fixture
+def broken_torchvision(monkeypatch, tmp_path):
+    """A torchvision that raises when it is imported, as one for another torch."""
+    (tmp_path / 'torchvision').mkdir()
+    error = "raise RuntimeError('operator torchvision::nms does not exist')"
+    (tmp_path / 'torchvision' / '__init__.py').write_text(error)
+    for name in [name for name in sys.modules if name.partition('.')[0] == 'torchvision']:
+        monkeypatch.delitem(sys.modules, name)
+    others = [finder for finder in sys.meta_path if not isinstance(finder, TorchvisionGuard)]
+    monkeypatch.setattr(sys, 'meta_path', others)
+    monkeypatch.syspath_prepend(tmp_path)
+    load_torchvision.cache_clear()
+    host._warn_once.cache_clear()
+    yield
+    for name in [name for name in sys.modules if name.partition('.')[0] == 'torchvision']:
+        del sys.modules[name]
+    load_torchvision.cache_clear()
+
+
+def test_torchvision_that_does_not_fit_torch_counts_as_missing(broken_torchvision):
+    with pytest.raises(RuntimeError, match='nms does not exist'):
+        import_module('torchvision')
+    guard_torchvision()
+    guard_torchvision()  # once is enough
+    with pytest.warns(UserWarning, match=r'torchvision .* does not load with torch .*pip uninst'):
+        assert load_torchvision() is None
+    with pytest.raises(ModuleNotFoundError, match='pip uninstall torchvision'):
+        import_module('torchvision')
+
+
+def test_mmengine_reports_the_environment_beside_such_a_torchvision(broken_torchvision):
+    guard_torchvision()
+    with pytest.warns(UserWarning, match='does not load'):
+        assert 'TorchVision' not in collect_env()
+
+
+def test_torchvision_that_loads_is_as_without_the_guard(monkeypatch, broken_torchvision, tmp_path):
+    code = '__version__ = "1.2"\nfrom . import extension'
+    (tmp_path / 'torchvision' / '__init__.py').write_text(code)
+    (tmp_path / 'torchvision' / 'extension.py').write_text('def _has_ops(): return True')
+    guard_torchvision()
+    torchvision = load_torchvision()
+    assert torchvision.__version__ == '1.2'
+    assert not isinstance(torchvision.__loader__, TorchvisionGuard)
+
+
+def test_advice_names_the_torchvision_of_the_torch(monkeypatch):
+    monkeypatch.setattr(host, 'version', lambda name: '2.5.1+cu124')
+    host._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match=r'pip install --no-deps torchvision==0\.20\.1$'):
+        host.advise_torchvision()
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        host.advise_torchvision()

@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmdet_detnet.checkpoints import find_newest
-from mmdet_detnet.operators import describe_operators
+from mmdet_detnet.host import describe_operators
 from mmdet_detnet.version import __version__
 
 from .evaluation import evaluate

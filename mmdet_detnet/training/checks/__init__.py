@@ -11,6 +11,7 @@ from .model_checks import (
     find_frozen_norm_problems,
     find_model_problems,
     find_weight_problems,
+    watch_loaded_norms,
 )
 from .run_checks import find_run_problems, find_run_warnings
 
@@ -25,4 +26,5 @@ __all__ = [
     'find_run_warnings',
     'find_weight_problems',
     'innermost_dataset',
+    'watch_loaded_norms',
 ]

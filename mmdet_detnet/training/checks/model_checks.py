@@ -1,8 +1,10 @@
 """What a built detector shows: modules that do not match, frozen norms, weights of another one."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmdet.models.dense_heads import AnchorHead, RPNHead
@@ -114,7 +116,22 @@ def _check_pair(place: str, head: nn.Module, extractor: nn.Module) -> list[str]:
     return problems
 
 
-def find_frozen_norm_problems(model: nn.Module) -> list[str]:
+def watch_loaded_norms(model: nn.Module) -> set[str]:
+    """Return a set that fills with the names of batch norm's tensors that checkpoints hold."""
+    loaded: set[str] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm):
+            module._register_load_state_dict_pre_hook(partial(_note_loaded, loaded, name))
+    return loaded
+
+
+def _note_loaded(
+    loaded: set[str], name: str, state: Mapping[str, Tensor], prefix: str, *_: Any
+) -> None:
+    loaded.update(f'{name}.{key}' for key in ('weight', 'running_mean') if prefix + key in state)
+
+
+def find_frozen_norm_problems(model: nn.Module, loaded: Set[str] = frozenset()) -> list[str]:
     """Find batch norm that keeps its initial values throughout training.
 
     With statistics 0 and 1 it does not normalize, and with a scale frozen at zero it outputs
@@ -123,16 +140,23 @@ def find_frozen_norm_problems(model: nn.Module) -> list[str]:
 
     Args:
         model: A detector with loaded weights; it is set to training mode.
+        loaded: Names of tensors that a checkpoint holds, which may equal the initial ones.
 
     Returns:
         At most two problems, one for statistics and one for scales.
     """
     model.train()
     norms = {n: each for n, each in model.named_modules() if isinstance(each, _BatchNorm)}
-    idle = [n for n, each in norms.items() if _keeps_initial_statistics(each)]
+    idle = [
+        n
+        for n, each in norms.items()
+        if _keeps_initial_statistics(each) and f'{n}.running_mean' not in loaded
+    ]
     added = _find_added_parts(model)
     idle = [n for n in idle if not (n.startswith(added) and _is_trained(norms[n]))]
-    fixed = [n for n, each in norms.items() if _keeps_initial_scale(each)]
+    fixed = [
+        n for n, each in norms.items() if _keeps_initial_scale(each) and f'{n}.weight' not in loaded
+    ]
     return [
         *_describe_norms(idle, 'statistics 0 and 1', 'norm_eval=False or frozen_stages=-1'),
         *_describe_norms(fixed, 'scale', 'norm_cfg=dict(requires_grad=True)'),

@@ -9,7 +9,7 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.hub import get_config
 
 from mmdet_detnet.benchmark.operators import use_own_operators
-from mmdet_detnet.operators import has_compiled_operators
+from mmdet_detnet.host import has_compiled_operators
 
 pytestmark = pytest.mark.skipif(
     not has_compiled_operators(), reason='mmcv has no compiled operators to compare with'

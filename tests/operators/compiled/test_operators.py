@@ -5,8 +5,7 @@ import torch
 from mmcv import ops
 
 from mmdet_detnet.benchmark.operators import use_own_operators
-from mmdet_detnet.operators import has_compiled_operators
-from mmdet_detnet.operators import nms as nms_module
+from mmdet_detnet.host import has_compiled_operators
 
 pytestmark = pytest.mark.skipif(
     not has_compiled_operators(), reason='mmcv has no compiled operators to compare with'
@@ -53,8 +52,7 @@ def draw_boxes(seed):
 
 
 @pytest.mark.parametrize('start', range(0, 200, 50))
-def test_nms_keeps_the_same_boxes(monkeypatch, start):
-    monkeypatch.setattr(nms_module, '_torchvision_nms', lambda: None)
+def test_nms_keeps_the_same_boxes(start):
     for seed in range(start, start + 50):
         boxes, scores = draw_boxes(seed)
         for threshold, offset in ((0.3, 0), (0.5, 1), (0.7, 0)):
@@ -78,13 +76,14 @@ def test_nms_match_makes_the_same_groups():
 @pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
 @pytest.mark.parametrize('offset', [0, 1])
 def test_soft_nms_gives_the_same_scores(method, offset):
-    for seed in (1, 2, 4, 5, 7):  # no ties: the compiled one moves boxes about as it goes
+    for seed in range(8):
         boxes, scores = draw_boxes(seed)
         expected = ops.soft_nms(boxes, scores, method=method, offset=offset)
         with use_own_operators():
             actual = ops.soft_nms(boxes, scores, method=method, offset=offset)
         assert actual[1].equal(expected[1])
-        torch.testing.assert_close(actual[0], expected[0], **FORWARD)
+        # The Gaussian method makes NaN of two boxes without area.
+        torch.testing.assert_close(actual[0], expected[0], equal_nan=True, **FORWARD)
 
 
 @pytest.mark.parametrize('aligned', [True, False])

@@ -1,5 +1,6 @@
 """Modules of one detector that do not fit each other, and batch norm frozen at initial values."""
 
+import mmengine.runner.checkpoint as checkpoints
 import pytest
 import torch
 from small_detectors import Backbone, Detector
@@ -11,6 +12,7 @@ from mmdet_detnet.training.checks import (
     find_frozen_norm_problems,
     find_model_problems,
     find_weight_problems,
+    watch_loaded_norms,
 )
 
 DETNET_STRIDES = [4, 8, 16, 16, 16]
@@ -113,6 +115,14 @@ def test_frozen_norm_with_weights_is_let_pass():
     model[1].running_mean.fill_(0.1)
     model[1].weight.data.fill_(0.7)
     assert find_frozen_norm_problems(model) == []
+
+
+def test_frozen_norm_whose_weights_in_the_file_are_the_initial_ones_is_let_pass():
+    model = make_norms(frozen=True, evaluated=True)
+    loaded = watch_loaded_norms(model)
+    assert len(find_frozen_norm_problems(model, loaded)) == 2
+    checkpoints.load_state_dict(model, make_norms().state_dict())
+    assert find_frozen_norm_problems(model, loaded) == []
 
 
 @pytest.mark.parametrize('frozen', [False, True])

@@ -1,10 +1,10 @@
-"""The installed versions and operators, for bug reports."""
+"""``python -m mmdet_detnet.environment``: installed versions and the operators in use."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from mmdet_detnet.operators import describe_operators
-from mmdet_detnet.version import __version__
+from .host import describe_operators
+from .version import __version__
 
 DISTRIBUTIONS = (
     'torch',
@@ -24,7 +24,7 @@ DISTRIBUTIONS = (
 
 
 def describe_environment() -> str:
-    """List the installed versions and the operators that ``mmcv.ops`` uses."""
+    """List the installed versions and the operators that ``mmcv.ops`` uses, for bug reports."""
     rows = {'mmdet_detnet': __version__, 'Python': platform.python_version()}
     rows['system'] = platform.platform()
     for name in DISTRIBUTIONS:
@@ -35,3 +35,7 @@ def describe_environment() -> str:
     rows['operators'] = describe_operators()
     width = max(map(len, rows))
     return '\n'.join(f'{name:{width}}  {value}' for name, value in rows.items())
+
+
+if __name__ == '__main__':
+    print(describe_environment())

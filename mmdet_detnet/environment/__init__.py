@@ -1,5 +1,0 @@
-"""Supported and installed versions of the host libraries."""
-
-from .versions import check_dependencies
-
-__all__ = ['check_dependencies']

@@ -1,0 +1,276 @@
+"""What importing the package does: it checks the host libraries and adds what they lack.
+
+mmcv gets operators where none are compiled, mmengine learns to read ``mmdet_detnet::`` configs, and
+a torchvision of another build than torch no longer stops a program.
+"""
+
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, NamedTuple
+
+
+class SupportedVersions(NamedTuple):
+    """Supported range of one dependency.
+
+    Attributes:
+        minimum: Oldest accepted version; below it, the import fails.
+        tested_maximum: Newest tested version; above it, the import warns.
+    """
+
+    minimum: str
+    tested_maximum: str
+
+
+SUPPORTED_VERSIONS = {
+    'torch': SupportedVersions('2.1.0', '2.13.0'),
+    'mmengine': SupportedVersions('0.10.7', '0.10.7'),
+    'mmcv': SupportedVersions('2.1.0', '2.1.0'),
+    'mmdet': SupportedVersions('3.3.0', '3.3.0'),
+    'setuptools': SupportedVersions('60.2.0', '81.0.0'),
+}
+EXTENSION = 'mmcv._ext'
+# The first of mmdet's modules to import them. In the forks, functions that raise take their place.
+USES_OPERATORS = 'mmdet.structures.mask'
+
+
+def check_dependencies() -> None:
+    """Check that every dependency is installed in a supported version.
+
+    An importable dependency without a distribution of its name (the onedl forks of the OpenMMLab
+    libraries) is accepted unchecked.
+
+    Raises:
+        ImportError: If a dependency is missing or too old, or if two installed versions are
+            incompatible.
+    """
+    for name, supported in SUPPORTED_VERSIONS.items():
+        if find_spec(name) is None:
+            raise ImportError(
+                f'mmdet_detnet needs {name} >= {supported.minimum}, which is not installed; '
+                f'tested with {name}=={supported.tested_maximum}.'
+            )
+        _check_version(name, supported)
+    _check_combinations()
+
+
+def _check_version(name: str, supported: SupportedVersions) -> None:
+    try:
+        installed = version(name)
+    except PackageNotFoundError:
+        return
+    if _release(installed) < _release(supported.minimum):
+        raise ImportError(
+            f'mmdet_detnet needs {name} >= {supported.minimum}, but {installed} is installed.'
+        )
+    if _release(installed) > _release(supported.tested_maximum):
+        warnings.warn(
+            f'mmdet_detnet was tested with {name} up to {supported.tested_maximum}, '
+            f'but {installed} is installed.',
+            stacklevel=4,
+        )
+
+
+def _check_combinations() -> None:
+    """Reject combinations that would fail later, with a misleading message; unknown ones pass."""
+    if () < _installed('torch') < (2, 3, 0) and _installed('numpy') >= (2, 0, 0):
+        raise ImportError(
+            f'torch {version("torch")} was built for numpy 1, but numpy {version("numpy")} is '
+            "installed: pip install 'numpy<2', or torch 2.3 and newer."
+        )
+    if () < _installed('mmdet') < (3, 4, 0) and _installed('mmcv', 'mmcv-lite') >= (2, 2, 0):
+        raise ImportError(
+            f"mmdet {version('mmdet')} refuses mmcv 2.2 and newer: pip install 'mmcv-lite==2.1.0'."
+        )
+
+
+def _installed(*names: str) -> tuple[int, ...]:
+    """Return the release of the first installed distribution; an empty tuple if none."""
+    for name in names:
+        try:
+            return _release(version(name))
+        except PackageNotFoundError:
+            continue
+    return ()
+
+
+def _release(text: str) -> tuple[int, ...]:
+    """Convert '2.13.0+cpu' to (2, 13, 0), ignoring pre-release and local parts."""
+    numbers = [int(number) for number in re.findall(r'\d+', re.split(r'[a-z+]', text)[0])]
+    return tuple((numbers + [0, 0, 0])[:3])
+
+
+def register_config_package() -> None:
+    """Allow ``_base_ = 'mmdet_detnet::folder/file.py'`` in configs of other projects.
+
+    mmengine 0.10.7 accepts ``package::`` only for packages in this table, which it reads together
+    with a config. A launch script must therefore import ``mmdet_detnet`` first, as ours do.
+    """
+    import_module('mmengine.config.utils').MODULE2PACKAGE.setdefault('mmdet_detnet', 'mmdet_detnet')
+
+
+class OperatorFinder(MetaPathFinder, Loader):
+    """Finds ``mmcv._ext`` if no other finder does, so that a compiled one takes precedence."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """See :meth:`importlib.abc.MetaPathFinder.find_spec`."""
+        return ModuleSpec(fullname, self, origin=__package__) if fullname == EXTENSION else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Create the module; this, not the import of the package, imports the operators."""
+        return OperatorModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put the operators into the module."""
+        from .operators import FUNCTIONS
+
+        vars(module).update(FUNCTIONS)
+
+
+class OperatorModule(ModuleType):
+    """Module that replaces ``mmcv._ext``.
+
+    At import, ``mmcv.ops`` looks up every function that it might call. Functions that are not
+    provided exist, but raise NotImplementedError when called.
+    """
+
+    def __getattr__(self, name: str) -> Callable:
+        if name.startswith('__'):
+            raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
+
+        def missing(*args: Any, **kwargs: Any) -> None:
+            raise NotImplementedError(
+                f"mmdet_detnet does not provide mmcv's operator {name!r}; a compiled mmcv has it."
+            )
+
+        return missing
+
+
+def provide_operators() -> None:
+    """Make ``import mmcv._ext`` return this package's operators if mmcv has none.
+
+    Raises:
+        ImportError: If a fork's mmdet, imported before, has found none and goes without.
+    """
+    if not any(isinstance(finder, OperatorFinder) for finder in sys.meta_path):
+        if USES_OPERATORS in sys.modules and not has_compiled_operators():
+            raise ImportError(
+                f'import mmdet_detnet before {USES_OPERATORS}, which found no operators of mmcv.'
+            )
+        sys.meta_path.append(OperatorFinder())
+
+
+def has_compiled_operators() -> bool:
+    """Tell whether the installed mmcv has a compiled ``_ext``, without importing mmcv."""
+    mmcv = find_spec('mmcv')
+    return mmcv is not None and bool(
+        PathFinder.find_spec(EXTENSION, mmcv.submodule_search_locations)
+    )
+
+
+def describe_operators() -> str:
+    """Name the operators that ``mmcv.ops`` uses in this environment; imports torchvision."""
+    if has_compiled_operators():
+        return 'compiled, of mmcv'
+    torchvision = load_torchvision()
+    if torchvision is None:
+        return 'PyTorch, of mmdet_detnet'
+    return (
+        f'PyTorch, of mmdet_detnet; NMS, and on CUDA RoIAlign and deformable convolution, '
+        f'of torchvision {torchvision.__version__}'
+    )
+
+
+class TorchvisionGuard(MetaPathFinder, Loader):
+    """Lets ``import torchvision`` fail as if it were not installed, where it does not fit torch.
+
+    A torchvision built for another torch raises RuntimeError at its import. Programs that can do
+    without it, such as the report of the environment with which mmengine starts a training, expect
+    a ModuleNotFoundError.
+    """
+
+    def __init__(self) -> None:
+        self._loader: Any = None
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find the installed torchvision, and load it with this loader."""
+        spec = PathFinder.find_spec(fullname, path) if fullname == 'torchvision' else None
+        if spec is not None:
+            self._loader, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """See :meth:`importlib.abc.Loader.create_module`."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the import of torchvision.
+
+        Raises:
+            ModuleNotFoundError: If it does not fit torch; a warning says so, too.
+        """
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        try:
+            self._loader.exec_module(module)
+        except (RuntimeError, OSError) as error:
+            reason = (
+                f'torchvision {_version_or("?", "torchvision")} does not load with torch '
+                f'{_version_or("?", "torch")} ({str(error).splitlines()[0]}), so that '
+                "mmdet_detnet's operators are in PyTorch: pip uninstall torchvision, or install "
+                'it from where this torch is from.'
+            )
+            _warn_once(reason)
+            raise ModuleNotFoundError(reason, name='torchvision') from error
+
+
+def guard_torchvision() -> None:
+    """Install the :class:`TorchvisionGuard`, unless torchvision is already imported."""
+    if 'torchvision' not in sys.modules and not any(
+        isinstance(finder, TorchvisionGuard) for finder in sys.meta_path
+    ):
+        sys.meta_path.insert(0, TorchvisionGuard())
+
+
+@cache
+def load_torchvision() -> ModuleType | None:
+    """Import torchvision; None if it is not installed, does not fit torch or has no operators."""
+    try:
+        torchvision = import_module('torchvision')
+    except ImportError:
+        return None
+    return torchvision if torchvision.extension._has_ops() else None
+
+
+def advise_torchvision() -> None:
+    """Warn once that RoIAlign on this device is slow without torchvision."""
+    torch = _release(_version_or('2.0.0', 'torch'))
+    _warn_once(
+        'mmdet_detnet: RoIAlign on CUDA in PyTorch is about 50 times slower than compiled: '
+        f'pip install --no-deps torchvision==0.{torch[1] + 15}.{torch[2]}'
+    )
+
+
+def _version_or(default: str, name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return default
+
+
+@cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, stacklevel=3)
