@@ -19,10 +19,11 @@ PYTEST := -m pytest --numprocesses auto --maxprocesses 8 --durations 10 \
 # Other CPUs: the newest instructions of oneDNN and of ATen, and the number of threads.
 CPUS := SSE41-default-1 SSE41-avx2-2 AVX2-default-4 AVX512_CORE-avx2-2
 
-.PHONY: help setup compiled demo test lint test-compiled test-everywhere matrix notebook zoo conformance docs clean
+.PHONY: help setup compiled demo test lint test-compiled test-torchvision test-everywhere matrix notebook zoo conformance docs clean
 
 help:
-	@echo 'make demo | test | lint | test-everywhere | test-compiled | test-torchvision | matrix | notebook | zoo | conformance | docs'
+	@echo 'make demo | test | lint | matrix | notebook | zoo | conformance | docs'
+	@echo 'make test-everywhere | test-compiled | test-torchvision'
 	@echo 'make setup | compiled | clean   (the first command makes .venv, once)'
 
 setup: .venv/complete
@@ -57,7 +58,7 @@ test: lint
 	$(VENV_PYTHON) $(PYTEST)
 
 test-compiled: compiled # compares the operators with those of mmcv
-	.venv-compiled/bin/python $(PYTEST) tests/operators
+	.venv-compiled/bin/python $(PYTEST) tests/operators tests/conformance/test_families_operators.py
 
 test-torchvision: .venv-torchvision/complete # its kernels against ours, on the CPU; 5 GB, once
 	.venv-torchvision/bin/python $(PYTEST) tests/operators

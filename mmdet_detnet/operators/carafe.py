@@ -39,11 +39,7 @@ def carafe_naive_backward(
     group_size: int,
     scale_factor: int,
 ) -> None:
-    """Compute the gradients.
-
-    ``top_grad`` is that of the output; ``bottom_grad`` and ``mask_grad`` receive those of
-    ``features`` and ``masks``. The other arguments are those of forward.
-    """
+    """Write the gradients of ``features`` and ``masks`` to ``bottom_grad`` and ``mask_grad``."""
     for index in range(len(features)):
         inputs = [tensor[index].detach().requires_grad_() for tensor in (features, masks)]
         with torch.enable_grad():
@@ -61,11 +57,7 @@ def carafe_forward(
     output: Tensor,
     **settings: int,
 ) -> None:
-    """Upsample like :func:`carafe_naive_forward`.
-
-    ``rfeatures`` receives the features, for the backward pass; ``routput`` and ``rmasks`` are not
-    used. ``settings`` are ``kernel_size``, ``group_size`` and ``scale_factor``.
-    """
+    """Upsample like :func:`carafe_naive_forward`; ``rfeatures`` keeps the features for backward."""
     rfeatures.copy_(features)
     carafe_naive_forward(features, masks, output, **settings)
 
@@ -82,11 +74,7 @@ def carafe_backward(
     mask_grad: Tensor,
     **settings: int,
 ) -> None:
-    """Compute the gradients like :func:`carafe_naive_backward`.
-
-    ``rfeatures`` are the features, as written by forward; ``rtop_grad``, ``rbottom_grad_hs``,
-    ``rbottom_grad`` and ``rmask_grad`` are not used.
-    """
+    """Write the gradients like :func:`carafe_naive_backward`."""
     carafe_naive_backward(top_grad, rfeatures, masks, bottom_grad, mask_grad, **settings)
 
 

@@ -50,12 +50,7 @@ def deform_roi_pool_backward(
     sampling_ratio: int,
     gamma: float,
 ) -> None:
-    """Compute the gradients of the feature map and the offsets.
-
-    ``grad_output`` is that of the features, ``(num_rois, C, h, w)``; ``grad_input`` and
-    ``grad_offset`` receive those of ``input`` and ``offset``. The other arguments are those of
-    forward.
-    """
+    """Write the gradients of ``input`` and ``offset`` to ``grad_input`` and ``grad_offset``."""
     grid = RoIGrid((pooled_height, pooled_width), spatial_scale, sampling_ratio)
     input, offset = (tensor.detach().requires_grad_() for tensor in (input, offset))
     with torch.enable_grad():

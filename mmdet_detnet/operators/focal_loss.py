@@ -31,10 +31,7 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Write the derivative of each loss with respect to its logit to ``grad_input``.
-
-    The other arguments are those of forward.
-    """
+    """Write the derivative of each loss with respect to its logit to ``grad_input``."""
     logits = input.float() if grad_input.dtype != torch.float64 else input
     probability = logits.sigmoid()
     rest = 1 - probability
@@ -83,11 +80,9 @@ def softmax_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Compute the gradient of each loss with respect to the logits.
+    """Write the gradients with respect to the logits to ``grad_input``.
 
-    ``buff`` receives that of the logit of the label, but for a factor, ``(num_samples,)``, and
-    ``grad_input`` all of them, with the shape of ``input``. The other arguments are those of
-    forward.
+    ``buff`` receives those of the labels' logits, but for a factor, ``(num_samples,)``.
     """
     probability = _of_label(input, target)
     rest = 1 - probability

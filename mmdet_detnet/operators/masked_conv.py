@@ -17,7 +17,7 @@ def masked_im2col_forward(
     """Gather the windows around the chosen places.
 
     Args:
-        im: ``(1, C, H, W)``.
+        im: ``(1, C, H, W)``, padded with zeros.
         mask_h_idx: Rows of the places, ``(num_places,)``.
         mask_w_idx: Columns of the places, ``(num_places,)``.
         col: Receives the windows, ``(C * kernel_h * kernel_w, num_places)``.
@@ -40,15 +40,5 @@ def masked_col2im_forward(
     width: int,
     channels: int,
 ) -> None:
-    """Scatter results to the chosen places.
-
-    Args:
-        col: ``(channels, num_places)``.
-        mask_h_idx: Rows of the places, ``(num_places,)``.
-        mask_w_idx: Columns of the places, ``(num_places,)``.
-        im: Receives them, ``(1, channels, height, width)``; other places do not change.
-        height: Rows of ``im``.
-        width: Columns of ``im``.
-        channels: Channels of ``im``.
-    """
+    """Scatter ``(channels, num_places)`` to the chosen places of ``im``; others do not change."""
     im[0, :, mask_h_idx, mask_w_idx] = col

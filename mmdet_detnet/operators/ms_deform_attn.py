@@ -45,12 +45,7 @@ def ms_deform_attn_backward(
     grad_attn_weight: Tensor,
     im2col_step: int,
 ) -> None:
-    """Compute the gradients.
-
-    ``grad_output`` is that of the result; ``grad_value``, ``grad_sampling_loc`` and
-    ``grad_attn_weight`` receive those of ``value``, ``sampling_locations`` and
-    ``attention_weights``. The other arguments are those of forward.
-    """
+    """Write the gradients of values, locations and weights to the three ``grad_`` tensors."""
     inputs = [
         tensor.detach().requires_grad_()
         for tensor in (value, sampling_locations, attention_weights)

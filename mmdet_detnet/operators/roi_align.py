@@ -77,12 +77,7 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Compute the gradient of the feature map.
-
-    ``grad_output`` is that of the features, ``(num_rois, C, h, w)``; ``grad_input`` receives that
-    of the map, ``(N, C, H, W)``. ``argmax_y`` and ``argmax_x`` are as written by forward, and the
-    other arguments are those of forward.
-    """
+    """Write the gradient of the map to ``grad_input``; ``argmax_y``, ``argmax_x`` are forward's."""
     if pool_mode == MAX_POOLING:
         grad_input.copy_(max_backward(grad_output, rois, argmax_y, argmax_x, grad_input.shape))
         return
@@ -142,17 +137,7 @@ def average_forward(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> Tensor:
 
 
 def average_backward(gradient: Tensor, rois: Tensor, grid: RoIGrid, shape: torch.Size) -> Tensor:
-    """Compute the gradient of the feature map for :func:`average_forward`.
-
-    Args:
-        gradient: Gradient of the features, ``(num_rois, C, h, w)``.
-        rois: As in forward.
-        grid: As in forward.
-        shape: Shape (N, C, H, W) of the feature map.
-
-    Returns:
-        ``(N, C, H, W)``, in channels_last.
-    """
+    """Compute the gradient of a map of a shape, ``(N, C, H, W)`` in channels_last."""
     images, channels, height, width = shape
     dtype = torch.promote_types(gradient.dtype, torch.float32)
     gradient, rois = gradient.to(dtype), rois.to(dtype)
@@ -190,15 +175,7 @@ class Shares(NamedTuple):
 
 
 def make_shares(lookups: Iterable[Lookups], num_bins: int) -> Iterator[Shares]:
-    """List the pixels of many RoIs at once; the gradient of the map is a sum over each list.
-
-    Args:
-        lookups: As of :func:`make_lookups`.
-        num_bins: Number of bins of a RoI.
-
-    Yields:
-        All shares, at most ``CHUNK_SIZE`` at a time.
-    """
+    """List the pixels of many RoIs at once, at most ``CHUNK_SIZE`` at a time."""
     collected: list[Shares] = []
     for some in lookups:
         first = some.rois[:, None] * num_bins
@@ -221,14 +198,9 @@ def _concatenate(shares: list[Shares]) -> Shares:
 def max_forward(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> tuple[Tensor, Tensor, Tensor]:
     """Find the largest sample in each bin of RoIs.
 
-    Args:
-        feature_map: ``(N, C, H, W)``.
-        rois: Index of the image and corners in pixels of the image, ``(num_rois, 5)``.
-        grid: Layout of bins and samples.
-
     Returns:
         The samples, their rows and their columns, ``(num_rois, C, h, w)`` each; 0, -1 and -1 for
-        RoIs without area or with NaNs.
+        RoIs without samples.
     """
     dtype = torch.promote_types(feature_map.dtype, torch.float32)
     feature_map, rois = feature_map.to(dtype), rois.to(dtype)
@@ -268,18 +240,7 @@ def _largest(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> tuple[Tensor, 
 def max_backward(
     gradient: Tensor, rois: Tensor, rows: Tensor, columns: Tensor, shape: torch.Size
 ) -> Tensor:
-    """Compute the gradient of the feature map for :func:`max_forward`.
-
-    Args:
-        gradient: Gradient of the samples, ``(num_rois, C, h, w)``.
-        rois: As in forward.
-        rows: As returned by forward.
-        columns: As returned by forward.
-        shape: Shape (N, C, H, W) of the feature map.
-
-    Returns:
-        ``(N, C, H, W)``.
-    """
+    """Compute the gradient of a map of a shape; ``rows`` and ``columns`` are those of forward."""
     channels, height, width = shape[1:]
     dtype = torch.promote_types(gradient.dtype, torch.float32)
     pixels, weights = interpolate(rows.to(dtype), columns.to(dtype), height, width)

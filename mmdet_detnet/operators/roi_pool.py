@@ -64,12 +64,7 @@ def roi_pool_backward(
     pooled_width: int,
     spatial_scale: float,
 ) -> None:
-    """Compute the gradient of the feature map.
-
-    ``grad_output`` is that of the features, ``(num_rois, C, h, w)``; ``grad_input`` receives that
-    of the map, ``(N, C, H, W)``. ``argmax`` is as written by forward, and the other arguments are
-    those of forward.
-    """
+    """Write the gradient of the map to ``grad_input``; ``argmax`` is as written by forward."""
     channels, height, width = grad_input.shape[1:]
     planes = rois[:, :1].nan_to_num().long() * channels + torch.arange(channels, device=rois.device)
     filled = argmax >= 0

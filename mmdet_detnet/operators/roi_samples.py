@@ -137,17 +137,8 @@ def _line(
 ) -> tuple[Tensor, Tensor]:
     """Interpolate the samples of bins along one axis: their pixels and weights.
 
-    Args:
-        start: First corner on the map, ``(num_rois,)``.
-        bin_size: Pixels in a bin, ``(num_rois,)``.
-        samples: Samples in a bin, ``(num_rois,)``.
-        num_bins: Bins along the axis.
-        length: Number of pixels in a line; unneeded ones have weight 0.
-        extent: Pixels of the map along the axis.
-
-    Returns:
-        Pixels and weights, ``(num_rois, num_bins, length)`` each. Samples more than one pixel
-        outside the map have weight 0.
+    Takes at most ``length`` pixels; unneeded ones, and samples more than one pixel outside the map
+    of ``extent`` pixels, have weight 0. Returns ``(num_rois, num_bins, length)`` each.
     """
     # (num_rois, num_bins, most samples)
     position, valid = sample_positions(start, bin_size, samples, num_bins)
@@ -192,20 +183,11 @@ def sample_positions(
 
 
 def interpolate(y: Tensor, x: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Find the four pixels around each position, and their weights.
+    """Find the four pixels around each position, and their weights, which are differentiable.
 
     A position up to one pixel outside the map is moved to its border; farther out, its weight is 0.
-    The weights are differentiable.
-
-    Args:
-        y: Rows of the positions, of any shape.
-        x: Columns, as ``y``.
-        height: Rows of the map.
-        width: Columns of the map.
-
-    Returns:
-        Indices in the flat map (H, W) and weights, both of the shape of ``y`` with a last dimension
-        of 4.
+    Returns indices in the flat map (H, W), and weights, of the shape of ``y`` and ``x`` with a last
+    dimension of 4.
     """
     inside = (y >= -1) & (y <= height) & (x >= -1) & (x <= width)
     (top, bottom), weights_y = _neighbors(y, height)

@@ -5,23 +5,12 @@ from torch import Tensor
 
 
 def sync_bn_forward_mean(input: Tensor, mean: Tensor) -> None:
-    """Compute the mean of each channel.
-
-    Args:
-        input: ``(N, C, L)``.
-        mean: Receives the means, ``(C,)``.
-    """
+    """Write the mean of each channel of ``(N, C, L)`` to ``mean``."""
     mean.copy_(input.float().mean((0, 2)))
 
 
 def sync_bn_forward_var(input: Tensor, mean: Tensor, var: Tensor) -> None:
-    """Compute the variance of each channel about a mean.
-
-    Args:
-        input: ``(N, C, L)``.
-        mean: ``(C,)``.
-        var: Receives the biased variances, ``(C,)``.
-    """
+    """Write the biased variance of each channel about ``mean`` to ``var``."""
     var.copy_((input.float() - mean[:, None]).square().mean((0, 2)))
 
 
@@ -44,14 +33,14 @@ def sync_bn_forward_output(
 
     Args:
         input: ``(N, C, L)``.
-        mean: Mean of all processes, ``(C,)``.
-        var: Biased variance of all processes, ``(C,)``.
-        weight: ``(C,)``; 1 if empty.
-        bias: ``(C,)``; 0 if empty.
+        mean: Mean of all processes, ``(C,)``, as all below.
+        var: Biased variance of all processes.
+        weight: The scale; 1 if empty.
+        bias: The shift; 0 if empty.
         running_mean: Moved towards the mean; not used if empty.
         running_var: Moved towards the unbiased variance; not used if empty.
         norm: Receives the normalized input, ``(N, C, L)``.
-        std: Receives the standard deviations, ``(C,)``.
+        std: Receives the standard deviations.
         output: Receives the result, ``(N, C, L)``.
         eps: Added to the variance.
         momentum: Weight of the new statistics in the running ones.
@@ -70,14 +59,7 @@ def sync_bn_forward_output(
 def sync_bn_backward_param(
     grad_output: Tensor, norm: Tensor, grad_weight: Tensor, grad_bias: Tensor
 ) -> None:
-    """Compute the gradients of weight and bias.
-
-    Args:
-        grad_output: Gradient of the output, ``(N, C, L)``.
-        norm: As written by forward.
-        grad_weight: Receives the gradient of the weight, ``(C,)``.
-        grad_bias: Receives the gradient of the bias, ``(C,)``.
-    """
+    """Write the gradients of weight and bias; ``norm`` is as written by forward."""
     grad_weight.copy_((grad_output.float() * norm).sum((0, 2)))
     grad_bias.copy_(grad_output.float().sum((0, 2)))
 
@@ -91,16 +73,10 @@ def sync_bn_backward_data(
     std: Tensor,
     grad_input: Tensor,
 ) -> None:
-    """Compute the gradient of the input.
+    """Write the gradient of the input.
 
-    Args:
-        grad_output: Gradient of the output, ``(N, C, L)``.
-        weight: As in forward.
-        grad_weight: Mean over the processes of the result of :func:`sync_bn_backward_param`.
-        grad_bias: Likewise for the bias.
-        norm: As written by forward.
-        std: As written by forward.
-        grad_input: Receives the gradient, ``(N, C, L)``.
+    ``grad_weight`` and ``grad_bias`` are means over the processes, ``norm`` and ``std`` as written
+    by forward.
     """
     count = norm.shape[0] * norm.shape[2]
     common = (grad_weight[:, None] * norm + grad_bias[:, None]) / count

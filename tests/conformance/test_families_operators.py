@@ -1,4 +1,4 @@
-"""Model families of mmdet on our operators: losses and gradients as on mmcv's compiled ones.
+"""Model families of mmdet on our operators: losses, gradients and scores as on compiled ones.
 
 A slice of the families; ``--all-configs`` takes all of them.
 """
@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmdet.models.backbones import ResNet, ResNeXt
 from mmdet.testing import demo_mm_inputs
-from mmdet_families import HEIGHT, WIDTH, all_families, build_detector
+from mmdet_families import HEIGHT, WIDTH, all_families, build_detector, run
 from mmengine.logging import MessageHub
 
 from mmdet_detnet.benchmark.operators import use_own_operators
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 SLICE = (
     'centernet/centernet_r18-dcnv2_8xb16-crop512-140e_coco.py',
     'dyhead/atss_r50_fpn_dyhead_1x_coco.py',
-    'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
+    'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
     'nas_fcos/nas-fcos_r50-caffe_fpn_nashead-gn-head_4xb4-1x_coco.py',
     'reppoints/reppoints-moment_r50_fpn-gn_head-gn_1x_coco.py',
     'tood/tood_r50_fpn_1x_coco.py',
@@ -98,3 +98,9 @@ def test_losses_and_gradients_equal_those_of_compiled_operators(name, pytestconf
         for key, gradient in expected.items()
     }
     assert {key: value for key, value in differences.items() if value > 1e-3} == {}
+    batch['inputs'] = batch['inputs'].float()
+    detector.float().eval()
+    expected_scores = run(detector, batch)[1]
+    with use_own_operators():
+        scores = run(detector, batch)[1]
+    torch.testing.assert_close(scores, expected_scores, rtol=1e-3, atol=1e-5)
