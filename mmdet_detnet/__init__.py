@@ -8,6 +8,7 @@ imports the modules when a config first names one, for example ``type='mmdet_det
 
 import os
 import warnings
+from typing import TYPE_CHECKING
 
 # OpenMP reads it when torch is first imported, and its threads then do not spin while they wait:
 # beside one other program on the same cores, that made a detector six times slower.
@@ -27,8 +28,20 @@ warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
 from .files import config_path, folder_of_config  # noqa: E402
 from .version import __version__  # noqa: E402
 
+if TYPE_CHECKING:
+    from .detector import Detector
+
 register_config_package()
 provide_operators()
 guard_torchvision()
 
-__all__ = ['__version__', 'check_dependencies', 'config_path', 'folder_of_config']
+__all__ = ['Detector', '__version__', 'check_dependencies', 'config_path', 'folder_of_config']
+
+
+def __getattr__(name: str) -> object:
+    """Import ``Detector`` when it is asked for: torch and mmdet take seconds."""
+    if name == 'Detector':
+        from .detector import Detector
+
+        return Detector
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -78,18 +78,21 @@ def train_on_ranks(
     run_ranks([*ranks, *arguments, '--launcher', 'pytorch', '--skip-data-check'])
 
 
-def test(arguments: Sequence[str] | None = None) -> None:
+def test(arguments: Sequence[str] | None = None) -> dict[str, float]:
     """Test; the command line of ``tools/test.py``, with all options of MMDetection's.
 
     Args:
         arguments: The command line; None for that of the process.
+
+    Returns:
+        The metrics.
     """
     args = _make_test_parser().parse_args(arguments)
     with _explain('test.py'):
         runner = _make_runner(_prepare_test(args), args)
         if args.out:
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
-        runner.test()
+        return runner.test()
 
 
 def find_work_dir(config: Config, file: str | Path) -> Path:

@@ -98,7 +98,7 @@ def test(
     checkpoint: Path | None = None,
     arguments: Sequence[str] = (),
     work_dir: Path | None = None,
-) -> None:
+) -> dict[str, float]:
     """Evaluate; mmengine's log goes to its file.
 
     Args:
@@ -106,8 +106,11 @@ def test(
         checkpoint: The weights; None for the best of the training.
         arguments: Further options of ``tools/test.py``.
         work_dir: Work directory of the training; None for the config's.
+
+    Returns:
+        The metrics, such as ``coco/bbox_mAP``.
     """
     checkpoint = checkpoint or find_checkpoint(work_dir or find_work_dir(config))
     print(f'checkpoint: {checkpoint}')
     arguments = [*_work_dir_option(work_dir), *arguments, '--cfg-options', QUIET]
-    launch.test([str(config), str(checkpoint), *arguments])
+    return launch.test([str(config), str(checkpoint), *arguments])

@@ -1,0 +1,211 @@
+"""The commands of ``mmdet-detnet`` as methods, for notebooks."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import mmcv
+import numpy as np
+from mmengine.config import Config
+from PIL import Image
+
+from .checkpoints import force_weights_only
+from .config import load_config
+from .data.check import report_training_data
+from .data.options import Options
+from .data.project import create_project
+from .evaluation.predict import Predictor, Result, is_onnx
+from .evaluation.sources import Frame, Source, find_sources, read_frames
+from .evaluation.tiles import Tiles
+from .training import runs
+
+ARRAY = Source('array', 'image', '')
+Inputs: TypeAlias = str | Path | int | np.ndarray | Image.Image
+
+
+class Detector:
+    """A detector to train, test and use, by the functions of the commands.
+
+    Args:
+        file: A config file, a checkpoint or an ONNX file. A config stands for the best checkpoint
+            of its run.
+        config: Config file of a checkpoint; None for the one next to it, as a run leaves it there.
+            A config is a program, and is run.
+        device: Such as ``'cpu'`` or ``'cuda:0'``, for :meth:`predict`; None for a GPU if there is
+            one.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If there are several configs next to a checkpoint.
+
+    Examples:
+        >>> detector = Detector.new('my_data', model='double-head-ext_r50')
+        >>> detector.train(epochs=20)
+        >>> detector.test()['coco/bbox_mAP']
+        >>> for result in detector.predict('photos/'):
+        ...     display(result)
+    """
+
+    def __init__(
+        self, file: str | Path, config: str | Path | None = None, device: str | None = None
+    ) -> None:
+        force_weights_only()
+        path = Path(file)
+        if not path.is_file():
+            raise FileNotFoundError(f'No such file: {path}.')
+        self.device = device
+        self.config: Path | None = None if config is None else Path(config)
+        self._checkpoint: Path | None = path
+        self.work_dir = path.parent
+        if path.suffix == '.py':
+            self.config, self._checkpoint = path, None
+            self.work_dir = runs.find_work_dir(path)
+        elif config is None and not is_onnx(path):
+            self.config = _find_config(path)
+        self._predictor: Predictor | None = None
+
+    @classmethod
+    def new(cls, folder: str | Path, **options: Any) -> 'Detector':
+        """Read a folder of images with annotations, and write a config: ``mmdet-detnet new``.
+
+        Args:
+            folder: The folder.
+            options: Those of :class:`.Options`, such as ``model`` and ``out``.
+
+        Returns:
+            The detector, to be trained.
+
+        Raises:
+            ValueError: If the annotations have problems, which are printed.
+        """
+        for name in ('out', 'images', 'annotations', 'start_from'):
+            if options.get(name) is not None:
+                options[name] = Path(options[name])
+        config = create_project(Options(folder=Path(folder), **options))
+        if config is None:
+            raise ValueError(f'{folder}: no config was written, because of the problems above.')
+        return cls(config)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint or ONNX file; of a config, the best of its run.
+
+        Raises:
+            FileNotFoundError: If the detector is not trained.
+        """
+        return self._checkpoint or runs.find_checkpoint(self.work_dir)
+
+    def train(self, epochs: int | None = None, **options: Any) -> Path:
+        """Train, or resume an interrupted run: ``mmdet-detnet train``.
+
+        Args:
+            epochs: Number of epochs; None for the config's.
+            options: ``from_start``, ``show`` and ``gpus`` of :func:`.training.runs.train`.
+
+        Returns:
+            The best checkpoint.
+
+        Raises:
+            RuntimeError: If the run was stopped; the reason is printed.
+        """
+        config = self._require_config('train')
+        arguments = []
+        if epochs is not None:
+            changes = _change_epochs(load_config(config), epochs)
+            arguments = ['--cfg-options', *(f'{key}={value}' for key, value in changes.items())]
+        options.setdefault('check_data', report_training_data)
+        self._predictor = None
+        try:
+            self._checkpoint = runs.train(config, arguments, self.work_dir, **options)
+        except SystemExit as stop:  # as ends a command, but not a notebook
+            raise RuntimeError('the run was stopped for the reason above.') from stop
+        return self._checkpoint
+
+    def test(self) -> dict[str, float]:
+        """Evaluate on the test images: ``mmdet-detnet test``.
+
+        Returns:
+            The metrics, such as ``coco/bbox_mAP``.
+
+        Raises:
+            RuntimeError: If the test was stopped; the reason is printed.
+        """
+        config = self._require_config('test')
+        self._predictor = None  # a test may choose a score threshold
+        try:
+            return runs.test(config, self.checkpoint, work_dir=self.work_dir)
+        except SystemExit as stop:
+            raise RuntimeError('the test was stopped for the reason above.') from stop
+
+    def predict(
+        self,
+        inputs: Inputs | Iterable[Inputs],
+        score_thr: float | None = None,
+        batch: int = 1,
+        every: int = 1,
+        tiles: int | None = None,
+        overlap: float = 0.2,
+    ) -> Iterator[Result]:
+        """Detect in images and videos: ``mmdet-detnet predict``, but nothing is written.
+
+        Args:
+            inputs: As for :func:`.find_sources`, or images: arrays ``(H, W, 3)``, BGR, uint8, or
+                Pillow's. One or several.
+            score_thr: The lowest score; None for that of the detector, else 0.3.
+            batch: Number of images, or tiles, at a time.
+            every: Take every ``every``-th frame of a video.
+            tiles: Side of the tiles in which to detect, too; None for whole images only.
+            overlap: Fraction of a tile in the next one, too.
+
+        Returns:
+            The results, as they are found. One that cannot be read or processed has a ``problem``.
+        """
+        if self._predictor is None:
+            self._predictor = Predictor(
+                self.config, self.checkpoint, self.device, work_dir=self.work_dir
+            )
+        cut = Tiles(tiles, overlap) if tiles is not None else None
+        return self._predictor.predict(_read(inputs, every), score_thr, batch, cut)
+
+    def _require_config(self, method: str) -> Path:
+        if self.config is None:
+            raise ValueError(f'Detector.{method} needs a config; {self.checkpoint} has none.')
+        return self.config
+
+
+def _find_config(checkpoint: Path) -> Path:
+    """Find the config that a run has left next to its checkpoints."""
+    found = sorted(checkpoint.parent.glob('*.py'))
+    if not found:
+        raise FileNotFoundError(f'no config is next to {checkpoint}: give config=.')
+    if len(found) > 1:
+        names = ', '.join(file.name for file in found)
+        raise ValueError(f'several configs are next to {checkpoint} ({names}): give config=.')
+    return found[0]
+
+
+def _change_epochs(config: Config, epochs: int) -> dict[str, int]:
+    """Return the options for another number of epochs, with the schedule's end."""
+    old = config.train_cfg.get('max_epochs')
+    if old is None:
+        raise ValueError('epochs: the config counts iterations, and has no train_cfg.max_epochs.')
+    changes = {'train_cfg.max_epochs': epochs}
+    for index, scheduler in enumerate(config.param_scheduler):
+        ends = (key for key in ('T_max', 'end') if scheduler.get(key) == old)
+        changes |= {f'param_scheduler.{index}.{key}': epochs for key in ends}
+    return changes
+
+
+def _read(inputs: Inputs | Iterable[Inputs], every: int) -> Iterator[Frame]:
+    if isinstance(inputs, str | Path | int | np.ndarray | Image.Image):
+        inputs = [inputs]
+    parts: list[Iterable[Frame]] = []
+    for each in inputs:
+        if isinstance(each, Image.Image):
+            parts.append([Frame(ARRAY, mmcv.rgb2bgr(np.asarray(each.convert('RGB'))))])
+        elif isinstance(each, np.ndarray):
+            parts.append([Frame(ARRAY, each)])
+        else:
+            parts.append(read_frames(find_sources([each]), every))
+    return chain.from_iterable(parts)

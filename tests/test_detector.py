@@ -1,0 +1,104 @@
+"""`Detector`: the commands as methods; docs/tutorial.ipynb goes on from `new` to `predict`."""
+
+import shutil
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import mmdet_detnet
+from mmdet_detnet import Detector
+from mmdet_detnet.training import runs
+
+
+@pytest.fixture(scope='module')
+def detector(tiny_detector):
+    config, checkpoint = tiny_detector
+    return Detector(checkpoint, config=config, device='cpu')
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Start no run: note with what it would be."""
+    calls = []
+
+    def train(config, arguments, work_dir, **options):
+        calls.append((config, arguments))
+        return work_dir / 'best_1.pth'
+
+    monkeypatch.setattr(runs, 'train', train)
+    return calls
+
+
+def test_file_array_and_pillow_image_are_one(detector, shapes_root):
+    file = shapes_root / 'val/000000.png'
+    image = cv2.imread(str(file))
+    results = list(detector.predict([file, image, Image.open(file)], score_thr=0))
+    assert len(results) == 3 and len(results[0]) > 0
+    for result in results[1:]:
+        np.testing.assert_array_equal(result.boxes, results[0].boxes)
+        assert result.labels == results[0].labels
+    (alone,) = detector.predict(image, score_thr=0)
+    np.testing.assert_array_equal(alone.scores, results[0].scores)
+
+
+def test_tiles_and_wrong_inputs(detector, shapes_root, tmp_path):
+    image = np.tile(cv2.imread(str(shapes_root / 'val/000000.png')), (2, 2, 1))
+    (whole,) = detector.predict(image, score_thr=0)
+    (tiled,) = detector.predict(image, score_thr=0, tiles=160, batch=4)
+    assert len(tiled) > len(whole) > 0
+    with pytest.raises(FileNotFoundError, match='No image or video found'):
+        detector.predict(tmp_path)
+    with pytest.raises(ValueError, match='overlap must be'):
+        detector.predict(image, tiles=160, overlap=2)
+
+
+def test_config_of_a_checkpoint_is_next_to_it(tiny_detector, tmp_path):
+    config, checkpoint = tiny_detector
+    shutil.copy(checkpoint, tmp_path / 'best.pth')
+    with pytest.raises(FileNotFoundError, match=r'no config is next to .*best\.pth'):
+        Detector(tmp_path / 'best.pth')
+    shutil.copy(config, tmp_path)
+    assert Detector(tmp_path / 'best.pth').config == tmp_path / 'config.py'
+    shutil.copy(config, tmp_path / 'other.py')
+    with pytest.raises(ValueError, match=r'several configs .* \(config\.py, other\.py\)'):
+        Detector(tmp_path / 'best.pth')
+
+
+def test_config_stands_for_the_best_checkpoint_of_its_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'my.py').write_text("work_dir = 'work'\n")
+    detector = Detector('my.py')
+    with pytest.raises(FileNotFoundError, match='work has no checkpoint'):
+        print(detector.checkpoint)
+    (tmp_path / 'work').mkdir()
+    (tmp_path / 'work/best_coco_epoch_2.pth').touch()
+    assert detector.checkpoint.name == 'best_coco_epoch_2.pth'
+
+
+def test_epochs_move_the_end_of_the_schedule(tiny_detector, started):
+    detector = Detector(tiny_detector[0])
+    assert detector.train(epochs=7).name == 'best_1.pth'
+    ((config, arguments),) = started
+    assert config == tiny_detector[0]
+    assert arguments == ['--cfg-options', 'train_cfg.max_epochs=7', 'param_scheduler.1.T_max=7']
+
+
+def test_run_that_is_stopped_is_an_error_and_no_end_of_a_notebook(tiny_detector, monkeypatch):
+    monkeypatch.setattr(runs, 'train', lambda *arguments, **options: sys.exit(2))
+    with pytest.raises(RuntimeError, match='stopped for the reason above'):
+        Detector(tiny_detector[0]).train()
+
+
+def test_onnx_file_needs_a_config_to_be_tested(tmp_path):
+    (tmp_path / 'detector.onnx').touch()
+    with pytest.raises(ValueError, match=r'Detector\.test needs a config; .*onnx has none'):
+        Detector(tmp_path / 'detector.onnx').test()
+
+
+def test_names_of_the_package():
+    assert mmdet_detnet.Detector is Detector
+    with pytest.raises(AttributeError, match="no attribute 'Dectector'"):
+        print(mmdet_detnet.Dectector)
