@@ -72,9 +72,9 @@ test-as-%: setup
 matrix: setup # other Pythons, the oldest torch, the maintained forks; downloads several GB
 	PATH='$(CURDIR)/.venv/bin':"$$PATH" dev/matrix.sh $(PACKAGES)
 
-notebook: setup # runs docs/tutorial.ipynb; saves the result in work_dirs/
-	mkdir -p work_dirs
-	.venv/bin/jupyter-execute --output='$(CURDIR)/work_dirs/{notebook_name}' docs/tutorial.ipynb
+notebook: setup # runs docs/tutorial.ipynb and stores its outputs, without this folder's path
+	.venv/bin/jupyter-execute --inplace docs/tutorial.ipynb
+	sed -i 's|$(CURDIR)/||g' docs/tutorial.ipynb
 
 zoo: setup # writes docs/model_zoo.md
 	$(VENV_PYTHON) dev/model_zoo.py

@@ -17,6 +17,7 @@ from .data.options import Options
 from .data.project import create_project
 from .evaluation.predict import Predictor, Result, is_onnx
 from .evaluation.sources import Frame, Source, find_sources, read_frames
+from .evaluation.tiled_evaluation import evaluate_in_tiles
 from .evaluation.tiles import Tiles
 from .training import runs
 
@@ -122,8 +123,12 @@ class Detector:
             raise RuntimeError('the run was stopped for the reason above.') from stop
         return self._checkpoint
 
-    def test(self) -> dict[str, float]:
-        """Evaluate on the test images: ``mmdet-detnet test``.
+    def test(self, tiles: int | None = None, overlap: float = 0.2) -> dict[str, float]:
+        """Evaluate on the test images: ``mmdet-detnet test``, or in tiles.
+
+        Args:
+            tiles: As for :meth:`predict`.
+            overlap: As for :meth:`predict`.
 
         Returns:
             The metrics, such as ``coco/bbox_mAP``.
@@ -132,6 +137,8 @@ class Detector:
             RuntimeError: If the test was stopped; the reason is printed.
         """
         config = self._require_config('test')
+        if tiles is not None:
+            return evaluate_in_tiles(self._load(), Tiles(tiles, overlap))
         self._predictor = None  # a test may choose a score threshold
         try:
             return runs.test(config, self.checkpoint, work_dir=self.work_dir)
@@ -161,12 +168,15 @@ class Detector:
         Returns:
             The results, as they are found. One that cannot be read or processed has a ``problem``.
         """
+        cut = Tiles(tiles, overlap) if tiles is not None else None
+        return self._load().predict(_read(inputs, every), score_thr, batch, cut)
+
+    def _load(self) -> Predictor:
         if self._predictor is None:
             self._predictor = Predictor(
                 self.config, self.checkpoint, self.device, work_dir=self.work_dir
             )
-        cut = Tiles(tiles, overlap) if tiles is not None else None
-        return self._predictor.predict(_read(inputs, every), score_thr, batch, cut)
+        return self._predictor
 
     def _require_config(self, method: str) -> Path:
         if self.config is None:

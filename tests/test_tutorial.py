@@ -21,6 +21,14 @@ def count_pictures(notebook):
     return sum('image/png' in output.get('data', {}) for output in outputs)
 
 
+def test_stored_outputs_are_complete_and_of_no_machine(notebook):
+    nbformat.validate(notebook)
+    if any(cell.get('outputs') for cell in notebook.cells):
+        assert count_pictures(notebook) == 3
+    text = TUTORIAL.read_text()
+    assert not [folder for folder in ('/tmp/', '/home/', '/root/', '/Users/') if folder in text]
+
+
 def test_cells_run(notebook, tmp_path, monkeypatch):
     settings = dict(TUTORIAL_IMAGES='8', TUTORIAL_EPOCHS='1', TUTORIAL_WORK_DIR=str(tmp_path))
     settings.update(CUDA_VISIBLE_DEVICES='-1', OMP_NUM_THREADS='1')

@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.structures import InstanceData
 
+from mmdet_detnet.evaluation.predict import Predictor
+from mmdet_detnet.evaluation.tiled_evaluation import evaluate_in_tiles
 from mmdet_detnet.evaluation.tiles import Tiles, merge
+from mmdet_detnet.files import read_json
 
 IMAGE, LEFT, RIGHT = (0, 0, 180, 100), (0, 0, 100, 100), (80, 0, 180, 100)
 
@@ -75,3 +78,17 @@ def test_small_object_inside_a_large_one_is_kept():
     # Also at the border of the image, which cuts nothing.
     large, small = (0, 0, 90, 90, 0.9, 0), (0, 30, 10, 40, 0.8, 0)
     assert len(merged_boxes(found(large), found(small), found())) == 2
+
+
+def test_evaluation_of_a_detector_that_finds_every_object(tiny_detector, shapes_root, monkeypatch):
+    predictor = Predictor(*tiny_detector, device='cpu')
+    content = read_json(shapes_root / 'annotations/val.json')
+    gts = {image['id']: [] for image in content['images']}
+    for each in content['annotations']:
+        x, y, width, height = each['bbox']
+        row = (x, y, x + width, y + height, 1, each['category_id'] - 1)
+        gts[each['image_id']].append(row)
+    objects = iter(gts.values())
+    monkeypatch.setattr(predictor, '_detect', lambda images: [found(*next(objects))])
+    metrics = evaluate_in_tiles(predictor, Tiles(200))
+    assert metrics['coco/bbox_mAP'] == 1

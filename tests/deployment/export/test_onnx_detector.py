@@ -18,6 +18,7 @@ from mmdet_detnet.deployment.export.metadata import KEY
 from mmdet_detnet.deployment.export.onnx_inferencer import OnnxInferencer
 from mmdet_detnet.evaluation.predict import Predictor
 from mmdet_detnet.evaluation.prediction_folder import write_predictions
+from mmdet_detnet.evaluation.tiles import Tiles
 
 pytestmark = pytest.mark.xdist_group('onnx')
 
@@ -86,6 +87,24 @@ def test_config_of_another_detector_is_refused(two_stage, changes, words, tmp_pa
     with pytest.raises(ValueError, match=rf'is of another detector than .*{words}'):
         OnnxInferencer(two_stage[1].file, tmp_path / 'other.py')
     assert OnnxInferencer(two_stage[1].file, tmp_path / 'other.py', allow_mismatch=True)
+
+
+def test_video_and_large_image_with_the_file_alone(two_stage, tmp_path):
+    pixels = make_images(1, 96, 160)[0].permute(1, 2, 0).numpy()
+    cv2.imwrite(str(tmp_path / 'large.png'), np.tile(pixels, (3, 3, 1)))
+    writer = cv2.VideoWriter(
+        str(tmp_path / 'movie.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 10, (160, 96)
+    )
+    for _ in range(3):
+        writer.write(pixels)
+    writer.release()
+    inputs = [tmp_path / 'large.png', tmp_path / 'movie.mp4']
+    predictor = Predictor(None, two_stage[1].file)
+    numbers = write_predictions(predictor, inputs, tmp_path / 'out', 0, tiles=Tiles(160))
+    assert numbers == (4, 0)
+    lines = (tmp_path / 'out/predictions.jsonl').read_text().splitlines()
+    assert all(json.loads(line)['detections'] for line in lines)
+    assert (tmp_path / 'out/vis/movie.mp4').is_file()
 
 
 def test_a_device_is_refused(two_stage):
