@@ -1,4 +1,4 @@
-"""The config of a data set, for its owner to read and change."""
+"""The config of a dataset, for its owner to read and change."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +61,7 @@ def compose_config(
     max_epochs: int | None = None,
     small_values: SmallValues | None = None,
 ) -> tuple[str, Settings]:
-    """Compose a config that stands beside the folder ``annotations``.
+    """Compose a config that stands next to the folder ``annotations``.
 
     Args:
         file: Its path; nothing is written.

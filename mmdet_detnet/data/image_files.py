@@ -180,7 +180,10 @@ class ImageFiles:
         # The images whose folders have most names in common with the annotation's.
         wanted = {*parts[:-1], *annotation.parent.parts}
         common = [len(wanted.intersection(path.parent.parts)) for path in named]
-        return [path for path, n in zip(named, common, strict=True) if n == max(common)]
+        closest = [path for path, n in zip(named, common, strict=True) if n == max(common)]
+        # Each split may number its images from 1: annotations/train.json, images/train/1.jpg.
+        split = name_split(Path(annotation.name))
+        return [path for path in closest if split and self.name_split(path) == split] or closest
 
     def name_split(self, image: Path) -> str:
         """Find the split that the folders of an image name, as :func:`name_split` does."""

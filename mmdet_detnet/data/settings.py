@@ -36,7 +36,7 @@ Measured = Sequence[tuple[LabeledImage, tuple[int, int]]]
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings in the config of a data set.
+    """Settings in the config of a dataset.
 
     Attributes:
         image_scale: Long and short side that images are resized to, in pixels.
@@ -64,7 +64,7 @@ class Settings:
 def choose_settings(
     template: Template, model: ConfigDict, images: Measured, max_epochs: int | None = None
 ) -> Settings:
-    """Choose the settings for a data set.
+    """Choose the settings for a dataset.
 
     Args:
         template: The detector.

@@ -1,4 +1,4 @@
-"""Splits for training, validation and test: from the data set or random; kept in a file."""
+"""Splits for training, validation and test: from the dataset or random; kept in a file."""
 
 import csv
 import random
@@ -20,7 +20,7 @@ Split = dict[Path, str]
 def choose_splits(
     images: Sequence[LabeledImage], folder: Path, seed: int = 0, group_by: str | None = None
 ) -> tuple[Split, str]:
-    """Use the data set's own splits, and draw missing ones at random.
+    """Use the dataset's own splits, and draw missing ones at random.
 
     Args:
         images: The images.
@@ -30,22 +30,21 @@ def choose_splits(
             without groups) stay together. None for no grouping.
 
     Returns:
-        The split of each image, and a description of its source. Images outside the data set's own
-        splits are missing.
+        The split of each image, missing for images outside the dataset's own splits, and words for
+        where it is from.
 
     Raises:
-        ValueError: If the expression is invalid or does not match an image, or there are too few
-            images.
+        ValueError: If the expression does not match an image, or there are too few images.
     """
     own = {image.path: image.split for image in images if image.split}
     present = set(own.values())
     shares = f'{SHARES["train"]:.0%}, {SHARES["val"]:.0%} and {SHARES["test"]:.0%}'
     if present >= {'train', 'val'}:
-        words = "the data set's own"
+        words = "the dataset's own"
     elif present >= {'train', 'test'}:
         part = [image for image in images if image.split == 'train']
         own.update(_draw(part, folder, seed, group_by, {**SHARES, 'test': 0}))
-        words = f"the data set's own, and validation drawn from training (seed {seed})"
+        words = f"the dataset's own, and validation drawn from training (seed {seed})"
     else:
         own = _draw(images, folder, seed, group_by, SHARES)
         words = f'drawn: {shares} of the images (seed {seed})'
@@ -138,16 +137,8 @@ def draw_stratified(
 def read_splits(file: Path, images: Sequence[LabeledImage], folder: Path) -> Split:
     """Read the splits written by an earlier call.
 
-    Args:
-        file: Path of the file.
-        images: Images that must be in it.
-        folder: Folder that their names are relative to.
-
-    Returns:
-        The split of each image.
-
     Raises:
-        ValueError: If an image or a split is unknown.
+        ValueError: If an image is missing in the file, or a split is unknown.
     """
     with file.open(newline='', encoding='utf-8', errors='surrogateescape') as stream:
         known = {row['image']: row['split'] for row in csv.DictReader(stream)}

@@ -138,6 +138,14 @@ def test_folders_of_the_images_in_one_file_are_splits(tmp_path):
     assert splits(read(tmp_path)) == {'train': 'train', 'val': 'val', 'test': 'test'}
 
 
+def test_images_of_one_name_are_told_apart_by_the_split_of_the_file(tmp_path):
+    for split in ('train', 'val'):
+        write_image(tmp_path / f'images/{split}2017/1.png')
+        write_split(tmp_path / 'annotations', f'instances_{split}2017.json', ['1.png'])
+    found = {image.path.parent.name: image.split for image in read(tmp_path).images}
+    assert found == {'train2017': 'train', 'val2017': 'val'}
+
+
 @pytest.mark.parametrize('annotations', [None, []])
 def test_file_without_annotations_is_no_background(annotations, change):
     folder = change(lambda content: None)

@@ -1,4 +1,4 @@
-"""Splits: the data set's own, drawn with the classes balanced, and kept in a file."""
+"""Splits: the dataset's own, drawn with the classes balanced, and kept in a file."""
 
 from collections import Counter
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_own_splits_are_used():
     images = [make_image('0.png', 'train'), make_image('1.png', 'val'), make_image('2.png')]
     splits, words = choose_splits(images, ROOT)
     assert splits == {ROOT / '0.png': 'train', ROOT / '1.png': 'val'}
-    assert words == "the data set's own"
+    assert words == "the dataset's own"
 
 
 def test_missing_validation_is_drawn_from_training():

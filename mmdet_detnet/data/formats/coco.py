@@ -124,10 +124,9 @@ def _read_images(
     ids = Counter(each['id'] for each in content['annotations'] if is_id(each.get('id')))
     found['annotation-id-twice'] += [f'{file.name}: {i!r}' for i, n in ids.items() if n > 1]
     for number, record in enumerate(content['annotations']):
-        place = f'{file.name}: {record.get("id", f"number {number}")!r}'
-        box = _read_box(record, names, place, found)
+        box = _read_box(record, names, file, number, found)
         if box is None or not is_id(record.get('image_id')) or record['image_id'] not in file_names:
-            found['annotation-not-read'].append(place)
+            found['annotation-not-read'].append(_place(record, file, number))
         else:
             boxes[record['image_id']].append(box)
     result = []
@@ -163,23 +162,30 @@ def _read_name(record: Any, file: Path) -> str:
     return record['file_name']
 
 
-def _read_box(record: Record, names: dict[Any, str], place: str, found: Found) -> LabeledBox | None:
+def _place(record: Record, file: Path, number: int) -> str:
+    return f'{file.name}: {record.get("id", f"number {number}")!r}'
+
+
+def _read_box(
+    record: Record, names: dict[Any, str], file: Path, number: int, found: Found
+) -> LabeledBox | None:
     if not is_flag(record.get('iscrowd', 0)):
+        place = _place(record, file, number)
         raise ValueError(f'{place}: "iscrowd" must be 0 or 1, got {record["iscrowd"]!r}.')
     label = names.get(record['category_id']) if is_id(record.get('category_id')) else None
     mask, is_wrong = _read_mask(record.get('segmentation'))
     if is_wrong:
-        found['mask-not-read'].append(place)
+        found['mask-not-read'].append(_place(record, file, number))
     box = record.get('bbox')
-    if not is_box(box) and isinstance(mask, list):
-        points = [xy for ring in mask for xy in zip(ring[::2], ring[1::2], strict=True)]
-        box = [*outline_box(points)]
-    if label is None or box is None or not is_box(box):
+    if not is_box(box):
+        rings = mask if isinstance(mask, list) else []
+        points = [xy for ring in rings for xy in zip(ring[::2], ring[1::2], strict=True)]
+        box = outline_box(points) if points else None
+    if label is None or box is None:
         return None
-    left, top, width, height = box
     area = record.get('area')
     area = area if is_number(area) else None
-    return LabeledBox(label, (left, top, width, height), bool(record.get('iscrowd')), mask, area)
+    return LabeledBox(label, tuple(box), bool(record.get('iscrowd')), mask, area)
 
 
 def _read_mask(value: Any) -> tuple[Segmentation | None, bool]:
