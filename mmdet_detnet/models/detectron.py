@@ -30,17 +30,9 @@ class DetectronAnchorGenerator(AnchorGenerator):
         ratios: Tensor,
         center: tuple[float, float] | None = None,
     ) -> Tensor:
-        """Make the anchors of one position.
+        """Make the anchors of one position: corners in pixels, (ratios * scales, 4).
 
-        Args:
-            base_size: Side of the square anchor of scale 1, in pixels.
-            scales: Factors of the size, of shape (S,).
-            ratios: Heights over widths, of shape (R,).
-            center: Center (x, y) of the anchors, in pixels; None for that of the square of side
-                ``base_size``.
-
-        Returns:
-            Corners (x1, y1, x2, y2) in pixels, of shape (R * S, 4).
+        ``center`` is (x, y) in pixels; None for that of the square of side ``base_size``.
         """
         widths = (base_size**2 / ratios).sqrt().round()
         heights = (widths * ratios).round()

@@ -44,13 +44,8 @@ KEPT_STRIDES, KEPT_DILATIONS = (1, 1, 1), (2, 2, 2)
 def shrink_image(image: Tensor, factor: int, interpolation: str = 'bilinear') -> Tensor:
     """Make one level of the image pyramid, directly from the image (section 3.3).
 
-    Args:
-        image: Batch of shape (N, C, H, W).
-        factor: How many times smaller the level is; 1 is the image itself.
-        interpolation: 'bilinear' (without antialiasing) or 'nearest'.
-
     Returns:
-        The level, of shape (N, C, ceil(H / factor), ceil(W / factor)).
+        The level, of shape (N, C, ceil(H / factor), ceil(W / factor)); for 1, the image itself.
     """
     if factor == 1:
         return image
@@ -69,9 +64,7 @@ class ImagePyramidTransformation(BaseModule):
         in_channels: Number of channels of the image.
         stem_channels: Number of channels of the stem.
         share_stem: Whether each call passes the stem of another module.
-        zero_init: Whether the output starts at zero, through a learned per-channel scale as last
-            layer. The norm layers cannot do this: with both addends of the bottleneck at zero, its
-            last ReLU would never pass a gradient.
+        zero_init: Whether the output starts at zero, through a learned per-channel scale.
         conv_cfg: Config of the convolutions; plain ones if None.
         norm_cfg: Config of the normalization layers.
         block_init_cfg: Initialization of the bottleneck, in addition to the network's.
@@ -101,6 +94,8 @@ class ImagePyramidTransformation(BaseModule):
             Bottleneck, stem_channels, planes, num_blocks=1, init_cfg=block_init_cfg, **layers
         )
         out_channels = planes * Bottleneck.expansion
+        # The norms could not start at zero: with both addends of the bottleneck at zero, its last
+        # ReLU would never pass a gradient.
         self.scale = nn.Parameter(torch.zeros(out_channels, 1, 1)) if zero_init else None
 
     def forward(self, image: Tensor, stem: Callable[[Tensor], Tensor] | None = None) -> Tensor:
@@ -130,8 +125,8 @@ class WeightedFusion(BaseModule):
 
     Args:
         channels: Number of channels of F, R and O.
-        kernel_size: Kernel size of Ws and Wm, odd; 3 in Fig. 3.
-        with_relu: Whether each W ends in a ReLU, as in the authors' code.
+        kernel_size: Kernel size of Ws and Wm, odd.
+        with_relu: Whether each W ends in a ReLU.
         conv_cfg: Config of the convolutions; plain ones if None.
         norm_cfg: Config of the normalization layers.
     """
@@ -214,8 +209,8 @@ class StageGuidance(BaseModule):
     Args:
         shrink_factor: How many times smaller than the image the pyramid level is: a quarter of the
             stage's stride.
-        transformation: Module that computes features of the stage's shape from the level.
-        fusion: Module that fuses them with the stage's features.
+        transformation: Computes features of the stage's shape from the level.
+        fusion: Fuses them with the stage's features.
         interpolation: How the image is shrunk, 'bilinear' or 'nearest'.
         with_cp: Whether activations are recomputed in the backward pass, to save memory.
     """
@@ -238,16 +233,7 @@ class StageGuidance(BaseModule):
     def forward(
         self, image: Tensor, features: Tensor, stem: Callable[[Tensor], Tensor] | None = None
     ) -> Tensor:
-        """Fuse the stage's features with those of the shrunken image.
-
-        Args:
-            image: The backbone's input, of shape (N, in_channels, H, W).
-            features: The stage's output, of shape (N, C, h, w).
-            stem: The shared stem; None if the transformation has its own.
-
-        Returns:
-            The new output of the stage, of the same shape.
-        """
+        """Fuse the stage's output, of shape (N, C, h, w), with features of the shrunken image."""
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(self._guide, image, features, stem, use_reentrant=False)
         return self._guide(image, features, stem)
@@ -368,14 +354,9 @@ class ImagePyramidGuided(ResNetExtension):
         self.added_parts.append(f'guidance.{name}')
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Compute the feature maps.
+        """Compute the outputs of the stages in ``out_indices``, from an image of any size.
 
-        Args:
-            image: Normalized batch of shape (N, in_channels, H, W), of any size.
-
-        Returns:
-            The outputs of the stages in ``out_indices``, fused if the stage is guided, each of
-            shape (N, C, ceil(H / stride), ceil(W / stride)).
+        They are of shape (N, C, ceil(H / stride), ceil(W / stride)), and fused if guided.
         """
         features = self._forward_stem(image)
         shared_stem = self._forward_stem if self.share_stem else None

@@ -45,9 +45,8 @@ class ResNetExtension(ResNet):
     List it before ResNet among the bases.
 
     Args:
-        base_channels: Width of the first stage's bottlenecks; the others scale with it.
-        style: 'pytorch' puts the stride of a bottleneck in its 3x3 convolution, 'caffe' in its
-            first 1x1 convolution.
+        base_channels: As in ResNet, like ``style`` and ``norm_cfg``.
+        style: 'pytorch' or 'caffe'.
         norm_cfg: Config of the normalization layers.
         zero_init_residual: Whether the last normalization of each block starts at zero. With
             ``requires_grad=False`` in ``norm_cfg`` it still starts at one: an untrained zero would
@@ -108,16 +107,7 @@ class ResNetExtension(ResNet):
         dcn: OptConfigType = None,
         plugins: list[dict] | None = None,
     ) -> ResLayer:
-        """Append a stage with the settings of the others.
-
-        Args:
-            planes: Width inside the bottlenecks; the output is four times as wide.
-            num_blocks: Number of bottlenecks.
-            stride: Stride of the first bottleneck.
-            dilation: Dilation of all 3x3 convolutions.
-            dcn: Config of the deformable convolution that replaces them, or None.
-            plugins: Plugin layers of the blocks, as mmdet's ``make_stage_plugins`` returns them.
-        """
+        """Append a stage with the settings of the others, and ``planes`` as the inner width."""
         stage = self.make_res_layer(
             block=self.block,
             inplanes=self.inplanes,
@@ -194,14 +184,10 @@ def check_stage_options(
 
 
 def split_pretrained(init_cfg: OptMultiConfig) -> tuple[OptMultiConfig, dict | None]:
-    """Separate the checkpoint of an ``init_cfg`` from the other initializers in it.
-
-    Args:
-        init_cfg: One initializer, a list of them or None.
+    """Separate the 'Pretrained' initializer of an ``init_cfg`` from the others.
 
     Returns:
-        The other initializers (None if there are none, which means ResNet's own), and the
-        arguments of the 'Pretrained' one without its type (None if there is none).
+        The others (None for ResNet's own), and the arguments of the 'Pretrained' one, or None.
 
     Raises:
         ValueError: If there are several 'Pretrained' initializers, or one without a checkpoint.
@@ -226,13 +212,8 @@ def split_pretrained(init_cfg: OptMultiConfig) -> tuple[OptMultiConfig, dict | N
 class WeightReport:
     """Keys of a network and of a file of weights, by what happened to them.
 
-    Attributes:
-        source: Where the weights come from.
-        loaded: Keys of the network that were loaded.
-        initialized: Keys of the network that keep their initialization, as expected.
-        dropped: Keys of the file that are not used, as expected.
-        missing: Keys of the network that should have been in the file.
-        unexpected: Keys of the file that the network does not know.
+    ``loaded``, ``initialized`` (as expected) and ``missing`` are keys of the network, ``dropped``
+    (as expected) and ``unexpected`` keys of the file.
     """
 
     source: str

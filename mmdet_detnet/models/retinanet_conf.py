@@ -126,14 +126,9 @@ class ConfidenceBranch(AnchorHead):
         return nn.Conv2d(channels, self.num_base_priors, kernel_size=3, padding=1)
 
     def run_towers(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Run both towers on one level.
+        """Run the towers of classification and regression on one level.
 
-        Args:
-            x: Features, ``(N, in_channels, H, W)``.
-
-        Returns:
-            Outputs of the classification tower, of the regression tower, and of the one that the
-            confidence is predicted from, ``(N, feat_channels, H, W)`` each.
+        Returns the outputs of both, and of the one that the confidence is predicted from.
         """
         cls_feat, reg_feat = x, x
         for cls_conv in self.cls_convs:
@@ -148,10 +143,7 @@ class ConfidenceBranch(AnchorHead):
         MMDetection passes class logits and box deltas on to ``loss_by_feat_single``, but no third
         map. So :meth:`loss_by_feat` passes pairs instead of single maps, and gets back pairs.
 
-        Args:
-            losses: Losses of the batch; those of ``name`` are, for each level, the loss and the
-                :class:`ConfidenceInputs`.
-            name: Name of these losses.
+        Of each level, ``losses[name]`` has a pair of the loss and the :class:`ConfidenceInputs`.
         """
         level_losses, levels = zip(*losses[name], strict=True)
         return {**losses, name: list(level_losses), 'loss_conf': self._loss_conf(levels)}
@@ -197,12 +189,9 @@ class ConfidenceBranch(AnchorHead):
             conf_preds: Confidence logits of each level.
             factors: Logits of another factor of the score, ``(N, num_anchors, H, W)``, which
                 ``score_thr`` and ``nms_pre`` ignore; None for no other.
-            batch_img_metas: Meta information of each image.
-            cfg: Config of the post-processing; the head's ``test_cfg`` if None.
+            batch_img_metas: As in BaseDenseHead.
+            cfg: As in BaseDenseHead.
             **kwargs: ``rescale`` and ``with_nms``, as in BaseDenseHead.
-
-        Returns:
-            Boxes (corners in pixels), scores and labels for each image.
         """
         score_factors = [level.float() for level in factors or []]
         confs = [level.float() for level in conf_preds]
@@ -301,15 +290,13 @@ def joint_logits(
 ) -> Tensor:
     """Fold the confidence into the class logits, so that their sigmoid is the joint score.
 
+    Scores that do not exceed the threshold may be 0 in the result, which makes it fast.
+
     Args:
         cls_logits: ``(K, num_classes)``, float32.
         conf_logits: ``(K,)``, float32.
         conf_exponent: Exponent of the confidence; that of the class score is one minus it.
-        score_thr: Joint scores that do not exceed this threshold may be 0 in the result, which is
-            nearly all of them and makes the function fast.
-
-    Returns:
-        Logits of the joint score, with the shape of ``cls_logits``; infinite for scores of 0 and 1.
+        score_thr: The threshold.
     """
     least = least_logits(conf_logits, conf_exponent, score_thr)
     anchor, label = (cls_logits > least[:, None]).nonzero(as_tuple=True)
@@ -347,12 +334,7 @@ class ConfidenceRetinaHead(ConfidenceBranch, RetinaHead):
     ) -> dict[str, Any]:
         """Compute ``loss_cls`` and ``loss_bbox`` of each level, and ``loss_conf``, a scalar.
 
-        Args:
-            cls_scores: Class logits of each level.
-            bbox_preds: Box deltas of each level.
-            conf_preds: Confidence logits of each level.
-            *args: Ground truth, meta information and ignored boxes, as in AnchorHead.
-            **kwargs: The same by name.
+        The other arguments are those of AnchorHead.
         """
         pairs = list(zip(bbox_preds, conf_preds, strict=True))
         losses = super().loss_by_feat(cls_scores, pairs, *args, **kwargs)
@@ -388,13 +370,7 @@ class ConfidenceRetinaHead(ConfidenceBranch, RetinaHead):
     ) -> InstanceList:
         """Convert the outputs of the head to boxes, joint scores and labels for each image.
 
-        Args:
-            cls_scores: Class logits of each level.
-            bbox_preds: Box deltas of each level.
-            score_factors: Confidence logits of each level.
-            *args: Meta information of the images and config of the post-processing, as in
-                BaseDenseHead.
-            **kwargs: The same by name, ``rescale`` and ``with_nms``.
+        ``score_factors`` are the confidence logits. The other arguments are those of BaseDenseHead.
         """
         return self.predict_by_joint_score(
             cls_scores, bbox_preds, score_factors, None, *args, **kwargs

@@ -1,10 +1,16 @@
 """Converters of third-party weights; the models do not import them."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
 from mmdet_detnet.models.resnet import WeightReport, load_pretrained_backbone
 
-from .conversion import Conversion, WeightSource
-from .files import convert_file
-from .sources import SOURCES, convert_weights
+from .conversion import KEYS_SHOWN, Conversion, WeightSource, convert, read_weights
+from .detnet_pytorch import DETNET_PYTORCH, DETNET_PYTORCH_DETECTOR
+from .doubleheadsrcnn import DOUBLEHEADSRCNN
+from .resnets import MMPRETRAIN, TIMM
 
 __all__ = [
     'SOURCES',
@@ -15,3 +21,75 @@ __all__ = [
     'convert_weights',
     'load_pretrained_backbone',
 ]
+
+# All supported kinds of files, in order of detection.
+SOURCES = {
+    'detnet_pytorch_detector': DETNET_PYTORCH_DETECTOR,
+    'detnet_pytorch': DETNET_PYTORCH,
+    'doubleheadsrcnn': DOUBLEHEADSRCNN,
+    'mmpretrain': MMPRETRAIN,
+    'timm': TIMM,
+}
+
+
+def convert_weights(content: Mapping, source: str | None = None) -> Conversion:
+    """Convert the content of a third-party file.
+
+    Args:
+        content: A state dict, or a checkpoint of a training run.
+        source: Kind of file, one of ``SOURCES``; detected from its keys if None.
+
+    Returns:
+        The converted weights. Other content of a checkpoint is reported as not used.
+
+    Raises:
+        ValueError: If the kind of file is unknown or not recognized, or if a tensor is
+            unexpected, missing or of another shape.
+    """
+    if source is None:
+        return convert(content, _recognize(content))
+    if source not in SOURCES:
+        raise ValueError(f'source must be one of {", ".join(SOURCES)}, got {source!r}.')
+    return convert(content, SOURCES[source])
+
+
+def _recognize(content: Mapping) -> WeightSource:
+    for source in SOURCES.values():
+        if source.recognizes(source.unwrap(content)):
+            return source
+    shown = [str(key) for key in content][:KEYS_SHOWN]
+    raise ValueError(
+        f'the file is not of a known kind ({", ".join(SOURCES)}); unknown: '
+        f'{", ".join(shown)}{" ..." if len(content) > len(shown) else ""}. Files with the names of '
+        "torchvision's ResNet or of MMDetection need no conversion."
+    )
+
+
+def convert_file(
+    source: Path, target: Path | None, kind: str | None = None, list_tensors: bool = False
+) -> str:
+    """Convert a file without executing any code in it.
+
+    Args:
+        source: The published file, with only tensors and plain values.
+        target: Path of the converted state dict, or None to write nothing.
+        kind: Kind of file, one of ``SOURCES``; detected from its keys if None.
+        list_tensors: Whether to report each tensor, with both names and shapes.
+
+    Returns:
+        What happened to the tensors, as text.
+
+    Raises:
+        FileNotFoundError: If there is no ``source``.
+        ValueError: If ``source`` is damaged or of an unknown kind.
+        FileExistsError: If ``target`` exists.
+    """
+    if target is not None and target.exists():
+        raise FileExistsError(f'{target} exists already; it is not overwritten.')
+    conversion = convert_weights(read_weights(source), kind)
+    if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        meta = {'source': conversion.report.source}
+        torch.save({'meta': meta, 'state_dict': conversion.weights}, target)
+    lines = conversion.lines if list_tensors else []
+    return '\n'.join([*lines, str(conversion.report), f'  to be used with {conversion.usage}'])

@@ -19,54 +19,39 @@ from .conversion import Counterpart, Layout, WeightSource, shapes_of
 DETECTOR_LAYER = 'RCNN_layer'
 OWN_SHORTCUT = '.downsample.'
 PROJECTED_BLOCKS = ('layer4.0', 'layer5.0')
-CLASSIFIER = {
-    'fc.weight': Counterpart(None, (1000, 1024)),
-    'fc.bias': Counterpart(None, (1000,)),
-}
+USAGE = (
+    "backbone dict(type='mmdet_detnet.DetNet', depth=59, style='pytorch'), RGB images "
+    "normalized by ImageNet's mean and deviation"
+)
 
 
-def is_detnet_pytorch(state: Mapping[str, Tensor]) -> bool:
-    """Tell whether a state dict has that repository's names for the projection shortcuts."""
-    return any(DETNET_PYTORCH_SHORTCUT in key for key in state)
-
-
-def make_layout(state: Mapping[str, Tensor]) -> Layout:
-    """List the tensors of ``detnet59.pth``.
-
-    Args:
-        state: Its content; unused, because there is only one such file.
-
-    Returns:
-        The conversion of each, for :class:`mmdet_detnet.models.DetNet` of depth 59.
-    """
-    shapes = shapes_of(lambda: DetNet(depth=59))
-    return {
-        **{_foreign_name(key): Counterpart(key, shape) for key, shape in shapes.items()},
-        **CLASSIFIER,
+def classifier_layout(state: Mapping[str, Tensor]) -> Layout:
+    """Map ``detnet59.pth``, of which there is only one."""
+    backbone = {
+        classifier_name(key): Counterpart(key, shape)
+        for key, shape in shapes_of(lambda: DetNet(depth=59)).items()
     }
+    fc = {'fc.weight': Counterpart(None, (1000, 1024)), 'fc.bias': Counterpart(None, (1000,))}
+    return {**backbone, **fc}
 
 
-def is_detector(state: Mapping[str, Tensor]) -> bool:
-    """Tell whether a state dict has that repository's names for a detector's backbone."""
-    return any(key.startswith(DETECTOR_LAYER) for key in state)
+def detector_layout(state: Mapping[str, Tensor]) -> Layout:
+    """Map the backbone of a detector; its other tensors are not used."""
+    others = {key: Counterpart(None, None) for key in state if not key.startswith(DETECTOR_LAYER)}
+    backbone = {
+        detector_name(classifier_name(key)): Counterpart(key, shape)
+        for key, shape in shapes_of(lambda: DetNet(depth=59)).items()
+    }
+    return {**others, **backbone}
 
 
-def make_detector_layout(state: Mapping[str, Tensor]) -> Layout:
-    """List the tensors of a detector; only the backbone's are used.
-
-    Args:
-        state: The state dict.
-
-    Returns:
-        The conversion of each, for :class:`mmdet_detnet.models.DetNet` of depth 59.
-    """
-    layout = {key: Counterpart(None, None) for key in state if not key.startswith(DETECTOR_LAYER)}
-    for key, shape in shapes_of(lambda: DetNet(depth=59)).items():
-        layout[_detector_name(_foreign_name(key))] = Counterpart(key, shape)
-    return layout
+def classifier_name(key: str) -> str:
+    """Convert our name of a tensor to that in ``detnet59.pth``."""
+    is_projected = key.startswith(PROJECTED_BLOCKS)
+    return key.replace(OWN_SHORTCUT, DETNET_PYTORCH_SHORTCUT) if is_projected else key
 
 
-def _detector_name(key: str) -> str:
+def detector_name(key: str) -> str:
     """Convert a name of ``detnet59.pth`` to the detectors' name, with Sequentials around layers."""
     layer, rest = key.split('.', 1)
     if layer.startswith('layer'):
@@ -74,26 +59,16 @@ def _detector_name(key: str) -> str:
     return f'{DETECTOR_LAYER}0.{("conv1", "bn1").index(layer)}.{rest}'
 
 
-def _foreign_name(key: str) -> str:
-    if key.startswith(PROJECTED_BLOCKS):
-        return key.replace(OWN_SHORTCUT, DETNET_PYTORCH_SHORTCUT)
-    return key
-
-
-USAGE = (
-    "backbone dict(type='mmdet_detnet.DetNet', depth=59, style='pytorch'), RGB images "
-    "normalized by ImageNet's mean and deviation"
-)
 DETNET_PYTORCH = WeightSource(
     title='the detnet59.pth of guoruoqian/DetNet_pytorch (a state dict of the ImageNet classifier)',
     usage=USAGE,
-    recognizes=is_detnet_pytorch,
-    make_layout=make_layout,
+    recognizes=lambda state: any(DETNET_PYTORCH_SHORTCUT in key for key in state),
+    make_layout=classifier_layout,
 )
 DETNET_PYTORCH_DETECTOR = WeightSource(
     title='a detector of guoruoqian/DetNet_pytorch',
     usage=f'{USAGE}; neck and heads must be trained',
-    recognizes=is_detector,
-    make_layout=make_detector_layout,
+    recognizes=lambda state: any(key.startswith(DETECTOR_LAYER) for key in state),
+    make_layout=detector_layout,
     container='model',
 )

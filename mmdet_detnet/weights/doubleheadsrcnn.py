@@ -1,142 +1,170 @@
-"""The Double-Head authors' detectors, from wuyuebupt/doubleheadsrcnn.
+"""The Double-Head authors' detectors, from wuyuebupt/doubleheadsrcnn, a maskrcnn-benchmark.
 
-That code is a fork of maskrcnn-benchmark. Its RoI head has the feature extractor
-``FPN2MLPFeatureExtractorNeighbor`` and the predictor ``FPNPredictorNeighbor``.
-
-Background is the first class there and the last one here. There, it also has unused rows in the box
-layers.
+Backbone, FPN and RPN have mmdet's tensors. Only batch counters are missing, because the norms are
+fixed, and the anchors, which mmdet computes, are stored as well. The RoI head has the feature
+extractor ``FPN2MLPFeatureExtractorNeighbor`` and the predictor ``FPNPredictorNeighbor``. Background
+is the first class there and the last one here. There, it also has unused rows in the box layers.
 """
 
 import re
 from collections.abc import Mapping
 
-from torch import Tensor
+from mmdet.models import FPN, ResNet, RPNHead
+from torch import Tensor, nn
 
 from mmdet_detnet.models import DoubleConvFCBBoxHead
 
-from . import maskrcnn_benchmark
-from .conversion import Counterpart, Layout, WeightSource, first_dimension, shapes_of
+from .conversion import Counterpart, Layout, WeightSource, shapes_of
 
-OWN_PREFIX = 'roi_head.bbox_head.'
+OWN_HEAD = 'roi_head.bbox_head.'
 HEAD_PLACE = 'roi_heads.box.'
 # In the file, the head's names start with its place in the detector.
-HEAD_KEY = re.compile(r'(.*?)((?:feature_extractor|predictor)\..+)')
-BOTTLENECK_KEY = re.compile(
-    r'feature_extractor\.shared_nonlocal\.\d+\.ffconv\.bottleneck\.0\.weight'
-)
-NONLOCAL_KEY = re.compile(r'feature_extractor\.shared_nonlocal\.\d+\.g\.weight')
-BLOCK_KEY = re.compile(r'(?P<stack>conv_branch|nonlocal_blocks)\.(?P<number>\d+)\.(?P<layer>\w+)')
-# Our names and theirs; {} is the number of a block.
-NAMES = {
-    'res_block.conv1.conv': 'feature_extractor.nonlocal_conv.bottom.0',
-    'res_block.conv1.bn': 'feature_extractor.nonlocal_conv.bottom.1',
-    'res_block.conv2.conv': 'feature_extractor.nonlocal_conv.bottom.3',
-    'res_block.conv2.bn': 'feature_extractor.nonlocal_conv.bottom.4',
-    'res_block.conv_identity.conv': 'feature_extractor.nonlocal_conv.top.0',
-    'res_block.conv_identity.bn': 'feature_extractor.nonlocal_conv.top.1',
-    'conv_branch.{}.conv1': 'feature_extractor.shared_nonlocal.{}.ffconv.bottleneck.0',
-    'conv_branch.{}.bn1': 'feature_extractor.shared_nonlocal.{}.ffconv.bottleneck.1',
-    'conv_branch.{}.conv2': 'feature_extractor.shared_nonlocal.{}.ffconv.bottleneck.3',
-    'conv_branch.{}.bn2': 'feature_extractor.shared_nonlocal.{}.ffconv.bottleneck.4',
-    'conv_branch.{}.conv3': 'feature_extractor.shared_nonlocal.{}.ffconv.bottleneck.6',
-    'conv_branch.{}.bn3': 'feature_extractor.shared_nonlocal.{}.ffconv.bottleneck.7',
-    'nonlocal_blocks.{}.g': 'feature_extractor.shared_nonlocal.{}.g',
-    'nonlocal_blocks.{}.theta': 'feature_extractor.shared_nonlocal.{}.theta',
-    'nonlocal_blocks.{}.phi': 'feature_extractor.shared_nonlocal.{}.phi',
-    'nonlocal_blocks.{}.out_conv': 'feature_extractor.shared_nonlocal.{}.W.0',
-    'nonlocal_blocks.{}.out_norm': 'feature_extractor.shared_nonlocal.{}.W.bn',
-    'fc_branch.0': 'feature_extractor.fc6',
-    'fc_branch.1': 'feature_extractor.fc7',
-    'fc_cls': 'predictor.cls_score_fc',
-    'fc_reg': 'predictor.bbox_pred',
-    'unfocused_cls.fc_cls': 'predictor.cls_score',
-    'unfocused_reg.fc_reg': 'predictor.bbox_pred_fc',
-}
+HEAD_KEY = re.compile(r'(.*?)(?:feature_extractor|predictor)\..+')
+BLOCKS_TO_DEPTH = {6: 50, 23: 101}
+NUM_LEVELS = 5
 CLASS_LAYERS = ('fc_cls', 'unfocused_cls.fc_cls')
 BOX_LAYERS = ('fc_reg', 'unfocused_reg.fc_reg')
 BOX_PARAMETERS = 4
-
-
-def background_last(rows: Tensor) -> Tensor:
-    """Move background, the first row of a class layer, to the end."""
-    return rows.roll(-1, dims=0)
-
-
-def without_background(rows: Tensor) -> Tensor:
-    """Drop the background rows of a box layer."""
-    # Without a copy, the slice would be saved with all rows.
-    return rows[BOX_PARAMETERS:].clone()
+STACK = r'feature_extractor.shared_nonlocal.\1.'
+# Patterns of our names, and theirs.
+HEAD_NAMES = {
+    r'res_block\.conv1\.conv': 'feature_extractor.nonlocal_conv.bottom.0',
+    r'res_block\.conv1\.bn': 'feature_extractor.nonlocal_conv.bottom.1',
+    r'res_block\.conv2\.conv': 'feature_extractor.nonlocal_conv.bottom.3',
+    r'res_block\.conv2\.bn': 'feature_extractor.nonlocal_conv.bottom.4',
+    r'res_block\.conv_identity\.conv': 'feature_extractor.nonlocal_conv.top.0',
+    r'res_block\.conv_identity\.bn': 'feature_extractor.nonlocal_conv.top.1',
+    r'conv_branch\.(\d+)\.conv1': f'{STACK}ffconv.bottleneck.0',
+    r'conv_branch\.(\d+)\.bn1': f'{STACK}ffconv.bottleneck.1',
+    r'conv_branch\.(\d+)\.conv2': f'{STACK}ffconv.bottleneck.3',
+    r'conv_branch\.(\d+)\.bn2': f'{STACK}ffconv.bottleneck.4',
+    r'conv_branch\.(\d+)\.conv3': f'{STACK}ffconv.bottleneck.6',
+    r'conv_branch\.(\d+)\.bn3': f'{STACK}ffconv.bottleneck.7',
+    r'nonlocal_blocks\.(\d+)\.out_conv': f'{STACK}W.0',
+    r'nonlocal_blocks\.(\d+)\.out_norm': f'{STACK}W.bn',
+    r'nonlocal_blocks\.(\d+)\.(g|theta|phi)': rf'{STACK}\2',
+    r'fc_branch\.0': 'feature_extractor.fc6',
+    r'fc_branch\.1': 'feature_extractor.fc7',
+    r'fc_cls': 'predictor.cls_score_fc',
+    r'fc_reg': 'predictor.bbox_pred',
+    r'unfocused_cls\.fc_cls': 'predictor.cls_score',
+    r'unfocused_reg\.fc_reg': 'predictor.bbox_pred_fc',
+}
+DETECTOR_NAMES = {
+    r'backbone\.(conv1|bn1)': r'backbone.body.stem.\1',
+    r'backbone\.(layer.+)': r'backbone.body.\1',
+    r'rpn_head\.rpn_conv': 'rpn.head.conv',
+    r'rpn_head\.rpn_cls': 'rpn.head.cls_logits',
+    r'rpn_head\.rpn_reg': 'rpn.head.bbox_pred',
+    **{
+        rf'neck\.{ours}\.{level}\.conv': f'backbone.fpn.{theirs}{level + 1}'
+        for level in range(4)
+        for ours, theirs in (('lateral_convs', 'fpn_inner'), ('fpn_convs', 'fpn_layer'))
+    },
+}
 
 
 def make_layout(state: Mapping[str, Tensor]) -> Layout:
-    """List the tensors of a model by the authors.
+    """Map a model by the authors, with its numbers of classes and blocks.
 
-    Args:
-        state: The state dict, which determines the numbers of classes and blocks.
-
-    Returns:
-        The conversion of each, for mmdet's ``FasterRCNN`` with this package's
-        ``DoubleConvFCBBoxHead`` that has both predictors on each head (Double-Head-Ext).
+    Our counterpart is mmdet's ``FasterRCNN`` with this package's ``DoubleConvFCBBoxHead`` that has
+    both predictors on each head (Double-Head-Ext).
 
     Raises:
         ValueError: If there are several heads, no predictor, or another backbone than ResNet-50 or
             ResNet-101.
     """
-    prefix = _find_place(state)
-    own_shapes = _head_shapes({key.removeprefix(prefix): value for key, value in state.items()})
-    layout = dict(maskrcnn_benchmark.make_layout(state, prefix.removesuffix(HEAD_PLACE)))
-    for key, shape in own_shapes.items():
-        layout[prefix + _foreign_name(key)] = _counterpart(key, shape)
-    return layout
-
-
-def _find_place(state: Mapping[str, Tensor]) -> str:
-    """Find the prefix of the head's names."""
     places = {match[1] for match in map(HEAD_KEY.fullmatch, state) if match}
     if len(places) != 1:
         raise ValueError(
             f'the file has {len(places)} heads with a feature_extractor and a predictor, below '
             f'{sorted(places)}; those of Double-Head have one.'
         )
-    return places.pop()
+    (place,) = places
+    prefix = place.removesuffix(HEAD_PLACE)
+    layout = _detector_layout(state, prefix)
+    head = {key.removeprefix(place): value for key, value in state.items()}
+    for key, shape in shapes_of(lambda: _build_head(head)).items():
+        layout[place + _foreign_name(key, HEAD_NAMES)] = _head_counterpart(key, shape)
+    return layout
 
 
-def _head_shapes(head: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """List the shapes of our head with the file's numbers of classes and blocks."""
-    num_classes = first_dimension(head, 'predictor.cls_score_fc.weight') - 1
-    box_rows = first_dimension(head, 'predictor.bbox_pred.weight') - BOX_PARAMETERS
-    return shapes_of(
-        lambda: DoubleConvFCBBoxHead(
-            num_convs=len([key for key in head if BOTTLENECK_KEY.fullmatch(key)]),
-            num_nonlocal=len([key for key in head if NONLOCAL_KEY.fullmatch(key)]),
-            num_fcs=2,
-            lambda_fc=0.7,
-            lambda_conv=0.8,
-            in_channels=256,
-            roi_feat_size=7,
-            num_classes=num_classes,
-            reg_class_agnostic=box_rows == BOX_PARAMETERS,
+def _detector_layout(state: Mapping[str, Tensor], prefix: str) -> Layout:
+    """Map backbone, FPN and RPN."""
+    num_blocks = _count(state, rf'{re.escape(prefix)}backbone\.body\.layer3\.\d+\.conv1\.weight')
+    if num_blocks not in BLOCKS_TO_DEPTH:
+        raise ValueError(
+            f'{prefix}backbone.body.layer3 has {num_blocks} blocks; that of ResNet-50 has 6, and '
+            'that of ResNet-101 23.'
         )
+    layout = {
+        prefix + _foreign_name(key, DETECTOR_NAMES): Counterpart(key, shape)
+        for key, shape in shapes_of(lambda: _build_detector(BLOCKS_TO_DEPTH[num_blocks])).items()
+        if not key.endswith('num_batches_tracked')
+    }
+    for level in range(NUM_LEVELS):
+        anchors = f'{prefix}rpn.anchor_generator.cell_anchors.{level}'
+        layout[anchors] = Counterpart(None, (3, 4), optional=True)
+    return layout
+
+
+def _build_detector(depth: int) -> nn.Module:
+    anchors = dict(
+        type='AnchorGenerator', scales=[8], ratios=[0.5, 1, 2], strides=[4, 8, 16, 32, 64]
+    )
+    rpn_head = RPNHead(in_channels=256, anchor_generator=anchors)
+    neck = FPN([256, 512, 1024, 2048], 256, num_outs=NUM_LEVELS)
+    return nn.ModuleDict(dict(backbone=ResNet(depth), neck=neck, rpn_head=rpn_head))
+
+
+def _build_head(head: Mapping[str, Tensor]) -> nn.Module:
+    """Build our head with the numbers of classes and blocks of theirs."""
+    box_rows = _num_outputs(head, 'predictor.bbox_pred.weight') - BOX_PARAMETERS
+    stack = r'feature_extractor\.shared_nonlocal\.\d+\.'
+    return DoubleConvFCBBoxHead(
+        num_convs=_count(head, rf'{stack}ffconv\.bottleneck\.0\.weight'),
+        num_nonlocal=_count(head, rf'{stack}g\.weight'),
+        num_fcs=2,
+        lambda_fc=0.7,
+        lambda_conv=0.8,
+        in_channels=256,
+        roi_feat_size=7,
+        num_classes=_num_outputs(head, 'predictor.cls_score_fc.weight') - 1,
+        reg_class_agnostic=box_rows == BOX_PARAMETERS,
     )
 
 
-def _foreign_name(key: str) -> str:
-    """Look up a name in the table, ignoring the number of the block."""
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    return sum(bool(re.fullmatch(pattern, key)) for key in state)
+
+
+def _num_outputs(state: Mapping[str, Tensor], key: str) -> int:
+    shape = getattr(state.get(key), 'shape', ())
+    if not shape:
+        raise ValueError(f'the file has no tensor {key}.')
+    return shape[0]
+
+
+def _foreign_name(key: str, names: Mapping[str, str]) -> str:
     layer, tensor = key.rsplit('.', 1)
-    block = BLOCK_KEY.fullmatch(layer)
-    if block:
-        return f'{NAMES[block["stack"] + ".{}." + block["layer"]].format(block["number"])}.{tensor}'
-    return f'{NAMES[layer]}.{tensor}'
+    for pattern, name in names.items():
+        match = re.fullmatch(pattern, layer)
+        if match:
+            return f'{match.expand(name)}.{tensor}'
+    raise KeyError(key)
 
 
-def _counterpart(key: str, shape: tuple[int, ...]) -> Counterpart:
+def _head_counterpart(key: str, shape: tuple[int, ...]) -> Counterpart:
     layer = key.rsplit('.', 1)[0]
-    if layer in CLASS_LAYERS:
-        return Counterpart(OWN_PREFIX + key, shape, background_last)
+    if layer in CLASS_LAYERS:  # background, the first row there, moves to the end
+        return Counterpart(OWN_HEAD + key, shape, lambda rows: rows.roll(-1, dims=0))
     if layer in BOX_LAYERS:
+        # Without a copy, the slice would be saved with the rows of the background.
         foreign_shape = (shape[0] + BOX_PARAMETERS, *shape[1:])
-        return Counterpart(OWN_PREFIX + key, foreign_shape, without_background)
-    return Counterpart(OWN_PREFIX + key, shape)
+        return Counterpart(
+            OWN_HEAD + key, foreign_shape, lambda rows: rows[BOX_PARAMETERS:].clone()
+        )
+    return Counterpart(OWN_HEAD + key, shape)
 
 
 DOUBLEHEADSRCNN = WeightSource(

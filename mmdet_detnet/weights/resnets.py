@@ -49,16 +49,13 @@ def resnet_layout(
     classifier: str,
     prefix: str = '',
 ) -> Layout:
-    """List the tensors of a ResNet with the depth and stem of a state dict.
+    """Map a ResNet with the depth and stem of a state dict to mmdet's.
 
     Args:
         state: The original state dict.
         foreign_name: Converts mmdet's name of a tensor to the one in the file.
         classifier: Name of the classifier in the file, which may omit it.
         prefix: Prefix of the backbone's names in the file.
-
-    Returns:
-        The conversion of each tensor, for mmdet's ResNet.
 
     Raises:
         ValueError: If it is a ResNet-D or has a depth that mmdet does not support.
@@ -68,7 +65,7 @@ def resnet_layout(
             'this is a ResNet-D (its shortcuts pool before they convolve: '
             f'{prefix}layer2.0.downsample.2.weight); only ResNets without that are converted.'
         )
-    depth = find_depth(state, prefix)
+    depth = find_depth([key.removeprefix(prefix) for key in state if key.startswith(prefix)])
     deep_stem = foreign_name('stem.0.weight') in state
     shapes = shapes_of(lambda: ResNet(depth, deep_stem=deep_stem))
     layout = {foreign_name(key): Counterpart(key, shape) for key, shape in shapes.items()}
@@ -77,20 +74,8 @@ def resnet_layout(
     return layout
 
 
-def find_depth(state: Mapping[str, Tensor], prefix: str = '') -> int:
-    """Detect a ResNet's depth from its number and kind of blocks.
-
-    Args:
-        state: A state dict.
-        prefix: Prefix of the backbone's names.
-
-    Returns:
-        The depth.
-
-    Raises:
-        ValueError: If mmdet's ResNet does not support the depth.
-    """
-    keys = [key.removeprefix(prefix) for key in state if key.startswith(prefix)]
+def find_depth(keys: list[str]) -> int:
+    """Detect a ResNet's depth from its number and kind of blocks; ValueError if mmdet has none."""
     places = {(int(m[1]), int(m[2])) for m in map(BLOCK.match, keys) if m}
     numbers = Counter(stage for stage, _ in places)
     stages = tuple(numbers[stage] for stage in sorted(numbers))

@@ -78,7 +78,7 @@ def test_code_in_the_file_is_named_and_not_run(run, tmp_path):
     torch.save({'conv1.weight': torch.nn.Linear(1, 1)}, tmp_path / 'module.pth')
     status, message = run(tmp_path / 'module.pth', '--dry-run')
     assert status == 1
-    assert 'module.pth is not loaded: it holds torch.nn.modules.linear.Linear' in message
+    assert 'module.pth is not loaded: it includes torch.nn.modules.linear.Linear' in message
 
 
 def test_tensors_that_share_their_values_are_refused(run, resnet_file, tmp_path):

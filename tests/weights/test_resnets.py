@@ -5,8 +5,7 @@ import torch
 from mmdet.models import ResNet
 from torch import nn
 
-from mmdet_detnet.weights import convert_weights
-from mmdet_detnet.weights.sources import find_source
+from mmdet_detnet.weights import SOURCES, convert_weights
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 NUM_CLASSES = 10
@@ -139,9 +138,12 @@ def test_converted_deep_stem_gives_the_same_features(stem_class, make_state):
 
 
 def test_every_layout_is_recognized():
-    assert find_source(timm_deep_state(TimmStem())) == 'timm'
-    assert find_source(mmpretrain_state()) == 'mmpretrain'
-    assert find_source({'state_dict': mmpretrain_state(), 'meta': {}}) == 'mmpretrain'
+    for content, kind in (
+        (timm_deep_state(TimmStem()), 'timm'),
+        (mmpretrain_state(), 'mmpretrain'),
+        ({'state_dict': mmpretrain_state(), 'meta': {}}, 'mmpretrain'),
+    ):
+        assert convert_weights(content).report.source == SOURCES[kind].title
 
 
 def test_file_that_needs_no_conversion_is_refused():

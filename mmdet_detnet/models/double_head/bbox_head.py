@@ -228,14 +228,7 @@ class DoubleConvFCBBoxHead(PlainDoubleConvFCBBoxHead):
         return logits, _at_least_float32(self.fc_reg(x))
 
     def conv_features(self, x: Tensor) -> Tensor:
-        """Run the conv-head up to its predictors.
-
-        Args:
-            x: RoI features, of shape (num_rois, in_channels, h, w).
-
-        Returns:
-            Features of shape (num_rois, conv_out_channels).
-        """
+        """Run the conv-head up to its predictors; returns (num_rois, conv_out_channels)."""
         if x.shape[0] == 0:
             # No features, but all parameters in the graph with a gradient of zero.
             parameters = [parameter for part in self.conv_parts for parameter in part.parameters()]
@@ -263,16 +256,7 @@ class DoubleConvFCBBoxHead(PlainDoubleConvFCBBoxHead):
         conv_cls_score: Tensor | None = None,
         fc_bbox_pred: Tensor | None = None,
     ) -> dict:
-        """Compute the losses of both heads with the same targets.
-
-        Args:
-            cls_score: Class logits of the fc-head, as returned by :meth:`forward`.
-            bbox_pred: Deltas of the conv-head.
-            rois: Index of the image and corners in pixels, of shape (num_rois, 5).
-            sampling_results: Sampled RoIs and their ground truth for each image.
-            rcnn_train_cfg: ``train_cfg`` of the RoI head.
-            conv_cls_score: Class logits of the conv-head, if it classifies.
-            fc_bbox_pred: Deltas of the fc-head, if it regresses.
+        """Compute the losses of all that :meth:`forward` returns, with the same targets.
 
         Returns:
             The losses as ``loss_bbox``, with the same names in every batch, and ``bbox_targets``.
@@ -296,14 +280,7 @@ class DoubleConvFCBBoxHead(PlainDoubleConvFCBBoxHead):
         return dict(loss_bbox=losses, bbox_targets=targets)
 
     def class_probabilities(self, cls_score: Tensor) -> Tensor:
-        """Convert class logits to the probabilities that ``score_thr`` applies to.
-
-        Args:
-            cls_score: Class logits, of shape (num_rois, num_class_channels).
-
-        Returns:
-            Probabilities in float32, of shape (num_rois, num_classes + 1), background last.
-        """
+        """Convert class logits to probabilities in float32, (num_rois, num_classes + 1)."""
         if self.custom_cls_channels:
             return self.loss_cls.get_activation(cls_score.float())
         return F.softmax(cls_score.float(), dim=-1)
@@ -316,12 +293,7 @@ class DoubleConvFCBBoxHead(PlainDoubleConvFCBBoxHead):
     def fuse(self, cls_score: Tensor, conv_cls_score: Tensor | None) -> Tensor:
         """Select or fuse class logits according to :attr:`fusion`, unless it is 'fc'.
 
-        Args:
-            cls_score: Class logits of the fc-head.
-            conv_cls_score: Class logits of the conv-head, if it classifies.
-
-        Returns:
-            Class logits, or scores if :attr:`fuses_scores`.
+        Returns class logits, or scores if :attr:`fuses_scores`.
         """
         if self.fuses_scores:
             probabilities = map(self.class_probabilities, (cls_score, conv_cls_score))

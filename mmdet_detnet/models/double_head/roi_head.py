@@ -41,16 +41,10 @@ class TwoSizeRoIHead(BaseRoIHead):
         rois: Tensor,
         scale_factor: float | None = None,
     ) -> Tensor:
-        """Pool RoIs, and run the shared head if there is one.
+        """Pool RoIs from feature maps, and run the shared head if there is one.
 
-        Args:
-            extractor: A RoI extractor of MMDetection.
-            x: Feature maps, the highest resolution first.
-            rois: Index of the image and corners in pixels, of shape (num_rois, 5).
-            scale_factor: Factor for width and height of each RoI, about its center.
-
-        Returns:
-            RoI features, of shape (num_rois, C, h, w).
+        ``rois`` are indices of images and corners in pixels, of shape (num_rois, 5). They are
+        enlarged by ``scale_factor`` about their centers.
         """
         feats = extractor(x[: extractor.num_inputs], rois, roi_scale_factor=scale_factor)
         return self.shared_head(feats) if self.with_shared_head else feats
@@ -63,14 +57,7 @@ class TwoSizeRoIHead(BaseRoIHead):
         rois: Tensor,
         chosen: Tensor | None,
     ) -> tuple[Tensor | None, Tensor]:
-        """Run the conv-head on enlarged RoIs.
-
-        Args:
-            extractor: Pools the RoIs.
-            bbox_head: Has the conv-head.
-            x: Feature maps, the highest resolution first.
-            rois: Index of the image and corners in pixels, of shape (num_rois, 5).
-            chosen: Indices of the RoIs to run it on; None for all.
+        """Run the conv-head on the enlarged RoIs with the indices ``chosen``, None for all.
 
         Returns:
             Class logits of the chosen RoIs, or None if the conv-head does not classify; and deltas
@@ -170,15 +157,7 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
         )
 
     def bbox_loss(self, x: tuple[Tensor, ...], sampling_results: list[SamplingResult]) -> dict:
-        """Run both heads and compute their losses, as ``StandardRoIHead`` does.
-
-        Args:
-            x: Feature maps, the highest resolution first.
-            sampling_results: Sampled RoIs and their ground truth for each image.
-
-        Returns:
-            Outputs of both heads, the losses as ``loss_bbox``, and ``bbox_targets``.
-        """
+        """Run both heads and compute their losses, as ``StandardRoIHead`` does."""
         rois = bbox2roi([result.priors for result in sampling_results])
         regressed = find_positives(sampling_results) if self._trains_on_positives_only() else None
         results = self._bbox_forward(x, rois, regressed)
@@ -217,17 +196,9 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
         rcnn_test_cfg: ConfigType | None,
         rescale: bool = False,
     ) -> InstanceList:
-        """Detect the objects of each image.
+        """Detect the objects of each image, as ``StandardRoIHead`` does.
 
-        Args:
-            x: Feature maps, the highest resolution first.
-            batch_img_metas: Meta information of each image.
-            rpn_results_list: Proposals of each image.
-            rcnn_test_cfg: Config of the post-processing; None returns scores and boxes of all RoIs.
-            rescale: Whether to return boxes in coordinates of the original image.
-
-        Returns:
-            Boxes (corners in pixels), scores and labels for each image.
+        Without ``rcnn_test_cfg``, scores and boxes of all RoIs are returned.
         """
         proposals = [results.bboxes for results in rpn_results_list]
         rois = bbox2roi(proposals)
@@ -251,14 +222,9 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute what detections are made of: pool, fc-head, choose, pool, conv-head, scores.
 
-        Args:
-            x: Feature maps, the highest resolution first.
-            rois: Index of the image and corners in pixels, of shape (num_rois, 5).
-            rcnn_test_cfg: Config of the post-processing; None to compute all RoIs.
-
         Returns:
-            The RoIs that may become detections, their class logits (or scores, if the box head
-            fuses them) and their deltas.
+            The RoIs that may become detections (all without ``rcnn_test_cfg``), their class logits
+            (or scores, if the box head fuses them) and their deltas.
         """
         extractor, head = self.bbox_roi_extractor, self.bbox_head
         cls_score, fc_bbox_pred = head.forward_fc(self.pool(extractor, x, rois))
@@ -332,14 +298,8 @@ class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
     ) -> dict[str, Tensor | None]:
         """Run both heads of a stage.
 
-        Args:
-            stage: Index of the stage.
-            x: Feature maps, the highest resolution first.
-            rois: Index of the image and corners in pixels, of shape (num_rois, 5).
-            earlier_scores: Class logits of the previous stages; a stage appends its own, and the
-                last one regresses only RoIs whose averaged score exceeds ``score_thr``. None to
-                regress all.
-            score_thr: Score threshold of the detections.
+        Each stage appends its class logits to ``earlier_scores``, and the last one regresses only
+        RoIs whose averaged score exceeds ``score_thr``; all with None.
         """
         extractor, head = self.bbox_roi_extractor[stage], self.bbox_head[stage]
         cls_feats = self.pool(extractor, x, rois)
@@ -363,16 +323,7 @@ class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
     def bbox_loss(
         self, stage: int, x: tuple[Tensor, ...], sampling_results: list[SamplingResult]
     ) -> dict:
-        """Run both heads of a stage and compute their losses, as ``CascadeRoIHead`` does.
-
-        Args:
-            stage: Index of the stage.
-            x: Feature maps, the highest resolution first.
-            sampling_results: Sampled RoIs and their ground truth for each image.
-
-        Returns:
-            Outputs of both heads, ``rois``, the losses as ``loss_bbox``, and ``bbox_targets``.
-        """
+        """Run both heads of a stage and compute their losses, as ``CascadeRoIHead`` does."""
         rois = bbox2roi([result.priors for result in sampling_results])
         results = self._bbox_forward(stage, x, rois)
         head, cfg = self.bbox_head[stage], self.train_cfg[stage]
