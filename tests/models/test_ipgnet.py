@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from mmdet_detnet.models import DetNet, IPGDetNet, IPGNet, IPGResNeXt
 from mmdet_detnet.models.ipgnet import (
-    AddFusion,
     ConcatFusion,
     ImagePyramidTransformation,
     ProductFusion,
@@ -69,15 +68,6 @@ def test_level_zero_is_the_image():
     assert shrink_image(image, 1) is image
 
 
-@pytest.mark.parametrize('interpolation', ['bilinear', 'nearest'])
-def test_sizes_of_levels_are_rounded_up(interpolation):
-    shapes = [
-        tuple(shrink_image(torch.rand(1, 3, 17, 1), factor, interpolation).shape[2:])
-        for factor in (2, 4, 8)
-    ]
-    assert shapes == [(9, 1), (5, 1), (3, 1)]
-
-
 def test_transformation_is_a_resnet_stem_and_one_bottleneck():
     module = randomized(ImagePyramidTransformation(planes=4, stem_channels=6))
     image = torch.randn(2, 3, 21, 34, dtype=torch.double)
@@ -110,11 +100,6 @@ def test_zero_initialized_transformation_starts_at_zero_and_learns():
         module(image).sum().backward()
         optimizer.step()
     assert all(parameter.grad.count_nonzero() > 0 for parameter in module.bottleneck.parameters())
-
-
-def test_adding():
-    image_features, features = feature_maps()
-    assert torch.equal(AddFusion()(image_features, features), image_features + features)
 
 
 @pytest.mark.parametrize('kernel_size', [1, 3])
@@ -162,28 +147,6 @@ def test_relu_ends_every_transform_if_wanted():
     )
 
 
-@pytest.mark.parametrize(
-    ('fusion', 'parameters'),
-    [
-        (SumFusion, (7_080_960, 28_317_696, 113_258_496)),
-        (ProductFusion, (4_721_664, 18_880_512, 75_509_760)),
-        (ConcatFusion, (5_245_952, 20_977_664, 83_898_368)),
-    ],
-)
-def test_parameter_counts_of_the_fusions(fusion, parameters):
-    with torch.device('meta'):
-        counts = tuple(count_parameters(fusion(channels)) for channels in (512, 1024, 2048))
-    assert counts == parameters
-
-
-def test_group_norm_reaches_transformation_and_fusion():
-    norm_cfg = dict(type='GN', num_groups=2)
-    transformation = ImagePyramidTransformation(planes=2, stem_channels=4, norm_cfg=norm_cfg)
-    guidance = StageGuidance(2, transformation, SumFusion(CHANNELS, norm_cfg=norm_cfg))
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in guidance.modules())
-    assert guidance(torch.rand(1, 3, 9, 9), torch.rand(1, CHANNELS, 2, 2)).shape[2:] == (2, 2)
-
-
 def test_image_features_come_first_in_the_fusion():
     transformation = randomized(ImagePyramidTransformation(planes=2, stem_channels=4))
     fusion = randomized(ProductFusion(CHANNELS))
@@ -208,18 +171,6 @@ def double_image(height=67, width=101):
 def assert_same_outputs(expected, actual):
     for expected_output, actual_output in zip(expected, actual, strict=True):
         assert torch.equal(expected_output, actual_output)
-
-
-def test_image_is_shrunk_bilinearly_by_default():
-    net = IPGNet(**SLIM, fused_stages=(3,)).double().eval()
-    levels = []
-    net.guidance['layer3'].transformation.register_forward_pre_hook(
-        lambda module, inputs: levels.append(inputs[0])
-    )
-    image = double_image(64, 96)
-    net(image)
-    expected = F.interpolate(image, size=(16, 24), mode='bilinear', align_corners=False)
-    assert torch.equal(*levels, expected)
 
 
 def test_without_fusion_it_is_resnet_bit_for_bit():
