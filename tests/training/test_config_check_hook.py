@@ -33,13 +33,13 @@ def small_config(tiny_detector, tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        # A fault of the config, and one of the model.
+        # A problem of the config, and one of the model.
         (
             {
-                'model.test_cfg.rcnn.score_thr': 5,
+                'val_dataloader.dataset.metainfo.classes': ('a', 'a', 'b'),
                 'model.rpn_head.anchor_generator.base_sizes': None,
             },
-            'score_thr must be in 0 to 1, got 5.*\n.*'
+            'must be unique class names.*\n.*'
             'rpn_head.anchor_generator must give every level anchors of its own',
         ),
         ({'model.backbone.norm_eval': True}, 'Batch norm is frozen at its initial statistics'),
