@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mmdet_detnet import config_path
+from mmdet_detnet.training import launch
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / 'docs' / 'distributed.md').read_text()
 PAIRS = re.findall(r'```shell\n(.*tools/dist_.*)\n\n(python .*)\n```', DOCUMENT)
@@ -83,3 +86,23 @@ def test_threads_wait_without_spinning_unless_told(tmp_path, file, wanted, expec
     command = [sys.executable, '-c', STOP_AT_TORCH, str(path)]
     run = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == expected
+
+
+def test_gpus_are_ranks_of_torchrun(monkeypatch, tmp_path):
+    started, checked = [], []
+    monkeypatch.setattr(launch, 'run_ranks', started.append)
+    monkeypatch.chdir(tmp_path)
+    arguments = [config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py'), '--amp']
+    launch.train_on_ranks(2, arguments, lambda config: checked.append(config) or [])
+    torchrun = ['--standalone', '--nproc-per-node=2', '--module', 'mmdet_detnet.training']
+    assert started == [[*torchrun, *arguments, '--launcher', 'pytorch', '--skip-data-check']]
+    assert len(checked) == 1
+
+
+def test_no_process_starts_if_the_data_has_problems(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(launch, 'run_ranks', lambda line: pytest.fail('started'))
+    monkeypatch.chdir(tmp_path)
+    config = config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py')
+    with pytest.raises(SystemExit, match='2'):
+        launch.train_on_ranks(2, [config], lambda config: ['no boxes'])
+    assert 'no boxes' in capsys.readouterr().err

@@ -3,9 +3,8 @@
 import copy
 
 import pytest
-from mmengine.config import Config
 
-from mmdet_detnet import config_path
+from mmdet_detnet.config import load_config
 
 BASES = {
     'template': 'custom/faster-rcnn_detnet59-slim_fpn_custom.py',
@@ -16,7 +15,7 @@ BASES = {
 
 @pytest.fixture(scope='session')
 def sound_configs():
-    return {name: Config.fromfile(config_path(path)) for name, path in BASES.items()}
+    return {name: load_config(path) for name, path in BASES.items()}
 
 
 @pytest.fixture
