@@ -13,8 +13,8 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmdet_detnet.config import load_config
-from mmdet_detnet.deployment.acceleration import accelerate
-from mmdet_detnet.deployment.acceleration.precision import DTYPES
+from mmdet_detnet.deployment import accelerate
+from mmdet_detnet.deployment.acceleration import DTYPES
 
 from .comparisons import PLAIN, Entry, Workload, split_options
 from .inference_split import time_parts

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch import nn
 
-from mmdet_detnet.deployment.export import OnnxDetector
+from mmdet_detnet.deployment import OnnxDetector
 
 from .evaluators import BOX_AP, build_evaluators, evaluate_each
 from .loading import load_detector

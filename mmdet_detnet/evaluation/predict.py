@@ -18,7 +18,7 @@ from mmengine.device import get_device
 from mmengine.structures import InstanceData
 
 from mmdet_detnet.arguments import reject
-from mmdet_detnet.deployment.export.onnx_inferencer import OnnxInferencer
+from mmdet_detnet.deployment.onnx_detector import OnnxInferencer
 from mmdet_detnet.files import check_files
 from mmdet_detnet.training.checks import check_checkpoint
 

@@ -5,29 +5,28 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmdet_detnet.deployment.acceleration import accelerate
+from mmdet_detnet.deployment import accelerate
 from mmdet_detnet.registry import HOOKS
 
 
 @HOOKS.register_module()
 class AccelerationHook(Hook):
-    """Apply :func:`mmdet_detnet.deployment.acceleration.accelerate` to a runner's detector.
+    """Apply :func:`mmdet_detnet.deployment.accelerate` to a runner's detector.
 
-    Training steps use only ``channels_last``; validation uses all options. To train in low
-    precision, use MMEngine's ``AmpOptimWrapper``, as with ``tools/train.py --amp``.
-
-    Args:
-        channels_last: As for the function.
-        compile: As for the function.
-        dtype: As for the function.
+    Training steps use ``channels_last`` and ``train_dtype``, validation ``channels_last``,
+    ``compile`` and ``dtype``. All are those of the function.
     """
 
     def __init__(
-        self, channels_last: bool = True, compile: bool = True, dtype: str | None = None
+        self,
+        channels_last: bool = True,
+        compile: bool = True,
+        dtype: str | None = None,
+        train_dtype: str | None = None,
     ) -> None:
         self.applied = False
         self.options: dict[str, Any] = dict(
-            channels_last=channels_last, compile=compile, dtype=dtype
+            channels_last=channels_last, compile=compile, dtype=dtype, train_dtype=train_dtype
         )
 
     def before_train(self, runner: Runner) -> None:

@@ -7,7 +7,7 @@ import pytest
 from mmdet.models.backbones import ResNet, ResNeXt
 from mmdet_families import SLICE, all_families, build_detector, make_batch, run
 
-from mmdet_detnet.deployment.acceleration import accelerate
+from mmdet_detnet.deployment import accelerate
 
 # What accelerate warns of on some CPUs, whatever the detector.
 SLOW_CPU = 'no instructions for bfloat16'

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper
 
 from mmdet_detnet import config_path
-from mmdet_detnet.deployment.acceleration import accelerate
+from mmdet_detnet.deployment import accelerate
 from mmdet_detnet.host import has_compiled_operators
 
 pytestmark = pytest.mark.cuda

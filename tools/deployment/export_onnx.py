@@ -5,9 +5,9 @@ python tools/deployment/export_onnx.py CONFIG CHECKPOINT detector.onnx
 
 import os
 
-from mmdet_detnet.checkpoints import force_weights_only
+from mmdet_detnet.checkpoints import force_weights_only, read_checkpoint
 from mmdet_detnet.cli import make_parser
-from mmdet_detnet.deployment.export import export_onnx
+from mmdet_detnet.deployment import export_onnx
 from mmdet_detnet.evaluation.loading import load_detector
 
 
@@ -24,7 +24,8 @@ def main() -> None:
     args = parser.parse_args()
     try:
         detector = load_detector(args.config, args.checkpoint, device='cpu')
-        export_onnx(detector, args.file, takes_pixels=not args.normalized_input)
+        meta = read_checkpoint(args.checkpoint, 'cpu').get('meta') or {}
+        export_onnx(detector, args.file, not args.normalized_input, meta.get('score_thr'))
     except (FileNotFoundError, ImportError, ValueError) as error:
         parser.exit(2, f'{error}\n')
     print(f'{args.file}: {os.path.getsize(args.file) / 1e6:.1f} MB')

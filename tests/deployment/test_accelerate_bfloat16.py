@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from accelerated_detectors import DOUBLE_HEAD, FASTER_RCNN
+from accelerated_detectors import DOUBLE_HEAD, FASTER_RCNN, RETINANET_CONF
 from torch import nn
 
-from mmdet_detnet.deployment.acceleration import accelerate
+from mmdet_detnet.deployment import accelerate
 
 
 def record_dtypes(module, name, dtypes):
@@ -81,11 +81,41 @@ def test_an_error_of_the_detector_itself_changes_nothing(build_tiny):
     assert detector.backbone.forward.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize('config', [FASTER_RCNN, DOUBLE_HEAD])
-def test_training_goes_on_in_mixed_precision(build_tiny, make_batch, config):
-    detector = accelerate(build_tiny(config), compile=False, dtype=None).train()
+@pytest.mark.parametrize('config', [FASTER_RCNN, DOUBLE_HEAD, RETINANET_CONF])
+def test_training_in_bfloat16_has_float32_losses_and_gradients(build_tiny, make_batch, config):
+    detector = build_tiny(config).train()
+    dtypes = {}
+    for name, module in detector.named_modules():
+        record_dtypes(module, name, dtypes)
+    accelerate(detector, compile=False, train_dtype='bf16')
+    losses = detector(**make_batch(detector), mode='loss')
+    loss, _ = detector.parse_losses(losses)
+    loss.backward()
+    assert dtypes['backbone.conv1'] == dtypes['neck.fpn_convs.0.conv'] == torch.bfloat16
+    assert dtypes.get('rpn_head', torch.float32) == torch.float32
+    assert dtypes['neck' if 'rpn_head' in dtypes else 'bbox_head'] == torch.float32
+    assert {value.dtype for value in losses.values() if torch.is_tensor(value)} == {torch.float32}
+    gradients = [each.grad for each in detector.parameters() if each.requires_grad]
+    assert {gradient.dtype for gradient in gradients} == {torch.float32}
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_inference_stays_in_float32_after_training_in_bfloat16(build_tiny, make_batch, detect):
+    detector = accelerate(build_tiny(FASTER_RCNN), compile=False)
+    batch = make_batch(detector)
+    expected = detect(detector, batch)
+    accelerate(detector, compile=False, train_dtype='bf16')
+    assert detect(detector, batch)[0].scores.equal(expected[0].scores)
+
+
+def test_training_goes_on_in_mixed_precision_of_the_run(build_tiny, make_batch):
+    detector = accelerate(build_tiny(FASTER_RCNN), compile=False).train()
     with torch.autocast('cpu', torch.bfloat16):
         loss, _ = detector.parse_losses(detector(**make_batch(detector), mode='loss'))
     loss.backward()
     assert loss.isfinite()
-    assert all(each.grad.isfinite().all() for each in detector.parameters() if each.requires_grad)
+
+
+def test_float16_in_training_is_refused(build_tiny):
+    with pytest.raises(ValueError, match=r"train_dtype must be None or one of \['auto', 'bf16'\]"):
+        accelerate(build_tiny(FASTER_RCNN), train_dtype='fp16')

@@ -2,7 +2,7 @@
 
 NMS, and assigning RoIs to FPN levels, create tensors with data-dependent sizes, which
 ``torch.export`` cannot trace. Here, NMS returns a mask, and pooling takes all RoIs at once. They
-run in PyTorch with mmcv's operators; :mod:`.translations` converts them to ONNX.
+run in PyTorch with mmcv's operators; :mod:`.onnx_translations` converts them to ONNX.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""A detector in an ONNX file, for use in place of an MMDetection detector."""
+"""A detector in an ONNX file, for use in place of an MMDetection detector.
+
+The file may be a stranger's: it holds no code, but nothing that it says is trusted.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,15 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import scale_boxes
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdet_detnet.files import check_files
 
-from .metadata import KEY, Metadata, describe
+from .onnx_metadata import KEY, Metadata, describe
+
+META_KEYS = ('img_path', 'ori_shape', 'img_shape', 'scale_factor')
+ONLY_FATAL_ERRORS = 4  # are printed by onnxruntime; all are raised
 
 
 class OnnxDetector(nn.Module):
@@ -35,7 +42,7 @@ class OnnxDetector(nn.Module):
     def __init__(self, file: str | Path, num_threads: int = 0) -> None:
         super().__init__()
         check_files(file)
-        self.session = _open_session(file, num_threads)
+        self.session = _open_session(Path(file), num_threads)
         properties = self.session.get_modelmeta().custom_metadata_map
         try:
             self.metadata = Metadata.from_json(properties[KEY])
@@ -47,14 +54,7 @@ class OnnxDetector(nn.Module):
         self.dataset_meta = {'classes': tuple(self.metadata.classes)}
 
     def check_config(self, cfg: Config) -> None:
-        """Reject the config of another detector.
-
-        Args:
-            cfg: A config.
-
-        Raises:
-            ValueError: If classes, images or detections differ; lists the differences.
-        """
+        """Raise ValueError, which lists the differences, for the config of another detector."""
         named = cfg.test_dataloader.dataset.get('metainfo', {}).get('classes')
         expected = describe(cfg, named or self.metadata.classes, self.metadata.takes_pixels)
         differences = self.metadata.differences(expected)
@@ -84,12 +84,12 @@ class OnnxDetector(nn.Module):
         ]
 
     def _run(self, images: np.ndarray) -> list[np.ndarray]:
-        """Run the graph, which is not trusted, and check its outputs."""
+        """Run the graph and check its outputs."""
         try:
             outputs = self.session.run(None, {'images': self._prepare(images)})
         # onnxruntime has a separate error for each failure.
         except Exception as error:
-            raise ValueError(f'{self.file} cannot be run ({error}).') from error
+            raise ValueError(f'{self.file} cannot be run ({_first_line(error)}).') from error
         outputs = [np.asarray(output) for output in outputs]
         shapes = [output.shape for output in outputs]
         size = (len(images), *shapes[0][1:2])
@@ -150,7 +150,7 @@ def _are_in_range(values: np.ndarray, limit: int) -> bool:
     return is_integer and bool(((values >= 0) & (values < limit)).all())
 
 
-def _open_session(file: str | Path, num_threads: int) -> Any:
+def _open_session(file: Path, num_threads: int) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -159,8 +159,63 @@ def _open_session(file: str | Path, num_threads: int) -> Any:
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
+    options.log_severity_level = ONLY_FATAL_ERRORS
     try:
-        return onnxruntime.InferenceSession(str(file), options, ['CPUExecutionProvider'])
+        # Bytes have no folder: onnxruntime refuses weights that lie in other files.
+        return onnxruntime.InferenceSession(file.read_bytes(), options, ['CPUExecutionProvider'])
     # It has a separate error for each kind of damage.
     except Exception as error:
-        raise ValueError(f'{file} cannot be read as an ONNX file ({error}).') from error
+        reason = _first_line(error)
+        raise ValueError(f'{file} cannot be read as an ONNX file ({reason}).') from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split('\n')[0]
+
+
+class OnnxInferencer(DetInferencer):
+    """``DetInferencer``, with the images and pictures of the config, or of the file alone.
+
+    Args:
+        file: ONNX file of :func:`.export_onnx`.
+        config: Config file of the detector; None for the description in the ONNX file.
+        allow_mismatch: Whether the config may be of another detector.
+
+    Raises:
+        FileNotFoundError: If one of the files is missing.
+        ValueError: If the file and the config are of different detectors.
+    """
+
+    def __init__(
+        self, file: str | Path, config: str | Path | None = None, allow_mismatch: bool = False
+    ) -> None:
+        self._detector = OnnxDetector(file)
+        if config is None:
+            cfg = make_config(self._detector.metadata)
+        else:
+            check_files(config)
+            cfg = Config.fromfile(config)
+            if not allow_mismatch:
+                self._detector.check_config(cfg)
+        super().__init__(cfg, device='cpu', show_progress=False)
+
+    def _init_model(self, cfg: ConfigDict, weights: str | None, device: str) -> OnnxDetector:
+        return self._detector
+
+
+def make_config(metadata: Metadata) -> Config:
+    """Make the part of a config for reading, scaling and drawing images.
+
+    It takes only numbers from the file, so the file cannot name code to run.
+    """
+    scale = tuple(metadata.image_scale)
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='Resize', scale=scale, keep_ratio=metadata.keep_ratio),
+        dict(type='PackDetInputs', meta_keys=META_KEYS),
+    ]
+    visualizer = dict(
+        type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'
+    )
+    dataloader = dict(dataset=dict(pipeline=pipeline))
+    return Config(dict(test_dataloader=dataloader, visualizer=visualizer))

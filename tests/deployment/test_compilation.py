@@ -6,7 +6,7 @@ from helpers import needs_torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from mmdet_detnet.deployment.acceleration.compilation import OLDEST_TORCH, CompiledForward
+from mmdet_detnet.deployment.replaced_forward import OLDEST_TORCH, CompiledForward
 
 pytestmark = needs_torch(OLDEST_TORCH, 'accelerate does not compile')
 # Square first; then wider, higher, odd, larger, and square again.

@@ -1,7 +1,8 @@
-"""Make a detector faster, in place."""
+"""Make a detector faster, in place: memory layout, compilation and low precision."""
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -16,10 +17,14 @@ from torch import nn
 from mmdet_detnet.arguments import reject
 from mmdet_detnet.models import DoubleConvFCBBoxHead
 
-from .compilation import OLDEST_TORCH
-from .forwards import ContiguousForward, PartForward, PlainForward, restore_forward
-from .precision import choose_dtype
-from .roi_align import RoIAlignForward
+from .replaced_forward import (
+    OLDEST_TORCH,
+    ContiguousForward,
+    PartForward,
+    PlainForward,
+    RoIAlignForward,
+    restore_forward,
+)
 
 FEATURE_PARTS = ('backbone', 'neck')
 # Heads that depend on the memory layout of their maps; TOODHead does so through an operator of mmcv
@@ -30,15 +35,17 @@ CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, wrappers.Conv2d, wrappers.ConvTra
 # Their number of RoIs varies between images, and compiling them gained nothing.
 ROI_PARTS = (BBoxHead, FCNMaskHead)
 
+DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+AUTO = 'auto'
+CPU_INFO = Path('/proc/cpuinfo')
+# Names of the instructions for bfloat16 in Linux, for x86 and ARM.
+CPU_FLAGS = {'avx512_bf16', 'amx_bf16', 'bf16'}
+# Ampere. Older NVIDIA GPUs emulate bfloat16.
+MIN_CUDA_CAPABILITY = (8, 0)
+
 
 class Part(NamedTuple):
-    """A part of a detector to make faster.
-
-    Attributes:
-        module: The part.
-        compile: Whether it may be compiled.
-        low_outputs: Whether its outputs may stay in low precision.
-    """
+    """A part of a detector, whether it may be compiled, and give outputs in low precision."""
 
     module: nn.Module
     compile: bool
@@ -51,14 +58,15 @@ def accelerate(
     channels_last: bool = True,
     compile: bool = True,
     dtype: str | torch.dtype | None = None,
+    train_dtype: str | torch.dtype | None = None,
 ) -> nn.Module:
     """Make a detector faster, in place.
 
     Names and values of the weights do not change, so checkpoints load and save as before. Nothing
-    derived from the weights is kept, so they may change at any time. Anchors, box decoding, scores
-    and NMS stay in float32. While gradients are recorded, as in training, only ``channels_last``
-    has an effect, and RoIAlign on the CPU is faster. A second call replaces the settings of the
-    first; with all three options off, the detector runs as in MMDetection.
+    derived from the weights is kept, so they may change at any time. Anchors, box decoding, scores,
+    losses and NMS stay in float32. In training, ``channels_last`` and ``train_dtype`` have an
+    effect, and RoIAlign on the CPU is faster. A second call replaces the settings of the first;
+    with all options off, the detector runs as in MMDetection.
 
     Args:
         model: A detector of MMDetection, as returned by ``init_detector``, or one of its RoI heads;
@@ -69,14 +77,16 @@ def accelerate(
             2.6, nothing is compiled, with a warning.
         dtype: Precision of convolutions and matrix products at inference: float32 if None,
             ``'bf16'``, or ``'fp16'`` on a GPU. ``'auto'`` uses bfloat16 if the device is known to
-            have instructions for it, else float32. For training, use MMEngine's
-            ``AmpOptimWrapper``.
+            have instructions for it, else float32.
+        train_dtype: Their precision in training: None, ``'bf16'`` or ``'auto'``. Weights and
+            gradients stay in float32. For float16, use MMEngine's ``AmpOptimWrapper``, which scales
+            the loss.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: If ``dtype`` is unknown or unsupported on this device, or if the model has no
+        ValueError: If a precision is unknown or unsupported on this device, or if the model has no
             part to make faster.
 
     Examples:
@@ -91,6 +101,7 @@ def accelerate(
         )
         compile = False
     precision = choose_dtype(dtype, model)
+    train_precision = choose_dtype(train_dtype, model, 'train_dtype')
     detector = unwrap_model(model)
     parts = list(_find_parts(detector))
     if not parts:
@@ -98,12 +109,13 @@ def accelerate(
     for module in model.modules():
         restore_forward(module)
     _set_layout(detector, channels_last)
-    if not (channels_last or compile or precision):
+    if not (channels_last or compile or precision or train_precision):
         return model
     for module in _mmcv_operators(detector):
-        module.forward = _operator_forward(module)
+        kind = RoIAlignForward if type(module) is RoIAlign else ContiguousForward
+        module.forward = kind(module)
     for head in _plain_heads(detector):
-        head.forward = PlainForward(head)
+        head.forward = PlainForward(head, train_precision)
     for part in parts:
         # Only the image is converted; all later maps follow the layout of the weights.
         part.module.forward = PartForward(
@@ -111,20 +123,14 @@ def accelerate(
             channels_last=channels_last and part.module is getattr(detector, 'backbone', None),
             compile=compile and part.compile,
             dtype=precision,
+            train_dtype=train_precision,
             low_outputs=part.low_outputs,
         )
     return model
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """Unwrap a model from distributed training and test-time augmentation.
-
-    Args:
-        model: A detector, wrapped or not.
-
-    Returns:
-        The detector.
-    """
+    """Unwrap a detector from distributed training and test-time augmentation."""
     while isinstance(getattr(model, 'module', None), nn.Module):
         model = model.module
     return model
@@ -181,5 +187,41 @@ def _mmcv_operators(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if type(module).__module__.startswith('mmcv.ops')]
 
 
-def _operator_forward(module: nn.Module) -> ContiguousForward:
-    return RoIAlignForward(module) if type(module) is RoIAlign else ContiguousForward(module)
+def choose_dtype(
+    dtype: str | torch.dtype | None, model: nn.Module, argument: str = 'dtype'
+) -> torch.dtype | None:
+    """Convert a precision of :func:`accelerate` to a type for autocast, None for float32.
+
+    Raises:
+        ValueError: If the precision is unknown, or float16 on a CPU or in training.
+    """
+    allowed = {'bf16': torch.bfloat16} if argument == 'train_dtype' else DTYPES
+    if dtype is not None and dtype not in (AUTO, *allowed, *allowed.values()):
+        reject('accelerate', argument, dtype, f'None or one of {[AUTO, *allowed]}')
+    devices = {parameter.device for parameter in model.parameters()}
+    if dtype == AUTO:
+        return torch.bfloat16 if devices and all(map(has_bfloat16, devices)) else None
+    precision = DTYPES[dtype] if isinstance(dtype, str) else dtype
+    if {device.type for device in devices} == {'cpu'}:
+        _check_cpu(precision, argument)
+    return precision
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Tell whether a GPU or CPU is known to have instructions for bfloat16; CPUs on Linux only."""
+    if device.type == 'cuda':
+        return torch.cuda.get_device_capability(device) >= MIN_CUDA_CAPABILITY
+    if device.type != 'cpu' or not CPU_INFO.is_file():
+        return False
+    return not CPU_FLAGS.isdisjoint(CPU_INFO.read_text().split())
+
+
+def _check_cpu(precision: torch.dtype | None, argument: str) -> None:
+    if precision == torch.float16:
+        raise ValueError("accelerate: dtype='fp16' needs a GPU; on a CPU, dtype='bf16' works.")
+    if precision == torch.bfloat16 and CPU_INFO.is_file() and not has_bfloat16(torch.device('cpu')):
+        warnings.warn(
+            f"accelerate: this CPU has no instructions for bfloat16, so {argument}='bf16' is "
+            f"likely slower than float32; {argument}='auto' uses it only on CPUs that have them.",
+            stacklevel=4,
+        )

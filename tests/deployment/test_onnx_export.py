@@ -4,7 +4,7 @@ import onnx
 import pytest
 from exportable_detectors import detect, make_images
 
-from mmdet_detnet.deployment.export.onnx_detector import to_instances
+from mmdet_detnet.deployment.onnx_detector import to_instances
 from mmdet_detnet.evaluation.onnx_evaluation import count_matches
 
 pytestmark = pytest.mark.xdist_group('onnx')

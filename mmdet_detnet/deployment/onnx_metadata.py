@@ -1,8 +1,8 @@
-"""Metadata of the detector in an ONNX file."""
+"""What an ONNX file says of its detector, besides the graph."""
 
 import json
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ KEY = 'mmdet_detnet'
 TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations', 'Resize', 'PackDetInputs')
 RESIZE_OPTIONS = ('type', 'scale', 'keep_ratio')
 MAX_SIDE = 2**14  # pixels of a resized image
+MAX_DETECTIONS = 2**14  # in an image
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,10 @@ class Metadata:
         to_rgb: Whether the detector takes RGB instead of BGR; matters if ``takes_pixels`` is False.
         mean: Mean of each channel, in the detector's order.
         std: Standard deviation of each channel.
-        score_thr: Threshold that detections exceed.
+        score_thr: Score that detections of the graph exceed.
         max_per_img: Maximum number of detections per image.
+        best_score_thr: Scores from which detections count, as a checkpoint has them after a test:
+            ``{'all': 0.42, 'classes': {'cat': 0.38}}``. None if none were chosen.
     """
 
     config: str
@@ -44,6 +47,7 @@ class Metadata:
     std: list[float] | None
     score_thr: float
     max_per_img: int
+    best_score_thr: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """Convert it to the value of :data:`KEY` in the file's metadata."""
@@ -51,13 +55,7 @@ class Metadata:
 
     @classmethod
     def from_json(cls, text: str) -> 'Metadata':
-        """Read the output of :meth:`to_json`.
-
-        Args:
-            text: A string from an untrusted file.
-
-        Returns:
-            The description.
+        """Read the output of :meth:`to_json` from an untrusted file.
 
         Raises:
             ValueError: If a value is missing or wrong.
@@ -70,14 +68,14 @@ class Metadata:
         for name, (is_valid, allowed) in VALUES.items():
             if not is_valid(values.get(name)):
                 raise ValueError(f'{name} must be {allowed}, got {reprlib.repr(values.get(name))}')
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
+        return cls(**{field.name: values.get(field.name) for field in fields(cls)})
 
     def differences(self, other: 'Metadata') -> list[str]:
-        """List differences between two detectors, except names and kinds of input."""
+        """List differences between two detectors, except names, kinds of input and best scores."""
         return [
             f'{field.name} {getattr(self, field.name)!r} and {getattr(other, field.name)!r}'
             for field in fields(self)
-            if field.name not in ('config', 'takes_pixels')
+            if field.name not in ('config', 'takes_pixels', 'best_score_thr')
             and getattr(self, field.name) != getattr(other, field.name)
         ]
 
@@ -95,11 +93,11 @@ def _are_names(value: object) -> bool:
 
 
 def _is_scale(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(type(side) is int and 1 <= side <= MAX_SIDE for side in value)
-    )
+    return isinstance(value, list) and len(value) == 2 and all(_is_size(v, MAX_SIDE) for v in value)
+
+
+def _is_size(value: object, largest: int) -> bool:
+    return type(value) is int and 1 <= value <= largest
 
 
 def _are_means(value: object) -> bool:
@@ -112,6 +110,14 @@ def _are_deviations(value: object) -> bool:
     return _are_means(value) and (not isinstance(value, list) or 0 not in value)
 
 
+def _is_best_score(value: object) -> bool:
+    if not isinstance(value, dict) or set(value) != {'all', 'classes'}:
+        return value is None
+    classes = value['classes']
+    scores = [value['all'], *classes.values()] if isinstance(classes, dict) else [None]
+    return all(is_number(score) and 0 <= score <= 1 for score in scores)
+
+
 VALUES: dict[str, tuple[Callable[[object], bool], str]] = {
     'config': (_is_text, 'a string'),
     'classes': (_are_names, 'a list of names'),
@@ -122,28 +128,33 @@ VALUES: dict[str, tuple[Callable[[object], bool], str]] = {
     'mean': (_are_means, 'null, or a number per channel'),
     'std': (_are_deviations, 'null, or a number other than 0 per channel'),
     'score_thr': (is_number, 'a number'),
-    'max_per_img': (lambda value: type(value) is int and value > 0, 'a positive integer'),
+    'max_per_img': (
+        lambda value: _is_size(value, MAX_DETECTIONS),
+        f'an integer from 1 to {MAX_DETECTIONS}',
+    ),
+    'best_score_thr': (_is_best_score, "null, or {'all': score, 'classes': {name: score}}"),
 }
 
 
-def describe(cfg: Config, classes: list[str] | tuple[str, ...], takes_pixels: bool) -> Metadata:
-    """Describe the detector of a config.
-
-    Args:
-        cfg: The config.
-        classes: Names of the classes.
-        takes_pixels: See :class:`Metadata`.
-
-    Returns:
-        The description.
+def describe(
+    cfg: Config,
+    classes: list[str] | tuple[str, ...],
+    takes_pixels: bool,
+    best_score_thr: Mapping[str, Any] | None = None,
+) -> Metadata:
+    """Describe the detector of a config; the other arguments are those of :class:`Metadata`.
 
     Raises:
-        ValueError: If its test pipeline has transforms other than a resize.
+        ValueError: If its test pipeline has transforms other than a resize, or a value is wrong.
     """
     resize = _find_resize(cfg.test_dataloader.dataset)
     preprocessor = cfg.model.data_preprocessor
     test_cfg = cfg.model.test_cfg
     test_cfg = test_cfg.get('rcnn', test_cfg)
+    best_score_thr = None if best_score_thr is None else dict(best_score_thr)
+    is_valid, allowed = VALUES['best_score_thr']
+    if not is_valid(best_score_thr):
+        reject('export_onnx', 'best_score_thr', best_score_thr, allowed)
     return Metadata(
         config=Path(cfg.filename or '').stem,
         classes=list(classes),
@@ -155,6 +166,7 @@ def describe(cfg: Config, classes: list[str] | tuple[str, ...], takes_pixels: bo
         std=_numbers(preprocessor.get('std')),
         score_thr=test_cfg.get('score_thr', 0.0),
         max_per_img=test_cfg.max_per_img,
+        best_score_thr=best_score_thr,
     )
 
 

@@ -1,13 +1,16 @@
-"""Detectors small enough to compile in a test."""
+"""Small detectors to accelerate, and one ONNX file of each kind: writing one takes seconds."""
 
 import pytest
 import torch
+from exportable_detectors import BEST_SCORE_THR, build, make_config
 from mmdet.models.backbones.resnet import Bottleneck
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 
 from mmdet_detnet import config_path
+from mmdet_detnet.deployment import OnnxDetector, export_onnx
+from mmdet_detnet.deployment.onnx_export import OLDEST_TORCH
 from mmdet_detnet.models import DetNet
 
 
@@ -67,3 +70,28 @@ def detect():
         return [s.pred_instances for s in detector(**batch, mode='predict')]
 
     return run
+
+
+@pytest.fixture(scope='session')
+def can_export():
+    """Skip where export_onnx refuses torch, which test_onnx_detector.py checks."""
+    if torch.__version__ < OLDEST_TORCH:
+        pytest.skip(f'export_onnx needs torch {OLDEST_TORCH}')
+
+
+@pytest.fixture(scope='session')
+def two_stage(can_export, tmp_path_factory):
+    """A Double-Head-Ext, and its ONNX file, which takes pixels."""
+    file = tmp_path_factory.mktemp('two_stage') / 'detector.onnx'
+    detector = build(make_config('Double-Head-Ext'))
+    export_onnx(detector, file, best_score_thr=BEST_SCORE_THR)
+    return detector, OnnxDetector(file, num_threads=1)
+
+
+@pytest.fixture(scope='session')
+def dense(can_export, tmp_path_factory):
+    """A RetinaNet-Conf that selects by class on IPG-Net, and its ONNX file of normalized images."""
+    file = tmp_path_factory.mktemp('dense') / 'detector.onnx'
+    detector = build(make_config('RetinaNet-Conf on IPG-Net'))
+    export_onnx(detector, file, takes_pixels=False)
+    return detector, OnnxDetector(file, num_threads=1)

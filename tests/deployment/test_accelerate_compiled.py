@@ -10,8 +10,8 @@ from accelerated_detectors import FASTER_RCNN, assert_same_detections
 from helpers import needs_torch
 from torch import nn
 
-from mmdet_detnet.deployment.acceleration import accelerate, forwards
-from mmdet_detnet.deployment.acceleration.compilation import OLDEST_TORCH
+from mmdet_detnet.deployment import accelerate, replaced_forward
+from mmdet_detnet.deployment.replaced_forward import OLDEST_TORCH
 
 pytestmark = needs_torch(OLDEST_TORCH, 'accelerate does not compile')
 
@@ -85,7 +85,7 @@ def no_compiler(monkeypatch):
     """Hide the C++ compiler, and what it compiled before."""
     from torch._inductor import config, cpp_builder
 
-    forwards._warn_once.cache_clear()
+    replaced_forward._warn_once.cache_clear()
     monkeypatch.setattr(config.cpp, 'cxx', ('no-such-compiler',))
     monkeypatch.setattr(config, 'force_disable_caches', True)
     cpp_builder.cpp_compiler_search.cache_clear()
@@ -98,12 +98,14 @@ def no_compiler(monkeypatch):
 def test_without_a_compiler_it_runs_uncompiled_with_one_warning(no_compiler):
     parts = [nn.Conv2d(3, channels, 1) for channels in (2, 4)]
     image = torch.rand(1, 3, 64, 64)
-    options = dict(channels_last=False, compile=True, dtype=None, low_outputs=False)
+    options = dict(
+        channels_last=False, compile=True, dtype=None, train_dtype=None, low_outputs=False
+    )
     with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         for part in parts:
             expected = part(image)
-            part.forward = forwards.PartForward(part.eval(), **options)
+            part.forward = replaced_forward.PartForward(part.eval(), **options)
             assert part(image).equal(expected)
             assert part.forward.compile is False
     texts = [str(w.message) for w in caught if 'accelerate:' in str(w.message)]

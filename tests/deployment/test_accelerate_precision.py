@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmdet_detnet.deployment.acceleration import precision
-from mmdet_detnet.deployment.acceleration.precision import choose_dtype, has_bfloat16
+from mmdet_detnet.deployment import acceleration
+from mmdet_detnet.deployment.acceleration import choose_dtype, has_bfloat16
 
 WITHOUT = 'flags\t\t: fpu sse2 avx2 avx512f avx512_bitalg\n'
 CPUS_WITH = [
@@ -25,7 +25,7 @@ def pretend(monkeypatch, tmp_path):
         path = tmp_path / 'cpuinfo'
         if text is not None:
             path.write_text(text)
-        monkeypatch.setattr(precision, 'CPU_INFO', path)
+        monkeypatch.setattr(acceleration, 'CPU_INFO', path)
 
     return set_flags
 

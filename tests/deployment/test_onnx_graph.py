@@ -4,9 +4,9 @@ import pytest
 import torch
 from exportable_detectors import MODEL_CFGS, build, detect, make_config, make_images
 
-from mmdet_detnet.deployment.acceleration import accelerate
-from mmdet_detnet.deployment.export.exporting import make_graph
-from mmdet_detnet.deployment.export.selection import NO_SCORE, suppress, take_best
+from mmdet_detnet.deployment import accelerate
+from mmdet_detnet.deployment.onnx_export import make_graph
+from mmdet_detnet.deployment.onnx_graph import NO_SCORE, suppress, take_best
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import nn
 
 CHANNELS = 8
 CLASSES = ('circle', 'square', 'triangle')
+BEST_SCORE_THR = {'all': 0.4, 'classes': {'circle': 0.35}}
 STRIDES = [8, 16]
 # Layers that predict, and the deviation of what they predict.
 PREDICTIONS = dict(

@@ -15,7 +15,7 @@ from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from torch import nn
 from torch.torch_version import TorchVersion
 
-from mmdet_detnet.deployment.acceleration import accelerate
+from mmdet_detnet.deployment import accelerate
 
 
 @pytest.mark.parametrize('config', [FASTER_RCNN, RETINANET_CONF, DOUBLE_HEAD, MASK_RCNN])

@@ -5,7 +5,7 @@ from exportable_detectors import CHANNELS, build, make_config
 from mmdet.models import DetTTAModel
 from mmdet.registry import MODELS
 
-from mmdet_detnet.deployment.export import export_onnx
+from mmdet_detnet.deployment import export_onnx
 
 MASK_HEAD = dict(
     mask_roi_extractor=dict(

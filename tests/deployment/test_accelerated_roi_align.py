@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmcv.ops import RoIAlign
 
-from mmdet_detnet.deployment.acceleration.roi_align import RoIAlignForward
+from mmdet_detnet.deployment.replaced_forward import RoIAlignForward
 
 SCALE = 0.25
 # Index of the image and corners in pixels: inside, wide, over each border, outside, without area.

@@ -7,7 +7,7 @@ from onnx import TensorProto
 from onnx_ir import Value
 from onnxscript import opset18 as op
 
-from . import operators  # noqa: F401  (it registers them)
+from . import onnx_operators  # noqa: F401  (it registers them)
 
 
 def translate_nms_mask(
