@@ -12,6 +12,7 @@ _base_ = [
 ]
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 _base_.param_scheduler[1].T_max = max_epochs
+default_hooks = dict(acceleration=_base_.acceleration)
 model = dict(roi_head=dict(bbox_head=dict(num_classes=len(class_names))))
 dataset = dict(
     data_root=data_root, metainfo=dict(classes=class_names), data_prefix=dict(img='images/')

@@ -12,6 +12,7 @@ _base_ = [
 ]
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 _base_.param_scheduler[1].T_max = max_epochs
+default_hooks = dict(acceleration=_base_.acceleration)
 channels = 64
 model = dict(
     backbone=dict(base_channels=16, frozen_stages=-1, norm_eval=False, init_cfg=None),

@@ -22,7 +22,7 @@ from mmdet_detnet.deployment.onnx_detector import OnnxInferencer
 from mmdet_detnet.files import check_files
 from mmdet_detnet.training.checks import check_checkpoint
 
-from .score_threshold import read_score_thr
+from .score_threshold import ScoreThresholds, read_score_thr
 from .sources import Frame
 from .tiles import Tiles, merge
 
@@ -130,7 +130,8 @@ class Predictor:
         checkpoint: Checkpoint or ONNX file of the detector.
         device: Device of the detector; None for a GPU if there is one. ONNX files run on the CPU.
         allow_mismatch: Whether the checkpoint may be of another detector than the config's.
-        work_dir: Folder of the run, which may have the score threshold of the checkpoint.
+        work_dir: Folder of the run, which may have the score threshold of the checkpoint. An ONNX
+            file has its own.
 
     Attributes:
         classes: Names of the classes.
@@ -153,7 +154,11 @@ class Predictor:
     ) -> None:
         self.inferencer = _load_inferencer(config, checkpoint, device, allow_mismatch)
         self.classes: Sequence[str] = self.inferencer.model.dataset_meta['classes']
-        chosen = None if is_onnx(checkpoint) else read_score_thr(checkpoint, work_dir)
+        if is_onnx(checkpoint):
+            noted = self.inferencer.model.metadata.best_score_thr
+            chosen = None if noted is None else ScoreThresholds(**noted)
+        else:
+            chosen = read_score_thr(checkpoint, work_dir)
         self.is_chosen = chosen is not None
         self.score_thr = DEFAULT_SCORE_THR if chosen is None else chosen.all
 

@@ -112,6 +112,11 @@ def test_a_device_is_refused(two_stage):
         Predictor(None, two_stage[1].file, device='cuda')
 
 
+def test_a_file_brings_the_score_from_which_its_detections_count(two_stage):
+    predictor = Predictor(None, two_stage[1].file)
+    assert predictor.is_chosen and predictor.score_thr == BEST_SCORE_THR['all']
+
+
 def test_what_the_file_says(two_stage):
     metadata = two_stage[1].metadata
     assert metadata.best_score_thr == BEST_SCORE_THR

@@ -45,19 +45,22 @@ def test_test_loop_runs_accelerated(build_runner):
     assert runner.model.backbone.conv1.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_training_runs_in_channels_last_and_saves_plain_names(build_runner, tmp_path):
-    runner = build_runner(type=HOOK, compile=False)
+def test_training_runs_in_channels_last_and_bfloat16_and_saves_as_ever(build_runner, tmp_path):
+    runner = build_runner(type=HOOK, compile=False, train_dtype='bf16')
     names = list(runner.model.state_dict())
     layouts = []
     runner.model.backbone.layer1.register_forward_hook(
         lambda module, inputs, output: layouts.append(
-            output.requires_grad and output.is_contiguous(memory_format=torch.channels_last)
+            output.requires_grad
+            and output.is_contiguous(memory_format=torch.channels_last)
+            and output.dtype == torch.bfloat16
         )
     )
     runner.train()
     assert layouts[0]
     saved = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
     assert list(saved['state_dict']) == names
+    assert saved['state_dict']['backbone.conv1.weight'].dtype == torch.float32
 
 
 class WeightsAtTheStart(Hook):
