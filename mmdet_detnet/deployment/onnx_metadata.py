@@ -1,4 +1,4 @@
-"""What an ONNX file says of its detector, besides the graph."""
+"""What an ONNX file says of its detector, in addition to the graph."""
 
 import json
 import reprlib
@@ -20,7 +20,7 @@ MAX_DETECTIONS = 2**14  # in an image
 
 @dataclass(frozen=True)
 class Metadata:
-    """Information needed besides the graph, and its source.
+    """Information needed in addition to the graph, and its source.
 
     Attributes:
         config: Name of the config, without its folder.
@@ -64,11 +64,12 @@ class Metadata:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f'the description is not valid JSON ({error})') from error
-        values = values if isinstance(values, dict) else {}
+        # Files of earlier versions have no best scores.
+        values = {'best_score_thr': None, **(values if isinstance(values, dict) else {})}
         for name, (is_valid, allowed) in VALUES.items():
             if not is_valid(values.get(name)):
                 raise ValueError(f'{name} must be {allowed}, got {reprlib.repr(values.get(name))}')
-        return cls(**{field.name: values.get(field.name) for field in fields(cls)})
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
 
     def differences(self, other: 'Metadata') -> list[str]:
         """List differences between two detectors, except names, kinds of input and best scores."""

@@ -1,4 +1,4 @@
-"""AP of an ONNX file beside that of the detector in PyTorch."""
+"""AP of an ONNX file next to that of the detector in PyTorch."""
 
 import math
 import sys
@@ -53,7 +53,7 @@ def test_without_detections_there_is_no_ap(files):
 
 @pytest.fixture
 def files(two_stage, shapes_root, tmp_path):
-    """Config with a data set, ONNX file and checkpoint of one detector."""
+    """Config with a dataset, ONNX file and checkpoint of one detector."""
     detector, exported = two_stage
     cfg = make_config('Double-Head-Ext')
     annotations = str(shapes_root / 'annotations/val.json')

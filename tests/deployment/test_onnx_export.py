@@ -1,4 +1,4 @@
-"""ONNX files beside the detectors that they were made from."""
+"""ONNX files next to the detectors that they were made from."""
 
 import onnx
 import pytest

@@ -1,4 +1,4 @@
-"""What is exported, run in PyTorch, beside the detector as MMDetection runs it."""
+"""What is exported, run in PyTorch, next to the detector as MMDetection runs it."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Evaluate an ONNX file on the test images of its config, alone or beside PyTorch: docs/export.md.
+"""Evaluate an ONNX file on the test images of its config, alone or next to PyTorch: docs/export.md.
 
 python tools/deployment/test_onnx.py CONFIG detector.onnx
 python tools/deployment/test_onnx.py CONFIG detector.onnx CHECKPOINT
@@ -14,7 +14,7 @@ def main() -> None:
     force_weights_only()
     parser = make_parser(__doc__, 'config')
     parser.add_argument('file', help='ONNX file of tools/deployment/export_onnx.py')
-    parser.add_argument('checkpoint', nargs='?', help='its checkpoint, to run in PyTorch beside it')
+    parser.add_argument('checkpoint', nargs='?', help='its checkpoint, to run it in PyTorch too')
     parser.add_argument('--num-threads', type=at_least(1), help='of each; default: as in torch')
     args = parser.parse_args()
     try:
