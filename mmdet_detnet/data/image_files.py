@@ -113,6 +113,7 @@ class ImageFiles:
     unread: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._splits: dict[Path, str] = {}
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         for path in self.paths:
             self._by_name[path.name].append(path)
@@ -167,11 +168,12 @@ class ImageFiles:
 
     def candidates(self, annotation: Path, name: str) -> list[Path]:
         """List the images that a name in an annotation file may mean."""
-        parts = Path(name.replace('\\', '/')).parts
-        last = parts[-1] if parts else ''
+        name = name.replace('\\', '/')
+        last = name.rpartition('/')[2]
         named = self._by_name.get(last) or self._by_name.get(Path(last).stem, [])
         if len(named) == 1:
             return named
+        parts = Path(name).parts
         near = [annotation.parent.joinpath(*parts), self.folder.joinpath(*parts)]
         exact = [path for path in near if path in named]
         beside = [path for path in named if path.parent == annotation.parent]
@@ -187,7 +189,10 @@ class ImageFiles:
 
     def name_split(self, image: Path) -> str:
         """Find the split that the folders of an image name, as :func:`name_split` does."""
-        return name_split(image.relative_to(self.folder).parent)
+        folder = image.parent
+        if folder not in self._splits:
+            self._splits[folder] = name_split(folder.relative_to(self.folder))
+        return self._splits[folder]
 
     def problems(self, unused_are_background: bool = False) -> list[Problem]:
         """List images without annotations and annotations without images."""
