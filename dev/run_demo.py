@@ -2,8 +2,8 @@
 
     python dev/run_demo.py
 
-draws the data set, trains, evaluates with pycocotools and writes a contact sheet and a training
-curve. Each step is a separate command, printed before it runs.
+draws the dataset, trains, and writes the report. Each step is a separate command, printed before it
+runs.
 """
 
 import argparse
@@ -53,21 +53,18 @@ def run_demo(
     elif not (work_dir / 'last_checkpoint').is_file():
         raise FileNotFoundError(f'Nothing to resume: {work_dir} holds no last_checkpoint.')
     config = work_dir / Path(CONFIG).name
-    _run('demo/shapes_dataset.py', data_root)
+    _run(TOOLS / 'demo/shapes_dataset.py', data_root)
     if not resume:
         write_config(config, data_root, epochs)
-    _run('train.py', config, '--work-dir', work_dir, *['--resume'] * resume)
+    _run(TOOLS / 'train.py', config, '--work-dir', work_dir, *['--resume'] * resume)
     checkpoint = next(work_dir.glob('best_*.pth'))
-    _run('test.py', config, checkpoint, '--work-dir', work_dir / 'test')
-    sheet, curve = work_dir / 'contact_sheet.png', work_dir / 'training.png'
-    _run('analysis_tools/contact_sheet.py', config, checkpoint, '--out', sheet)
-    _run('analysis_tools/plot_training.py', work_dir, '--out', curve)
-    box_ap = read_box_ap(work_dir / 'test')
+    place = ('--checkpoint', checkpoint, '--work-dir', work_dir)
+    _run('-m', 'mmdet_detnet', 'look', config, *place)
+    box_ap = json.loads((work_dir / 'look/report.json').read_text())['figures']['AP']
     print(
         f'\nBox AP {box_ap:.3f} after {time.monotonic() - start:.0f} s\n'
-        f'checkpoint       {checkpoint}\n'
-        f'truth/prediction {sheet}\n'
-        f'training curve   {curve}'
+        f'checkpoint  {checkpoint}\n'
+        f'report      {work_dir / "look/index.html"}'
     )
     return box_ap
 
@@ -119,25 +116,12 @@ def write_config(file: Path, data_root: Path, epochs: int | None = None) -> None
     make_config(data_root, epochs).dump(file)
 
 
-def read_box_ap(test_dir: Path) -> float:
-    """Read the box AP that the newest run of ``tools/test.py`` wrote.
-
-    Args:
-        test_dir: Work folder of the evaluation.
-
-    Returns:
-        AP averaged over IoU thresholds 0.5 ... 0.95.
-    """
-    newest = max(test_dir.glob('*/*.json'))
-    return json.loads(newest.read_text())['coco/bbox_mAP']
-
-
-def _run(script: str, *arguments: str | Path) -> None:
-    command = [sys.executable, str(TOOLS / script), *map(str, arguments)]
+def _run(*arguments: str | Path) -> None:
+    command = [sys.executable, *map(str, arguments)]
     print(f'\n$ {shlex.join(command)}', flush=True)
     start = time.monotonic()
     subprocess.run(command, check=True)
-    print(f'({script}: {time.monotonic() - start:.0f} s)')
+    print(f'({time.monotonic() - start:.0f} s)')
 
 
 def main() -> None:

@@ -146,24 +146,29 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
 
 
 def _test(args: Arguments, rest: Sequence[str]) -> int:
-    from .training.runs import test
+    from .evaluation import report
+    from .training import runs
 
-    test(args.config, args.checkpoint, rest, args.work_dir)
+    if rest:  # such as --tta, --out or --show-dir
+        runs.test(args.config, args.checkpoint, rest, args.work_dir)
+    else:
+        work_dir, checkpoint = _find_run(args)
+        print(report.format_report(report.test(args.config, checkpoint, work_dir)))
     return 0
 
 
 def _add_look(parser: argparse.ArgumentParser) -> None:
     _add_test(parser)
     parser.add_argument('--out-dir', type=Path, help="default: a folder in the run's folder")
-    parser.add_argument('--score-thr', type=float, default=0.3, help='minimum score to report')
+    parser.add_argument('--score-thr', type=float, help='default: the best on validation images')
 
 
 def _look(args: Arguments, rest: Sequence[str]) -> int:
-    from .data.looking import look
+    from .evaluation.report_page import look
 
     work_dir, checkpoint = _find_run(args)
-    out_dir = args.out_dir or work_dir / 'look'
-    print(f'open in a browser: {look(args.config, checkpoint, work_dir, out_dir, args.score_thr)}')
+    page = look(args.config, checkpoint, work_dir, args.out_dir, args.score_thr)
+    print(f'open in a browser: {page}')
     return 0
 
 
@@ -224,8 +229,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], Callable[..., int], str]] = {
     'new': (_add_new, _new, 'look at a dataset, and write a config for it'),
     'draw': (_add_draw, _draw, 'draw a small labeled dataset, to try things out'),
     'train': (_add_train, _train, "train; takes all options of MMDetection's train.py"),
-    'test': (_add_test, _test, "evaluate; takes all options of MMDetection's test.py"),
-    'look': (_add_look, _look, 'show results on the test images on one page'),
+    'test': (_add_test, _test, "print the figures a class; with options, MMDetection's test.py"),
+    'look': (_add_look, _look, 'write the report on the test images as one page'),
     'predict': (_add_predict, _predict, 'detect in images and videos: pictures and JSON lines'),
 }
 

@@ -10,8 +10,6 @@ import pytest
 DETECTOR = ['config.py', 'detector.pth', '--device', 'cpu', '--allow-mismatch']
 OPTIONS = ['--cfg-options', 'model.test_cfg.score_thr=0.1']
 SCRIPTS = {
-    'contact_sheet': ('make_contact_sheet', DETECTOR),
-    'plot_training': ('plot_training', ['work_dir']),
     'sweep_conf_exponent': ('sweep_conf_exponent', [*DETECTOR, *OPTIONS]),
     'sweep_gate_threshold': ('sweep_gate', [*DETECTOR, *OPTIONS]),
 }

@@ -1,11 +1,16 @@
 """Load a detector with all of its weights."""
 
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmdet.apis import init_detector
 from mmdet.models.detectors import BaseDetector
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 
 from mmdet_detnet.config import load_config
 from mmdet_detnet.files import check_files
@@ -42,3 +47,16 @@ def load_detector(
     if not allow_mismatch:
         check_checkpoint(detector, checkpoint)
     return detector
+
+
+@contextlib.contextmanager
+def only_warnings() -> Iterator[None]:
+    """Keep what mmengine and pycocotools print off the terminal, except for warnings."""
+    logger = MMLogger.get_current_instance()  # before the redirection, which it would keep
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)

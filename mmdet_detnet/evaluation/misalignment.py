@@ -9,32 +9,35 @@ score and IoU.
   may share one ground truth.
 - Its size is the area of that ground truth in the original image (its own if there is none), with
   COCO's bounds of 32^2 and 96^2 pixels.
-- It is ignored if more than half of it is in a crowd (or "difficult") box of its class, unless it
-  is well localized on another object.
+- It is ignored if more than half of it is in a crowd of its class, unless it is well localized on
+  another object.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from mmdet.registry import DATASETS
-from mmdet.structures.bbox import bbox_overlaps
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from pycocotools import mask as mask_utils
 from scipy.stats import pearsonr, spearmanr
 
 from mmdet_detnet.config import load_config
 from mmdet_detnet.data.boxes import LARGE_AREA, MEDIUM_AREA
+from mmdet_detnet.files import OutputFolder
 
-from .detections import CROWD_SHARE, read_ground_truth, read_predictions, run_detector
+from .detections import read_ground_truth, read_predictions, run_detector
 from .loading import load_detector
 
+# A detection does not count if a larger fraction of it is in a crowd.
+CROWD_SHARE = 0.5
 WELL_LOCALIZED_IOU = 0.5
 LOW_SCORE = 0.5
 SIZES = {
@@ -73,7 +76,7 @@ def match_data_set(
     """Compare the detections on a test set with its ground truth.
 
     Args:
-        config: Config file of a detector; its ``test_dataloader`` names the data set.
+        config: Config file of a detector; its ``test_dataloader`` names the dataset.
         predictions: Checkpoint of the detector, or its predictions (``.pkl``).
         score_thr: Only detections with a higher score count.
         cfg_options: Settings that override the config's, as for ``tools/test.py``.
@@ -92,56 +95,55 @@ def match_data_set(
         cfg = load_config(config, cfg_options)
         init_default_scope(cfg.get('default_scope', 'mmdet'))
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        samples = read_predictions(predictions)
+        found = read_predictions(predictions, dataset)
     else:
         model = load_detector(config, predictions, cfg_options, device, allow_mismatch)
         loader = Runner.build_dataloader(model.cfg.test_dataloader)
         dataset = loader.dataset
-        samples = run_detector(model, loader)
-    truths = read_ground_truth(dataset)
-    matches = []
-    for sample in samples:
-        image = sample['img_id']
-        if image not in truths:
-            raise ValueError(
-                f'{predictions}: image {image} is not in the test set, or is duplicated.'
-            )
-        matches.append(match_image(sample['pred_instances'], truths.pop(image), score_thr))
-    if truths:
-        raise ValueError(f'{predictions} lacks {len(truths)} of the {len(dataset)} test images.')
+        found = list(run_detector(model, loader))
+    truth = read_ground_truth(dataset)
+    detections_of, objects_of = (defaultdict[Any, list[Any]](list) for _ in range(2))
+    for each in found:
+        detections_of[each['image_id']].append(each)
+    for annotation in truth.annotations:
+        objects_of[annotation['image_id']].append(annotation)
+    images = [image['id'] for image in truth.images]
+    matches = [match_image(detections_of[i], objects_of[i], score_thr) for i in images]
     return Detections(*map(np.concatenate, zip(*matches, strict=True)))
 
 
 def match_image(
-    prediction: dict[str, torch.Tensor], instances: Sequence[dict[str, Any]], score_thr: float
+    detections: Sequence[Mapping[str, Any]], objects: Sequence[Mapping[str, Any]], score_thr: float
 ) -> Detections:
     """Compare the detections in one image with its ground truth.
 
     Args:
-        prediction: ``bboxes`` (corners in pixels of the original image), ``labels``, ``scores``.
-        instances: ``bbox``, ``bbox_label`` and ``ignore_flag`` of each object, as in mmdet.
+        detections: ``bbox``, ``category_id`` and ``score`` of each, as in COCO.
+        objects: ``bbox``, ``category_id`` and ``iscrowd`` of each.
         score_thr: Only detections with a higher score count.
 
     Returns:
         The detections that count.
     """
-    boxes, labels, scores = (prediction[name] for name in ('bboxes', 'labels', 'scores'))
-    # The last entry, without a class, represents missing ground truth.
-    truth_boxes = torch.tensor([*(truth['bbox'] for truth in instances), [0.0] * 4])
-    truth_labels = torch.tensor([*(truth['bbox_label'] for truth in instances), -1])
-    is_crowd = torch.tensor([*(bool(truth['ignore_flag']) for truth in instances), False])
-    same_class = labels[:, None] == truth_labels
-    iou = bbox_overlaps(boxes, truth_boxes) * (same_class & ~is_crowd)
-    share_in_crowd = bbox_overlaps(boxes, truth_boxes, mode='iof') * (same_class & is_crowd)
-    ious, best = iou.max(1)
-    in_crowd = (share_in_crowd.amax(1) > CROWD_SHARE) & (ious <= WELL_LOCALIZED_IOU)
-    areas = torch.where(ious > 0, _area(truth_boxes)[best], _area(boxes))
-    counted = (scores > score_thr) & ~in_crowd
-    return Detections(*(values[counted].numpy() for values in (scores, ious, areas)))
-
-
-def _area(boxes: torch.Tensor) -> torch.Tensor:
-    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    kept = [each for each in detections if each['score'] > score_thr]
+    boxes = [each['bbox'] for each in kept]
+    # The last object, of no class and without an area, stands for none.
+    object_boxes = [*(each['bbox'] for each in objects), [0, 0, 0, 0]]
+    categories = np.array([*(each['category_id'] for each in objects), None])
+    is_crowd = np.array([*(bool(each['iscrowd']) for each in objects), False])
+    scores = np.array([each['score'] for each in kept])
+    if not kept:
+        return Detections(scores, scores, scores)
+    # For a crowd, this is the fraction of the detection that is in it.
+    overlaps = mask_utils.iou(boxes, object_boxes, is_crowd.tolist())
+    overlaps *= np.array([each['category_id'] for each in kept])[:, None] == categories
+    ious = overlaps * ~is_crowd
+    best = ious.argmax(1)
+    ious, in_crowd = ious.max(1), (overlaps * is_crowd).max(1) > CROWD_SHARE
+    own_areas, areas = (np.array([w * h for _, _, w, h in each]) for each in (boxes, object_boxes))
+    counted = ~in_crowd | (ious > WELL_LOCALIZED_IOU)
+    areas = np.where(ious > 0, areas[best], own_areas)
+    return Detections(*(values[counted] for values in (scores, ious, areas)))
 
 
 def _select_size(detections: Detections, size: str) -> Detections:
@@ -193,8 +195,8 @@ def write_report(
     Returns:
         For each detector, its ``name`` and the statistics of each size.
     """
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    output = OutputFolder(out_dir)
+    output.check('misalignment.json', 'misalignment.png')
     report = []
     figure_size = (len(SIZES) * TILE_INCHES, len(results) * (TILE_INCHES + 0.8))
     figure = Figure(figure_size, DPI, layout='constrained')
@@ -207,9 +209,9 @@ def write_report(
             numbers[size] = summarize(selected)
             _draw(axes, size, selected, numbers[size])
         report.append({'name': name, **numbers})
-    figure.savefig(out_dir / 'misalignment.png')
+    figure.savefig(output.path('misalignment.png'))
     content = {'score_thr': score_thr, 'results': report}
-    (out_dir / 'misalignment.json').write_text(json.dumps(content, indent=1))
+    output.path('misalignment.json').write_text(json.dumps(content, indent=1))
     return report
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mmdet_detnet.checkpoints import checksum_path, make_plain, read_checkpoint, write_checkpoint
-from mmdet_detnet.files import write_file
+from mmdet_detnet.files import OutputFolder, read_json, write_file
 
 KEY = 'score_thr'
 FILE_NAME = 'score_thr.json'
@@ -47,15 +47,18 @@ def parse_score_thr(value: object, file: str | Path) -> ScoreThresholds:
     Raises:
         ValueError: If the value is anything but scores in [0, 1].
     """
-    if isinstance(value, Mapping) and isinstance(value.get('classes'), Mapping):
-        thresholds = ScoreThresholds(value.get('all'), value['classes'])
-        scores = [thresholds.all, *thresholds.classes.values()]
-        if all(isinstance(score, int | float) and 0 <= score <= 1 for score in scores):
-            return thresholds
+    if isinstance(value, Mapping) and {'all', 'classes'} <= value.keys():
+        score, of_classes = value['all'], value['classes']
+        if isinstance(of_classes, Mapping) and all(map(_is_score, (score, *of_classes.values()))):
+            return ScoreThresholds(score, of_classes)
     raise ValueError(
         f"{file}: {KEY} must be {{'all': score, 'classes': {{name: score}}}} with scores in "
         f'[0, 1], got {value!r}.'
     )
+
+
+def _is_score(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def read_score_thr(
@@ -64,7 +67,7 @@ def read_score_thr(
     """Read the score thresholds of a checkpoint.
 
     Args:
-        checkpoint: The checkpoint.
+        checkpoint: The checkpoint; a URL has no thresholds.
         work_dir: Folder that may have a ``score_thr.json`` for this checkpoint.
 
     Returns:
@@ -74,6 +77,8 @@ def read_score_thr(
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If one of the files is damaged.
     """
+    if '://' in str(checkpoint):
+        return None
     meta = read_checkpoint(checkpoint, 'cpu').get('meta')
     if isinstance(meta, Mapping) and KEY in meta:
         return parse_score_thr(meta[KEY], checkpoint)
@@ -81,7 +86,7 @@ def read_score_thr(
     if file is None or not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text(encoding='utf-8'))
+        content = read_json(file)
         digest, value = content['sha256'], content[KEY]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f'{file} is damaged ({error!r}): delete it and test again.') from error
@@ -103,7 +108,7 @@ def write_score_thr(
         The file that has the thresholds now: the checkpoint, or ``score_thr.json`` in ``work_dir``.
 
     Raises:
-        OSError: If the file cannot be written. What was there before remains.
+        OSError: If the file cannot be written, or is not ours. What was there before remains.
     """
     path, work_dir = Path(checkpoint), Path(work_dir)
     if path.resolve().parent == work_dir.resolve() and checksum_path(path).is_file():
@@ -116,10 +121,10 @@ def write_score_thr(
             torch.save(content, stream)
             write_checkpoint(path, stream.getvalue())
         return path
-    work_dir.mkdir(parents=True, exist_ok=True)
+    file = OutputFolder(work_dir).path(FILE_NAME)
     content = {'checkpoint': str(path), 'sha256': _digest(path), KEY: thresholds.to_dict()}
-    write_file(work_dir / FILE_NAME, json.dumps(content, indent=1).encode())
-    return work_dir / FILE_NAME
+    write_file(file, json.dumps(content, indent=1).encode())
+    return file
 
 
 def _digest(file: str | Path) -> str:

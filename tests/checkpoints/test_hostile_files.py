@@ -191,7 +191,6 @@ def test_fuzzed_file_is_read_or_named(valid, tmp_path):
 
 SCRIPTS = ('convert_weights', 'benchmark', 'benchmark_scaling')
 ANALYSIS_SCRIPTS = (
-    'contact_sheet',
     'misalignment',
     'sweep_conf_exponent',
     'sweep_gate_threshold',

@@ -1,8 +1,6 @@
-import json
-
 import pytest
 from mmengine.config import Config
-from run_demo import free_folder, read_box_ap, run_demo, write_config
+from run_demo import free_folder, run_demo, write_config
 
 
 def test_new_run_gets_its_own_folder(tmp_path, capsys):
@@ -22,13 +20,6 @@ def test_config_has_the_data_root_and_the_epochs(tmp_path):
     for split in ('val', 'test'):
         assert cfg[f'{split}_evaluator'].ann_file == f'{tmp_path}/set/annotations/val.json'
     assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].T_max == 3
-
-
-def test_newest_evaluation_is_read(tmp_path):
-    for name, box_ap in (('20250101_000000', 0.1), ('20250102_000000', 0.7)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / f'{name}.json').write_text(json.dumps({'coco/bbox_mAP': box_ap}))
-    assert read_box_ap(tmp_path) == 0.7
 
 
 def test_nothing_to_resume_is_an_error(tmp_path):

@@ -1,72 +1,58 @@
-"""Missed and confused objects and false positives, counted by hand."""
+"""Missed, false and confused objects, counted by hand."""
 
-import cv2
-import torch
+import pytest
+from coco_cases import BOX, OTHER_BOX, PART, detect, make_truth
 
-from mmdet_detnet.evaluation.errors import draw_matrix, find_errors, match_objects
-
-BOX, OTHER_BOX = [0, 0, 10, 10], [50, 50, 60, 60]
-
-
-def instance(box, label, is_crowd=0):
-    return {'bbox': box, 'bbox_label': label, 'ignore_flag': is_crowd}
+from mmdet_detnet.evaluation.errors import confuse, find_errors
+from mmdet_detnet.evaluation.metrics import match_boxes
 
 
-def prediction(*detections):
-    boxes, labels, scores = zip(*detections, strict=True) if detections else ([], [], [])
-    return {
-        'bboxes': torch.tensor(boxes).reshape(-1, 4).float(),
-        'labels': torch.tensor(labels).long(),
-        'scores': torch.tensor(scores).float(),
-    }
+def find(truth, *detections, score_thr=0.3):
+    return find_errors(truth, detections, match_boxes(truth, detections), score_thr)
 
 
-def match(found, instances):
-    return match_objects(found, instances, score_thr=0.3, iou_thr=0.5)
+def kinds(image):
+    return sorted(box.kind for box in image.boxes)
 
 
-def test_object_has_one_detection_and_the_second_is_a_false_positive():
-    found = prediction((BOX, 0, 0.6), (BOX, 0, 0.9))
-    assert match(found, [instance(BOX, 0)]) == [(0, 0), (-1, 0)]
+CAT = make_truth((1, 1, BOX))
+
+
+@pytest.mark.parametrize(
+    ('detections', 'expected'),
+    [
+        ([], ['miss']),
+        ([detect(1, 1, BOX, 0.9)], ['hit']),
+        ([detect(1, 1, BOX, 0.9), detect(1, 1, BOX, 0.8)], ['false', 'hit']),
+        ([detect(1, 2, BOX, 0.9)], ['wrong']),
+        ([detect(1, 2, BOX, 0.9), detect(1, 2, BOX, 0.8)], ['false', 'wrong']),
+        ([detect(1, 2, BOX, 0.9), detect(1, 1, BOX, 0.4)], ['false', 'hit']),
+        ([detect(1, 2, PART, 0.9)], ['false', 'miss']),
+        ([detect(1, 1, BOX, 0.3)], ['miss']),  # not above the threshold
+    ],
+)
+def test_boxes_of_an_image_with_one_cat(detections, expected):
+    assert kinds(find(CAT, *detections)[0]) == expected
 
 
 def test_own_class_comes_before_a_better_overlap():
-    found = prediction((BOX, 1, 0.9))
-    objects = [instance(BOX, 0), instance([0, 0, 10, 9], 1)]
-    assert match(found, objects) == [(1, 1), (0, -1)]
+    truth = make_truth((1, 1, BOX), (1, 2, [0, 0, 40, 36]))
+    image = find(truth, detect(1, 2, BOX, 0.9))[0]
+    assert [(box.true, box.found) for box in image.boxes] == [(1, 1), (0, -1)]
 
 
-def test_other_class_is_confused():
-    assert match(prediction((BOX, 1, 0.9)), [instance(BOX, 0)]) == [(0, 1)]
+def test_crowd_is_no_error():
+    assert find(make_truth((1, 1, BOX), iscrowd=1), detect(1, 1, PART, 0.9))[0].boxes == []
 
 
-def test_low_score_and_small_overlap_do_not_count():
-    found = prediction((BOX, 0, 0.3), ([0, 0, 10, 4], 0, 0.9))
-    assert match(found, [instance(BOX, 0)]) == [(-1, 0), (0, -1)]
+def test_counts_of_three_images():
+    truth = make_truth((1, 1, BOX), (2, 1, BOX), (3, 1, BOX))
+    confused = [detect(2, 2, BOX, 0.9), detect(2, 2, OTHER_BOX, 0.8)]
+    images = find(truth, detect(1, 1, BOX, 0.9), *confused)
+    assert [(image.missed, image.false) for image in images] == [(0, 0), (1, 2), (1, 0)]
+    # A cat found, a cat taken for a dog, a cat missed; a dog where nothing is.
+    assert confuse(images, 2).tolist() == [[1, 1, 1], [0, 0, 0], [0, 1, 0]]
 
 
-def test_crowd_is_neither_missed_nor_a_false_positive():
-    found = prediction((BOX, 0, 0.9), (OTHER_BOX, 0, 0.8))
-    assert match(found, [instance(BOX, 0, is_crowd=1)]) == [(-1, 0)]
-
-
-def test_images_without_objects_or_detections():
-    assert match(prediction((BOX, 0, 0.9)), []) == [(-1, 0)]
-    assert match(prediction(), [instance(BOX, 0)]) == [(0, -1)]
-
-
-def test_counts_of_three_images(tmp_path):
-    samples = [
-        {'img_id': 'good', 'pred_instances': prediction((BOX, 0, 0.9))},
-        {'img_id': 'confused', 'pred_instances': prediction((BOX, 1, 0.9), (OTHER_BOX, 1, 0.9))},
-        {'img_id': 'missed', 'pred_instances': prediction()},
-    ]
-    truths = {image: [instance(BOX, 0)] for image in ('good', 'confused', 'missed')}
-    errors = find_errors(samples, truths, ('cat', 'dog'))
-    assert errors.matrix.tolist() == [[1, 1, 1], [0, 0, 0], [0, 1, 0]]
-    assert errors.missed == {'good': 0, 'confused': 1, 'missed': 1}
-    assert errors.false_positives == {'good': 0, 'confused': 2, 'missed': 0}
-    assert errors.worst(5) == ['confused', 'missed']
-    assert errors.worst(1) == ['confused']
-    draw_matrix(errors, tmp_path / 'matrix.png')
-    assert cv2.imread(str(tmp_path / 'matrix.png')) is not None
+def test_image_without_objects_and_detections_has_no_boxes():
+    assert [image.boxes for image in find(make_truth(images=1))] == [[]]

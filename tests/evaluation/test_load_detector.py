@@ -5,19 +5,13 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from mmdet_detnet.evaluation.contact_sheet import make_contact_sheet
-from mmdet_detnet.evaluation.exponent_sweep import sweep_conf_exponent
-from mmdet_detnet.evaluation.gate_sweep import sweep_gate
 from mmdet_detnet.evaluation.loading import load_detector
 from mmdet_detnet.evaluation.misalignment import match_data_set
+from mmdet_detnet.evaluation.sweeps import sweep_conf_exponent, sweep_gate
 
 MISSING = 'roi_head.bbox_head.fc_cls.bias'
 # What uses a detector, and how the sweeps refuse this one once it is loaded.
 USES = {
-    'contact_sheet': (
-        lambda *files, **options: make_contact_sheet(*files, 'a.png', 1, **options),
-        '',
-    ),
     'misalignment': (match_data_set, ''),
     'sweep_conf_exponent': (
         lambda *files, **options: sweep_conf_exponent(*files, 'sweep', **options),

@@ -4,7 +4,6 @@ import cv2
 import mmengine
 import numpy as np
 import pytest
-import torch
 from mmdet.apis import inference_detector, init_detector
 from mmdet.evaluation import DumpDetResults
 
@@ -17,36 +16,31 @@ from mmdet_detnet.evaluation.misalignment import (
 )
 
 # Two objects of class 0 (400 and 2500 pixels), one of class 1 (20,000), and a crowd of class 0.
-INSTANCES = [
-    dict(bbox=[0, 0, 20, 20], bbox_label=0, ignore_flag=0),
-    dict(bbox=[100, 100, 150, 150], bbox_label=0, ignore_flag=0),
-    dict(bbox=[0, 0, 200, 100], bbox_label=1, ignore_flag=0),
-    dict(bbox=[300, 300, 400, 400], bbox_label=0, ignore_flag=1),
+OBJECTS = [
+    dict(bbox=[0, 0, 20, 20], category_id=0, iscrowd=0),
+    dict(bbox=[100, 100, 50, 50], category_id=0, iscrowd=0),
+    dict(bbox=[0, 0, 200, 100], category_id=1, iscrowd=0),
+    dict(bbox=[300, 300, 100, 100], category_id=0, iscrowd=1),
 ]
-# Box, label, score, and what is expected: IoU and area, or None if it does not count.
+# Box, class, score, and what is expected: IoU and area, or None if it does not count.
 DETECTIONS = [
     ([0, 0, 20, 20], 0, 0.9, (1.0, 400)),
     ([0, 0, 20, 10], 0, 0.3, (0.5, 400)),  # the second on one object
-    ([100, 100, 150, 140], 0, 0.4, (0.8, 2500)),
+    ([100, 100, 50, 40], 0, 0.4, (0.8, 2500)),
     ([0, 0, 200, 80], 1, 0.7, (0.8, 20_000)),
-    ([100, 110, 150, 150], 1, 0.6, (0.0, 2000)),  # on an object, but of the other class
-    ([310, 310, 330, 330], 0, 0.8, None),  # in the crowd
+    ([100, 110, 50, 40], 1, 0.6, (0.0, 2000)),  # on an object, but of the other class
+    ([310, 310, 20, 20], 0, 0.8, None),  # in the crowd
     ([0, 0, 20, 20], 0, 0.05, None),  # not above the threshold
 ]
 
 
 def prediction(rows):
-    boxes, labels, scores, _ = zip(*rows, strict=True)
-    return dict(
-        bboxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        labels=torch.tensor(labels),
-        scores=torch.tensor(scores),
-    )
+    return [dict(bbox=box, category_id=label, score=score) for box, label, score, _ in rows]
 
 
 @pytest.fixture
 def detections():
-    return match_image(prediction(DETECTIONS), INSTANCES, score_thr=0.05)
+    return match_image(prediction(DETECTIONS), OBJECTS, score_thr=0.05)
 
 
 def test_each_detection_is_matched_with_its_class(detections):
@@ -57,25 +51,22 @@ def test_each_detection_is_matched_with_its_class(detections):
 
 
 def test_true_object_in_a_crowd_counts():
-    inside = dict(bbox=[310, 310, 330, 330], bbox_label=0, ignore_flag=0)
-    rows = [([310, 310, 330, 328], 0, 0.8, None)]
-    matched = match_image(prediction(rows), [*INSTANCES, inside], score_thr=0.05)
+    inside = dict(bbox=[310, 310, 20, 20], category_id=0, iscrowd=0)
+    rows = [([310, 310, 20, 18], 0, 0.8, None)]
+    matched = match_image(prediction(rows), [*OBJECTS, inside], score_thr=0.05)
     assert matched.ious.tolist() == [pytest.approx(0.9)]
 
 
 @pytest.mark.parametrize(('left', 'counted'), [(290, False), (289, True)])
 def test_detection_counts_unless_more_than_half_of_it_lies_in_a_crowd(left, counted):
-    rows = [([left, 310, left + 21, 330], 0, 0.8, None)]  # 11 or 10 of its 21 columns
-    assert len(match_image(prediction(rows), INSTANCES, score_thr=0.05).scores) == counted
+    rows = [([left, 310, 21, 20], 0, 0.8, None)]  # 11 or 10 of its 21 columns
+    assert len(match_image(prediction(rows), OBJECTS, score_thr=0.05).scores) == counted
 
 
 def test_image_without_objects_or_detections():
     matched = match_image(prediction(DETECTIONS[:1]), [], score_thr=0.05)
     assert (matched.ious.tolist(), matched.areas.tolist()) == ([0], [400])
-    empty = dict(
-        bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), scores=torch.zeros(0)
-    )
-    assert len(match_image(empty, INSTANCES, score_thr=0.05).scores) == 0
+    assert len(match_image([], OBJECTS, score_thr=0.05).scores) == 0
 
 
 def test_numbers_worked_by_hand(detections, tmp_path):
@@ -162,5 +153,5 @@ def test_predictions_of_other_images_are_refused(tiny_detector, predictions_file
 
 def test_file_without_detections_is_refused(tiny_detector, tmp_path):
     mmengine.dump([{'img_id': 1}], tmp_path / 'a.pkl')
-    with pytest.raises(ValueError, match=r'a\.pkl must hold detections'):
+    with pytest.raises(ValueError, match=r'a\.pkl must have detections'):
         match_data_set(tiny_detector[0], tmp_path / 'a.pkl')

@@ -67,8 +67,8 @@ def test_work_dir_is_used_by_every_line(started, tmp_path, capsys, monkeypatch):
     lines = capsys.readouterr().out.split('Next:\n')[1].splitlines()
     assert lines[0] == 'mmdet-detnet test my.py --work-dir other'
     assert lines[2] == "mmdet-detnet predict my.py --work-dir other 'my images'"
-    assert main(lines[0].split()[1:]) == 0
-    assert started[-1] == ['my.py', 'other/epoch_1.pth', '--work-dir', 'other', *QUIET]
+    assert main([*lines[0].split()[1:], '--tta']) == 0
+    assert started[-1] == ['my.py', 'other/epoch_1.pth', '--work-dir', 'other', '--tta', *QUIET]
 
 
 @pytest.mark.parametrize(

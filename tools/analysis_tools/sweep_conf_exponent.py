@@ -11,7 +11,7 @@ write it into the config.
 
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.cli import make_parser
-from mmdet_detnet.evaluation.exponent_sweep import EXPONENTS, format_table, sweep_conf_exponent
+from mmdet_detnet.evaluation.sweeps import EXPONENTS, format_table, sweep_conf_exponent
 
 
 def main() -> None:

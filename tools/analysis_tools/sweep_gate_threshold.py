@@ -10,7 +10,7 @@ to ``tools/test.py``, or write it into the config.
 
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.cli import make_parser
-from mmdet_detnet.evaluation.gate_sweep import THRESHOLDS, sweep_gate
+from mmdet_detnet.evaluation.sweeps import THRESHOLDS, sweep_gate
 
 
 def main() -> None:

@@ -1,0 +1,216 @@
+"""How good a detector is: COCO's figures, counts a class, the best score, and the errors.
+
+An object is found if the best-scoring detection of its class that overlaps it with an IoU of at
+least 0.5 counts; further detections of it are false. All of that is COCO's own matching: at most
+100 detections of a class an image, and detections in a crowd are neither found nor false. As in
+COCO, only ``iscrowd`` is ignored; an annotation's ``ignore`` has no effect.
+"""
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools import mask as mask_utils
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from .score_threshold import ScoreThresholds
+
+try:  # The same figures in C++, as an extra.
+    from faster_coco_eval import COCO as FastCOCO
+    from faster_coco_eval import COCOeval_faster as FastCOCOeval
+except ImportError:
+    FastCOCO, FastCOCOeval = COCO, COCOeval
+
+FIGURES = (
+    *('AP', 'AP50', 'AP75', 'AP_small', 'AP_medium', 'AP_large'),
+    *('AR1', 'AR10', 'AR100', 'AR_small', 'AR_medium', 'AR_large'),
+)
+IOU_THR = 0.5
+
+Detection = dict[str, Any]
+Match = dict[str, Any]
+
+
+class GroundTruth(NamedTuple):
+    """The objects of a dataset.
+
+    Attributes:
+        classes: Class names by category id, in the order of the labels.
+        images: Images as in COCO: ``id``, ``file_name``, ``height``, ``width``.
+        annotations: Objects as in COCO, numbered from 1 in this order, since pycocotools takes an
+            object with the id 0 for a missing one.
+    """
+
+    classes: Mapping[int, str]
+    images: Sequence[Mapping[str, Any]]
+    annotations: Sequence[Mapping[str, Any]]
+
+
+class Counts(NamedTuple):
+    """Objects found, false detections and objects missed, at one score."""
+
+    found: int
+    false: int
+    missed: int
+
+    @property
+    def precision(self) -> float | None:
+        """Fraction of the detections that found an object; None without detections."""
+        return _ratio(self.found, self.found + self.false)
+
+    @property
+    def recall(self) -> float | None:
+        """Fraction of the objects that are found; None without objects."""
+        return _ratio(self.found, self.found + self.missed)
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of precision and recall; None without detections and objects."""
+        return _ratio(2 * self.found, 2 * self.found + self.false + self.missed)
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+class Ranking(NamedTuple):
+    """The detections of a class, or of all, with the highest score first.
+
+    Attributes:
+        scores: Their scores.
+        hits: Whether each found an object.
+        objects: Number of objects.
+    """
+
+    scores: np.ndarray
+    hits: np.ndarray
+    objects: int
+
+    def count_above(self, score_thr: float) -> Counts:
+        """Count with the detections of a higher score."""
+        hits = self.hits[self.scores > score_thr]
+        found = int(hits.sum())
+        return Counts(found, len(hits) - found, self.objects - found)
+
+    def best_score(self) -> float | None:
+        """Find the score with the highest F1: between the last detection to count and the next.
+
+        Returns:
+            The score; None if no detection found an object.
+        """
+        f1 = 2 * self.hits.cumsum() / (np.arange(1, len(self.hits) + 1) + self.objects)
+        following = np.append(self.scores[1:], 0.0)
+        f1[self.scores <= following] = 0  # equal scores count together
+        if not f1.any():
+            return None
+        best = f1.argmax()
+        return float(self.scores[best] + following[best]) / 2
+
+
+def choose_thresholds(
+    truth: GroundTruth, detections: Sequence[Detection]
+) -> ScoreThresholds | None:
+    """Choose the scores with the highest F1, for all classes together and for each.
+
+    Args:
+        truth: The objects of the validation images.
+        detections: Results as for in COCO.
+
+    Returns:
+        The scores; None if no detection found an object. A class of which none did has no score.
+    """
+    rankings = rank(truth, match_boxes(truth, detections))
+    best = pool(rankings).best_score()
+    if best is None:
+        return None
+    scores = zip(truth.classes.values(), (each.best_score() for each in rankings), strict=True)
+    return ScoreThresholds(best, {name: score for name, score in scores if score is not None})
+
+
+def coco_figures(
+    truth: GroundTruth, detections: Sequence[Detection], iou_type: str = 'bbox'
+) -> tuple[dict[str, float | None], np.ndarray]:
+    """Compute COCO's figures, with faster-coco-eval if it is installed, else with pycocotools.
+
+    Args:
+        truth: The objects.
+        detections: Results as for in COCO.
+        iou_type: 'bbox' or 'segm'.
+
+    Returns:
+        The figures by :data:`FIGURES`; undefined ones, as for sizes that no object has, are None.
+        Precision by IoU threshold, recall and class; -1 without objects.
+    """
+    evaluation = _build(truth, detections, iou_type, FastCOCO, FastCOCOeval)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    stats = [None if value < 0 else float(value) for value in evaluation.stats[: len(FIGURES)]]
+    # COCO sorts the categories.
+    order = [sorted(truth.classes).index(category) for category in truth.classes]
+    precision = evaluation.eval['precision'][:, :, order, 0, -1]
+    return dict(zip(FIGURES, stats, strict=True)), precision
+
+
+def _build(
+    truth: GroundTruth,
+    detections: Sequence[Detection],
+    iou_type: str,
+    coco_type: type,
+    evaluation_type: type,
+) -> Any:
+    """Build an evaluation. `COCO.loadRes` fails without detections."""
+    results = []
+    for number, each in enumerate(detections, 1):
+        area = each['bbox'][2] * each['bbox'][3]
+        if iou_type == 'segm':
+            area = float(mask_utils.area(each['segmentation']))
+        results.append(dict(each, id=number, area=area, iscrowd=0))
+    sides = []
+    for annotations in ([dict(each) for each in truth.annotations], results):
+        side = coco_type()
+        categories = [dict(id=number, name=name) for number, name in truth.classes.items()]
+        side.dataset = dict(images=truth.images, categories=categories, annotations=annotations)
+        with contextlib.redirect_stdout(io.StringIO()):
+            side.createIndex()
+        sides.append(side)
+    return evaluation_type(*sides, iou_type)
+
+
+def match_boxes(truth: GroundTruth, detections: Sequence[Detection]) -> list[Match]:
+    """Match each class of each image at an IoU of 0.5, as ``COCOeval.evaluateImg`` returns it."""
+    evaluation = _build(truth, detections, 'bbox', COCO, COCOeval)
+    evaluation.params.iouThrs = np.array([IOU_THR])
+    evaluation.params.areaRng = evaluation.params.areaRng[:1]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.evaluate()
+    return [each for each in evaluation.evalImgs if each is not None]
+
+
+def rank(truth: GroundTruth, matches: Sequence[Match]) -> list[Ranking]:
+    """Rank the detections of each class."""
+    rankings = []
+    for category in truth.classes:
+        own = [each for each in matches if each['category_id'] == category]
+        counted = [~each['dtIgnore'][0] for each in own]
+        scores = [np.array(e['dtScores'])[c] for e, c in zip(own, counted, strict=True)]
+        hits = [e['dtMatches'][0][c] > 0 for e, c in zip(own, counted, strict=True)]
+        objects = sum(int((each['gtIgnore'] == 0).sum()) for each in own)
+        rankings.append(_sorted(scores, hits, objects))
+    return rankings
+
+
+def pool(rankings: Sequence[Ranking]) -> Ranking:
+    """Rank the detections of all classes together."""
+    scores, hits, objects = zip(*rankings, strict=True)
+    return _sorted(scores, hits, sum(objects))
+
+
+def _sorted(scores: Sequence[np.ndarray], hits: Sequence[np.ndarray], objects: int) -> Ranking:
+    all_scores = np.concatenate([np.zeros(0), *scores])
+    order = np.argsort(-all_scores, kind='stable')
+    return Ranking(all_scores[order], np.concatenate([np.zeros(0, bool), *hits])[order], objects)
