@@ -53,6 +53,7 @@ lint: setup
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) dev/check_prose.py
 
 test: lint
 	$(VENV_PYTHON) $(PYTEST)

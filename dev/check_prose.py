@@ -19,14 +19,11 @@ PREFERRED = {
     r'data\s+sets': 'datasets',
     r'trainings': 'runs',
     r'beside': 'next to',
-    r'besides': 'in addition to',
     r'holds?\s+0': 'include 0',
     r'which\s+pass(es)?\s+since': 'since fixed',
     r'is\s+waited\s+for': 'waits for',
     r'which\s+files\s+you\s+must\s+trust': 'which files run code',
     r'cut\s+short': 'truncated',
-    r'survivors?': 'RoIs above the threshold',
-    r'verdicts?': 'result',
 }
 LIBRARY_CHECKS = ('nonwords', 'redundancy', 'malapropisms')
 SUFFIXES = ('.md', '.py', '.yml')

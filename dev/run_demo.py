@@ -36,7 +36,7 @@ def run_demo(
     Args:
         work_dir: Folder for checkpoints, logs and pictures. If it exists and ``resume`` is not set,
             the first free one of ``work_dir-2``, ``work_dir-3`` ... is used instead.
-        data_root: Folder of the data set, drawn if it does not exist.
+        data_root: Folder of the dataset, drawn if it does not exist.
         epochs: Number of epochs; None for the config's.
         resume: Whether to resume an interrupted training run in ``work_dir``.
 
@@ -89,10 +89,10 @@ def free_folder(folder: Path) -> Path:
 
 
 def make_config(data_root: Path, epochs: int | None = None) -> Config:
-    """Make the demo's config with the data set's place and the length of the training.
+    """Make the demo's config with the dataset's place and the length of the training.
 
     Args:
-        data_root: Folder of the data set.
+        data_root: Folder of the dataset.
         epochs: Number of epochs; None for the config's.
 
     Returns:

@@ -11,7 +11,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 # OpenMP reads it when torch is first imported, and its threads then do not spin while they wait:
-# beside one other program on the same cores, that made a detector six times slower.
+# next to one other program on the same cores, that made a detector six times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 from .host import (  # noqa: E402

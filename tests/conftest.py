@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Collect no garbage among what is imported: mmengine tries for each data set, for 0.2 s."""
+    """Collect no garbage among what is imported: mmengine tries for each dataset, for 0.2 s."""
     gc.freeze()
 
 

@@ -57,7 +57,7 @@ def needs_torch(version, reason):
 
 
 def save_detector(model, cfg, file):
-    """Save a detector's weights as mmengine's Runner does, with the classes of its data set."""
+    """Save a detector's weights as mmengine's Runner does, with the classes of its dataset."""
     metainfo = DATASETS.build(cfg.val_dataloader.dataset).metainfo
     content = {'state_dict': model.state_dict(), 'meta': {'dataset_meta': metainfo}}
     save_checkpoint(content, str(file))

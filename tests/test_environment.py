@@ -91,7 +91,7 @@ def test_fork_without_a_distribution_of_that_name_is_accepted(monkeypatch):
 
 
 @pytest.mark.filterwarnings('ignore:mmdet_detnet was tested')
-def test_newer_mmcv_beside_a_fork_of_mmdet_is_accepted(monkeypatch):
+def test_newer_mmcv_next_to_a_fork_of_mmdet_is_accepted(monkeypatch):
     def of_mmcv_alone(name):
         if name == 'mmcv':
             return '2.2.0'

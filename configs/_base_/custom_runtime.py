@@ -1,4 +1,4 @@
-# For your own data set: keeps the best checkpoint and the last two.
+# For your own dataset: keeps the best checkpoint and the last two.
 _base_ = './default_runtime.py'
 default_hooks = dict(
     logger=dict(interval=10),

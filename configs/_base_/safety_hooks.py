@@ -1,4 +1,4 @@
-# All configs of this package stop if the classes of a head and the data set differ in number; mmdet
+# All configs of this package stop if the classes of a head and the dataset differ in number; mmdet
 # has this hook, but does not enable it.
 custom_hooks = [
     dict(type='NumClassCheckHook'),

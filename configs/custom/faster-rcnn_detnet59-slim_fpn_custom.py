@@ -1,4 +1,4 @@
-# Your own data set in COCO format: copy this file and change the first three lines. The
+# Your own dataset in COCO format: copy this file and change the first three lines. The
 # annotation files are {data_root}annotations/{train,val,test}.json, the images {data_root}images/.
 data_root = 'data/bccd/'
 class_names = ('RBC', 'WBC', 'Platelets')  # in the order of the annotation files

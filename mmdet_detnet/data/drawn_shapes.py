@@ -1,4 +1,4 @@
-"""Draw a small detection data set in COCO format: circles, squares and triangles on noise.
+"""Draw a small detection dataset in COCO format: circles, squares and triangles on noise.
 
 The same arguments give the same pixels and the same annotation bytes. pycocotools rasterizes both
 pixels and masks, so boxes, areas and polygons are exact.
@@ -27,14 +27,14 @@ NUM_CORNERS = {'circle': 32, 'square': 4, 'triangle': 3}
 def generate_shapes(
     root: str | Path, num_train: int = 400, num_val: int = 100, seed: int = 0
 ) -> Path:
-    """Write the data set, unless the same one exists already.
+    """Write the dataset, unless the same one exists already.
 
     It consists of ``annotations/{train,val}.json`` and ``{train,val}/*.png``. The folder appears
     only when it is complete. Image ``i`` of a split depends only on ``seed`` and ``i``, so a larger
     set starts with the images of a smaller one.
 
     Args:
-        root: Folder of the data set; must not exist, be empty, or contain this data set.
+        root: Folder of the dataset; must not exist, be empty, or contain this dataset.
         num_train: Number of training images.
         num_val: Number of validation images.
         seed: Seed of all random choices, at least 0.
@@ -44,7 +44,7 @@ def generate_shapes(
 
     Raises:
         ValueError: If a number of images or the seed is out of range.
-        FileExistsError: If ``root`` contains anything but this data set.
+        FileExistsError: If ``root`` contains anything but this dataset.
     """
     root = Path(root)
     if min(num_train, num_val) < 1 or seed < 0:
@@ -175,7 +175,7 @@ def _check_same(root: Path, sizes: dict[str, int], seed: int) -> None:
         wanted = _info(num_images, seed)
         if found != wanted or num_found != num_images:
             raise FileExistsError(
-                f'{root} is not empty and is not the requested data set: its {split} split is '
+                f'{root} is not empty and is not the requested dataset: its {split} split is '
                 f'{found or "missing"}, with {num_found} images; wanted {wanted}. '
                 'Delete the folder or choose another.'
             )

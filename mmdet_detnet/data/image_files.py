@@ -176,9 +176,9 @@ class ImageFiles:
         parts = Path(name).parts
         near = [annotation.parent.joinpath(*parts), self.folder.joinpath(*parts)]
         exact = [path for path in near if path in named]
-        beside = [path for path in named if path.parent == annotation.parent]
-        if exact or beside or not named:
-            return exact[:1] or beside
+        neighbors = [path for path in named if path.parent == annotation.parent]
+        if exact or neighbors or not named:
+            return exact[:1] or neighbors
         # The images whose folders have most names in common with the annotation's.
         wanted = {*parts[:-1], *annotation.parent.parts}
         common = [len(wanted.intersection(path.parent.parts)) for path in named]

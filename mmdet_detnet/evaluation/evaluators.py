@@ -1,4 +1,4 @@
-"""Several evaluators for one pass over a data set."""
+"""Several evaluators for one pass over a dataset."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ def build_evaluators(
     Args:
         keys: What the evaluators are for.
         cfg: Config of the evaluator, such as a config's ``val_evaluator``.
-        metainfo: Meta information of the data set.
+        metainfo: Meta information of the dataset.
 
     Returns:
         The evaluators by key.
@@ -37,7 +37,7 @@ def evaluate_each(evaluators: dict[Key, Evaluator], num_images: int) -> dict[Key
 
     Args:
         evaluators: The evaluators by key.
-        num_images: Size of the data set.
+        num_images: Size of the dataset.
 
     Returns:
         The metrics by key, without undefined ones.

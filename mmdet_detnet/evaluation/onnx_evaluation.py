@@ -1,4 +1,4 @@
-"""Evaluate an ONNX file beside its detector in PyTorch: AP, time and equal detections."""
+"""Evaluate an ONNX file next to its detector in PyTorch: AP, time and equal detections."""
 
 import copy
 import math

@@ -150,7 +150,7 @@ class ConfidenceBranch(AnchorHead):
 
     def _loss_conf(self, levels: Sequence[ConfidenceInputs]) -> Tensor:
         """Compute the confidence loss of a batch, a scalar."""
-        # All levels at once, and indices instead of a mask: a GPU is waited for only once.
+        # All levels at once, and indices instead of a mask: this synchronizes with the GPU once.
         conf_preds, bbox_preds, *others, avg_factors = zip(*levels, strict=True)
         conf_pred = torch.cat([conf.permute(0, 2, 3, 1).reshape(-1) for conf in conf_preds])
         bbox_pred = torch.cat([delta.permute(0, 2, 3, 1).reshape(-1, 4) for delta in bbox_preds])

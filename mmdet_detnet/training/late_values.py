@@ -16,7 +16,7 @@ class LateValues:
     """A queue of small tensors that are copied from a GPU; CPU tensors are available at once.
 
     Args:
-        max_lag: Number of later tensors in the queue before the oldest is waited for.
+        max_lag: Number of later tensors in the queue before the hook waits for the oldest.
     """
 
     def __init__(self, max_lag: int) -> None:

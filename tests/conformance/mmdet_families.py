@@ -19,7 +19,7 @@ SLICE = (
     'reppoints/reppoints-moment_r50_fpn-gn_head-gn_1x_coco.py',
     'tood/tood_r50_fpn_1x_coco.py',
 )
-# Folders of data sets, trackers, teachers and text; of operators that mmcv has for GPUs only; and
+# Folders of datasets, trackers, teachers and text; of operators that mmcv has for GPUs only; and
 # of what needs other packages.
 NO_FAMILIES = """_base_ albu_example boxinst bytetrack carafe cityscapes common convnext crowddet
 deepfashion deepsort dsdl efficientnet glip grounding_dino lad ld legacy_1.x lvis mask2former_vis

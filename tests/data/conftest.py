@@ -1,4 +1,4 @@
-"""A small data set on disk, and the command line that checks it."""
+"""A small dataset on disk, and the command line that checks it."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from mmdet_detnet.data import dataset_check
 
 @pytest.fixture
 def content(tmp_path):
-    """A data set that has no defect yet; the third image on disk is not in its file."""
+    """A dataset that has no defect yet; the third image on disk is not in its file."""
     (tmp_path / 'images').mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     for name in 'abc':
@@ -24,7 +24,7 @@ def content(tmp_path):
 
 @pytest.fixture
 def check(tmp_path, monkeypatch):
-    """Run the command line on a data set; return its exit status and its report."""
+    """Run the command line on a dataset; return its exit status and its report."""
 
     def run(content, *options, with_picture=False):
         file = tmp_path / 'data.json'

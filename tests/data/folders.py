@@ -1,4 +1,4 @@
-"""One data set in every format: a.png has a cat and a red panda, b.png has nothing.
+"""One dataset in every format: a.png has a cat and a red panda, b.png has nothing.
 
 The cat is 30 x 40 pixels at (10, 20), the panda 20 x 20 at (50, 10).
 """

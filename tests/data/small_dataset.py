@@ -1,4 +1,4 @@
-"""A small data set in COCO format, and changes that make it defective."""
+"""A small dataset in COCO format, and changes that make it defective."""
 
 WIDTH, HEIGHT = 100, 80
 

@@ -1,4 +1,4 @@
-"""Small data sets with one defect each: it is reported, and nothing else is."""
+"""Small datasets with one defect each: it is reported, and nothing else is."""
 
 import cv2
 import numpy as np

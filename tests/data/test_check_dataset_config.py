@@ -32,7 +32,7 @@ def write_config(tmp_path):
 
 @pytest.fixture
 def custom_config(write_config):
-    """Our config for own data, with the classes of the small data set."""
+    """Our config for own data, with the classes of the small dataset."""
     base = config_path('custom/faster-rcnn_detnet59-slim_fpn_custom.py')
     line = "train_dataloader = dict(dataset=dict(metainfo=dict(classes=('cat', 'dog'))))"
     return write_config(base, line)

@@ -13,7 +13,7 @@ from mmdet_detnet.data.boxes import select_kept
 
 
 def build_dataset(content, tmp_path, **options):
-    """Build mmdet's own data set."""
+    """Build mmdet's own dataset."""
     file = tmp_path / 'reference.json'
     file.write_text(json.dumps(content))
     return CocoDataset(ann_file=str(file), pipeline=[], data_prefix=dict(img=''), **options)

@@ -1,4 +1,4 @@
-"""Wrong data sets and their verdicts: never a traceback, never a good report."""
+"""Wrong datasets and their verdicts: never a traceback, never a good report."""
 
 import json
 
@@ -146,7 +146,7 @@ def test_headers_of_many_images_are_sampled(content, tmp_path):
 
 @pytest.fixture
 def training_config(content, tmp_path):
-    """Write the data set as the template wants it, and give the template's config of it."""
+    """Write the dataset as the template wants it, and give the template's config of it."""
 
     def make(content):
         (tmp_path / 'annotations').mkdir(exist_ok=True)

@@ -121,7 +121,7 @@ def test_classes_are_in_the_order_of_the_labels():
 
 
 def make_random_case():
-    """Objects of all sizes in ten images, and detections of them and beside them."""
+    """Objects of all sizes in ten images, and detections of them and next to them."""
     random = np.random.default_rng(0)
     objects, detections = [], []
     for image in range(1, 11):

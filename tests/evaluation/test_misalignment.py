@@ -105,7 +105,7 @@ def test_report_of_two_detectors(detections, tmp_path):
     assert cv2.imread(str(tmp_path / 'new/misalignment.png')) is not None
 
 
-def test_trainings_of_one_config_have_different_names():
+def test_runs_of_one_config_have_different_names():
     names = [detector_name('a.py', f'work_dirs/{run}/epoch_40.pth', None) for run in ('x', 'y')]
     assert names == ['a, x/epoch_40.pth', 'a, y/epoch_40.pth']
 

@@ -33,7 +33,7 @@ DETNET = 'mmdet_detnet.models.detnet.DetNet'
 
 @pytest.fixture(scope='module')
 def project(make_project):
-    """Put the other project beside a checkout of this one."""
+    """Put the other project next to a checkout of this one."""
     folder = make_project('folder')
     (folder / 'mmdet_detnet').symlink_to(ROOT)
     project = Path(shutil.copytree(HERE / 'other_project', folder / 'project'))

@@ -38,7 +38,7 @@ def write_voc(folder):
 
 
 def write_csv(folder):
-    """As Raccoon: one table beside the images."""
+    """As Raccoon: one table next to the images."""
     rows = ['filename,width,height,class,xmin,ymin,xmax,ymax']
     for name in NAMES:
         write_image(folder / f'images/{name}.png')

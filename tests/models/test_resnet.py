@@ -194,7 +194,7 @@ def test_two_checkpoints_are_refused():
         split_pretrained([dict(type='Pretrained', checkpoint=name) for name in 'ab'])
 
 
-def test_other_initializers_are_kept_beside_the_checkpoint():
+def test_other_initializers_are_kept_next_to_the_checkpoint():
     kaiming = dict(type='Kaiming', layer='Conv2d')
     others, pretrained = split_pretrained([kaiming, dict(type='Pretrained', checkpoint='a.pth')])
     assert others == [kaiming]

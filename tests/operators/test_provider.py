@@ -119,7 +119,7 @@ def test_torchvision_that_does_not_fit_torch_counts_as_missing(broken_torchvisio
         import_module('torchvision')
 
 
-def test_mmengine_reports_the_environment_beside_such_a_torchvision(broken_torchvision):
+def test_mmengine_reports_the_environment_next_to_such_a_torchvision(broken_torchvision):
     guard_torchvision()
     with pytest.warns(UserWarning, match='does not load'):
         assert 'TorchVision' not in collect_env()

@@ -162,7 +162,7 @@ def test_any_other_layout_is_refused(tmp_path, published_state, change, message)
 
 
 def detector_names(state):
-    """Name the tensors as the repository's detectors do, with a neck and a head beside them."""
+    """Name the tensors as the repository's detectors do, with a neck and a head next to them."""
     stem = {'conv1': 'RCNN_layer0.0', 'bn1': 'RCNN_layer0.1'}
     names = {}
     for key, value in state.items():

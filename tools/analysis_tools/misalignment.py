@@ -6,7 +6,7 @@ takes any MMDetection config that predicts boxes. Instead of the checkpoint, it 
 from ``tools/test.py --out predictions.pkl`` (unpickling executes code: use only your own files). To
 compare with a second detector, here the same one without its joint score:
 
-    ... --beside CONFIG CHECKPOINT --beside-options model.bbox_head.conf_exponent=0
+    ... --compare CONFIG CHECKPOINT --compare-options model.bbox_head.conf_exponent=0
 
 Writes ``misalignment.json`` and ``misalignment.png``; ``mmdet_detnet.evaluation.misalignment``
 explains how detections are counted.
@@ -29,14 +29,14 @@ def main() -> None:
     force_weights_only()
     parser = make_parser(__doc__, 'config', '--cfg-options', '--device', '--allow-mismatch')
     parser.add_argument('predictions', help='its checkpoint, or its predictions (.pkl)')
-    parser.add_argument('--beside', nargs=2, metavar=('CONFIG', 'PREDICTIONS'))
-    parser.add_argument('--beside-options', nargs='+', action=DictAction, help='key=value ...')
+    parser.add_argument('--compare', nargs=2, metavar=('CONFIG', 'PREDICTIONS'))
+    parser.add_argument('--compare-options', nargs='+', action=DictAction, help='key=value ...')
     parser.add_argument('--score-thr', type=float, default=0.05, help='minimum score to count')
     parser.add_argument('--out-dir', default='misalignment', help='folder for the results')
     args = parser.parse_args()
     detectors = [(args.config, args.predictions, args.cfg_options)]
-    if args.beside:
-        detectors.append((*args.beside, args.beside_options))
+    if args.compare:
+        detectors.append((*args.compare, args.compare_options))
     results = []
     try:
         for config, predictions, options in detectors:

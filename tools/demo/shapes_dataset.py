@@ -1,4 +1,4 @@
-"""Draw a small detection data set in COCO format: circles, squares and triangles on noise.
+"""Draw a small detection dataset in COCO format: circles, squares and triangles on noise.
 
     python tools/demo/shapes_dataset.py data/shapes
 
@@ -13,7 +13,7 @@ from mmdet_detnet.data.drawn_shapes import generate_shapes
 def main() -> None:
     """Run the command line."""
     parser = make_parser(__doc__)
-    parser.add_argument('root', help='folder of the data set, such as data/shapes')
+    parser.add_argument('root', help='folder of the dataset, such as data/shapes')
     parser.add_argument('--num-train', type=int, default=400, help='number of training images')
     parser.add_argument('--num-val', type=int, default=100, help='number of validation images')
     parser.add_argument('--seed', type=int, default=0, help='seed of all random choices')

@@ -1,4 +1,4 @@
-# A data set in COCO format; derived configs set its path and classes.
+# A dataset in COCO format; derived configs set its path and classes.
 image_scale = (320, 240)
 train_pipeline = [
     dict(type='LoadImageFromFile'),

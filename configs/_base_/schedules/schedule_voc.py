@@ -1,4 +1,4 @@
-# mmdet's VOC schedule: the data set is repeated 3 times, so 4 epochs are 12.
+# mmdet's VOC schedule: the dataset is repeated 3 times, so 4 epochs are 12.
 _base_ = 'mmdet::_base_/schedules/schedule_1x.py'
 train_cfg = dict(max_epochs=4)
 param_scheduler = [

@@ -8,7 +8,7 @@ from .results import Result
 
 
 class Comparison(NamedTuple):
-    """A module against its control on one data set.
+    """A module against its control on one dataset.
 
     Attributes:
         data_set: Its name.

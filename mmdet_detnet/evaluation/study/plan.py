@@ -33,7 +33,7 @@ class Run:
 
     Attributes:
         detector: Its name in the study.
-        data_set: Name of the data set.
+        data_set: Name of the dataset.
         seed: Seed of all random numbers.
         config: Path of the config file.
         options: Settings that override the config's, as for ``--cfg-options``.

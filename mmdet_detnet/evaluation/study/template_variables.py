@@ -2,7 +2,7 @@
 
 The options of ``--cfg-options`` are set after a config is read, so ``data_root`` would change that
 line but no option computed from it. Here, those options change, too: one plan trains many detectors
-on several data sets.
+on several datasets.
 """
 
 from collections.abc import Callable
