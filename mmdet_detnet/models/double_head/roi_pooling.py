@@ -13,8 +13,9 @@ class PreciseRoIExtractor(SingleRoIExtractor):
 
     Levels are computed and RoIs enlarged in float32, before the RoIs take the features' type.
     bfloat16 features, for which mmcv has no RoIAlign, are pooled in float32. RoIs are also enlarged
-    if there is only one feature level. This synchronizes with the GPU once, not once per level. In float32 and
-    with several levels, the features equal those of ``SingleRoIExtractor``, whose arguments it has.
+    if there is only one feature level. This synchronizes with the GPU once, not once per level.
+    In float32 and with several levels, the features equal those of ``SingleRoIExtractor``, whose
+    arguments it has.
     """
 
     def forward(
