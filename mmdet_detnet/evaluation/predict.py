@@ -1,5 +1,9 @@
 """Detect objects in images and videos, with a checkpoint or an ONNX file of a detector."""
 
+import contextlib
+import io
+import logging
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,6 +19,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 
 from mmdet_detnet.arguments import reject
@@ -247,13 +252,29 @@ def _load_inferencer(
     if is_onnx(checkpoint):
         if device not in (None, 'cpu'):
             reject('Predictor', 'device', device, "'cpu' for an ONNX file")
-        return OnnxInferencer(checkpoint, config, allow_mismatch)
+        with _quiet():
+            return OnnxInferencer(checkpoint, config, allow_mismatch)
     if config is None:
         reject('Predictor', 'config', None, 'a file, unless the checkpoint is an ONNX file')
     check_files(config, checkpoint)
-    inferencer = DetInferencer(
-        str(config), str(checkpoint), device or get_device(), show_progress=False
-    )
+    with _quiet():
+        inferencer = DetInferencer(
+            str(config), str(checkpoint), device or get_device(), show_progress=False
+        )
     if not allow_mismatch:
         check_checkpoint(inferencer.model, checkpoint)
     return inferencer
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what mmengine says while it loads; check_checkpoint says what is wrong."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter('ignore', UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
