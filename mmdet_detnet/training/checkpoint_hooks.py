@@ -1,6 +1,5 @@
 """The hooks that save checkpoints safely and resume from them."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -39,7 +38,7 @@ from .resuming import (
     skip_finished_batches,
     whole_loader,
 )
-from .termination import EXIT_CODE, TerminationRequest, heed_parent_only, stop_workers
+from .termination import EXIT_CODE, TerminationRequest, shield_workers, stop_workers
 
 # Further keys of a checkpoint's `meta`.
 EPOCH_LENGTH = 'epoch_length'
@@ -139,7 +138,7 @@ class DurableCheckpointHook(CheckpointHook):
         self._termination.listen()
         loops = (runner.train_loop, runner.val_loop)
         for loader in [loop.dataloader for loop in loops if loop is not None]:
-            loader.worker_init_fn = partial(heed_parent_only, loader.worker_init_fn)
+            shield_workers(loader)
         restore_early_stopping(runner, self._resumed.get(EARLY_STOPPING, {}))
         skip_finished_batches(runner, self._resumed.get(EPOCH_LENGTH))
         self._validated = self._resumed.get(VALIDATED, loop_position(runner))

@@ -27,6 +27,7 @@ from mmdet_detnet.config import ConfigProblem, load_config, raise_problems
 from mmdet_detnet.files import check_files
 
 from .checks import find_config_problems, find_random_frozen_stages
+from .termination import hold_termination
 
 # Returns the problems of the annotations of a config, one line each.
 DataCheck = Callable[[Config], Sequence[str]]
@@ -52,8 +53,11 @@ def train(arguments: Sequence[str] | None = None, check_data: DataCheck | None =
     """
     args = _make_train_parser().parse_args(arguments)
     with _explain('train.py'):
-        config = _prepare_training(args, check_data)
-        _make_runner(config, args).train()
+        runner = _make_runner(_prepare_training(args, check_data), args)
+        with hold_termination():
+            # An iteration-based loop starts the workers at once, before any hook is called.
+            assert runner.train_loop
+        runner.train()
 
 
 def train_on_ranks(

@@ -1,19 +1,25 @@
 """SIGTERM, with which Slurm, `timeout` and spot instances ask a training run to stop."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing import resource_tracker
 from types import FrameType
+from typing import Any
 
 import torch
 from mmengine.dist import get_comm_device, is_distributed
 from torch import distributed
+from torch.utils.data import DataLoader
 
 from .late_values import LateValues
 
 EXIT_CODE = 128 + signal.SIGTERM
+_HAS_MASK = hasattr(signal, 'sigwaitinfo')  # Linux
 
 
 class TerminationRequest:
@@ -60,17 +66,43 @@ def stop_workers() -> None:
             child.join()
 
 
-def heed_parent_only(inner: Callable[[int], None] | None, worker_id: int) -> None:
-    """Initialize a data loader worker that obeys SIGTERM only from its parent.
+def shield_workers(loader: DataLoader) -> None:
+    """Make the workers of a data loader obey SIGTERM only from their parent.
 
     Slurm and `timeout` send the signal to all processes, but training needs its workers to finish
     the step.
 
     Args:
-        inner: Another function that initializes the worker.
-        worker_id: Number of the worker.
+        loader: The data loader.
     """
-    if hasattr(signal, 'sigwaitinfo'):  # Linux
+    loader.worker_init_fn = partial(_heed_parent_only, loader.worker_init_fn)
+    # There is no public way to act only when workers start, and not in every epoch.
+    start = loader._get_iterator
+
+    def start_shielded() -> Any:
+        with hold_termination():
+            return start()
+
+    setattr(loader, '_get_iterator', start_shielded)  # noqa: B010 - mypy allows no method
+
+
+@contextlib.contextmanager
+def hold_termination() -> Iterator[None]:
+    """Receive SIGTERM only at the end; processes started meanwhile do not receive it at all."""
+    if not _HAS_MASK:
+        yield
+        return
+    # Started by the first worker that is not forked, it would unblock the signal (Python 3.11).
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _heed_parent_only(inner: Callable[[int], None] | None, worker_id: int) -> None:
+    if _HAS_MASK:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_wait_for_parent, args=[os.getppid()], daemon=True).start()
     if inner is not None:

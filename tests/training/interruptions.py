@@ -4,6 +4,7 @@ import builtins
 import os
 import resource
 import signal
+import subprocess
 from pathlib import Path
 
 import torch
@@ -125,7 +126,10 @@ class Faults(Hook):
 
     def _send_if(self, is_moment):
         if is_moment:
-            os.killpg(0, self.signal_number)  # as Slurm does: the data loaders' workers get it too
+            # As Slurm does: to the data loaders' workers, too, and not from their parent.
+            group = f'-{os.getpgid(0)}'
+            kill = ['kill', f'-{self.signal_number}', '--', group]
+            subprocess.run(kill, start_new_session=True, check=True)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter == self.lost_weights:

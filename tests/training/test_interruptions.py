@@ -144,6 +144,23 @@ def test_sigterm_in_validation_saves_what_training_goes_on_with(
     assert resumed_output.count('Epoch(val)') == output.count('Epoch(val)') + 1
 
 
+def test_sigterm_in_iteration_based_training(config_file, tmp_path):
+    options = {
+        'train_cfg._delete_': True,
+        'train_cfg.type': 'IterBasedTrainLoop',
+        'train_cfg.max_iters': 3,
+        'train_dataloader.sampler.type': 'InfiniteSampler',
+        'default_hooks.checkpoint.by_epoch': False,
+        'custom_hooks': '[]',
+        'param_scheduler': '[]',
+    }
+    moment = dict(iteration=1, signal_number=int(signal.SIGTERM))
+    code, output = train(config_file, tmp_path / 'run', options={**SEED, **options}, **moment)
+    assert code == 143, output
+    assert 'workers alive: 0' in output
+    assert (tmp_path / 'run' / 'iter_2.pth').exists()
+
+
 @pytest.mark.parametrize('seed', range(KILLS_ELSEWHERE))
 def test_sigterm_anywhere(seed, config_file, uninterrupted, tmp_path):
     calls = int(re.search(r'calls of the hooks: (\d+)', log_file(uninterrupted).read_text())[1])

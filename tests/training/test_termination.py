@@ -4,13 +4,18 @@ import multiprocessing
 import os
 import signal
 import time
-from functools import partial
 
 import pytest
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 
 from mmdet_detnet.training.resuming import RemainingBatches
-from mmdet_detnet.training.termination import TerminationRequest, heed_parent_only, stop_workers
+from mmdet_detnet.training.termination import (
+    TerminationRequest,
+    hold_termination,
+    shield_workers,
+    stop_workers,
+)
 
 
 @pytest.fixture
@@ -36,40 +41,63 @@ def test_signal_is_left_as_it_was():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def _be_worker(ready):
-    heed_parent_only(None, 0)
-    ready.set()
-    time.sleep(60)
+class _Strangers(Dataset):
+    """Has an item that others than the parent send SIGTERM to its worker for."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        return index
 
 
-def test_worker_heeds_its_parent_only():
-    context = multiprocessing.get_context('fork')
-    ready = context.Event()
-    worker = context.Process(target=_be_worker, args=[ready], daemon=True)
-    worker.start()
-    ready.wait()
-    stranger = context.Process(target=os.kill, args=[worker.pid, signal.SIGTERM])
-    stranger.start()
-    stranger.join()
-    worker.join(0.2)
-    assert worker.is_alive()
-    worker.terminate()
-    worker.join(10)
-    assert worker.exitcode == 0
-
-
-def test_workers_are_stopped():
+@pytest.fixture
+def shielded_loader():
     handler = signal.getsignal(signal.SIGCHLD)
-    loader = DataLoader(range(8), num_workers=2, persistent_workers=True)
-    loader.worker_init_fn = partial(heed_parent_only, None)
-    iterator = iter(loader)
-    next(iterator)
-    workers = [child for child in multiprocessing.active_children() if child.daemon]
+    loader = DataLoader(_Strangers(), num_workers=2, persistent_workers=True)
+    shield_workers(loader)
+    yield loader
+    stop_workers()
+    signal.signal(signal.SIGCHLD, handler)
+
+
+def _list_workers():
+    return [child for child in multiprocessing.active_children() if child.daemon]
+
+
+def test_worker_heeds_its_parent_only(shielded_loader):
+    assert [int(item) for item in shielded_loader] == [*range(4)]
+    for worker in _list_workers():
+        worker.terminate()
+        worker.join(10)
+        assert worker.exitcode == 0
+
+
+def test_worker_is_shielded_while_it_starts(shielded_loader, monkeypatch):
+    set_handlers = signal_handling._set_worker_signal_handlers
+
+    def set_and_kill():  # the first thing that a worker calls
+        set_handlers()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(signal_handling, '_set_worker_signal_handlers', set_and_kill)
+    assert [int(item) for item in shielded_loader] == [*range(4)]
+
+
+def test_signal_is_received_after_workers_have_started(request_to_end):
+    with hold_termination():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert request_to_end.is_agreed()
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_workers_are_stopped(shielded_loader):
+    next(iter(shielded_loader))
+    workers = _list_workers()
     assert len(workers) == 2
-    try:
-        stop_workers()
-    finally:
-        signal.signal(signal.SIGCHLD, handler)
+    stop_workers()
     assert not any(worker.is_alive() for worker in workers)
 
 
