@@ -143,6 +143,8 @@ class DurableCheckpointHook(CheckpointHook):
         skip_finished_batches(runner, self._resumed.get(EPOCH_LENGTH))
         self._validated = self._resumed.get(VALIDATED, loop_position(runner))
         if self._validated != loop_position(runner) and is_validation_due(runner):
+            # mmengine notes the best one in the last one only where there is one.
+            self.last_ckpt = runner._load_from
             runner.val_loop.run()
 
     def _warn_of_changes(self, runner: Runner) -> None:

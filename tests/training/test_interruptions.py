@@ -144,6 +144,18 @@ def test_sigterm_in_validation_saves_what_training_goes_on_with(
     assert resumed_output.count('Epoch(val)') == output.count('Epoch(val)') + 1
 
 
+def test_sigterm_in_the_last_validation(config_file, uninterrupted, tmp_path):
+    moment = dict(validation=EPOCHS * ITERATIONS, signal_number=int(signal.SIGTERM))
+    code, output = train(config_file, tmp_path / 'run', options=SEED, **moment)
+    assert code == 143, output
+    resume_and_compare(config_file, tmp_path / 'run', uninterrupted, output)
+    notes = [
+        torch.load(folder / LAST, weights_only=True)['message_hub']['runtime_info']['best_score']
+        for folder in (tmp_path / 'run', uninterrupted)
+    ]
+    assert notes[0] == notes[1]
+
+
 def test_sigterm_in_iteration_based_training(config_file, tmp_path):
     options = {
         'train_cfg._delete_': True,
