@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -27,7 +28,7 @@ from mmdet_detnet.config import ConfigProblem, load_config, raise_problems
 from mmdet_detnet.files import check_files
 
 from .checks import find_config_problems, find_random_frozen_stages
-from .termination import hold_termination
+from .termination import hold_termination, stop_workers
 
 # Returns the problems of the annotations of a config, one line each.
 DataCheck = Callable[[Config], Sequence[str]]
@@ -269,11 +270,16 @@ def _explain(script: str) -> Iterator[None]:
     except (ConfigProblem, FileNotFoundError) as error:
         if isinstance(error, FileNotFoundError) and error.errno is not None:
             raise  # not one of ours
-        print(f'{script}: {error}', file=sys.stderr)
+        sentence = str(error)
+        if 'in DataLoader worker' in sentence:  # followed by the worker's traceback
+            sentence = sentence.strip().splitlines()[-1]
+        print(f'{script}: {sentence}', file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends without a traceback
         hint = ' Continue with --resume.' if script == 'train.py' else ''
         print(f'{script}: interrupted.{hint}', file=sys.stderr)
+        stop_workers()
         sys.exit(130)
     except RuntimeError as error:
         # A connection error between ranks has its cause in another rank.

@@ -194,6 +194,7 @@ def _join_ranks(work_dir, rank):
 def _train(config_file, work_dir, resume, options, rank, faults):
     torch.set_num_threads(1)
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     log = os.open(log_file(work_dir, rank), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -210,6 +211,7 @@ def _train(config_file, work_dir, resume, options, rank, faults):
     finally:
         print('operations on the disk:', Faults.operations)
         print('calls of the hooks:', Faults.calls)
+        print('SIGINT:', getattr(signal.getsignal(signal.SIGINT), 'name', ''))
         print('workers alive:', sum(w.is_alive() for w in Faults.workers), flush=True)
 
 

@@ -144,6 +144,15 @@ def test_sigterm_in_validation_saves_what_training_goes_on_with(
     assert resumed_output.count('Epoch(val)') == output.count('Epoch(val)') + 1
 
 
+def test_sigint_leaves_no_process_and_the_next_one_no_traceback(config_file, tmp_path):
+    moment = dict(iteration=1, signal_number=int(signal.SIGINT))
+    code, output = train(config_file, tmp_path / 'run', options=SEED, **moment)
+    assert code == 130, output
+    assert 'train.py: interrupted. Continue with --resume.' in output
+    assert 'workers alive: 0' in output
+    assert 'SIGINT: SIG_DFL' in output
+
+
 def test_sigterm_in_the_last_validation(config_file, uninterrupted, tmp_path):
     moment = dict(validation=EPOCHS * ITERATIONS, signal_number=int(signal.SIGTERM))
     code, output = train(config_file, tmp_path / 'run', options=SEED, **moment)
@@ -182,6 +191,19 @@ def test_sigterm_anywhere(seed, config_file, uninterrupted, tmp_path):
         pytest.skip('before training')
     assert code in (0, 143), output
     resume_and_compare(config_file, tmp_path / 'run', uninterrupted, output)
+
+
+def test_image_that_is_deleted_during_training_is_named(config_file, tmp_path):
+    shapes = tmp_path / 'shapes'
+    shutil.copytree(config_file.parent.parent / 'shapes', shapes)
+    (shapes / 'val' / '000000.png').unlink()
+    options = {**SEED, 'val_dataloader.dataset.data_root': f'{shapes}/'}
+    code, output = train(config_file, tmp_path / 'run', options=options)
+    assert code == 2
+    (sentence,) = [line for line in output.splitlines() if line.startswith('train.py: ')]
+    assert f"No such file or directory: '{shapes}/val/000000.png'" in sentence
+    assert 'Traceback' not in output
+    assert (tmp_path / 'run' / 'epoch_1.pth').exists()
 
 
 def test_run_goes_on_with_its_own_checkpoints_and_says_what_has_changed(
