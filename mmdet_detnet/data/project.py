@@ -77,6 +77,7 @@ def create_project(options: Options) -> Path | None:
         text = json.dumps(contents[split])
         write_file(out.path(f'annotations/{split}.json'), text.encode())
 
+    small_values = find_small_values([image.path for image, _ in splits['train']])
     text, settings = compose_config(
         config,
         options.model,
@@ -86,7 +87,7 @@ def create_project(options: Options) -> Path | None:
         'test' if 'test' in splits else 'val',
         options.start_from,
         options.max_epochs,
-        find_small_values([image.path for image, _ in splits['train']]),
+        small_values,
     )
     if not _check(text, contents, out, root, options.decode):
         return None
@@ -96,6 +97,8 @@ def create_project(options: Options) -> Path | None:
     print(settings.anchor_reason)
     print(f'batches of {settings.batch_size}: {settings.batch_reason}')
     print(f'epochs: {settings.max_epochs}')
+    if small_values is not None and not small_values.is_mixed:
+        print(f'{small_values}: the config scales them to 0 to 255.')
     print(f'written: {config}')
     return config
 

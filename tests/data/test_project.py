@@ -282,7 +282,9 @@ def test_12_bits_of_16_are_scaled_in_the_config(folder, capsys):
         values = np.random.default_rng(number).integers(0, 4096, (80, 100), np.uint16)
         Image.fromarray(values).save(folder / f'{number}.png')
     assert new() == 0
-    assert 'values-use-small-part' not in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert 'values-use-small-part' not in output
+    assert 'the config scales them to 0 to 255' in output
     config = Config.fromfile('my_data-detector/faster-rcnn_detnet59-slim.py')
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
         data = dict(img_path=str(folder / '0.png'))
