@@ -100,8 +100,8 @@ def make_all_rows(args: argparse.Namespace) -> dict[str, list[list[Row]]]:
 
 def main() -> None:
     """Run the command line."""
-    args = parse_args()
     force_weights_only()
+    args = parse_args()
     warn_if_busy()
     try:
         rows = make_all_rows(args)

@@ -189,7 +189,7 @@ def test_fuzzed_file_is_read_or_named(valid, tmp_path):
     assert FUZZED_FILES / 2 < refused < FUZZED_FILES
 
 
-SCRIPTS = ('convert_weights', 'benchmark', 'benchmark_scaling')
+SCRIPTS = ('convert_weights', 'benchmark')
 ANALYSIS_SCRIPTS = (
     'misalignment',
     'sweep_conf_exponent',
