@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import os
 import re
 import signal
@@ -55,9 +56,10 @@ def train(arguments: Sequence[str] | None = None, check_data: DataCheck | None =
     args = _make_train_parser().parse_args(arguments)
     with _explain('train.py'):
         runner = _make_runner(_prepare_training(args, check_data), args)
-        with hold_termination():
-            # An iteration-based loop starts the workers at once, before any hook is called.
-            assert runner.train_loop
+        # An iteration-based loop starts the workers at once, before any hook is called. What
+        # pycocotools prints says nothing to a user.
+        with hold_termination(), contextlib.redirect_stdout(io.StringIO()):
+            _ = runner.train_loop
         runner.train()
 
 
