@@ -5,7 +5,6 @@ long for ``--help`` or a wrong option.
 """
 
 import argparse
-import json
 import os
 import shlex
 import signal
@@ -247,10 +246,11 @@ def next_lines(config: Path, work_dir: Path | None = None, *, is_trained: bool =
 def _find_test_images(config: Path) -> Path:
     """Find a folder with images to detect in: that of the first test image."""
     from .config import load_config
+    from .files import read_json
 
     dataset = load_config(config).test_dataloader.dataset
     file = Path(dataset.data_root, dataset.ann_file)
-    name = json.loads(file.read_text(encoding='utf-8'))['images'][0]['file_name']
+    name = read_json(file)['images'][0]['file_name']
     return Path(os.path.relpath(Path(dataset.data_root, dataset.data_prefix.img, name).parent))
 
 
