@@ -8,7 +8,15 @@ import pytest
 import mmdet_detnet  # noqa: F401
 
 # What takes longest comes first, so that no process waits for another at the end.
-LONGEST = ('wheel', 'fork server', 'test_accelerate_compiled', 'configs', 'test_tutorial', 'onnx')
+LONGEST = (
+    'wheel',
+    'fork server',
+    'test_two_ranks',
+    'test_accelerate_compiled',
+    'configs',
+    'test_tutorial',
+    'onnx',
+)
 
 
 def pytest_addoption(parser):

@@ -27,7 +27,7 @@ class Template:
 
 # Training memory per pixel of a batch, in bytes, measured on a CPU: the growth of the resident
 # memory in two steps with AdamW, rounded up, for 8 images of 320 x 240 or 2 of 640 x 480 with 15
-# objects each. On an H100, an image of 800 x 1333 took 0.36 to 0.65 of it (docs/benchmarks.md).
+# objects each.
 SLIM = {
     'faster-rcnn_detnet59-slim': 1200,
     'double-head-ext_r50-slim': 2000,

@@ -23,6 +23,9 @@ SMALL_PERCENTILE = 10
 MAX_BATCH = 8
 # Fraction of the memory for batches; the rest is for weights, data loaders and other programs.
 MEMORY_SHARE = 0.4
+# Fraction of a template's bytes, measured on a CPU, that a GPU needs: on an H100, 0.36 for
+# Double-Head-Ext to 0.65 for DetNet (docs/benchmarks.md).
+GPU_FACTOR = 0.65
 # As in 60 epochs of blood cells (docs/bccd.md), in batches of 8.
 NUM_ITERATIONS = 1500
 MIN_EPOCHS, MAX_EPOCHS = 12, 120
@@ -148,12 +151,16 @@ def _choose_anchors(
 
 def _choose_batch(template: Template, scale: tuple[int, int], num_images: int) -> tuple[int, str]:
     memory = _free_memory()
-    each = template.bytes_per_pixel * scale[0] * scale[1]
+    factor, owner = (GPU_FACTOR, "the GPU's ") if torch.cuda.is_available() else (1, '')
+    each = factor * template.bytes_per_pixel * scale[0] * scale[1]
     fitting = max(1, int(memory * MEMORY_SHARE / each))
     # At least a few steps per epoch.
     batch = min(MAX_BATCH, fitting, max(1, num_images // 4))
     batch = 2 ** (batch.bit_length() - 1)
-    return batch, f'{each * batch / 2**30:.1f} of {memory / 2**30:.0f} GiB of memory, roughly'
+    return (
+        batch,
+        f'{each * batch / 2**30:.1f} of {memory / 2**30:.0f} GiB of {owner}memory, roughly',
+    )
 
 
 def _free_memory() -> int:

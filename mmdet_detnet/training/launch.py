@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from datetime import timedelta
@@ -22,6 +23,8 @@ from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, is_distributed
 from mmengine.runner import Runner
 from torch import distributed
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as run_ranks
 
 from mmdet_detnet.checkpoints import force_weights_only
@@ -37,6 +40,8 @@ DataCheck = Callable[[Config], Sequence[str]]
 CHECK_HOOK = 'mmdet_detnet.ConfigCheckHook'
 # Variables with the rank of a process; the first rank checks the data for all.
 RANK_VARIABLES = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+# What torchrun passes on to the ranks.
+RANKS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 # As of MMDetection's test.py, where a config has no `tta_model`.
 TTA_MODEL = dict(
     type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
@@ -82,7 +87,18 @@ def train_on_ranks(
             raise ConfigProblem(f'--gpus must be 1 to {num_gpus or "any number"}, got {num_ranks}.')
         _prepare_training(args, check_data)
     ranks = ['--standalone', f'--nproc-per-node={num_ranks}', '--module', 'mmdet_detnet.training']
-    run_ranks([*ranks, *arguments, '--launcher', 'pytorch', '--skip-data-check'])
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in RANKS_SIGNALS if is_main}
+    try:
+        run_ranks([*ranks, *arguments, '--launcher', 'pytorch', '--skip-data-check'])
+    except ChildFailedError as error:  # a rank has said why
+        sys.exit(abs(error.get_first_failure()[1].exitcode))
+    except SignalException as stop:
+        print('train.py: the ranks were stopped. Continue with --resume.', file=sys.stderr)
+        sys.exit(128 + stop.sigval)
+    finally:  # torchrun leaves its own, which would break the next Ctrl-C in a notebook
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def test(arguments: Sequence[str] | None = None) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmdet_detnet.data import settings
@@ -31,6 +32,18 @@ def test_batch_fits_the_memory_and_sets_the_rate(fitting, batch, model, monkeypa
     chosen = choose(model)
     assert chosen.batch_size == batch
     assert chosen.learning_rate == pytest.approx(1e-3 * batch / 8)
+
+
+@pytest.mark.parametrize(('fitting', 'batch'), [(8.1, 8), (7.9, 4)])
+def test_batch_on_a_gpu_fits_its_free_memory(fitting, batch, monkeypatch):
+    """DetNet needs 0.65 of the bytes that it needs on a CPU."""
+    one = 0.65 * TEMPLATES[NAME].bytes_per_pixel * 320 * 240
+    free = int(fitting * one / MEMORY_SHARE)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (free, 80 * 2**30))
+    chosen, reason = settings._choose_batch(TEMPLATES[NAME], (320, 240), 100)
+    assert chosen == batch
+    assert "the GPU's memory" in reason
 
 
 @pytest.mark.parametrize(

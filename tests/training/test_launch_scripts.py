@@ -2,11 +2,14 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from mmdet_detnet import config_path
 from mmdet_detnet.training import launch
@@ -106,3 +109,27 @@ def test_no_process_starts_if_the_data_has_problems(monkeypatch, tmp_path, capsy
     with pytest.raises(SystemExit, match='2'):
         launch.train_on_ranks(2, [config], lambda config: ['no boxes'])
     assert 'no boxes' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('stop', 'status', 'sentence'),
+    [
+        (SignalException('', signal.SIGINT), 130, 'Continue with --resume'),
+        (ChildFailedError('', {0: ProcessFailure(0, 1, 2, '<NONE>')}), 2, ''),
+    ],
+)
+def test_ranks_that_stop_end_the_command_without_a_traceback(
+    stop, status, sentence, monkeypatch, tmp_path, capsys
+):
+    def run(line):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # torchrun leaves its handlers
+        raise stop
+
+    monkeypatch.setattr(launch, 'run_ranks', run)
+    monkeypatch.chdir(tmp_path)
+    interrupt = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as end:
+        launch.train_on_ranks(2, [config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py')])
+    assert end.value.code == status
+    assert sentence in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is interrupt
