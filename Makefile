@@ -87,7 +87,7 @@ conformance: setup compiled # tests/conformance with every config and family of 
 docs: .venv-docs/complete # the site, in build/site
 	rm -rf build/documents
 	mkdir -p build/documents
-	git ls-files -z --cached --others --exclude-standard '*.md' docs configs tools LICENSE | \
+	git ls-files -z --cached --others --exclude-standard '*.md' ':!dev' docs configs tools LICENSE | \
 	tar --null --files-from - --create | tar --extract --directory build/documents
 	cp dev/home.md build/documents/README.md
 	cp dev/site.css build/documents

@@ -7,6 +7,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r'\[([^\]]+)\]\(([^)#:]+)\)')
 ROLE = re.compile(r':(?:attr|class|data|func|meth|mod):<code>~?\.?([\w.]+)</code>')
+SOURCE = re.compile(r'(Source code in )<code>(mmdet_detnet/[\w/]+\.py)</code>')
 LOADED = re.compile(r'<(?:img|link|script)\b[^>]*\b(?:href|src)="(https?:[^"]+)"')
 
 
@@ -16,9 +17,13 @@ def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
     return LINK.sub(lambda link: link[1] if (folder / link[2]).is_dir() else link[0], markdown)
 
 
-def on_page_content(html: str, **kwargs: Any) -> str:
-    """Show names in docstrings as code, without Sphinx roles."""
-    return ROLE.sub(r'<code>\1</code>', html)
+def on_page_content(html: str, config: Any, **kwargs: Any) -> str:
+    """Show names in docstrings as code, and link sources to the repository."""
+    html = ROLE.sub(r'<code>\1</code>', html)
+    if config.repo_url:
+        link = rf'\1<a href="{config.repo_url.rstrip("/")}/blob/main/\2"><code>\2</code></a>'
+        html = SOURCE.sub(link, html)
+    return html
 
 
 def on_post_page(output: str, **kwargs: Any) -> str:

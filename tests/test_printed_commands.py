@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from mmdet_detnet import cli
+from mmdet_detnet.data.options import TEMPLATES
 from mmdet_detnet.training import launch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,3 +130,8 @@ def test_printed_command_is_accepted(command, read_only, monkeypatch, tmp_path):
         assert os.access(ROOT / program, os.X_OK)
     else:
         assert name in OTHERS.split()
+
+
+def test_each_model_of_new_is_in_the_table_that_says_when_to_choose_it():
+    section = (ROOT / 'docs' / 'own_data.md').read_text().split('## Which model\n')[1]
+    assert re.findall(r'^\| `(\w[\w-]+)` \|', section.split('\n## ')[0], re.M) == list(TEMPLATES)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = yaml.safe_load((ROOT / 'dev' / 'mkdocs.yml').read_text())
+CONFIG = yaml.safe_load((ROOT / 'dev' / 'mkdocs.yml').read_text().replace('!ENV', ''))
 API_PAGES = sorted(ROOT.glob('docs/api/*.md'))
 
 
@@ -56,7 +56,14 @@ def test_links_to_folders_are_text():
 def test_roles_of_sphinx_are_left_out():
     html = 'see :class:<code>.ConfidenceBranch</code> and <code>x</code>'
     expected = 'see <code>ConfidenceBranch</code> and <code>x</code>'
-    assert docs_hooks.on_page_content(html) == expected
+    assert docs_hooks.on_page_content(html, config=SimpleNamespace(repo_url=None)) == expected
+
+
+def test_sources_link_to_the_repository_that_the_setting_names():
+    html = 'Source code in <code>mmdet_detnet/models/detnet.py</code>'
+    config = SimpleNamespace(repo_url='https://example.org/team/project/')
+    address = 'https://example.org/team/project/blob/main/mmdet_detnet/models/detnet.py'
+    assert f'<a href="{address}">' in docs_hooks.on_page_content(html, config=config)
 
 
 @pytest.mark.parametrize('tag', ['<script defer src="{}">', '<link rel="stylesheet" href="{}">'])
