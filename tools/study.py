@@ -4,7 +4,8 @@
 
 trains the detectors in STUDY.yml (docs/own_data.md, docs/evidence.md), writes one JSON file per
 run, and prints the report. Run it again to resume after an interruption. `--report` only writes the
-report, from the JSON files.
+report. `--pack FILE` only adds the results to a compressed FILE; a folder with a `results.json.xz`
+can stand for the one with the JSON files.
 """
 
 import signal
@@ -12,7 +13,13 @@ import sys
 from pathlib import Path
 
 from mmdet_detnet.cli import at_least, make_parser
-from mmdet_detnet.evaluation.study import count_jobs, execute, read_study, write_report
+from mmdet_detnet.evaluation.study import (
+    count_jobs,
+    execute,
+    pack_results,
+    read_study,
+    write_report,
+)
 
 
 def main() -> None:
@@ -21,12 +28,16 @@ def main() -> None:
     parser.add_argument('study', type=Path, help='YAML file')
     parser.add_argument('--jobs', type=at_least(1), default=count_jobs(), help='runs at a time')
     parser.add_argument('--report', action='store_true', help='train nothing')
+    parser.add_argument('--pack', type=Path, metavar='FILE', help='add the results to it')
     parser.add_argument('--out-dir', type=Path, help='default: work_dirs/ and the name of STUDY')
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     folder = args.out_dir or Path('work_dirs', args.study.stem)
     try:
         study = read_study(args.study)
+        if args.pack:
+            print(f'{args.pack}: {pack_results(folder, args.pack)} results')
+            return
         if not args.report:
             execute(study.runs, folder, args.jobs)
         print(write_report(study, folder))

@@ -3,5 +3,6 @@
 from .execution import count_jobs, execute
 from .plan import Run, Study, read_study
 from .report import write_report
+from .result_files import pack_results
 
-__all__ = ['Run', 'Study', 'count_jobs', 'execute', 'read_study', 'write_report']
+__all__ = ['Run', 'Study', 'count_jobs', 'execute', 'pack_results', 'read_study', 'write_report']

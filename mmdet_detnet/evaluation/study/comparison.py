@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from .plan import Study
-from .results import Result
+from .result_files import Result
 
 
 class Comparison(NamedTuple):

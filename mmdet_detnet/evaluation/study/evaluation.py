@@ -19,6 +19,7 @@ LOOSE_IOU = 0.33
 IOU_THRESHOLDS = [LOOSE_IOU, *np.linspace(0.5, 0.95, 10)]
 COCO_THRESHOLDS = range(1, len(IOU_THRESHOLDS))
 RECALLS = np.linspace(0, 1, 101)
+METRICS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AP33', 'F33')
 AREAS = {'APs': 1, 'APm': 2, 'APl': 3}  # indices in COCOeval; 0 is all
 MAX_DETECTIONS = -1  # the last of COCOeval's limits, 100
 SCORE_DIGITS = 6

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from .plan import Run
-from .results import is_finished, result_path, write_result
+from .plan import Run, hash_config
+from .result_files import Result, read_results, result_path, write_result
 from .training import describe_run, train_and_test
 
 LOG = 'log.txt'
@@ -40,7 +40,8 @@ def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
         RuntimeError: If the folder is in use by another process.
         ValueError: If an option is wrong, or an existing result has other settings.
     """
-    waiting = [run for run in runs if not is_finished(run, folder)]
+    results = read_results(folder)
+    waiting = [run for run in runs if not _is_finished(run, results.get(run.name))]
     for run in {(each.detector, each.data_set): each for each in waiting}.values():
         run.load_config()  # finds errors now, not hours later
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
@@ -59,6 +60,18 @@ def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
                 process.terminate()
             for process in running:
                 process.join()
+
+
+def _is_finished(run: Run, result: Result | None) -> bool:
+    """Tell whether a run is finished; failed runs are not."""
+    if result is None or 'failure' in result:
+        return False
+    if result['config_hash'] != hash_config(run.load_config()):
+        raise ValueError(
+            f'the result of {run.name} was made with other settings than the study has now: move '
+            'it away to make the run again, or name another folder.'
+        )
+    return True
 
 
 def _find_ready(waiting: Sequence[Run], running: Iterable[Run]) -> Run | None:

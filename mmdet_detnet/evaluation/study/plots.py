@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .comparison import Comparison
-from .results import Result
+from .result_files import Result
 from .statistics import estimate_mean
 
 DPI = 110

@@ -7,22 +7,31 @@ import numpy as np
 from tabulate import tabulate
 
 from .comparison import Comparison, find_comparisons
-from .plan import Study, name_run
+from .evaluation import METRICS
+from .plan import Study
 from .plots import plot_comparisons
-from .results import Result, read_results
-from .statistics import Estimate, bootstrap_difference, estimate_mean
+from .result_files import Result, name_result, read_results
+from .statistics import (
+    Estimate,
+    bootstrap_difference,
+    compute_p_value,
+    correct_by_holm,
+    estimate_mean,
+)
 
-METRICS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AP33', 'F33')
 MISSING = '-'
+NEGLIGIBLE = 0.002  # a smaller difference of AP is called none, whatever its intervals
 LEGEND = (
     "Differences are paired by seed; behind each its 95 % interval over seeds (Student's t). "
     'A difference is shown if neither this interval nor the one over test images (bootstrap) '
-    'contains 0. AP33 and F33: AP and best F-score at an IoU of 0.33.'
+    'includes 0; one under 0.002 is called none. p is that of the two-sided t-test over seeds, '
+    'then corrected by Holm for the number of planned comparisons, {}. AP33 and F33: AP and best '
+    'F-score at an IoU of 0.33.'
 )
 
 
 def write_report(study: Study, folder: Path) -> str:
-    """Write ``report.md`` and ``report.png`` from the files in ``results/``.
+    """Write ``report.md`` and ``report.png`` from the results in a folder.
 
     Args:
         study: The plan.
@@ -34,9 +43,9 @@ def write_report(study: Study, folder: Path) -> str:
     Raises:
         ValueError: If there are no results.
     """
-    results = read_results(folder / 'results')
+    results = list(read_results(folder).values())
     if not results:
-        raise ValueError(f'{folder / "results"} has no result yet.')
+        raise ValueError(f'{folder} has no result yet.')
     made = [result for result in results if 'failure' not in result]
     comparisons = list(find_comparisons(study, made))
     text = format_report(study, results, comparisons)
@@ -60,32 +69,53 @@ def format_report(
     """
     made = [result for result in results if 'failure' not in result]
     parts = [
-        _table([_judge(each) for each in comparisons]),
-        LEGEND,
+        _table(_judge(comparisons, study)),
+        LEGEND.format(len(study.comparisons) * _count_data_sets(study)),
         _table([_compare_metrics(each) for each in comparisons]),
         _table([_summarize(group) for group in _group(made)]),
         _table([_list_run(each) for each in made]),
-        *(f'FAILED {_name(each)}: {each["failure"]}' for each in results if 'failure' in each),
+        *(
+            f'FAILED {name_result(each)}: {each["failure"]}'
+            for each in results
+            if 'failure' in each
+        ),
         _list_missing(study, results),
     ]
     return '\n\n'.join(filter(None, parts)) + '\n'
 
 
-def _judge(comparison: Comparison) -> dict[str, str]:
-    differences = comparison.differences('AP')
-    over_seeds = estimate_mean(differences)
-    over_images = bootstrap_difference(comparison.pairs)
-    return {
-        **_title(comparison),
-        'AP, difference over seeds': str(over_seeds),
-        'of each seed': ', '.join(f'{each:+.3f}' for each in differences),
-        'over test images': str(over_images),
-        'verdict': decide(over_seeds, over_images),
-    }
+def _judge(comparisons: Sequence[Comparison], study: Study) -> list[dict[str, str]]:
+    number = len(study.comparisons) * _count_data_sets(study)
+    p_values = [compute_p_value(each.differences('AP')) for each in comparisons]
+    rows = []
+    for comparison, p_value, corrected in zip(
+        comparisons, p_values, correct_by_holm(p_values, number), strict=True
+    ):
+        differences = comparison.differences('AP')
+        over_seeds = estimate_mean(differences)
+        over_images = bootstrap_difference(comparison.pairs)
+        rows.append(
+            {
+                **_title(comparison),
+                'AP, difference over seeds': str(over_seeds),
+                'of each seed': ', '.join(f'{each:+.3f}' for each in differences),
+                'p': f'{p_value:.3f}',
+                'p, Holm': f'{corrected:.3f}',
+                'over test images': str(over_images),
+                'verdict': decide(over_seeds, over_images),
+            }
+        )
+    return rows
+
+
+def _count_data_sets(study: Study) -> int:
+    return len({run.data_set for run in study.runs})
 
 
 def decide(over_seeds: Estimate, over_images: Estimate) -> str:
     """Decide what two intervals of a difference show."""
+    if abs(over_seeds.mean) < NEGLIGIBLE:
+        return 'none'
     if over_seeds.holds_zero or over_images.holds_zero:
         return 'no difference shown'
     return 'gain' if over_seeds.mean > 0 else 'loss'
@@ -136,7 +166,7 @@ def _summarize(group: Sequence[Result]) -> dict[str, str]:
 def _list_run(result: Result) -> dict[str, str]:
     ap = result['metrics']['AP']
     return {
-        'run': _name(result),
+        'run': name_result(result),
         'AP': MISSING if ap is None else f'{ap:.3f}',
         'final loss': f'{result["final_loss"]:.3f}',
         'training': f'{result["train_seconds"]:.0f} s',
@@ -145,12 +175,8 @@ def _list_run(result: Result) -> dict[str, str]:
     }
 
 
-def _name(result: Result) -> str:
-    return name_run(result['data_set'], result['detector'], result['seed'])
-
-
 def _list_missing(study: Study, results: Sequence[Result]) -> str:
-    there = {_name(result) for result in results}
+    there = {name_result(result) for result in results}
     missing = [run.name for run in study.runs if run.name not in there]
     return f'Not run: {", ".join(missing)}.' if missing else ''
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t
+from scipy.stats import t, ttest_1samp
 
 from .evaluation import COCO_THRESHOLDS, average_precisions
-from .results import Result
+from .result_files import Result
 
 CONFIDENCE = 0.95
 RESAMPLES = 500
@@ -80,3 +80,30 @@ def _resample(result: Result, draws: np.ndarray) -> np.ndarray:
             for draw in draws
         ]
     )
+
+
+def compute_p_value(values: Sequence[float]) -> float:
+    """Compute the p-value of Student's two-sided test that the mean is 0; 1 if undefined."""
+    if len(values) < 2 or not np.any(values):
+        return 1.0
+    if np.ptp(values) == 0:
+        return 0.0
+    return float(ttest_1samp(values, 0).pvalue)
+
+
+def correct_by_holm(p_values: Sequence[float], number: int) -> list[float]:
+    """Correct p-values for the number of comparisons, by Holm's method.
+
+    Args:
+        p_values: Of the comparisons that were made.
+        number: Of all comparisons that were planned; those that were not made count as 1.
+
+    Returns:
+        The corrected p-values, in the same order.
+    """
+    corrected = [1.0] * len(p_values)
+    lowest = 0.0  # the smallest p-value that keeps the order
+    for rank, place in enumerate(np.argsort(p_values, kind='stable')):
+        lowest = max(lowest, min(1.0, (number - rank) * p_values[place]))
+        corrected[place] = lowest
+    return corrected

@@ -1,8 +1,7 @@
 """Results made by hand."""
 
 from mmdet_detnet.evaluation.study import Run, Study
-
-METRICS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AP33', 'F33')
+from mmdet_detnet.evaluation.study.evaluation import METRICS
 
 
 def make_result(detector, seed, hits, data_set='cells'):
@@ -19,6 +18,9 @@ def make_result(detector, seed, hits, data_set='cells'):
         detector=detector,
         data_set=data_set,
         seed=seed,
+        config='config.py',
+        options={},
+        config_hash=f'of {detector}',
         epochs=3,
         metrics=dict.fromkeys(METRICS, ap) | dict(APs=None),
         per_class=dict(cell=ap),

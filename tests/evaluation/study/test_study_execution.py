@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from mmdet_detnet.evaluation.study import Run, execute, execution, training
 from mmdet_detnet.evaluation.study.execution import _find_ready, _lock
-from mmdet_detnet.evaluation.study.results import result_path
+from mmdet_detnet.evaluation.study.result_files import result_path
 from mmdet_detnet.evaluation.study.training import _resume, train_and_test
 from mmdet_detnet.training import SeedHook
 

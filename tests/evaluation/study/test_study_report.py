@@ -41,6 +41,8 @@ def test_runs_are_paired_by_seed(write, tmp_path):
     better = [make_result('better', seed, hits(found)) for seed, found in enumerate((7, 9, 10))]
     row = cells(write(*plain, *better), JUDGED, 'better')
     assert sorted(row[5].split(', ')) == ['+0.300', '+0.400', '+0.400']
+    # t = 11 for 2 degrees of freedom: p = 1 - 11 / sqrt(11 ** 2 + 2).
+    assert row[6:8] == ['0.008', '0.008']
     # 4.303 is Student's t for 2 degrees, 0.0577 the standard deviation: 0.143 on either side.
     assert row[4] == '+0.367 (+0.223 to +0.510)'
     assert row[-1] == 'gain'
@@ -81,6 +83,7 @@ def test_detector_that_learned_nothing_has_an_ap_of_0(write):
         ((0.01, 0.03), (0.01, 0.03), 'gain'),
         ((-0.03, -0.01), (-0.03, -0.01), 'loss'),
         ((-0.01, 0.05), (0.01, 0.03), 'no difference shown'),
+        ((0.001, 0.0025), (0.001, 0.0025), 'none'),
         ((0.01, 0.03), (-0.01, 0.05), 'no difference shown'),
     ],
 )

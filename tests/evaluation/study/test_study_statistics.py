@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from study_results import make_result
 
-from mmdet_detnet.evaluation.study.statistics import Estimate, bootstrap_difference, estimate_mean
+from mmdet_detnet.evaluation.study.statistics import (
+    Estimate,
+    bootstrap_difference,
+    compute_p_value,
+    correct_by_holm,
+    estimate_mean,
+)
 
 
 def test_interval_worked_by_hand():
@@ -42,3 +48,23 @@ def test_draws_without_an_object_of_a_class_leave_it_out():
     result = make_result('plain', 0, [1, 0, 1])
     result['matches']['rare'] = dict(truths=[0, 0, 1], image=[2], marked=[], hit=[], ignored=[])
     assert not np.isnan(bootstrap_difference([(result, result)])).any()
+
+
+def test_p_value_worked_by_hand():
+    # t = 2 for 1 degree of freedom, Cauchy's distribution: 1 - 2 / pi * arctan(2).
+    assert compute_p_value([0.01, 0.03]) == pytest.approx(0.29517, abs=1e-5)
+    assert compute_p_value([0.3]) == 1  # one seed
+    assert compute_p_value([0.0, 0.0]) == 1
+    assert compute_p_value([0.1, 0.1]) == 0
+
+
+def test_holm_worked_by_hand():
+    # In order: 3 * 0.01 = 0.03; 2 * 0.03 = 0.06; 1 * 0.04, but not below the one before.
+    assert correct_by_holm([0.01, 0.04, 0.03], 3) == pytest.approx([0.03, 0.06, 0.06])
+    assert correct_by_holm([0.5, 0.001], 2) == pytest.approx([0.5, 0.002])
+    assert correct_by_holm([0.6, 0.7], 2) == [1, 1]
+
+
+def test_comparisons_that_are_not_made_yet_count_in_holm():
+    assert correct_by_holm([0.04, 0.01], 4) == pytest.approx([0.12, 0.04])
+    assert correct_by_holm([], 4) == []
