@@ -15,8 +15,7 @@ import sys
 from pathlib import Path
 
 from mmdet_detnet.cli import at_least, make_parser
-from mmdet_detnet.data.check import check_dataset
-from mmdet_detnet.data.dataset_check import write_check
+from mmdet_detnet.data.check import check_dataset, write_check
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,21 +1,44 @@
-"""The config of a dataset, for its owner to read and change."""
+"""The config of a dataset, for its owner to read and change, with settings chosen for the data."""
 
+import contextlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
 
 from mmdet_detnet.files import config_path
 
-from .images import ANY_DEPTH, SmallValues
-from .options import TEMPLATES
-from .settings import Measured, Settings, choose_settings
+from .image_rules import ANY_DEPTH, SmallValues
+from .options import TEMPLATES, Options, Template
+from .records import LabeledImage
+from .training_config import Anchors, choose_factor, read_anchors, share_inside
 
-TEMPLATE = '{{'
+# Percentage of the images that fit the image scale without being shrunk for their short side.
+SHAPE_PERCENTILE = 95
+# Percentage of the boxes that may be smaller than the image scale is made for.
+SMALL_PERCENTILE = 10
+MAX_BATCH = 8
+# Fraction of the memory for batches; the rest is for weights, data loaders and other programs.
+MEMORY_SHARE = 0.4
+# Fraction of a template's bytes, measured on a CPU, that a GPU needs: on an H100, 0.36 for
+# Double-Head-Ext to 0.65 for DetNet (docs/benchmarks.md).
+GPU_FACTOR = 0.65
+# As in 60 epochs of blood cells (docs/bccd.md), in batches of 8.
+NUM_ITERATIONS = 1500
+MIN_EPOCHS, MAX_EPOCHS = 12, 120
+# Of a long training: early stopping waits for ten of them, a third of the epochs.
+MAX_VALIDATIONS = 30
+# Move the anchors if fewer than this fraction of the boxes are in their range.
+ENOUGH = 0.9
+
+BRACES = '{{'
 LOADERS = ('train', 'val', 'test')
-
 TEXT = """\
 # {summary}
 _base_ = __import__('mmdet_detnet').config_path('{base}')
@@ -49,29 +72,52 @@ _base_.test_dataloader.dataset.pipeline[:1] = loading
 """
 START = 'load_from = {}  # the weights to start from\n'
 
+Measured = Sequence[tuple[LabeledImage, tuple[int, int]]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings in the config of a dataset.
+
+    Attributes:
+        image_scale: Long and short side that images are resized to, in pixels.
+        scale_reason: Why.
+        anchors: Path and value of the option of the anchors' sizes; None to keep them.
+        anchor_reason: Why.
+        batch_size: Images per batch.
+        batch_reason: Why.
+        max_epochs: Number of epochs.
+        val_interval: Epochs between validations.
+        learning_rate: The template's, scaled to the batch size.
+    """
+
+    image_scale: tuple[int, int]
+    scale_reason: str
+    anchors: tuple[str, object] | None
+    anchor_reason: str
+    batch_size: int
+    batch_reason: str
+    max_epochs: int
+    val_interval: int
+    learning_rate: float
+
 
 def compose_config(
     file: Path,
-    model_name: str,
+    options: Options,
     images: Measured,
     classes: Sequence[str],
-    images_folder: Path,
     test_split: str = 'test',
-    start_from: Path | None = None,
-    max_epochs: int | None = None,
     small_values: SmallValues | None = None,
 ) -> tuple[str, Settings]:
     """Compose a config that stands next to the folder ``annotations``.
 
     Args:
         file: Its path; nothing is written.
-        model_name: One of ``TEMPLATES``.
+        options: The user's options.
         images: The training images with their sizes.
         classes: Class names in the order of the annotation files.
-        images_folder: Folder that image names are relative to.
         test_split: Split of the test's annotation file.
-        start_from: Checkpoint to start from; None for the template's weights.
-        max_epochs: Number of epochs; None to choose it.
         small_values: The part of their range that the values of the images use, to be scaled.
 
     Returns:
@@ -81,20 +127,20 @@ def compose_config(
         ValueError: If a class cannot have its name.
     """
     for name in classes:
-        if TEMPLATE in name:
+        if BRACES in name:
             # The config could have it, but not mmengine's copies of the config.
             raise ValueError(
-                f'the class {name!r} must not contain {TEMPLATE}, which mmengine replaces in '
+                f'the class {name!r} must not contain {BRACES}, which mmengine replaces in '
                 'configs, even by code. Rename it.'
             )
-    template = TEMPLATES[model_name]
+    template = TEMPLATES[options.model]
     base = Config.fromfile(config_path(template.config))
-    settings = choose_settings(template, base.model, images, max_epochs)
+    settings = choose_settings(template, base.model, images, options.max_epochs)
     values = dict.fromkeys(_class_counts(base.model), len(classes))
     text = TEXT.format(
         summary=f'{len(images)} training images. Written by mmdet-detnet new, for you to change.',
         base=template.config,
-        images=_quote(_images_prefix(images_folder, file.parent)),
+        images=_quote(_images_prefix(options.image_folder, file.parent)),
         classes=tuple(classes),
         settings=settings,
         resizes=_resizes(base),
@@ -106,14 +152,14 @@ def compose_config(
     if small_values is not None and not small_values.is_mixed:
         scale = _write(small_values.transform)
         text += SCALED.format(values=small_values, depth=ANY_DEPTH, scale=scale)
-    if start_from is not None:
-        text += START.format(_quote(str(start_from.resolve())))
+    if options.start_from is not None:
+        text += START.format(_quote(str(options.start_from.resolve())))
     return text, settings
 
 
 def _quote(text: str) -> str:
     """Write a text for Python, without the braces in which mmengine replaces variables."""
-    return repr(text).replace(TEMPLATE, '{\\x7b')
+    return repr(text).replace(BRACES, '{\\x7b')
 
 
 def _images_prefix(images: Path, folder: Path) -> str:
@@ -159,3 +205,109 @@ def _write(value: object) -> str:
     if not isinstance(value, dict):
         return repr(value)
     return f'dict({", ".join(f"{key}={_write(each)}" for key, each in value.items())})'
+
+
+def choose_settings(
+    template: Template, model: ConfigDict, images: Measured, max_epochs: int | None = None
+) -> Settings:
+    """Choose the settings for a dataset.
+
+    Args:
+        template: The detector.
+        model: Config of its model.
+        images: The training images with their sizes.
+        max_epochs: Number of epochs; None to choose it.
+    """
+    anchors = read_anchors(model)
+    smallest = anchors.smallest if anchors else template.sides[0] / 20
+    scale, scale_reason, sizes = _choose_scale(template.sides, images, smallest)
+    batch, batch_reason = _choose_batch(template, scale, len(images))
+    if max_epochs is None:
+        wanted = round(NUM_ITERATIONS * MAX_BATCH / len(images))
+        max_epochs = min(max(wanted, MIN_EPOCHS), MAX_EPOCHS)
+    return Settings(
+        scale,
+        scale_reason,
+        *_choose_anchors(anchors, sizes),
+        batch,
+        batch_reason,
+        max_epochs,
+        math.ceil(max_epochs / MAX_VALIDATIONS),
+        template.rate * batch / template.rate_batch,
+    )
+
+
+def _choose_scale(
+    sides: Sequence[int], images: Measured, smallest: float
+) -> tuple[tuple[int, int], str, np.ndarray]:
+    """Choose the smallest scale at which most boxes are as large as the smallest anchor.
+
+    It has the images' shape and is not larger than they are.
+
+    Returns:
+        The scale, the reason, and the square roots of the resized boxes' areas, in pixels.
+    """
+    long, short = np.array([(max(size), min(size)) for _, size in images], float).T
+    own, shape = np.median(long), np.percentile(short / long, SHAPE_PERCENTILE)
+    boxes = [
+        (number, each.box[2] * each.box[3])
+        for number, (image, _) in enumerate(images)
+        for each in image.boxes
+        if not each.is_crowd
+    ]
+    owners, areas = np.array(boxes, float).reshape(-1, 2).T
+    original = np.sqrt(areas.clip(min=0))
+    for side in sides:
+        scale = (side, round(side * shape))
+        factors = np.minimum(scale[0] / long, scale[1] / short)
+        sizes = factors[owners.astype(int)] * original
+        small = np.percentile(sizes, SMALL_PERCENTILE) if len(sizes) else smallest
+        if small >= smallest or side >= own:
+            break
+    reason = f'{SMALL_PERCENTILE} % of the boxes are then smaller than {small:.0f} pixels'
+    if small < smallest:
+        limit = 'the images are not larger' if side >= own else 'the largest scale of this model'
+        reason += f', fewer than the {smallest:g} of the smallest anchor: {limit}'
+    return scale, reason, sizes
+
+
+def _choose_anchors(
+    anchors: Anchors | None, sizes: np.ndarray
+) -> tuple[tuple[str, object] | None, str]:
+    if anchors is None or not anchors.option:
+        return None, ''
+    share = share_inside(sizes, anchors)
+    moved = anchors.scaled(choose_factor(sizes, anchors))
+    better = share_inside(sizes, moved)
+    if share >= ENOUGH or better <= share:
+        low, high = anchors.smallest, anchors.largest
+        return None, f'anchors of {low:g} to {high:g} pixels cover {share:.0%} of the boxes'
+    value = [*moved.values] if anchors.option == 'scales' else moved.values[0]
+    reason = (
+        f'anchors of {moved.smallest:g} to {moved.largest:g} pixels cover {better:.0%} of the '
+        f'boxes, not {share:.0%}'
+    )
+    return (f'{anchors.head}.anchor_generator.{anchors.option}', value), reason
+
+
+def _choose_batch(template: Template, scale: tuple[int, int], num_images: int) -> tuple[int, str]:
+    memory = _free_memory()
+    factor, owner = (GPU_FACTOR, "the GPU's ") if torch.cuda.is_available() else (1, '')
+    each = factor * template.bytes_per_pixel * scale[0] * scale[1]
+    fitting = max(1, int(memory * MEMORY_SHARE / each))
+    # At least a few steps per epoch.
+    batch = min(MAX_BATCH, fitting, max(1, num_images // 4))
+    batch = 2 ** (batch.bit_length() - 1)
+    sizes = f'{each * batch / 2**30:.1f} of {memory / 2**30:.0f} GiB'
+    return batch, f'{sizes} of {owner}memory, roughly'
+
+
+def _free_memory() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
+    # What Linux can free counts as well; others only say how much there is.
+    with contextlib.suppress(OSError):
+        lines = Path('/proc/meminfo').read_text().splitlines()
+        sizes = {name: int(rest.split()[0]) for name, _, rest in (x.partition(':') for x in lines)}
+        return sizes['MemAvailable'] * 1024
+    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')

@@ -1,10 +1,13 @@
-"""Image files: their size, damage, the range of their values, and pictures that occur twice."""
+"""The files of a dataset: finding them, and reading the size or the pixels of images."""
 
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,28 +16,193 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from .annotation_file import Record
-from .problems import Problem, problem_of
+from mmdet_detnet.files import MARK, OutputFolder
 
-# EXIF tag of the orientation, and its values that swap width and height.
-ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
+from .options import TEMPLATES
+from .records import Found
+
+# Words for the splits in the names of folders and files, and in tables.
+SPLIT_WORDS = {
+    **dict.fromkeys(('train', 'training', 'trainset', 'trainval'), 'train'),
+    **dict.fromkeys(('val', 'valid', 'validate', 'validation', 'valset', 'dev'), 'val'),
+    **dict.fromkeys(('test', 'testing', 'testset'), 'test'),
+}
+# Pillow opens these, but they are no pictures.
+NO_PICTURES = {'.pdf', '.mpg', '.mpeg'}
+# Pictures that neither Pillow nor OpenCV opens.
+UNSUPPORTED = {'.heic', '.heif', '.jxl', '.svg', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.raw'}
 # Formats that OpenCV reads as well. For others, Pillow may start a program: Ghostscript for EPS.
 FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'SUN', 'TIFF', 'WEBP')
+# EXIF tag of the orientation, and its values that swap width and height.
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
 # Datasets of at most so many images are decoded even if nobody asks for it.
 SMALL_DATASET = 2000
-# Number of images whose values are read, and of values of each.
-NUM_SAMPLED, VALUES_PER_IMAGE = 64, 10_000
-# Fraction of the range of values below which the values are worth scaling.
-SMALL_PART = 0.25
-# OpenCV's flags for three channels with the depth of the file, as `color_type` in a pipeline.
-ANY_DEPTH = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-
 THUMBNAIL = 32  # pixels, height and width
-# Two pictures are the same if at most so many of the 64 bits of their hashes differ, and their
-# thumbnails by so many gray levels on average.
-MAX_BITS, MAX_LEVELS = 6, 4.0
-# Thumbnails with a smaller standard deviation, in gray levels, are plain: equal, but no picture.
-PLAIN = 2.0
+MESSAGES = {
+    'folder-of-results': 'folders with results of mmdet_detnet. Skipped.',
+    'image-not-found': 'annotations without an image. Skipped.',
+    'image-not-supported': 'pictures in formats that neither Pillow nor OpenCV reads. Skipped. '
+    'Convert them.',
+    'image-not-annotated': 'images without an annotation. Skipped.',
+}
+
+# A progress bar, for what takes longer than a second.
+show_progress = partial(tqdm, delay=1, leave=False)
+
+
+def list_files(
+    folder: Path, out: OutputFolder | None = None, skipped: list[str] | None = None
+) -> Iterator[Path]:
+    """List the regular files below a folder, sorted, without hidden ones.
+
+    Links to folders are followed, unless they lead to a folder that is listed anyway.
+
+    Args:
+        folder: A folder.
+        out: Output folder, whose files are left out.
+        skipped: Gets the other folders that hold results of our commands, which are left out, too.
+    """
+    root = folder.resolve()
+    skipped = [] if skipped is None else skipped
+    followed: set[Path] = set()
+
+    def is_listed(path: Path) -> bool:
+        if path.name[0] == '.' or (out and _is_result(path, out)):
+            return False
+        if (path / MARK).exists():
+            skipped.append(str(path))
+            return False
+        if not path.is_symlink():
+            return True
+        target = path.resolve()
+        # A link to a folder above would never end.
+        if target in followed or target.is_relative_to(root) or root.is_relative_to(target):
+            return False
+        followed.add(target)
+        return True
+
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in sorted(folders) if is_listed(Path(place, name))]
+        for path in (Path(place, name) for name in sorted(names) if name[0] != '.'):
+            # Reading anything but a file, such as a pipe, may never end.
+            if path.is_file() and not (out and out.made(path)):
+                yield path
+
+
+def _is_result(folder: Path, out: OutputFolder) -> bool:
+    """Tell whether a folder is the output folder or that of a run in it."""
+    place = folder.resolve()
+    return place == out.folder or (place.parent == out.folder and place.name in TEMPLATES)
+
+
+def name_split(path: Path) -> str:
+    """Find the split that a path names, relative and without an image's own name.
+
+    Returns:
+        ``'train'``, ``'val'``, ``'test'`` or ``''``. The innermost folder decides.
+    """
+    for part in reversed(path.parts):
+        for word in re.findall('[a-z]+', part.lower()):
+            if word in SPLIT_WORDS:
+                return SPLIT_WORDS[word]
+    return ''
+
+
+class ImageFiles:
+    """The images below a folder, found by their names in annotations.
+
+    Args:
+        folder: The folder.
+        out: Output folder, whose files are left out.
+
+    Attributes:
+        folder: The folder.
+        paths: All images in it.
+        found: What was skipped or assumed while reading: the culprits of each kind.
+    """
+
+    def __init__(self, folder: Path, out: OutputFolder | None = None) -> None:
+        self.folder = folder
+        self.found: Found = defaultdict(list)
+        suffixes = {s for s, name in Image.registered_extensions().items() if name in Image.OPEN}
+        suffixes -= NO_PICTURES
+        files = [*list_files(folder, out, self.found['folder-of-results'])]
+        self.paths = [file for file in files if file.suffix.lower() in suffixes]
+        self._unsupported = [file for file in files if file.suffix.lower() in UNSUPPORTED]
+        self._used: set[Path] = set()
+        self._splits: dict[Path, str] = {}
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        for path in self.paths:
+            self._by_name[path.name].append(path)
+            self._by_name[path.stem].append(path)
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether an image has a name, with or without suffix."""
+        return name in self._by_name
+
+    def find(self, annotation: Path, *names: str) -> Path | None:
+        """Find the image of an annotation.
+
+        Args:
+            annotation: The annotation file; the image may be next to it.
+            *names: Paths or names, with or without suffix, possibly from another machine. The first
+                one that leads to an image counts.
+
+        Returns:
+            The image; None if there is none, which is recorded.
+
+        Raises:
+            ValueError: If several images match.
+        """
+        for name in filter(None, names):
+            candidates = self.candidates(annotation, name)
+            if len(candidates) > 1:
+                raise ValueError(
+                    f'{annotation}: {name!r} may be {candidates[0]} or {candidates[1]}. Name the '
+                    'folder of the images with --images, or give them different names.'
+                )
+            if candidates:
+                self._used.add(candidates[0])
+                return candidates[0]
+        stems = {Path(name).stem for name in names}
+        for path in self._unsupported:
+            if path.stem in stems or path.name in names:
+                self.found['image-not-supported'].append(str(path.relative_to(self.folder)))
+                return None
+        self.found['image-not-found'].append(f'{names[-1]} ({annotation.name})')
+        return None
+
+    def candidates(self, annotation: Path, name: str) -> list[Path]:
+        """List the images that a name in an annotation file may mean."""
+        name = name.replace('\\', '/')
+        last = name.rpartition('/')[2]
+        named = self._by_name.get(last) or self._by_name.get(Path(last).stem, [])
+        if len(named) == 1:
+            return named
+        parts = Path(name).parts
+        near = [annotation.parent.joinpath(*parts), self.folder.joinpath(*parts)]
+        exact = [path for path in near if path in named]
+        neighbors = [path for path in named if path.parent == annotation.parent]
+        if exact or neighbors or not named:
+            return exact[:1] or neighbors
+        # The images whose folders have most names in common with the annotation's.
+        wanted = {*parts[:-1], *annotation.parent.parts}
+        common = [len(wanted.intersection(path.parent.parts)) for path in named]
+        closest = [path for path, n in zip(named, common, strict=True) if n == max(common)]
+        # Each split may number its images from 1: annotations/train.json, images/train/1.jpg.
+        split = name_split(Path(annotation.name))
+        return [path for path in closest if split and self.name_split(path) == split] or closest
+
+    def name_split(self, image: Path) -> str:
+        """Find the split that the folders of an image name, as :func:`name_split` does."""
+        folder = image.parent
+        if folder not in self._splits:
+            self._splits[folder] = name_split(folder.relative_to(self.folder))
+        return self._splits[folder]
+
+    def unused(self) -> list[str]:
+        """List the images without an annotation."""
+        return [str(path.relative_to(self.folder)) for path in self.paths if path not in self._used]
 
 
 @dataclass(frozen=True)
@@ -90,7 +258,9 @@ def _read(path: Path, decode: bool) -> ImageState:
                 return ImageState(size=_turned_size(image))
         pixels = _decode(path)
         height, width = pixels.shape[:2]
-        return ImageState(size=(width, height), thumbnail=_shrink(pixels))
+        small = cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+        gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+        return ImageState(size=(width, height), thumbnail=gray)
     except FileNotFoundError:
         return ImageState(is_missing=True)
     # With a damaged file, decoders raise all kinds of errors.
@@ -122,11 +292,6 @@ def _decode(path: Path) -> np.ndarray:
     return pixels
 
 
-def _shrink(pixels: np.ndarray) -> np.ndarray:
-    small = cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
-
-
 def read_images(
     paths: Sequence[Path], decode: bool | None = None, num_workers: int | None = None
 ) -> list[ImageState]:
@@ -144,183 +309,3 @@ def read_images(
         states = pool.map(read_image if decode else read_header, paths)
         words = 'decoding' if decode else 'reading headers'
         return list(tqdm(states, total=len(paths), desc=words, unit='image'))
-
-
-def sample(items: Sequence, number: int) -> Sequence:
-    """Choose at most ``number`` items, evenly spaced."""
-    return items[:: max(1, -(-len(items) // number))]
-
-
-def check_images(
-    images: Sequence[Record], states: Sequence[ImageState], folder: Path
-) -> list[Problem]:
-    """Find missing and damaged images, and sizes that differ from the annotations.
-
-    Args:
-        images: Records of images.
-        states: Their files, as read.
-        folder: Folder that their ``file_name`` is relative to.
-    """
-    missing, broken, other_size = [], [], []
-    for image, state in zip(images, states, strict=True):
-        name = image['file_name']
-        if state.is_missing:
-            missing.append(name)
-        elif state.error:
-            broken.append(f'{name} ({state.error})')
-        elif state.size != (image['width'], image['height']):
-            other_size.append(_describe_sizes(image, state.size))
-    return [
-        *problem_of('missing-image', f'images that are not in {folder}. Training stops.', missing),
-        *problem_of(
-            'undecodable-image',
-            'damaged image files. Training stops or uses made-up pixels.',
-            broken,
-        ),
-        *problem_of(
-            'image-size',
-            'images whose size differs from the annotations. Their boxes may be misplaced.',
-            other_size,
-        ),
-    ]
-
-
-def _describe_sizes(image: Record, size: tuple[int, int]) -> str:
-    expected = (image['width'], image['height'])
-    text = f'{image["file_name"]} is {size[0]} x {size[1]}, not {expected[0]} x {expected[1]}'
-    if size == expected[::-1]:
-        text += ' (mmdet applies the EXIF rotation)'
-    return text
-
-
-@dataclass(frozen=True)
-class SmallValues:
-    """Images whose values use a small part of their range, such as 12 bits of 16.
-
-    ``LoadImageFromFile`` makes 8 bits of 16 by dropping the lower ones: of 12-bit values, 16 gray
-    levels remain.
-
-    Attributes:
-        low: Value to become 0.
-        high: Value to become 255.
-        largest: Largest value of the file format.
-        images: Names of some of the images.
-        is_mixed: Whether other images have fewer bits, so that one scale does not fit all.
-    """
-
-    low: float
-    high: float
-    largest: float
-    images: list[str]
-    is_mixed: bool = False
-
-    def __str__(self) -> str:
-        return f'the values of the images are {self.low:g} to {self.high:g} of {self.largest:g}'
-
-    @property
-    def transform(self) -> dict:
-        """The transform that scales the values, after ``LoadImageFromFile``."""
-        std = round((self.high - self.low) / 255, 4)
-        return dict(type='Normalize', mean=[self.low] * 3, std=[std] * 3, to_rgb=False)
-
-    def problems(self) -> list[Problem]:
-        """Say what is lost, and what to change in a config."""
-        if self.is_mixed:
-            remedy = 'Other images have 8 bits: convert all to 8 bits.'
-        else:
-            options = ', '.join(f'{key}={value!r}' for key, value in self.transform.items())
-            load = f"dict(type='LoadImageFromFile', color_type={ANY_DEPTH})"
-            remedy = f'Start all pipelines with {load}, dict({options}).'
-        message = f'{self}, of which mmdet scales the whole range to 255. {remedy}'
-        return problem_of('values-use-small-part', message, self.images, self.largest == 255)
-
-
-def find_small_values(paths: Sequence[Path]) -> SmallValues | None:
-    """Read the values of some images, and find out whether they use a small part of their range.
-
-    Args:
-        paths: The files; unreadable ones are skipped.
-
-    Returns:
-        The part that the images with the most bits use; None if it is a large one.
-    """
-    values: dict[np.dtype, list[np.ndarray]] = {}
-    names: dict[np.dtype, list[str]] = {}
-    for path in sample(paths, NUM_SAMPLED):
-        content = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
-        pixels = cv2.imdecode(content, ANY_DEPTH) if content.size else None
-        if pixels is not None:
-            some = sample(pixels.ravel(), VALUES_PER_IMAGE)
-            values.setdefault(pixels.dtype, []).append(some)
-            names.setdefault(pixels.dtype, []).append(path.name)
-    if not values:
-        return None
-    kind = max(values, key=lambda each: each.itemsize)
-    low, high = np.percentile(np.concatenate(values[kind]), (0.1, 99.9)).tolist()
-    largest = np.iinfo(kind).max if kind.kind == 'u' else 255
-    if not 0 < high - low < SMALL_PART * largest:
-        return None
-    for bits in (8, 10, 12, 14):
-        whole = 2**bits - 1
-        if whole < largest and SMALL_PART * whole <= high - low and high <= whole and low >= 0:
-            low, high = 0, whole
-            break
-    return SmallValues(low, high, largest, names[kind], is_mixed=len(values) > 1)
-
-
-def find_shared_pictures(splits: Mapping[str, Mapping[Path, np.ndarray | None]]) -> list[Problem]:
-    """Find pictures in two splits: the same file, or one that is resized or encoded again.
-
-    Compares hashes of 64 bits (pHash: signs of the lowest frequencies of the cosine transform), and
-    where these agree, the thumbnails.
-
-    Args:
-        splits: For the name of each split, its images with their thumbnails, None for those that
-            were not decoded.
-    """
-    hashed = {name: _hash_all(pictures) for name, pictures in splits.items()}
-    names = list(splits)
-    pairs = [
-        f'{first} ({one}) and {second} ({other})'
-        for number, one in enumerate(names)
-        for other in names[number + 1 :]
-        for first, second in [
-            *((path.name, path.name) for path in splits[one] if path in splits[other]),
-            *_same_pictures(*hashed[one], *hashed[other]),
-        ]
-    ]
-    message = (
-        'pictures that are in two splits, the same or nearly. Results on such images are too good.'
-    )
-    return problem_of('picture-in-two-splits', message, pairs, is_warning=True)
-
-
-def _hash_all(
-    pictures: Mapping[Path, np.ndarray | None],
-) -> tuple[list[Path], np.ndarray, np.ndarray]:
-    """Return paths, thumbnails and hashes of the pictures that are decoded and not plain."""
-    paths = [path for path, each in pictures.items() if each is not None and each.std() >= PLAIN]
-    thumbnails = np.array([pictures[path] for path in paths], np.int16)
-    thumbnails = thumbnails.reshape(-1, THUMBNAIL, THUMBNAIL)
-    angles = np.pi / THUMBNAIL * np.outer(np.arange(8), np.arange(THUMBNAIL) + 0.5)
-    lowest = np.cos(angles) @ thumbnails @ np.cos(angles).T
-    frequencies = lowest.reshape(-1, 64)
-    signs = frequencies > np.median(frequencies, axis=1, keepdims=True)
-    return paths, thumbnails, np.packbits(signs, axis=1)
-
-
-def _same_pictures(
-    first_paths: list[Path],
-    first: np.ndarray,
-    first_hashes: np.ndarray,
-    second_paths: list[Path],
-    second: np.ndarray,
-    second_hashes: np.ndarray,
-) -> Iterable[tuple[str, str]]:
-    num_ones = np.array([value.bit_count() for value in range(256)], np.uint8)
-    for path, thumbnail, bits in zip(first_paths, first, first_hashes, strict=True):
-        distances = num_ones[second_hashes ^ bits].sum(axis=1)
-        for index in np.flatnonzero(distances <= MAX_BITS):
-            is_same = np.abs(second[index] - thumbnail).mean() <= MAX_LEVELS
-            if is_same and second_paths[index] != path:
-                yield path.name, second_paths[index].name

@@ -89,3 +89,8 @@ class Options:
     start_from: Path | None = None
     max_epochs: int | None = None
     overwrite: bool = False
+
+    @property
+    def image_folder(self) -> Path:
+        """The folder to search for images."""
+        return self.images or self.folder

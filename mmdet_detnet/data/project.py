@@ -10,22 +10,18 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmdet_detnet.data.annotation_file import AnnotationFile
-from mmdet_detnet.data.check import check_annotations
-from mmdet_detnet.data.dataset_check import draw_distributions
-from mmdet_detnet.data.images import find_shared_pictures, find_small_values, read_header
-from mmdet_detnet.data.problems import Problem, problem_of
-from mmdet_detnet.data.training_config import read_training_config
 from mmdet_detnet.files import OutputFolder, write_file
 
-from .config_file import compose_config
-from .fixes import fix_images
+from .annotation_rules import AnnotationFile
+from .check import check_annotations, draw_distributions
+from .config_file import Measured, compose_config
 from .formats import read_folder
-from .image_files import SPLITS, show_progress
+from .image_rules import find_shared_pictures, find_small_values, fix_images
+from .images import read_header, show_progress
 from .options import TEMPLATES, Options
-from .records import LabeledBox, LabeledImage
-from .settings import Measured
+from .records import SPLITS, LabeledBox, LabeledImage, Problem, problem_of
 from .splits import apply_splits, choose_splits, read_splits, write_splits
+from .training_config import read_training_config
 
 SPLIT_FILE = 'splits.csv'
 PICTURE = 'boxes.png'
@@ -46,7 +42,6 @@ def create_project(options: Options) -> Path | None:
         ValueError: If the dataset is unusable or an option is wrong.
     """
     _check_options(options)
-    root = options.images or options.folder
     default = re.sub(r'[^\w.-]+', '_', options.folder.resolve().name) or 'data'
     out = OutputFolder((options.out or Path(f'{default}-detector')).resolve())
     config = out.folder / f'{options.model}.py'
@@ -55,41 +50,16 @@ def create_project(options: Options) -> Path | None:
     if config.exists() and not options.overwrite:
         raise FileExistsError(f'{config} exists. Use --overwrite to replace it.')
 
-    name, labeled = read_folder(options, out)
-    classes = labeled.all_classes()
-    num_boxes = sum(len(image.boxes) for image in labeled.images)
-    if not num_boxes:
-        _print_problems(labeled.problems)
-        raise ValueError(f'{options.folder}: found no box of an existing image.')
-    print(f'{options.folder}: {name}, {len(labeled.images)} images with {num_boxes} boxes')
-    print(f'classes: {", ".join(classes)}')
-    _print_problems(labeled.problems)
-
-    images = _split(labeled.images, root, out, options)
-    del labeled  # of a large dataset, as much as will be written
+    images, classes = _read(options, out)
+    images = _split(images, out, options)
     if options.fix:
-        images, repairs = fix_images(images, root, out)
+        images, repairs = fix_images(images, options.image_folder, out)
         _print_problems(repairs)
-    splits = _measure(images, root)
-    contents = {}
-    for split, of_split in splits.items():
-        contents[split] = _compose_annotations(of_split, classes, root)
-        text = json.dumps(contents[split])
-        write_file(out.path(f'annotations/{split}.json'), text.encode())
-
+    splits = _measure(images, options.image_folder)
     small_values = find_small_values([image.path for image, _ in splits['train']])
-    text, settings = compose_config(
-        config,
-        options.model,
-        splits['train'],
-        classes,
-        root,
-        'test' if 'test' in splits else 'val',
-        options.start_from,
-        options.max_epochs,
-        small_values,
-    )
-    if not _check(text, contents, out, root, options.decode):
+    test = 'test' if 'test' in splits else 'val'
+    text, settings = compose_config(config, options, splits['train'], classes, test, small_values)
+    if not _write_and_check(splits, classes, text, out, options):
         return None
     write_file(out.path(config.name), text.encode())
     width, height = settings.image_scale
@@ -121,11 +91,24 @@ def _print_problems(problems: Sequence[Problem]) -> None:
         print(problem)
 
 
+def _read(options: Options, out: OutputFolder) -> tuple[list[LabeledImage], list[str]]:
+    name, labeled = read_folder(options, out)
+    classes = labeled.all_classes()
+    num_boxes = sum(len(image.boxes) for image in labeled.images)
+    if not num_boxes:
+        _print_problems(labeled.problems)
+        raise ValueError(f'{options.folder}: found no box of an existing image.')
+    print(f'{options.folder}: {name}, {len(labeled.images)} images with {num_boxes} boxes')
+    print(f'classes: {", ".join(classes)}')
+    _print_problems(labeled.problems)
+    return labeled.images, classes
+
+
 def _split(
-    images: Sequence[LabeledImage], root: Path, out: OutputFolder, options: Options
+    images: Sequence[LabeledImage], out: OutputFolder, options: Options
 ) -> list[LabeledImage]:
     """Set the split of each image, as in the file or newly chosen; drop images without one."""
-    file = out.folder / SPLIT_FILE
+    root, file = options.image_folder, out.folder / SPLIT_FILE
     if file.exists() and not options.resplit:
         split, source = read_splits(file, images, root), f'from {file}'
     else:
@@ -176,15 +159,18 @@ def _compose_annotations(images: Measured, classes: Sequence[str], root: Path) -
         file_name = Path(name).as_posix()
         records.append({'id': image_id, 'file_name': file_name, 'width': width, 'height': height})
         for box in image.boxes:
-            place = {'id': len(annotations) + 1, 'image_id': image_id}
-            annotations.append({**place, **_describe(box, numbers)})
+            annotations.append(_compose_annotation(len(annotations) + 1, image_id, box, numbers))
     categories = [{'id': number, 'name': name} for name, number in numbers.items()]
     return {'images': records, 'annotations': annotations, 'categories': categories}
 
 
-def _describe(box: LabeledBox, numbers: Mapping[str, int]) -> dict[str, Any]:
+def _compose_annotation(
+    number: int, image_id: int, box: LabeledBox, numbers: Mapping[str, int]
+) -> dict[str, Any]:
     _, _, width, height = box.box
     record = {
+        'id': number,
+        'image_id': image_id,
         'category_id': numbers[box.label],
         'bbox': list(box.box),
         'area': width * height if box.area is None else box.area,
@@ -193,20 +179,25 @@ def _describe(box: LabeledBox, numbers: Mapping[str, int]) -> dict[str, Any]:
     return record if box.segmentation is None else {**record, 'segmentation': box.segmentation}
 
 
-def _check(
+def _write_and_check(
+    splits: dict[str, Measured],
+    classes: Sequence[str],
     config_text: str,
-    contents: Mapping[str, Any],
     out: OutputFolder,
-    root: Path,
-    decode: bool | None,
+    options: Options,
 ) -> bool:
-    """Check each split, write the results and print the problems."""
+    """Write the annotations of each split, check them, write the results and print the problems."""
     training = read_training_config(Config.fromstring(config_text, '.py'))
+    root = options.image_folder
     checks = {}
-    for split, content in contents.items():
+    for split in [*splits]:
+        # Of a large dataset, only one split at a time is in memory twice.
+        content = _compose_annotations(splits.pop(split), classes, root)
         name = f'annotations/{split}.json'
-        file = AnnotationFile(**content)
-        check = check_annotations(out.folder / name, training, root, file=file, decode=decode)
+        write_file(out.path(name), json.dumps(content).encode())
+        check = check_annotations(
+            out.folder / name, training, root, file=AnnotationFile(**content), decode=options.decode
+        )
         short = '\n'.join(map(str, [check.headline, *check.all_problems]))
         print(check if split == 'train' else short)
         text = json.dumps(check.as_dict(), indent=1)

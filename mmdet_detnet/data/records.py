@@ -1,16 +1,17 @@
-"""What all formats are read into: images with labeled boxes."""
+"""What all formats are read into, images with labeled boxes, and problems of a dataset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmdet_detnet.data.problems import Problem, problem_of
+SPLITS = ('train', 'val', 'test')
+NUM_EXAMPLES = 5
 
 Point = Sequence[float]
 Box = tuple[float, float, float, float]
+Segmentation = list[list[float]] | dict[str, object]
 # The culprits of each kind of problem.
 Found = dict[str, list[str]]
-Segmentation = list[list[float]] | dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +47,6 @@ def outline_box(points: Sequence[Point]) -> Box:
     return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
 
-# Spellings of flags in tables and XML files.
-FLAGS = {'': False, '0': False, '1': True, 'false': False, 'true': True, 'no': False, 'yes': True}
-
-
-def read_flag(text: str, name: str) -> bool:
-    """Read a flag, such as of a crowd; none is false."""
-    value = FLAGS.get(text.strip().lower())
-    if value is None:
-        raise ValueError(f'{name} must be one of {[*FLAGS]}, got {text!r}.')
-    return value
-
-
 @dataclass(frozen=True, slots=True)
 class LabeledImage:
     """An image with its objects.
@@ -66,7 +55,7 @@ class LabeledImage:
         path: The file.
         boxes: The objects; empty for background.
         source: The annotation file; None for background without one.
-        split: ``'train'``, ``'val'`` or ``'test'`` in the dataset; empty if unknown.
+        split: One of ``SPLITS``, as in the dataset; empty if unknown.
         size: Width and height from the annotations, in pixels; None for those of the file.
     """
 
@@ -75,6 +64,57 @@ class LabeledImage:
     source: Path | None = None
     split: str = ''
     size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of problem in a dataset.
+
+    Attributes:
+        name: Short name.
+        message: Description and consequence, in sentences.
+        count: Number of occurrences.
+        examples: The first records or images that have it.
+        is_warning: Whether it may be intended; otherwise it breaks or silently changes training.
+    """
+
+    name: str
+    message: str
+    count: int
+    examples: list[str]
+    is_warning: bool
+
+    def __str__(self) -> str:
+        kind = 'warning' if self.is_warning else 'PROBLEM'
+        more = ', ...' if self.count > len(self.examples) else ''
+        examples = ', '.join(self.examples) + more
+        return f'{kind} {self.name} ({self.count}): {self.message} Here: {examples}'
+
+
+def problem_of(
+    name: str, message: str, culprits: Iterable[object], is_warning: bool = False
+) -> list[Problem]:
+    """Make a list of the problem that some records have; empty if there are no such records.
+
+    Args:
+        name: Short name of the problem.
+        message: Description and consequence, in sentences.
+        culprits: Names or ids of the records.
+        is_warning: Whether it may be intended.
+    """
+    names = [*culprits]
+    if not names:
+        return []
+    return [Problem(name, message, len(names), [*map(str, names[:NUM_EXAMPLES])], is_warning)]
+
+
+def list_warnings(messages: Mapping[str, str], found: Found) -> list[Problem]:
+    """Make warnings of what has been found, in the order of their messages."""
+    return [
+        problem
+        for name, message in messages.items()
+        for problem in problem_of(name, message, found.get(name, ()), is_warning=True)
+    ]
 
 
 @dataclass
@@ -95,12 +135,3 @@ class LabeledSet:
         """List the format's classes, then other classes found, sorted."""
         occurring = {box.label for image in self.images for box in image.boxes}
         return [*self.classes, *sorted(occurring - set(self.classes))]
-
-
-def list_warnings(messages: Mapping[str, str], found: Found) -> list[Problem]:
-    """Make warnings of what has been found, in the order of their messages."""
-    return [
-        problem
-        for name, message in messages.items()
-        for problem in problem_of(name, message, found.get(name, ()), is_warning=True)
-    ]

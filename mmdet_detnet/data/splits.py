@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .image_files import SPLITS
-from .records import LabeledImage
+from .records import SPLITS, LabeledImage
 
 SHARES = {'train': 0.70, 'val': 0.15, 'test': 0.15}
 HEADER = ('image', 'split')

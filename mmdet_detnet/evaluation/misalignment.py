@@ -30,7 +30,7 @@ from pycocotools import mask as mask_utils
 from scipy.stats import pearsonr, spearmanr
 
 from mmdet_detnet.config import load_config
-from mmdet_detnet.data.boxes import LARGE_AREA, MEDIUM_AREA
+from mmdet_detnet.data.annotation_rules import LARGE_AREA, MEDIUM_AREA
 from mmdet_detnet.files import OutputFolder
 
 from .detections import read_ground_truth, read_predictions, run_detector

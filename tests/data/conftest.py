@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_dataset import HEIGHT, WIDTH, make_content
 
-from mmdet_detnet.data import dataset_check
+from mmdet_detnet.data import check as data_check
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def check(tmp_path, monkeypatch):
         paths = [str(file), str(tmp_path / 'images'), '--out-dir', str(tmp_path / 'out')]
         monkeypatch.setattr(sys, 'argv', ['check_dataset.py', *paths, *map(str, options)])
         if not with_picture:
-            monkeypatch.setattr(dataset_check, 'draw_distributions', lambda check, out: None)
+            monkeypatch.setattr(data_check, 'draw_distributions', lambda check, out: None)
         status = check_dataset.main()
         report = tmp_path / 'out/data_check.json'
         return status, json.loads(report.read_text()) if report.exists() else None

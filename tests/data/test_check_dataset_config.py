@@ -6,14 +6,14 @@ from mmengine.config import Config, ConfigDict
 from small_dataset import make_annotation, names
 
 from mmdet_detnet import config_path
-from mmdet_detnet.data.anchors import (
+from mmdet_detnet.data.training_config import (
     STANDARD_ANCHORS,
     Anchors,
     read_anchors,
+    read_training_config,
     share_inside,
     suggest_anchors,
 )
-from mmdet_detnet.data.training_config import read_training_config
 
 RETINANET = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
 

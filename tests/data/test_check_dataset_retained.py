@@ -8,8 +8,7 @@ import pytest
 from mmdet.datasets import CocoDataset
 from small_dataset import add_box, add_category, add_image, make_annotation, make_content, names
 
-from mmdet_detnet.data.annotation_file import AnnotationFile
-from mmdet_detnet.data.boxes import select_kept
+from mmdet_detnet.data.annotation_rules import AnnotationFile, Boxes, select_kept
 
 
 def build_dataset(content, tmp_path, **options):
@@ -53,8 +52,9 @@ def test_retained_boxes_are_those_of_mmdet(content, check, tmp_path):
     random_content = make_random_content()
     dataset = build_dataset(random_content, tmp_path, metainfo=dict(classes=classes))
     instances = [each for index in range(len(dataset)) for each in dataset[index]['instances']]
-    kept = select_kept(AnnotationFile(**random_content), classes, {})
-    assert sorted(corners(each['bbox']) for each, _ in kept.boxes) == sorted(
+    file = AnnotationFile(**random_content)
+    kept = select_kept(file, Boxes.of_file(file), classes, {})
+    assert sorted(corners(each['bbox']) for each in kept.boxes.records) == sorted(
         each['bbox'] for each in instances
     )
     labels = Counter(classes[each['bbox_label']] for each in instances)
@@ -76,7 +76,7 @@ def test_images_left_out_are_those_of_mmdet(content, tmp_path, filter_cfg):
     options = dict(metainfo=dict(classes=('cat', 'dog')), filter_cfg=filter_cfg)
     dataset = build_dataset(random_content, tmp_path, **options)
     file = AnnotationFile(**random_content)
-    images = select_kept(file, ('cat', 'dog'), filter_cfg).images
+    images = select_kept(file, Boxes.of_file(file), ('cat', 'dog'), filter_cfg).images
     assert [image['id'] for image in images] == [
         dataset[index]['img_id'] for index in range(len(dataset))
     ]

@@ -8,7 +8,7 @@ from folders import problems, read, voc_object, write_image, write_text, write_y
 from mmengine.config import Config
 
 from mmdet_detnet.cli import main
-from mmdet_detnet.data.image_files import list_files
+from mmdet_detnet.data.images import list_files
 
 BOX = (10, 10, 40, 40)
 

@@ -16,14 +16,8 @@ from small_dataset import make_content, names
 
 from mmdet_detnet import config_path
 from mmdet_detnet.data.check import check_annotations, check_dataset, check_training_data
-from mmdet_detnet.data.images import (
-    ANY_DEPTH,
-    find_shared_pictures,
-    find_small_values,
-    read_header,
-    read_image,
-    read_images,
-)
+from mmdet_detnet.data.image_rules import ANY_DEPTH, find_shared_pictures, find_small_values
+from mmdet_detnet.data.images import read_header, read_image, read_images
 from mmdet_detnet.data.training_config import TrainingConfig
 
 CUSTOM = 'custom/faster-rcnn_detnet59-slim_fpn_custom.py'

@@ -6,10 +6,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmdet_detnet.data import settings
+from mmdet_detnet.data import config_file
+from mmdet_detnet.data.config_file import MEMORY_SHARE, choose_settings
 from mmdet_detnet.data.options import TEMPLATES
 from mmdet_detnet.data.records import LabeledBox, LabeledImage
-from mmdet_detnet.data.settings import MEMORY_SHARE, choose_settings
 from mmdet_detnet.files import config_path
 
 NAME = 'faster-rcnn_detnet59-slim'
@@ -28,7 +28,7 @@ def choose(model, num_images=100, max_epochs=None):
 @pytest.mark.parametrize(('fitting', 'batch'), [(8.1, 8), (7.9, 4), (2.1, 2), (0.5, 1)])
 def test_batch_fits_the_memory_and_sets_the_rate(fitting, batch, model, monkeypatch):
     one = TEMPLATES[NAME].bytes_per_pixel * 320 * 240
-    monkeypatch.setattr(settings, '_free_memory', lambda: int(fitting * one / MEMORY_SHARE))
+    monkeypatch.setattr(config_file, '_free_memory', lambda: int(fitting * one / MEMORY_SHARE))
     chosen = choose(model)
     assert chosen.batch_size == batch
     assert chosen.learning_rate == pytest.approx(1e-3 * batch / 8)
@@ -41,7 +41,7 @@ def test_batch_on_a_gpu_fits_its_free_memory(fitting, batch, monkeypatch):
     free = int(fitting * one / MEMORY_SHARE)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (free, 80 * 2**30))
-    chosen, reason = settings._choose_batch(TEMPLATES[NAME], (320, 240), 100)
+    chosen, reason = config_file._choose_batch(TEMPLATES[NAME], (320, 240), 100)
     assert chosen == batch
     assert "the GPU's memory" in reason
 

@@ -20,7 +20,6 @@ from mmdet_detnet import config_path
 from mmdet_detnet.data.check import (
     check_annotations,
     check_training_data,
-    find_stopping_problems,
     report_training_data,
 )
 from mmdet_detnet.data.images import read_header
@@ -180,7 +179,7 @@ def test_training_is_stopped_by_wrong_annotations(content, training_config, chan
     change(content)
     train, val = check_training_data(training_config(content))
     for report in (train, val):
-        assert [problem.name for problem in find_stopping_problems(report)] == problems
+        assert [problem.name for problem in report.stopping_problems] == problems
 
 
 def test_single_box_that_is_dropped_does_not_stop_training(content, training_config):
@@ -190,7 +189,7 @@ def test_single_box_that_is_dropped_does_not_stop_training(content, training_con
     add_box(bbox=[20, 20, 0.5, 40])(content)
     report = check_training_data(training_config(content))[0]
     assert [problem.name for problem in report.problems] == ['degenerate-box']
-    assert find_stopping_problems(report) == []
+    assert report.stopping_problems == []
 
 
 @pytest.mark.parametrize('dataset', [dict(type='VOCDataset', data_root='x'), None])

@@ -138,6 +138,20 @@ def test_wrong_row_is_an_error_with_file_and_line(row, line, tmp_path):
         read(tmp_path)
 
 
+def test_wrong_rows_of_several_files_are_listed_and_counted(tmp_path):
+    for number in range(7):
+        write_image(tmp_path / f'images/{number}.png')
+        rows = f'0 {BOX}\n' if number == 2 else f'0 {BOX}\n8 {BOX}\n9 {BOX}\n'
+        write_text(tmp_path / f'labels/{number}.txt', rows)
+    write_text(tmp_path / 'data.yaml', 'names: [cat]')
+    with pytest.raises(ValueError) as error:
+        read(tmp_path)
+    *lines, last = str(error.value).splitlines()
+    starts = [line.partition(': ')[0].rpartition('/')[2] for line in lines]
+    assert starts == [f'{number}.txt, line 2' for number in (0, 1, 3, 4, 5)]
+    assert last == 'In all, 12 rows of 6 files are wrong.'
+
+
 @pytest.mark.parametrize('length', [3, 8, 15])
 def test_row_that_does_not_fit_kpt_shape_is_an_error(length, tmp_path):
     yaml = 'kpt_shape: [4, 3]\nnames: [cat]'

@@ -1,4 +1,4 @@
-"""The class names nearest to annotations that only have numbers or ids of classes."""
+"""Texts of annotations: flags, and the names of classes that only have numbers or ids."""
 
 import csv
 import re
@@ -10,13 +10,20 @@ from typing import Any
 
 import yaml
 
-from mmdet_detnet.data.problems import Problem, problem_of
+from mmdet_detnet.data.records import Found
 
 # Lists with a name in each line, whose number is the class.
 LISTS = ('classes.txt', '*.names', '_darknet.labels')
 # Of Open Images, such as /m/01yrx.
 MACHINE_ID = re.compile(r'/[a-z]/\w+')
 YOLO_KEYS = {'names', 'kpt_shape', 'train', 'val'}
+# Spellings of flags in tables and XML files.
+FLAGS = {'': False, '0': False, '1': True, 'false': False, 'true': True, 'no': False, 'yes': True}
+MESSAGES = {
+    'other-class-names': 'files with other class names than one nearer to the annotations. Not '
+    'used.',
+    'class-name-twice': 'names of several class numbers. These become one class.',
+}
 
 
 @dataclass(frozen=True)
@@ -28,14 +35,14 @@ class ClassNames:
         file: The file with the names; None if there is none.
         description: Content of the nearest YAML file for YOLO.
         yaml_file: That file.
-        problems: Files further above that name the classes differently.
+        found: Culprits of ``MESSAGES``.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     file: Path | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
     yaml_file: Path | None = None
-    problems: list[Problem] = field(default_factory=list)
+    found: Found = field(default_factory=dict)
 
 
 def is_class_id(label: str) -> bool:
@@ -70,12 +77,9 @@ def find_class_names(folder: Path, root: Path, images: Path) -> ClassNames:
         return ClassNames({}, None, description, yaml_file)
     nearest, names = found[0]
     others = [f'{file} (used: {nearest})' for file, each in found[1:] if each != names]
-    message = 'files with other class names than one nearer to the annotations. Not used.'
-    problems = problem_of('other-class-names', message, others, is_warning=True)
     twice = [f'{name} ({nearest})' for name, n in Counter(names.values()).items() if n > 1]
-    message = 'names of several class numbers. These become one class.'
-    problems += problem_of('class-name-twice', message, twice, is_warning=True)
-    return ClassNames(names, nearest, description, yaml_file, problems)
+    culprits = {'other-class-names': others, 'class-name-twice': twice}
+    return ClassNames(names, nearest, description, yaml_file, culprits)
 
 
 def find_id_table(ids: set[str], folder: Path, root: Path) -> dict[str, str]:
@@ -105,6 +109,14 @@ def read_text(file: Path) -> str:
         return file.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
         raise ValueError(f'{file} is not UTF-8 text: {error}.') from error
+
+
+def read_flag(text: str, name: str) -> bool:
+    """Read a flag, such as of a crowd; none is false."""
+    value = FLAGS.get(text.strip().lower())
+    if value is None:
+        raise ValueError(f'{name} must be one of {[*FLAGS]}, got {text!r}.')
+    return value
 
 
 def _read_descriptions(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

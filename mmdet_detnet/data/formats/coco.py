@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmdet_detnet.data.annotation_file import Record, is_box, is_flag, is_id, is_number, is_text
-from mmdet_detnet.data.image_files import ImageFiles, name_split, show_progress
+from mmdet_detnet.arguments import is_number
+from mmdet_detnet.data.annotation_rules import Record, is_box, is_flag, is_id, is_text
+from mmdet_detnet.data.images import ImageFiles, name_split, show_progress
 from mmdet_detnet.data.options import Options
 from mmdet_detnet.data.records import (
     Found,
@@ -15,7 +16,6 @@ from mmdet_detnet.data.records import (
     LabeledImage,
     LabeledSet,
     Segmentation,
-    list_warnings,
     outline_box,
 )
 
@@ -47,7 +47,7 @@ def recognizes(content: object) -> bool:
 
 def read(files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options) -> LabeledSet:
     """Read annotation files, each with its content; ids need not agree between them."""
-    found: Found = defaultdict(list)
+    found = images.found
     result: dict[Path, tuple[int, LabeledImage]] = {}
     classes: dict[str, None] = {}
     for file, content in sorted(files, key=lambda pair: _find_kind(*pair)):
@@ -57,7 +57,7 @@ def read(files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options
             found['image-not-labeled'] += [str(path) for path in paths if path not in result]
             continue
         names = _read_categories(file, content, found) if kind != NOT_BOXES else {}
-        read_images = _read_images(file, content, names, images, found) if names else []
+        read_images = _read_images(file, content, names, images) if names else []
         read_images = _set_splits(read_images, file, options, len(files) == 1)
         new = [each for each in read_images if result.get(each.path, (kind,))[0] == kind]
         if not new:
@@ -72,8 +72,7 @@ def read(files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options
                 )
             result[image.path] = kind, image
         classes |= dict.fromkeys(names.values())
-    problems = list_warnings(MESSAGES, found) + images.problems()
-    return LabeledSet([image for _, image in result.values()], [*classes], problems)
+    return LabeledSet([image for _, image in result.values()], [*classes])
 
 
 def _find_kind(file: Path, content: Record) -> int:
@@ -109,8 +108,9 @@ def _read_categories(file: Path, content: Record, found: Found) -> dict[Any, str
 
 
 def _read_images(
-    file: Path, content: Record, names: dict[Any, str], images: ImageFiles, found: Found
+    file: Path, content: Record, names: dict[Any, str], images: ImageFiles
 ) -> list[LabeledImage]:
+    found = images.found
     file_names: dict[Any, str] = {}
     for record in content['images']:
         name = _read_name(record, file)

@@ -11,21 +11,11 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from mmdet_detnet.data.image_files import ImageFiles, name_split
-from mmdet_detnet.data.images import read_header
+from mmdet_detnet.data.images import ImageFiles, name_split, read_header
 from mmdet_detnet.data.options import Options
-from mmdet_detnet.data.records import (
-    Box,
-    Found,
-    LabeledBox,
-    LabeledImage,
-    LabeledSet,
-    list_warnings,
-    outline_box,
-    read_flag,
-)
+from mmdet_detnet.data.records import Box, Found, LabeledBox, LabeledImage, LabeledSet, outline_box
 
-from .class_names import find_class_names, find_id_table, is_class_id
+from .class_names import find_class_names, find_id_table, is_class_id, read_flag
 
 HEAD_SIZE = 2**16
 SEPARATORS = ',;\t|'
@@ -128,13 +118,13 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
 
     Corners are positions from 0, in pixels or as fractions of the image.
     """
-    found: Found = defaultdict(list)
+    found = images.found
     merged: dict[Path, LabeledImage] = {}
     for file in files:
         table = _parse_table(file.read_bytes(), file)
         assert table is not None
         found['not-utf-8'] += [] if table.is_utf_8 else [file.name]
-        rows = _name_classes([*_read_rows(table, file, found)], file, options, images, found)
+        rows = _name_classes([*_read_rows(table, file, found)], file, options, images)
         # All boxes are in the first two pixels, or else fractions, perhaps rounded above 1.
         ends = [max(box[0] + box[2], box[1] + box[3]) for row in rows if (box := row.box)]
         are_fractions = bool(ends) and max(ends) <= 2
@@ -157,8 +147,7 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
             if known is not None and known.boxes != boxes:
                 boxes = [*known.boxes, *boxes]
             merged[path] = LabeledImage(path, boxes, file, split)
-    problems = list_warnings(MESSAGES, found) + images.problems()
-    return LabeledSet([*merged.values()], problems=problems)
+    return LabeledSet([*merged.values()])
 
 
 def _parse_table(content: bytes, file: Path) -> Table | None:
@@ -304,9 +293,7 @@ def _find_via_label(attributes: dict[str, object]) -> str:
     return str(chosen[0]).strip() if chosen else ''
 
 
-def _name_classes(
-    rows: list[Row], file: Path, options: Options, images: ImageFiles, found: Found
-) -> list[Row]:
+def _name_classes(rows: list[Row], file: Path, options: Options, images: ImageFiles) -> list[Row]:
     """Replace ids of classes by the names nearest to the table."""
     ids = {row.label for row in rows if row.box}
     if not all(map(is_class_id, ids)):
@@ -315,7 +302,7 @@ def _name_classes(
     if not ids <= names.keys():
         names = find_id_table(ids, file.parent, options.folder)
     if not names:
-        found['class-id-as-name'] += [f'{label} ({file.name})' for label in sorted(ids)]
+        images.found['class-id-as-name'] += [f'{label} ({file.name})' for label in sorted(ids)]
         return rows
     return [row._replace(label=names.get(row.label, row.label)) for row in rows]
 

@@ -10,12 +10,11 @@ from functools import cache
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, iterparse, parse
 
-from mmdet_detnet.data.image_files import ImageFiles, name_split
+from mmdet_detnet.data.images import ImageFiles, name_split
 from mmdet_detnet.data.options import Options
-from mmdet_detnet.data.problems import problem_of
-from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet, read_flag
+from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet
 
-from .class_names import read_text
+from .class_names import read_flag, read_text
 
 # Where lists of the splits are, below the folder with the annotations or one above it.
 LIST_FOLDERS = ('ImageSets/Main', 'ImageSets', '.')
@@ -24,6 +23,10 @@ LISTS = ('trainval', 'train', 'val', 'valid', 'test')
 DIVIDED = {('trainval', 'tra'), ('trainval', 'val')}
 FILE_SUFFIXES = {'.xml', '.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+MESSAGES = {
+    'box-before-first-pixel': 'files with boxes that start before pixel 1. If they count from 0, '
+    'give --zero-based.',
+}
 
 
 def recognizes(file: Path, images: ImageFiles) -> bool:
@@ -41,19 +44,18 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
     Difficult objects become crowds. VOC counts pixels from 1, including the last one.
     """
     read_lists = cache(_read_lists)
-    result, outside = [], []
+    result = []
     for file in files:
         root = _parse(file)
         boxes = [*_read_objects(root, file, 0 if options.zero_based else 1)]
-        outside += [file.name] if any(min(each.box[:2]) < 0 for each in boxes) else []
+        if any(min(each.box[:2]) < 0 for each in boxes):
+            images.found['box-before-first-pixel'].append(file.name)
         # The XML file has its image's name; <filename> may be from another machine.
         path = images.find(file, file.stem, root.findtext('filename', '').strip())
         if path is not None:
             split = read_lists(file.parent).get(file.stem, '') or images.name_split(path)
             result.append(LabeledImage(path, boxes, file, split, _read_size(root)))
-    message = 'files with boxes that start before pixel 1. If they count from 0, give --zero-based.'
-    problems = problem_of('box-before-first-pixel', message, outside, is_warning=True)
-    return LabeledSet(result, problems=problems + images.problems())
+    return LabeledSet(result)
 
 
 def _parse(file: Path) -> Element:

@@ -1,28 +1,24 @@
 """YOLO: a text file per image, and a YAML file with classes and splits."""
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from mmdet_detnet.data.image_files import SPLITS, ImageFiles, show_progress
-from mmdet_detnet.data.images import read_header
+from mmdet_detnet.data.images import ImageFiles, read_header, show_progress
 from mmdet_detnet.data.options import Options
-from mmdet_detnet.data.records import (
-    Found,
-    LabeledBox,
-    LabeledImage,
-    LabeledSet,
-    list_warnings,
-)
+from mmdet_detnet.data.records import SPLITS, LabeledBox, LabeledImage, LabeledSet
 
+from . import class_names
 from .class_names import ClassNames, find_class_names, read_text
 
 NUM_LINES = 5
+# Of many wrong label files, so many are listed.
+NUM_LISTED = 5
 # The first line of a text file that may be damaged, but is not a text.
 NUMBERS = re.compile(r'[-+.,;\s\deE]*\d[-+.,;\s\deE]*')
 MESSAGES = {
+    **class_names.MESSAGES,
     'doubled-split': 'identical splits in the YAML file, such as one folder for train and val. '
     'Split again.',
     'rotated-box': 'files whose rows have eight numbers: rotated boxes, or polygons of four '
@@ -30,19 +26,15 @@ MESSAGES = {
     'undecodable-image': 'unreadable images. Skipped.',
     'image-not-labeled': 'test images, of which none has a text file. In no split. To detect in '
     'them: mmdet-detnet predict.',
+    'image-not-annotated': 'images without an annotation. Used as background.',
 }
 
 
-class Rows(NamedTuple):
-    """The objects of a text file.
+class Row(NamedTuple):
+    """An object: the name of its class, and the numbers after the class."""
 
-    Attributes:
-        labels: Name of each object's class.
-        values: The numbers after the class of each object.
-    """
-
-    labels: list[str]
-    values: list[list[float]]
+    label: str
+    values: list[float]
 
 
 def recognizes(file: Path, images: ImageFiles) -> bool:
@@ -72,28 +64,22 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
 
     As in YOLO, an image without a text file is background.
     """
-    found: Found = defaultdict(list)
+    found = images.found
     folders = dict.fromkeys(file.parent for file in files)
     names = {each: find_class_names(each, options.folder, images.folder) for each in folders}
-    places = _find_splits(names.values(), images, found)
-    rows: dict[Path, tuple[Path, Rows]] = {}
-    for file in _add_unrecognized(files, folders, images):
-        path = images.find(file, file.stem)
-        if path in rows:
-            raise ValueError(f'{path} has two files of annotations: {rows[path][0]} and {file}.')
-        if path is not None:
-            rows[path] = file, _read_rows(file, names[file.parent])
-    has_polygons = any(len(v) not in (4, 8) for _, each in rows.values() for v in each.values)
+    places = _find_splits(names.values(), images)
+    rows = _read_files(_add_unrecognized(files, folders, images), names, images)
+    has_polygons = any(len(row.values) not in (4, 8) for _, each in rows.values() for row in each)
     result = []
     for path in show_progress(images.paths, desc='reading image sizes', unit='image'):
         state = read_header(path)
         if state.error:
             found['undecodable-image'].append(f'{path.name} ({state.error})')
             continue
-        source, (labels, values) = rows.get(path, (None, Rows([], [])))
-        if not has_polygons and any(len(each) == 8 for each in values):
+        source, of_image = rows.get(path, (None, []))
+        if not has_polygons and any(len(row.values) == 8 for row in of_image):
             found['rotated-box'].append(str(source))
-        boxes = [_scale(*row, state.size) for row in zip(labels, values, strict=True)]
+        boxes = [_scale(row, state.size) for row in of_image]
         real = path.parent.resolve()
         keys = (path, real / path.name, real, *real.parents)
         split = next((places[key] for key in keys if key in places), '')
@@ -102,11 +88,12 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
     if tested and not any(image.source for image in tested):
         found['image-not-labeled'] = [str(image.path) for image in tested]
         result = [image for image in result if image.split != 'test']
+    for kind in class_names.MESSAGES:
+        # Folders below one file of names have the same problems with it.
+        culprits = (each for of_folder in names.values() for each in of_folder.found.get(kind, ()))
+        found[kind] = [*dict.fromkeys(culprits)]
     classes = dict.fromkeys(name for each in names.values() for name in each.names.values())
-    # Folders below one file of names have the same problems with it.
-    of_names = {str(problem): problem for each in names.values() for problem in each.problems}
-    problems = [*of_names.values(), *list_warnings(MESSAGES, found)]
-    return LabeledSet(result, [*classes], problems + images.problems(unused_are_background=True))
+    return LabeledSet(result, [*classes])
 
 
 def _add_unrecognized(
@@ -121,7 +108,35 @@ def _add_unrecognized(
                 yield file
 
 
-def _read_rows(file: Path, names: ClassNames) -> Rows:
+def _read_files(
+    files: Iterable[Path], names: Mapping[Path, ClassNames], images: ImageFiles
+) -> dict[Path, tuple[Path, list[Row]]]:
+    """Read the file and the objects of each image that has a file.
+
+    Raises:
+        ValueError: If rows are wrong; lists the first ones of several files.
+    """
+    rows: dict[Path, tuple[Path, list[Row]]] = {}
+    wrong: dict[Path, list[str]] = {}
+    for file in files:
+        path = images.find(file, file.stem)
+        if path in rows:
+            raise ValueError(f'{path} has two files of annotations: {rows[path][0]} and {file}.')
+        if path is not None:
+            of_file, errors = _read_rows(file, names[file.parent])
+            rows[path] = file, of_file
+            if errors:
+                wrong[file] = errors
+    if wrong:
+        count = sum(map(len, wrong.values()))
+        lines = [errors[0] for errors in wrong.values()][:NUM_LISTED]
+        more = f'In all, {count} rows of {len(wrong)} files are wrong.'
+        raise ValueError('\n'.join([*lines, more] if count > 1 else lines))
+    return rows
+
+
+def _read_rows(file: Path, names: ClassNames) -> tuple[list[Row], list[str]]:
+    """Read the objects of a file, and describe the rows that are wrong."""
     if not names.names:
         raise ValueError(
             f'{file.parent} has no names of classes for YOLO, nor has a folder above it: write '
@@ -134,22 +149,21 @@ def _read_rows(file: Path, names: ClassNames) -> Rows:
         raise ValueError(
             f'{names.yaml_file}: kpt_shape must be two numbers, got {keypoints!r}.'
         ) from None
-    result = Rows([], [])
+    shape = 'four numbers or the corners of a polygon'
+    shape = f'four numbers and keypoints as in kpt_shape {keypoints}' if keypoints else shape
+    rows, errors = [], []
     for number, line in enumerate(read_text(file).splitlines(), start=1):
         if not line.strip():
             continue
         try:
             label, *texts = line.split()
-            result.labels.append(_find_name(label, names))
-            result.values.append(_read_values(texts, num_keypoints))
+            rows.append(Row(_find_name(label, names), _read_values(texts, num_keypoints)))
         except ValueError as error:
-            shape = f'four numbers and keypoints as in kpt_shape {keypoints}'
-            raise ValueError(
-                f'{file}, line {number}: {line!r} must be the number of a class and '
-                f'{shape if keypoints else "four numbers or the corners of a polygon"}, as '
+            errors.append(
+                f'{file}, line {number}: {line!r} must be the number of a class and {shape}, as '
                 f'fractions of the image ({error}).'
-            ) from error
-    return result
+            )
+    return rows, errors
 
 
 def _find_name(number: str, names: ClassNames) -> str:
@@ -177,8 +191,8 @@ def _read_values(texts: Sequence[str], num_keypoints: int) -> list[float]:
     return values
 
 
-def _scale(label: str, values: Sequence[float], size: tuple[int, int]) -> LabeledBox:
-    width, height = size
+def _scale(row: Row, size: tuple[int, int]) -> LabeledBox:
+    (label, values), (width, height) = row, size
     if len(values) == 4:
         x, y, across, down = values
         left, top = (x - across / 2) * width, (y - down / 2) * height
@@ -187,9 +201,10 @@ def _scale(label: str, values: Sequence[float], size: tuple[int, int]) -> Labele
     return LabeledBox.of_polygon(label, [(x * width, y * height) for x, y in points])
 
 
-def _find_splits(found_names: Any, images: ImageFiles, found: Found) -> dict[Path, str]:
+def _find_splits(found_names: Iterable[ClassNames], images: ImageFiles) -> dict[Path, str]:
     """Find the folders or images of each split in the YAML files; none if two are identical."""
     places: dict[Path, str] = {}
+    doubled = images.found['doubled-split']
     descriptions = {each.yaml_file: each.description for each in found_names if each.yaml_file}
     for file, description in descriptions.items():
         path = description.get('path')
@@ -202,10 +217,10 @@ def _find_splits(found_names: Any, images: ImageFiles, found: Found) -> dict[Pat
                 if not isinstance(entry, str):
                     raise ValueError(f'{file}: {split} must be a path or a list of paths.')
                 for place in _resolve(root, entry, images):
-                    found['doubled-split'] += [entry] if place in own else []
+                    doubled += [entry] if place in own else []
                     own.setdefault(place, split)
         places |= own
-    return {} if found['doubled-split'] else places
+    return {} if doubled else places
 
 
 def _resolve(root: Path, entry: str, images: ImageFiles) -> list[Path]:

@@ -1,0 +1,95 @@
+"""LabelMe's JSON file of shapes per image, and CreateML's JSON file with a list of images."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmdet_detnet.data.images import ImageFiles, name_split
+from mmdet_detnet.data.options import Options
+from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet, outline_box
+
+IMAGE_DATA = 'imageData'  # in each file of LabelMe, the encoded image
+# Of these, the points are those of the enclosing box: of a mask, two corners.
+OUTLINES = ('rectangle', 'mask', 'rotation', 'oriented_rectangle', 'quadrilateral')
+WITHOUT_AREA = ('point', 'points', 'line', 'linestrip', 'polygon')
+NAMES = ('image', 'imagefilename')
+MESSAGES = {
+    'shape-without-area': 'points, lines and polygons of less than three points, without an area. '
+    'Skipped.',
+    'shape-not-read': 'shapes of an unknown type. Skipped.',
+}
+
+
+def is_labelme(content: object) -> bool:
+    """Tell whether the content of a JSON file is LabelMe's."""
+    return isinstance(content, dict) and content.keys() >= {'shapes', 'imagePath'}
+
+
+def is_createml(content: object) -> bool:
+    """Tell whether the content of a JSON file is CreateML's."""
+    first = content[0] if isinstance(content, list) and content else None
+    return isinstance(first, dict) and 'annotations' in first and any(n in first for n in NAMES)
+
+
+def read_labelme(
+    files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options
+) -> LabeledSet:
+    """Read annotation files, each with its content; a polygon becomes a box with a mask."""
+    result = []
+    for file, content in files:
+        boxes = []
+        try:
+            for shape in content['shapes']:
+                kind = shape.get('shape_type') or 'polygon'
+                box = _read_shape(shape, kind)
+                if box is None:
+                    name = 'shape-without-area' if kind in WITHOUT_AREA else 'shape-not-read'
+                    images.found[name].append(f'{file.name} ({kind})')
+                else:
+                    boxes.append(box)
+            path = images.find(file, content['imagePath'], file.stem)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'{file}: damaged shape or imagePath ({error!r}).') from error
+        if path is not None:
+            result.append(LabeledImage(path, boxes, file, images.name_split(path)))
+    return LabeledSet(result)
+
+
+def _read_shape(shape: dict[str, Any], kind: str) -> LabeledBox | None:
+    """Read a shape; None if its kind has no area or is unknown."""
+    label = str(shape['label'])
+    points = [(float(x), float(y)) for x, y in shape['points']]
+    if kind == 'circle':
+        (x, y), edge = points
+        radius = math.dist((x, y), edge)
+        return LabeledBox(label, (x - radius, y - radius, 2 * radius, 2 * radius))
+    if kind in OUTLINES:
+        return LabeledBox(label, outline_box(points))
+    return LabeledBox.of_polygon(label, points) if kind == 'polygon' and len(points) > 2 else None
+
+
+def read_createml(
+    files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options
+) -> LabeledSet:
+    """Read annotation files, each with its content; a box is given by its center."""
+    result = []
+    for file, records in files:
+        for record in records:
+            try:
+                name = next(record[key] for key in NAMES if key in record)
+                boxes = [*map(_read_center, record['annotations'])]
+                path = images.find(file, name)
+            except (AttributeError, KeyError, StopIteration, TypeError) as error:
+                raise ValueError(f'{file}: damaged record {record} ({error!r}).') from error
+            if path is not None:
+                split = images.name_split(path) or name_split(Path(file.name))
+                result.append(LabeledImage(path, boxes, file, split))
+    return LabeledSet(result)
+
+
+def _read_center(record: dict[str, Any]) -> LabeledBox:
+    place = record['coordinates']
+    x, y, width, height = (float(place[key]) for key in ('x', 'y', 'width', 'height'))
+    label = str(record.get('label', record.get('labels')))
+    return LabeledBox(label, (x - width / 2, y - height / 2, width, height))
