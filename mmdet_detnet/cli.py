@@ -111,7 +111,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     _add_run(parser)
     parser.add_argument('--from-start', action='store_true', help='do not resume a run')
-    parser.add_argument('--gpus', type=int, help='number of GPUs, each with a process (torchrun)')
+    gpus = 'number of processes, one per GPU; without a GPU, they share the CPU and each batch'
+    parser.add_argument('--gpus', type=int, help=gpus)
     shown = parser.add_mutually_exclusive_group()
     for option, show, text in (
         ('--quiet', 'warnings', 'show warnings only'),

@@ -73,10 +73,10 @@ def train_on_ranks(
 ) -> None:
     """Train on several GPUs of this machine, one process each, with ``torchrun``.
 
-    Without a GPU, the processes share the CPU and communicate by gloo.
+    Without a GPU, the processes share the CPU's threads and each batch, and communicate by gloo.
 
     Args:
-        num_ranks: Number of processes.
+        num_ranks: Number of processes; without a GPU, a divisor of the batch size.
         arguments: As for :func:`train`.
         check_data: As for :func:`train`; checked once, in this process.
     """
@@ -85,12 +85,13 @@ def train_on_ranks(
         num_gpus = torch.cuda.device_count()
         if num_ranks < 1 or num_ranks > (num_gpus or num_ranks):
             raise ConfigProblem(f'--gpus must be 1 to {num_gpus or "any number"}, got {num_ranks}.')
-        _prepare_training(args, check_data)
+        config = _prepare_training(args, check_data)
+        options = [] if num_gpus else _share_batch(config, num_ranks)
     ranks = ['--standalone', f'--nproc-per-node={num_ranks}', '--module', 'mmdet_detnet.training']
     is_main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in RANKS_SIGNALS if is_main}
     try:
-        run_ranks([*ranks, *arguments, '--launcher', 'pytorch', '--skip-data-check'])
+        run_ranks([*ranks, *arguments, '--launcher', 'pytorch', '--skip-data-check', *options])
     except ChildFailedError as error:  # a rank has said why
         sys.exit(abs(error.get_first_failure()[1].exitcode))
     except SignalException as stop:
@@ -99,6 +100,20 @@ def train_on_ranks(
     finally:  # torchrun leaves its own, which would break the next Ctrl-C in a notebook
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _share_batch(config: Config, num_ranks: int) -> list[str]:
+    """Return the option that divides each batch among the processes, and divide the threads."""
+    size = config.train_dataloader.get('batch_size', 1)
+    if size % num_ranks:
+        raise ConfigProblem(
+            f'--gpus: without a GPU, the processes share each batch, so their number must divide '
+            f'train_dataloader.batch_size={size}, got {num_ranks}.'
+        )
+    num_threads = max(len(os.sched_getaffinity(0)) // num_ranks, 1)
+    for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):  # else torchrun and mmengine take 1
+        os.environ.setdefault(name, str(num_threads))
+    return ['--cfg-options', f'train_dataloader.batch_size={size // num_ranks}']
 
 
 def test(arguments: Sequence[str] | None = None) -> dict[str, float]:

@@ -91,15 +91,32 @@ def test_threads_wait_without_spinning_unless_told(tmp_path, file, wanted, expec
     assert run.stdout.strip() == expected
 
 
-def test_gpus_are_ranks_of_torchrun(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ('num_gpus', 'options'), [(2, []), (0, ['--cfg-options', 'train_dataloader.batch_size=4'])]
+)
+def test_gpus_are_ranks_of_torchrun_and_share_the_batch_of_a_cpu(
+    num_gpus, options, monkeypatch, tmp_path
+):
     started, checked = [], []
     monkeypatch.setattr(launch, 'run_ranks', started.append)
+    monkeypatch.setattr(launch.torch.cuda, 'device_count', lambda: num_gpus)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
     monkeypatch.chdir(tmp_path)
     arguments = [config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py'), '--amp']
     launch.train_on_ranks(2, arguments, lambda config: checked.append(config) or [])
     torchrun = ['--standalone', '--nproc-per-node=2', '--module', 'mmdet_detnet.training']
-    assert started == [[*torchrun, *arguments, '--launcher', 'pytorch', '--skip-data-check']]
+    rest = ['--launcher', 'pytorch', '--skip-data-check', *options]
+    assert started == [[*torchrun, *arguments, *rest]]
     assert len(checked) == 1
+
+
+def test_batch_that_cpu_processes_cannot_share_is_named(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(launch, 'run_ranks', lambda line: pytest.fail('started'))
+    monkeypatch.setattr(launch.torch.cuda, 'device_count', lambda: 0)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match='2'):
+        launch.train_on_ranks(3, [config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py')])
+    assert 'must divide train_dataloader.batch_size=8, got 3' in capsys.readouterr().err
 
 
 def test_no_process_starts_if_the_data_has_problems(monkeypatch, tmp_path, capsys):

@@ -53,11 +53,13 @@ def test_two_ranks_share_the_images_and_end_with_the_same_weights(tmp_path, monk
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv('PYTHONPATH', str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
     run = tmp_path / 'run'
     command = ['train', str(tmp_path / 'config.py'), '--work-dir', str(run), '--gpus', '2']
     interrupt = signal.getsignal(signal.SIGINT)
 
-    assert cli.main([*command, '--cfg-options', *SHORT]) == 0
+    batch = 'train_dataloader.batch_size=2'  # one image for each rank
+    assert cli.main([*command, '--cfg-options', *SHORT, batch]) == 0
 
     first, second = (torch.load(run / f'rank{rank}.pth') for rank in range(2))
     assert first['ranks'] == second['ranks'] == 2
