@@ -63,11 +63,6 @@ def test_nearest_levels_take_every_nth_pixel():
     assert torch.equal(shrink_image(image, 4, 'nearest'), image[..., ::4, ::4])
 
 
-def test_level_zero_is_the_image():
-    image = torch.rand(1, 3, 5, 7)
-    assert shrink_image(image, 1) is image
-
-
 def test_transformation_is_a_resnet_stem_and_one_bottleneck():
     module = randomized(ImagePyramidTransformation(planes=4, stem_channels=6))
     image = torch.randn(2, 3, 21, 34, dtype=torch.double)
@@ -79,27 +74,6 @@ def test_transformation_is_a_resnet_stem_and_one_bottleneck():
     main = normalize(F.conv2d(main, block.conv3.weight), block.bn3)
     shortcut = normalize(F.conv2d(x, block.downsample[0].weight), block.downsample[1])
     torch.testing.assert_close(module(image), F.relu(main + shortcut))
-
-
-def test_shared_stem_is_used_and_not_owned():
-    module = ImagePyramidTransformation(planes=4, stem_channels=6, share_stem=True).eval()
-    constant = torch.ones(1, 6, 3, 3)
-    assert torch.equal(
-        module(torch.rand(1, 3, 9, 9), lambda _: constant), module.bottleneck(constant)
-    )
-    assert not hasattr(module, 'stem')
-
-
-def test_zero_initialized_transformation_starts_at_zero_and_learns():
-    module = ImagePyramidTransformation(planes=4, stem_channels=6, zero_init=True)
-    optimizer = torch.optim.SGD(module.parameters(), lr=1)
-    image = torch.rand(2, 3, 32, 32)
-    assert torch.count_nonzero(module(image)) == 0
-    for _ in range(2):
-        optimizer.zero_grad()
-        module(image).sum().backward()
-        optimizer.step()
-    assert all(parameter.grad.count_nonzero() > 0 for parameter in module.bottleneck.parameters())
 
 
 @pytest.mark.parametrize('kernel_size', [1, 3])
@@ -214,15 +188,8 @@ def test_shared_stem_is_the_trunks():
     torch.testing.assert_close(net(image)[1], expected)
 
 
-def test_modules_do_not_share_storage():
-    net = IPGNet(**SLIM, fused_stages=(1, 2, 3, 4), fusion='sum', fusion_kernel=1)
-    storages = [tensor.untyped_storage().data_ptr() for tensor in net.state_dict().values()]
-    assert len(set(storages)) == len(storages)
-
-
 @pytest.mark.parametrize(
-    'settings',
-    [{}, dict(share_stem=True), dict(fusion='concat', fused_stages=(1, 3), norm_eval=False)],
+    'settings', [dict(share_stem=True), dict(fusion='concat', fused_stages=(1, 3), norm_eval=False)]
 )
 def test_recomputing_activations_changes_nothing(settings):
     image = double_image()
@@ -247,10 +214,7 @@ def test_activations_of_the_guidance_are_recomputed_on_demand(with_cp, runs):
     assert len(calls) == runs * len(net.guidance)
 
 
-@pytest.mark.parametrize(
-    'settings',
-    [{}, dict(fusion='product', zero_init_guidance=False), dict(zero_init_guidance=True)],
-)
+@pytest.mark.parametrize('settings', [dict(fusion='product'), dict(zero_init_guidance=True)])
 def test_symbolic_trace_keeps_the_outputs(settings):
     net = IPGNet(**SLIM, **settings).double().eval()
     traced = torch.fx.symbolic_trace(net)
@@ -259,8 +223,7 @@ def test_symbolic_trace_keeps_the_outputs(settings):
         assert_same_outputs(net(image), traced(image))
 
 
-@pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 3])
-@pytest.mark.parametrize('norm_eval', [True, False])
+@pytest.mark.parametrize(('frozen_stages', 'norm_eval'), [(-1, True), (0, False), (3, True)])
 def test_freezing_the_trunk_matches_resnet(frozen_stages, norm_eval):
     settings = dict(**SLIM, frozen_stages=frozen_stages, norm_eval=norm_eval)
     resnet, net = ResNet(**settings), IPGNet(**settings)
@@ -301,16 +264,6 @@ def test_norm_cfg_reaches_every_layer(norm_cfg, norm_class):
         assert sum(isinstance(module, norm_class) for module in guidance.modules()) == 8
 
 
-def test_guidance_starts_as_resnets_blocks_do():
-    net = IPGNet(**SLIM, num_stages=5, out_indices=(4,))
-    net.init_weights()
-    bottleneck = net.guidance['layer4'].transformation.bottleneck[0]
-    for block in (bottleneck, *net.layer5):
-        assert (block.norm3.weight == 0).all()
-        # Kaiming's standard deviation for a 3x3 convolution to 64 channels.
-        assert block.conv2.weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
-
-
 def test_resnext_trunk_equals_mmdets():
     settings = dict(**SLIM, groups=4, base_width=4)
     resnext = ResNeXt(**settings).double()
@@ -321,11 +274,10 @@ def test_resnext_trunk_equals_mmdets():
     assert net.layer5[0].conv2.groups == 4
 
 
-@pytest.mark.parametrize('stages', [(2, 3, 4), (3,)])
-def test_guided_detnet_starts_as_detnet_bit_for_bit(stages):
+def test_guided_detnet_starts_as_detnet_bit_for_bit():
     settings = dict(depth=59, base_channels=8)
     detnet = DetNet(**settings).double()
-    net = IPGDetNet(**settings, zero_init_guidance=True, fused_stages=stages)
+    net = IPGDetNet(**settings, zero_init_guidance=True)
     net.load_state_dict(detnet.state_dict(), strict=False)
     image = double_image()
     assert_same_outputs(detnet(image), net.double()(image))
@@ -383,17 +335,15 @@ def test_parameter_counts_of_the_guidance(settings, counts):
     assert count_parameters(net) == RESNET50_PARAMETERS + sum(counts)
 
 
-@pytest.mark.parametrize(
-    ('fusion', 'gmacs'), [('add', 0), ('sum', 357), ('product', 238), ('concat', 264)]
-)
-def test_multiply_adds_at_800_by_1344(fusion, gmacs):
-    transformations = 12.8
-    trunk, guided = (
+def test_multiply_adds_at_800_by_1344():
+    trunk, *guided = (
         count_macs(on_meta(**settings), 800, 1344) / 1e9
-        for settings in (dict(fused_stages=()), dict(fusion=fusion))
+        for settings in (dict(fused_stages=()), *(dict(fusion=fusion) for fusion in FUSIONS))
     )
     assert trunk == pytest.approx(87.6, abs=0.05)
-    assert guided - trunk == pytest.approx(transformations + gmacs, abs=0.5)
+    # The transformations of the images have 12.8, the fusions as here.
+    expected = [trunk + 12.8 + fusion for fusion in (0, 357, 238, 264)]
+    assert guided == pytest.approx(expected, abs=0.5)
 
 
 def test_extra_stage_has_two_bottlenecks_of_stage_4s_width():
@@ -412,8 +362,6 @@ def test_extra_stage_has_two_bottlenecks_of_stage_4s_width():
     ('settings', 'strides'),
     [
         (dict(num_stages=4), [4, 8, 16, 32]),
-        (dict(num_stages=5), [4, 8, 16, 32, 64]),
-        (dict(num_stages=6), [4, 8, 16, 32, 64, 128]),
         (dict(num_stages=7), [4, 8, 16, 32, 64, 128, 128]),
         (dict(num_stages=7, keep_stride=True), [4, 8, 16, 32, 32, 32, 32]),
     ],
@@ -433,28 +381,10 @@ def test_dilations_of_the_extra_stages(keep_stride, dilations):
         assert [block.conv2.dilation for block in getattr(net, name)] == [(dilation,) * 2] * 2
 
 
-def windows(size, kernel, stride, padding):
-    return (size + 2 * padding - kernel) // stride + 1
-
-
-def quarter(size):
-    """Size after the 7x7 convolution and the max pool of a stem."""
-    return windows(windows(size, 7, 2, 3), 3, 2, 1)
-
-
-def test_sizes_agree_for_every_size_by_formula():
-    for size in range(1, 2500):
-        stage_size = quarter(size)
-        for shrink_factor in (2, 4, 8):
-            stage_size = windows(stage_size, 3, 2, 1)
-            level_size = -(-size // shrink_factor)
-            assert quarter(level_size) == stage_size, (size, shrink_factor)
-
-
 @pytest.mark.parametrize('style', ['pytorch', 'caffe'])
 def test_sizes_agree_in_the_network(style):
     net = on_meta(base_channels=8, style=style, fused_stages=(1, 2, 3, 4))
-    for height in (1, 2, 5, 16, 33, 601):
+    for height in (1, 33, 601):
         width = 3 * height + 1
         for stride, (image_shape, stage_shape) in zip(
             (4, 8, 16, 32), fused_shapes(net, height, width)[-4:], strict=True

@@ -1,13 +1,11 @@
 """Warm starts of DetNet and IPG-Net: what is loaded from which file, and what the log says."""
 
 import logging
-import os
 
 import pytest
 import torch
 from mmdet.models import ResNet
 from mmengine.logging import MMLogger
-from mmengine.runner import checkpoint as loaders
 
 from mmdet_detnet.models import DetNet, IPGDetNet, IPGNet, resnet
 from mmdet_detnet.models.resnet import load_pretrained_backbone, split_pretrained
@@ -23,23 +21,29 @@ def log(caplog):
     logger.removeHandler(caplog.handler)
 
 
+def report_of(log):
+    return next(record for record in log.records if ': weights from' in record.message)
+
+
 WIDTH = 8
 NEW_LAYERS = ('layer4', 'layer5')
 CONV1 = torch.zeros(WIDTH, 3, 7, 7)
 
 
+def weights_of(net_class, depth=50, **settings):
+    """Make a state dict with weights that no initialization gives."""
+    state = net_class(depth=depth, base_channels=WIDTH, **settings).state_dict()
+    return {key: torch.full_like(value, 7) for key, value in state.items()}
+
+
 @pytest.fixture(scope='module')
 def resnet_state():
-    """Make the backbone of a ResNet-50, with weights that no initialization gives."""
-    state = ResNet(depth=50, base_channels=WIDTH).state_dict()
-    return {key: torch.full_like(value, 7) for key, value in state.items()}
+    return weights_of(ResNet)
 
 
 @pytest.fixture(scope='module')
 def detnet_state():
-    """Make a whole DetNet-59, likewise."""
-    state = DetNet(depth=59, base_channels=WIDTH).state_dict()
-    return {key: torch.full_like(value, 7) for key, value in state.items()}
+    return weights_of(DetNet, depth=59)
 
 
 def warm_start(tmp_path, content, net_class=DetNet, depth=59, **settings):
@@ -114,7 +118,7 @@ def test_new_stages_keep_the_default_initialization(tmp_path, resnet_state):
 
 def test_log_says_what_was_loaded_without_an_alarm(tmp_path, resnet_state, log):
     warm_start(tmp_path, torchvision_names(resnet_state))
-    report = next(record for record in log.records if 'DetNet: weights from' in record.message)
+    report = report_of(log)
     assert report.levelno == logging.INFO
     assert 'loaded: conv1 (1), bn1 (5), layer1 (60), layer2 (78), layer3 (114)' in report.message
     assert 'keep their initialization: layer4 (60), layer5 (60)' in report.message
@@ -131,7 +135,7 @@ def test_all_of_a_detnet_checkpoint_is_loaded(tmp_path, detnet_state):
 def test_missing_and_unknown_weights_are_a_warning(tmp_path, detnet_state, log):
     state = {key: value for key, value in detnet_state.items() if key != 'layer2.1.conv2.weight'}
     warm_start(tmp_path, {**state, 'layer2.9.conv2.weight': torch.zeros(1)})
-    report = next(record for record in log.records if 'DetNet: weights from' in record.message)
+    report = report_of(log)
     assert report.levelno == logging.WARNING
     assert 'MISSING from the file: layer2.1.conv2.weight' in report.message
     assert 'UNEXPECTED in the file: layer2.9.conv2.weight' in report.message
@@ -154,39 +158,10 @@ def test_unconverted_detnet_pytorch_file_is_sent_to_the_converter(tmp_path, detn
 
 
 def test_missing_file_names_itself_and_the_way_out():
-    net = DetNet(**dict(depth=59, base_channels=WIDTH),
-                 init_cfg=dict(type='Pretrained', checkpoint='nowhere/weights.pth'))  # fmt: skip
+    init_cfg = dict(type='Pretrained', checkpoint='nowhere/weights.pth')
+    net = DetNet(depth=59, base_channels=WIDTH, init_cfg=init_cfg)
     with pytest.raises(FileNotFoundError, match=r'nowhere/weights.pth.*torchvision://resnet50'):
         net.init_weights()
-
-
-@pytest.fixture
-def payload(tmp_path, monkeypatch):
-    """Save a file that runs code where the user told torch to unpickle all; the URL of it."""
-
-    class Payload:
-        def __reduce__(self):
-            return (print, ('executed',))
-
-    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
-    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
-    torch.save({'state_dict': Payload()}, tmp_path / 'bad.pth')
-    return (tmp_path / 'bad.pth').as_uri()
-
-
-@pytest.mark.parametrize('source', ['path', 'torchvision'])
-def test_code_in_a_file_is_never_run(payload, source, monkeypatch, capsys):
-    monkeypatch.setattr(loaders, 'get_torchvision_models', lambda: dict(resnet50=payload))
-    monkeypatch.setattr(resnet, 'find_spec', lambda name: 'torchvision is installed')
-    path = payload.removeprefix('file://')
-    name = dict(path=path, torchvision='torchvision://resnet50')[source]
-    net = DetNet(depth=59, base_channels=WIDTH)
-    with pytest.raises(Exception, match='(?i)weights.only'):
-        load_pretrained_backbone(net, name)
-    assert 'executed' not in capsys.readouterr().out
-    assert os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '1'
-    assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
 
 
 def test_two_checkpoints_are_refused():
@@ -227,15 +202,6 @@ def test_unknown_torchvision_name_is_refused(requested):
     assert not requested
 
 
-WIDTH = 8
-
-
-def weights_of(net_class, depth=50, **settings):
-    """Make a state dict with weights that no initialization gives."""
-    state = net_class(depth=depth, base_channels=WIDTH, **settings).state_dict()
-    return {key: torch.full_like(value, 7) for key, value in state.items()}
-
-
 def not_loaded(net):
     """Name the parts of which nothing was loaded, and check that the others are whole."""
     parts = set()
@@ -247,32 +213,21 @@ def not_loaded(net):
     return parts
 
 
-def report_of(log):
-    return next(record for record in log.records if ': weights from' in record.message)
-
-
-@pytest.mark.parametrize('names', [torchvision_names, mmdet_names])
-def test_resnet_fills_the_trunk_without_an_alarm(tmp_path, log, names):
-    net = warm_start_ipgnet(tmp_path, names(weights_of(ResNet)), num_stages=5, out_indices=(4,))
+def test_resnet_fills_the_trunk_without_an_alarm(tmp_path, log, resnet_state):
+    state = torchvision_names(resnet_state)
+    net = warm_start_ipgnet(tmp_path, state, num_stages=5, out_indices=(4,))
     assert not_loaded(net) == {'guidance.layer2', 'guidance.layer3', 'guidance.layer4', 'layer5'}
     assert 'keep their initialization: guidance (90), layer5 (42)' in report_of(log).message
     assert not [record for record in log.records if record.levelno > logging.INFO]
 
 
-def test_guidance_keeps_its_initialization(tmp_path):
-    net = warm_start_ipgnet(tmp_path, weights_of(ResNet), zero_init_guidance=True)
+def test_guidance_keeps_its_initialization(tmp_path, resnet_state):
+    net = warm_start_ipgnet(tmp_path, resnet_state, zero_init_guidance=True)
     transformation = net.guidance['layer4'].transformation
     assert (transformation.scale == 0).all()
     # Kaiming's standard deviation for a 3x3 convolution to 64 channels.
     std = transformation.bottleneck[0].conv2.weight.std().item()
     assert std == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
-
-
-def test_all_of_an_own_checkpoint_is_loaded(tmp_path, log):
-    settings = dict(fusion='concat', num_stages=7, keep_stride=True, out_indices=(6,))
-    net = warm_start_ipgnet(tmp_path, weights_of(IPGNet, **settings), **settings)
-    assert not_loaded(net) == set()
-    assert report_of(log).levelno == logging.INFO
 
 
 def test_more_stages_and_guidance_than_the_checkpoint_has_are_expected(tmp_path, log):
@@ -282,24 +237,12 @@ def test_more_stages_and_guidance_than_the_checkpoint_has_are_expected(tmp_path,
     assert report_of(log).levelno == logging.INFO
 
 
-def test_guidance_that_the_network_lacks_is_a_warning(tmp_path, log):
-    warm_start_ipgnet(tmp_path, weights_of(IPGNet), fused_stages=(3,))
-    assert report_of(log).levelno == logging.WARNING
-    assert 'UNEXPECTED in the file: guidance.layer2.' in report_of(log).message
-
-
 def test_fusion_that_the_checkpoint_lacks_is_a_warning(tmp_path, log):
     warm_start_ipgnet(tmp_path, weights_of(IPGNet), fusion='sum', fusion_kernel=1)
     assert 'MISSING from the file: guidance.layer2.fusion.image_transform' in report_of(log).message
 
 
-def test_detnet_fills_all_but_the_guidance(tmp_path, log):
-    net = warm_start_ipgnet(tmp_path, weights_of(DetNet, depth=59), IPGDetNet, depth=59)
-    assert not_loaded(net) == {'guidance.layer2', 'guidance.layer3', 'guidance.layer4'}
-    assert report_of(log).levelno == logging.INFO
-
-
-def test_resnet_fills_the_common_stages_of_a_guided_detnet(tmp_path, log):
-    net = warm_start_ipgnet(tmp_path, weights_of(ResNet), IPGDetNet, depth=59, fused_stages=(3,))
+def test_resnet_fills_the_common_stages_of_a_guided_detnet(tmp_path, log, resnet_state):
+    net = warm_start_ipgnet(tmp_path, resnet_state, IPGDetNet, depth=59, fused_stages=(3,))
     assert not_loaded(net) == {'guidance.layer3', 'layer4', 'layer5'}
     assert report_of(log).levelno == logging.INFO

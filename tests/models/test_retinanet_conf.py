@@ -220,9 +220,8 @@ def test_target_with_gradient_pulls_the_iou_to_the_confidence(
     assert total_loss() < loss
 
 
-@pytest.mark.parametrize('reg_decoded_bbox', [False, True])
-def test_no_ground_truth_gives_zeros_with_a_graph(make_head, features, metas, reg_decoded_bbox):
-    head = make_head(reg_decoded_bbox=reg_decoded_bbox)
+def test_no_ground_truth_gives_zeros_with_a_graph(make_head, features, metas):
+    head = make_head()
     losses = head.loss_by_feat(*head(features), [no_boxes(), no_boxes()], metas)
     assert list(losses) == ['loss_cls', 'loss_bbox', 'loss_conf']
     assert losses['loss_conf'] == 0
@@ -241,7 +240,6 @@ def test_loss_is_float32_under_autocast(make_head, features, gts, metas):
     assert head.retina_conf.weight.grad.isfinite().all()
 
 
-NUM_CLASSES = 3
 ALL_CANDIDATES = ConfigDict(nms_pre=100_000, score_thr=0.0)
 
 
@@ -309,7 +307,7 @@ def official_detections(outputs, anchors, exponent, cfg):
     return sorted(detections, key=lambda detection: -detection[0])[: cfg.max_per_img]
 
 
-@pytest.mark.parametrize('exponent', [0.3, 0.4, 0.7])
+@pytest.mark.parametrize('exponent', [0.4, 0.7])
 def test_agrees_with_the_official_scoring(make_head, outputs, metas, exponent):
     head = make_head(conf_exponent=exponent)
     anchors = head.prior_generator.grid_priors(
@@ -345,26 +343,6 @@ def test_confidence_counts_on_every_level(make_head, outputs, metas):
     np.testing.assert_allclose(result.scores, np.concatenate(expected), rtol=2e-6)
 
 
-def test_order_at_one_half_is_that_of_the_product(make_head, outputs, metas):
-    coarsest = [maps[-1:] for maps in outputs]
-    head = make_head(
-        conf_exponent=0.5,
-        anchor_generator=dict(
-            type='AnchorGenerator',
-            strides=[128],
-            octave_base_scale=4,
-            scales_per_octave=3,
-            ratios=[0.5, 1.0, 2.0],
-        ),
-    )
-    result = head.predict_by_feat(
-        *coarsest, batch_img_metas=metas, cfg=ALL_CANDIDATES, with_nms=False
-    )[0]
-    cls, conf = coarsest[0][0][0].reshape(9, 3).sigmoid(), coarsest[2][0][0].reshape(9, 1).sigmoid()
-    order = (cls * conf).flatten().argsort(descending=True)
-    assert torch.equal(result.labels, order % 3)
-
-
 def test_selection_by_class_score_keeps_the_candidates_of_retina_head(make_head, outputs, metas):
     head = make_head(select_by='cls')
     ours = head.predict_by_feat(*outputs, batch_img_metas=metas, with_nms=False)[0]
@@ -398,20 +376,6 @@ def test_folded_logits_reach_both_ends():
     torch.testing.assert_close(folded.sigmoid(), expected.float(), rtol=1e-5, atol=1e-30)
 
 
-@pytest.mark.parametrize('score_thr', [0.05, 0.3, 1.0])
-@pytest.mark.parametrize('exponent', [0.4, 0.7])
-def test_folding_loses_no_score_above_the_threshold(outputs, exponent, score_thr):
-    for cls_maps, _, conf_maps in zip(*outputs, strict=True):
-        cls_logits, conf_logits = cls_maps[0].reshape(9, NUM_CLASSES, -1), conf_maps[0]
-        cls_logits = cls_logits.transpose(1, 2).flatten(0, 1)  # (anchors, classes)
-        conf_logits = conf_logits.flatten()
-        every = joint_logits(cls_logits, conf_logits, exponent).sigmoid()
-        some = joint_logits(cls_logits, conf_logits, exponent, score_thr).sigmoid()
-        passing = every > score_thr
-        assert torch.equal(some > score_thr, passing)
-        torch.testing.assert_close(some[passing], every[passing])
-
-
 @pytest.mark.parametrize('select_by', ['joint', 'cls'])
 def test_prediction_is_float32_under_autocast(make_head, features, metas, select_by):
     head = make_head(select_by=select_by)
@@ -437,17 +401,6 @@ def test_bad_features_give_no_detection(make_head, features, metas, select_by, v
     assert [len(result) for result in head.predict(features, samples_of(metas))] == [0, 0]
 
 
-def test_loss_and_predict(make_head, features, gts, metas):
-    head = make_head(test_cfg={**make_head().test_cfg, 'score_thr': 0.0})
-    losses, results = head.loss_and_predict(features, samples_of(metas, gts))
-    loss_conf = losses.pop('loss_conf')
-    (loss_conf + sum(map(sum, losses.values()))).backward()
-    assert all(parameter.grad is not None for parameter in head.parameters())
-    for result, expected in zip(results, head.predict(features, samples_of(metas)), strict=True):
-        assert torch.equal(result.scores, expected.scores)
-        assert not result.scores.requires_grad
-
-
 def test_exponent_can_be_set_on_a_built_head(make_head, outputs, metas):
     head = make_head()
     head.conf_exponent = 0.7
@@ -467,19 +420,6 @@ def detector_config():
     config.model.bbox_head.update(in_channels=8, feat_channels=8, num_classes=3)
     config.model.test_cfg.score_thr = 0.0
     return config
-
-
-def test_exponent_from_the_command_line(detector_config):
-    assert MODELS.build(detector_config.model).bbox_head.conf_exponent == 0.4
-    # What `--cfg-options model.bbox_head.conf_exponent=0.5` does.
-    detector_config.merge_from_dict({'model.bbox_head.conf_exponent': 0.5})
-    assert MODELS.build(detector_config.model).bbox_head.conf_exponent == 0.5
-
-
-def test_tensor_mode_returns_three_lists(detector_config):
-    detector = MODELS.build(detector_config.model)
-    outputs = detector(torch.zeros(1, 3, 64, 64), mode='tensor')
-    assert [len(levels) for levels in outputs] == [5, 5, 5]
 
 
 def test_test_time_augmentation(detector_config):
@@ -557,21 +497,6 @@ def iou(first, second):
     return overlap / (areas[0] + areas[1] - overlap)
 
 
-def test_branch_adds_one_convolution_to_atss_head(make_atss):
-    ours, mmdets = make_atss().state_dict(), make_atss(type='ATSSHead').state_dict()
-    added = {name: tensor.numel() for name, tensor in ours.items() if name not in mmdets}
-    assert added == {'atss_conf.weight': CHANNELS * 9, 'atss_conf.bias': 1}
-    assert mmdets.keys() < ours.keys()
-
-
-@pytest.mark.parametrize(('source', 'tower'), [('cls', 'cls_convs'), ('reg', 'reg_convs')])
-def test_confidence_comes_from_the_tower_that_is_asked_for(make_atss, features, source, tower):
-    head = make_atss(feature_source=source)
-    _, _, _, conf = head(features)
-    expected = head.atss_conf(getattr(head, tower)[0](features[0]))
-    torch.testing.assert_close(conf[0], expected)
-
-
 def test_other_losses_and_outputs_are_those_of_atss_head(make_atss, features, gts, metas):
     head, mmdets = make_atss(), make_atss(type='ATSSHead')
     mmdets.load_state_dict(head.state_dict(), strict=False)
@@ -601,16 +526,6 @@ def test_confidence_loss_is_the_plain_formula(make_atss, atss_outputs, gts, meta
             total += binary_cross_entropy_with_logits(confs, overlap, reduction='sum').item()
     assert total > 1
     assert loss.item() == pytest.approx(total / num_positives, rel=1e-5)
-
-
-def test_confidence_learns_nothing_from_images_without_objects(make_atss, features, gts, metas):
-    head = make_atss()
-    nothing = [gt[:0] for gt in gts]
-    losses = head.loss_by_feat(*head(features), nothing, metas)
-    conf = losses.pop('loss_conf')
-    assert conf == 0
-    (conf + sum(map(sum, losses.values()))).backward()
-    assert not head.atss_conf.weight.grad.any()
 
 
 @pytest.mark.parametrize('select_by', ['joint', 'cls'])
@@ -643,15 +558,3 @@ def test_exponent_zero_with_centerness_is_atss_head(make_atss, atss_outputs, met
         assert torch.equal(result.labels, expected.labels)
         torch.testing.assert_close(result.bboxes, expected.bboxes)
         torch.testing.assert_close(result.scores, expected.scores)
-
-
-def test_centerness_can_be_brought_back_on_a_built_head(make_atss, atss_outputs, metas):
-    head = make_atss()
-    head.multiply_centerness = True
-    expected = make_atss(multiply_centerness=True).predict_by_feat(
-        *atss_outputs, batch_img_metas=metas
-    )
-    for result, other in zip(
-        head.predict_by_feat(*atss_outputs, batch_img_metas=metas), expected, strict=True
-    ):
-        assert torch.equal(result.scores, other.scores)

@@ -65,12 +65,12 @@ def test_mmdets_extractor_gives_mmdets_detections(make_roi_head, feats, make_pro
     assert_same_detections(ours.predict_bbox(*inputs), mmdets.predict_bbox(*inputs))
 
 
-BATCHES = [(50,), (30, 50), (0, 40, 20)]
-THRESHOLDS = [0.0, 0.05, 0.3, 0.6, 0.9, 1.0]
+BATCHES = [(50,), (0, 40, 20)]
+THRESHOLDS = [0.0, 0.3, 0.9]
 
 
 @pytest.mark.parametrize(
-    ('numbers', 'score_thr', 'spread'), itertools.product(BATCHES, THRESHOLDS, [0.1, 1.0, 5.0])
+    ('numbers', 'score_thr', 'spread'), itertools.product(BATCHES, THRESHOLDS, [0.1, 5.0])
 )
 @torch.no_grad()
 def test_rois_above_the_threshold_give_mmdets_detections(
@@ -91,7 +91,7 @@ def test_only_rois_above_the_threshold_are_convolved(
     make_roi_head, feats, make_proposals, make_metas
 ):
     roi_head = make_roi_head()
-    counts = count_convolved(roi_head)
+    counts = count_convolved(roi_head.bbox_head)
     rois = bbox2roi([results.bboxes for results in make_proposals(50, 40)])
     scores = roi_head._bbox_forward(feats, rois)['cls_score'].softmax(1)
     best = scores[:, :NUM_CLASSES].max(1).values
@@ -108,18 +108,18 @@ def test_a_score_equal_to_the_threshold_does_not_count(
     roi_head = make_roi_head()
     roi_head.bbox_head.fc_cls.weight.zero_()
     roi_head.bbox_head.fc_cls.bias.zero_()  # every class has 1 / 5
-    counts = count_convolved(roi_head)
+    counts = count_convolved(roi_head.bbox_head)
     equal = 1 / torch.tensor(5.0).item()
     for score_thr in (equal, 0.19):
         roi_head.predict_bbox(feats, make_metas(2), make_proposals(5, 5), at_threshold(score_thr))
     assert counts == [0, 10]
 
 
-def count_convolved(roi_head):
+def count_convolved(bbox_head):
     """List how many RoIs each call of the conv-head gets."""
     counts = []
-    convolve = roi_head.bbox_head.conv_features
-    roi_head.bbox_head.conv_features = lambda x: counts.append(len(x)) or convolve(x)
+    convolve = bbox_head.conv_features
+    bbox_head.conv_features = lambda x: counts.append(len(x)) or convolve(x)
     return counts
 
 
@@ -137,7 +137,7 @@ def test_all_rois_are_regressed_where_it_matters(
     make_roi_head, feats, make_proposals, make_metas, options, head, cfg
 ):
     roi_head = make_roi_head(head=head, **options)
-    counts = count_convolved(roi_head)
+    counts = count_convolved(roi_head.bbox_head)
     roi_head.predict_bbox(feats, make_metas(2), make_proposals(50, 40), cfg)
     assert counts == [90]
 
@@ -145,7 +145,7 @@ def test_all_rois_are_regressed_where_it_matters(
 @torch.no_grad()
 def test_all_rois_are_regressed_in_training_mode(make_roi_head, feats, make_proposals, make_metas):
     roi_head = make_roi_head().train()
-    counts = count_convolved(roi_head)
+    counts = count_convolved(roi_head.bbox_head)
     roi_head.predict_bbox(feats, make_metas(2), make_proposals(50, 40), at_threshold(0.6))
     assert counts == [90]
 
@@ -161,7 +161,7 @@ def test_all_rois_are_scored_in_onnx_export(make_roi_head, feats, make_proposals
 @torch.no_grad()
 def test_ext_without_fusion_leaves_out_rois_too(make_roi_head, feats, make_proposals, make_metas):
     roi_head = make_roi_head(head={**EXT, 'fusion': 'none'})
-    counts = count_convolved(roi_head)
+    counts = count_convolved(roi_head.bbox_head)
     inputs = feats, make_metas(2), make_proposals(50, 40), at_threshold(0.6)
     found = roi_head.predict_bbox(*inputs)
     roi_head.regress_survivors_only = False
@@ -183,7 +183,7 @@ def test_features_that_are_not_finite_give_no_detections(
 @torch.no_grad()
 def test_the_fc_head_alone_convolves_nothing(make_roi_head, feats, make_proposals, make_metas):
     roi_head = make_roi_head(head={**EXT, 'fusion': 'fc'})
-    counts = count_convolved(roi_head)
+    counts = count_convolved(roi_head.bbox_head)
     found = roi_head.predict_bbox(feats, make_metas(2), make_proposals(50, 40), at_threshold(0.3))
     assert counts == []
     assert all(len(detections) > 0 for detections in found)
@@ -211,8 +211,7 @@ def test_tensor_mode(make_roi_head, feats, make_proposals, number):
     assert bbox_pred.shape == (number, NUM_CLASSES * 4)
 
 
-@pytest.mark.parametrize('bf16', [False, True])
-@pytest.mark.parametrize('with_own_extractor', [True, False])
+@pytest.mark.parametrize(('with_own_extractor', 'bf16'), [(True, False), (False, True)])
 def test_mask_head(make_roi_head, feats, make_proposals, make_samples, with_own_extractor, bf16):
     extractor = dict(EXTRACTOR, roi_layer=dict(type='RoIAlign', output_size=14))
     roi_head = make_roi_head(
@@ -314,7 +313,7 @@ def test_auto_takes_the_positives_where_they_suffice(
 ):
     roi_head = make_roi_head(head=head).train()
     sampled = sample_rois(roi_head, 3, 2)
-    counts = []
+    counts = []  # SyncBN itself runs on GPUs only
     roi_head.bbox_head.conv_features = lambda x: (
         counts.append(len(x)) or x.new_zeros(len(x), roi_head.bbox_head.conv_out_channels)
     )
@@ -323,14 +322,11 @@ def test_auto_takes_the_positives_where_they_suffice(
     assert counts == [number]
 
 
-@pytest.mark.parametrize('option', [True, 'auto'])
-@pytest.mark.parametrize('numbers', [(3, 2), (2, 0), (0, 0)])
+@pytest.mark.parametrize('numbers', [(2, 0), (0, 0)])
 def test_every_parameter_has_a_gradient_without_positives_too(
-    make_roi_head, feats, sample_rois, numbers, option
+    make_roi_head, feats, sample_rois, numbers
 ):
-    roi_head = make_roi_head(
-        regress_positives_only=option, head=dict(norm_cfg=NORMS['group norm'])
-    ).train()
+    roi_head = make_roi_head(head=dict(norm_cfg=NORMS['group norm'])).train()
     losses, grads = gradients(roi_head, feats, sample_rois(roi_head, *numbers))
     assert set(losses) == {'loss_cls', 'acc', 'loss_bbox'}
     assert all(grad is not None and grad.isfinite().all() for grad in grads.values())
@@ -385,8 +381,7 @@ def test_losses(make_cascade, feats, make_proposals, make_samples, head, numbers
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
-@pytest.mark.parametrize('head', [{}, {**EXT, 'fusion': 'none'}])
-@pytest.mark.parametrize('mask', [False, True])
+@pytest.mark.parametrize(('head', 'mask'), [({}, True), ({**EXT, 'fusion': 'none'}, False)])
 def test_no_roi_at_all_keeps_names_and_graph_of_every_stage(
     make_cascade, feats, make_proposals, make_samples, head, mask
 ):
@@ -414,18 +409,7 @@ def test_no_roi_at_all_keeps_names_and_graph_of_every_stage(
         assert parameter.grad is not None and parameter.grad.eq(0).all(), name
 
 
-@torch.no_grad()
-def test_outputs_under_bfloat16_autocast_are_float32(make_cascade, feats, make_proposals):
-    """Or logits would be averaged, and boxes decoded, in bfloat16."""
-    roi_head = make_cascade()
-    rois = bbox2roi([results.bboxes for results in make_proposals(10, 10)])
-    with torch.autocast('cpu', torch.bfloat16):
-        results = roi_head._bbox_forward(0, [feat.bfloat16() for feat in feats], rois)
-    assert results['bbox_feats'].dtype == torch.bfloat16
-    assert results['cls_score'].dtype == results['bbox_pred'].dtype == torch.float32
-
-
-@pytest.mark.parametrize('score_thr', [0.0, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize('score_thr', [0.0, 0.6, 1.0])
 @torch.no_grad()
 def test_last_stage_regresses_only_what_may_be_detected(
     make_cascade, feats, make_proposals, make_metas, score_thr
@@ -433,20 +417,15 @@ def test_last_stage_regresses_only_what_may_be_detected(
     roi_head = make_cascade()
     for head in roi_head.bbox_head:
         head.fc_cls.weight.normal_(std=5)
-    counts = []
-    convolve = roi_head.bbox_head[-1].conv_features
-    roi_head.bbox_head[-1].conv_features = lambda x: counts.append(len(x)) or convolve(x)
+    counts = count_convolved(roi_head.bbox_head[-1])
     inputs = feats, make_metas(2), make_proposals(40, 30), ConfigDict(TEST_CFG, score_thr=score_thr)
     found = roi_head.predict_bbox(*inputs, rescale=True)
     roi_head.regress_survivors_only = False
     expected = roi_head.predict_bbox(*inputs, rescale=True)
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one.bboxes, other.bboxes, rtol=1e-5, atol=1e-4)
-        assert torch.equal(one.scores, other.scores)
-        assert torch.equal(one.labels, other.labels)
+    assert_same_detections(found, expected)
     assert counts[1] == 70
     assert counts[0] == {0.0: 70, 1.0: 0}.get(score_thr, counts[0])
-    assert (0 < counts[0] < 70) == (score_thr in (0.3, 0.6))
+    assert (0 < counts[0] < 70) == (score_thr == 0.6)
 
 
 @torch.no_grad()
@@ -462,14 +441,10 @@ def test_each_stage_pools_both_sizes(make_cascade, feats, make_proposals):
 
 
 @torch.no_grad()
-def test_detections(make_cascade, feats, make_proposals, make_metas):
-    roi_head = make_cascade()
-    for head in roi_head.bbox_head:
-        head.fc_cls.weight.normal_(std=0.5)
-    cfg = ConfigDict(TEST_CFG)
-    found = roi_head.predict_bbox(feats, make_metas(2), make_proposals(30, 20), cfg)
-    assert all(len(detections) > 0 for detections in found)
-    found = roi_head.predict_bbox(feats, make_metas(2), make_proposals(0, 0), cfg)
+def test_cascade_without_proposals(make_cascade, feats, make_proposals, make_metas):
+    found = make_cascade().predict_bbox(
+        feats, make_metas(2), make_proposals(0, 0), ConfigDict(TEST_CFG)
+    )
     assert [len(detections) for detections in found] == [0, 0]
 
 

@@ -50,14 +50,6 @@ def test_scale_factor_counts_on_a_single_level(feats, rois):
     assert not torch.equal(pooled, mmdets(feats[:1], rois, roi_scale_factor=1.3))
 
 
-def test_no_roi_gives_no_features_but_a_gradient_of_zero(extractor, feats):
-    feats = [feat.requires_grad_() for feat in feats]
-    pooled = extractor(feats, torch.zeros(0, 5), roi_scale_factor=1.3)
-    assert pooled.shape == (0, CHANNELS, 7, 7)
-    pooled.sum().backward()
-    assert all(feat.grad.eq(0).all() for feat in feats)
-
-
 def test_unused_levels_get_a_gradient_of_zero(extractor, feats):
     feats = [feat.requires_grad_() for feat in feats]
     extractor(feats, torch.tensor([[0, 0.0, 0, 10, 10]])).sum().backward()
