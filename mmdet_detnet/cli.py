@@ -23,7 +23,7 @@ From a folder of images with annotations to a trained detector:
     mmdet-detnet new my_data/ --model faster-rcnn_detnet59-slim
     mmdet-detnet train my_data-detector/faster-rcnn_detnet59-slim.py
 
-The first one prints the second, and the lines for all that follows.
+The first prints the second, and the commands that follow.
 """
 INPUTS = 'images, videos, folders, globs, a list (.txt), a camera (0) or a stream (rtsp://...)'
 Arguments = argparse.Namespace
@@ -183,7 +183,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     add('--batch', type=at_least(1), default=1, help='images or tiles at a time')
     add('--every', type=at_least(1), default=1, metavar='N', help='every N-th frame of a video')
     add('--tiles', type=at_least(1), metavar='SIZE', help='also detect in tiles of this side')
-    add('--overlap', type=float, default=0.2, help='fraction of a tile in the next one, too')
+    add('--overlap', type=float, default=0.2, help='overlap of two tiles, as a fraction of a tile')
     for name in ('--device', '--allow-mismatch'):
         add(name, **SHARED_ARGUMENTS[name])
 
@@ -208,9 +208,9 @@ def _predict(args: Arguments, rest: Sequence[str]) -> int:
             predictor, args.inputs, out_dir, args.score_thr, args.batch, args.every, tiles
         )
     except KeyboardInterrupt:
-        print(f'interrupted; what was detected is in {out_dir}')
+        print(f'interrupted; the detections so far are in {out_dir}')
         return 128 + signal.SIGINT
-    print(f'{detected} images detected, {failed} failed: {out_dir}')
+    print(f'{detected} images done, {failed} failed: {out_dir}')
     return 1 if failed else 0
 
 
@@ -226,12 +226,12 @@ def _find_run(args: Arguments) -> tuple[Path, Path]:
 
 # Of each command, what adds its options, what runs it, and its help.
 COMMANDS: dict[str, tuple[Callable[..., None], Callable[..., int], str]] = {
-    'new': (_add_new, _new, 'look at a dataset, and write a config for it'),
+    'new': (_add_new, _new, 'check a dataset and write a config for it'),
     'draw': (_add_draw, _draw, 'draw a small labeled dataset, to try things out'),
     'train': (_add_train, _train, "train; takes all options of MMDetection's train.py"),
-    'test': (_add_test, _test, "print the figures a class; with options, MMDetection's test.py"),
+    'test': (_add_test, _test, "print the figures; with options, run MMDetection's test.py"),
     'look': (_add_look, _look, 'write the report on the test images as one page'),
-    'predict': (_add_predict, _predict, 'detect in images and videos: pictures and JSON lines'),
+    'predict': (_add_predict, _predict, 'detect in images and videos'),
 }
 
 

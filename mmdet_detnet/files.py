@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
-# Names the files in a folder that our commands made, one a line.
+# Names the files in a folder that our commands made, one per line.
 MARK = '.mmdet_detnet'
 
 

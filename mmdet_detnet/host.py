@@ -195,7 +195,7 @@ class TorchvisionGuard(MetaPathFinder, Loader):
     """Lets ``import torchvision`` fail as if it were not installed, where it does not fit torch.
 
     A torchvision built for another torch raises RuntimeError at its import. Programs that can do
-    without it, such as the report of the environment with which mmengine starts a training, expect
+    without it, such as the report of the environment with which mmengine starts a run, expect
     a ModuleNotFoundError.
     """
 
@@ -229,9 +229,9 @@ class TorchvisionGuard(MetaPathFinder, Loader):
         except (RuntimeError, OSError) as error:
             reason = (
                 f'torchvision {_version_or("?", "torchvision")} does not load with torch '
-                f'{_version_or("?", "torch")} ({str(error).splitlines()[0]}), so that '
-                "mmdet_detnet's operators are in PyTorch: pip uninstall torchvision, or install "
-                'it from where this torch is from.'
+                f'{_version_or("?", "torch")} ({str(error).splitlines()[0]}), so '
+                'mmdet_detnet uses its own operators: pip uninstall torchvision, or install the '
+                'build for this torch.'
             )
             _warn_once(reason)
             raise ModuleNotFoundError(reason, name='torchvision') from error

@@ -1,8 +1,8 @@
-"""How good a detector is: COCO's figures, counts a class, the best score, and the errors.
+"""How good a detector is: COCO's figures, counts per class, the best score, and the errors.
 
 An object is found if the best-scoring detection of its class that overlaps it with an IoU of at
 least 0.5 counts; further detections of it are false. All of that is COCO's own matching: at most
-100 detections of a class an image, and detections in a crowd are neither found nor false. As in
+100 detections per class and image, and detections in a crowd are neither found nor false. As in
 COCO, only ``iscrowd`` is ignored; an annotation's ``ignore`` has no effect.
 """
 

@@ -1,4 +1,4 @@
-"""The report of a detector as one HTML file, for a desk and a telephone."""
+"""The report of a detector as one HTML file, for a desktop and a phone."""
 
 import base64
 import html

@@ -94,7 +94,7 @@ def find_sources(inputs: Sequence[str | Path | int]) -> list[Source]:
         try:
             lines = [line.strip() for line in path.read_text(encoding='utf-8').splitlines()]
         except UnicodeDecodeError as error:
-            raise ValueError(f'{path} must be a list of files, one a line ({error}).') from error
+            raise ValueError(f'{path} must be a list of files, one per line ({error}).') from error
         if not any(lines):
             raise FileNotFoundError(f'{path} lists no image or video.')
         for line in filter(None, lines):

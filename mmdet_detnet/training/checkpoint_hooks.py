@@ -155,7 +155,7 @@ class DurableCheckpointHook(CheckpointHook):
         if num_ranks != runner.world_size:
             sentences.append(
                 f'The checkpoint is of a run with {num_ranks} ranks, and this one has '
-                f'{runner.world_size}: batches and random numbers are others from here on.'
+                f'{runner.world_size}: batches and random numbers differ from here on.'
             )
         others = find_others(Path(self.out_dir), self.filename_tmpl, self._run)
         if others:

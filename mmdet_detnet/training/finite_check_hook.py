@@ -114,7 +114,7 @@ class FiniteCheckHook(Hook):
 
 
 def _describe(runner: Runner, data_batch: dict | None) -> str:
-    """Describe the state of the training: iteration, learning rate, images."""
+    """Describe the state of the run: iteration, learning rate, images."""
     images = [
         str(sample.metainfo.get('img_path', sample.metainfo.get('img_id')))
         for sample in (data_batch or {}).get('data_samples', ())

@@ -195,7 +195,7 @@ def _check_work_dir(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigProblem(f'{folder} cannot be made: {error.strerror}.') from error
+        raise ConfigProblem(f'{folder} cannot be created: {error.strerror}.') from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigProblem(f'{folder} cannot be written to; name another --work-dir.')
 

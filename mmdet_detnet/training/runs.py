@@ -35,7 +35,7 @@ def find_checkpoint(work_dir: Path) -> Path:
     """Find the best checkpoint, or the last one if none has been validated.
 
     Args:
-        work_dir: Work directory of the training.
+        work_dir: Work directory of the run.
 
     Returns:
         The file.
@@ -78,7 +78,7 @@ def train(
     folder = work_dir or find_work_dir(config)
     arguments = [*_work_dir_option(work_dir), *arguments]
     if (folder / POINTER).is_file() and not from_start:
-        print(f'resumes the training in {folder} (--from-start starts over)')
+        print(f'resumes the run in {folder} (--from-start starts over)')
         arguments.append('--resume')
     options = ['--cfg-options', *SHOW[show]] if SHOW[show] else []
     arguments = [str(config), *arguments, *options]
@@ -103,9 +103,9 @@ def test(
 
     Args:
         config: The config.
-        checkpoint: The weights; None for the best of the training.
+        checkpoint: The weights; None for the best of the run.
         arguments: Further options of ``tools/test.py``.
-        work_dir: Work directory of the training; None for the config's.
+        work_dir: Work directory of the run; None for the config's.
 
     Returns:
         The metrics, such as ``coco/bbox_mAP``.

@@ -1,4 +1,4 @@
-"""Data sets of somebody else: nothing in them is executed, or read without end."""
+"""Datasets of somebody else: nothing in them is executed, or read without end."""
 
 import html
 import os

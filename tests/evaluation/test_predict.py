@@ -234,7 +234,7 @@ def test_command_detects_names_and_counts(tiny_detector, photos, tmp_path, capsy
     arguments = ['--out-dir', tmp_path / 'out', '--score-thr', 0]
     assert predict(tiny_detector, photos, photos / 'absent.png', '0', *arguments) == 1
     output, errors = capsys.readouterr()
-    assert f'2 images detected, 2 failed: {tmp_path / "out"}' in output
+    assert f'2 images done, 2 failed: {tmp_path / "out"}' in output
     assert f'{photos / "absent.png"}: no such file' in errors
     assert 'camera 0: cannot be opened as a camera' in errors
     for line in read_lines(tmp_path / 'out')[:2]:

@@ -96,7 +96,7 @@ def test_every_line_from_voc_to_predictions(installation, console, tmp_path):
     work_dir = tmp_path / 'my_data-detector/faster-rcnn_detnet59-slim'
     page = console(lines[2], tmp_path).splitlines()[-1].removeprefix('open in a browser: ')
     assert '<h2>Training</h2>' in (tmp_path / page).read_text()
-    assert f'{NUM_IMAGES} images detected, 0 failed' in console(lines[3], tmp_path)
+    assert f'{NUM_IMAGES} images done, 0 failed' in console(lines[3], tmp_path)
     predictions = (work_dir / 'predictions/predictions.jsonl').read_text()
     assert len(predictions.splitlines()) == NUM_IMAGES
 

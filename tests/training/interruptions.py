@@ -1,4 +1,4 @@
-"""Trainings of a tiny Faster R-CNN, each in its own process, that stop at chosen points."""
+"""Runs of a tiny Faster R-CNN, each in its own process, that stop at chosen points."""
 
 import builtins
 import os

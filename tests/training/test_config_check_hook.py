@@ -111,7 +111,7 @@ def test_resume_needs_weights_of_the_model(small_config, tmp_path):
         (['--cfg-options', 'mdoel.x=1'], 'the config has no mdoel; did you mean model?'),
         (['--cfg-options', 'model.backbone.frozen_stages=1'], 'frozen_stages must be -1 unless'),
         (['--cfg-options', 'data_root=3'], 'data_root is a variable of the config file'),
-        (['--work-dir', '/dev/null/run'], '/dev/null/run cannot be made: Not a directory.'),
+        (['--work-dir', '/dev/null/run'], '/dev/null/run cannot be created: Not a directory.'),
     ],
 )
 @pytest.mark.parametrize('name', ['custom/faster-rcnn_detnet59-slim_fpn_custom.py'])

@@ -29,7 +29,7 @@ def name_run(data_set: str, detector: str, seed: int) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of one detector.
+    """One run of one detector.
 
     Attributes:
         detector: Its name in the study.

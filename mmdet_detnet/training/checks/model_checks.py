@@ -227,7 +227,9 @@ def find_weight_problems(model: nn.Module, state: Mapping[str, Tensor], source: 
     return [
         *_describe(f'{source} has other shapes than the config', other),
         *_describe(f'{source} lacks weights of the config', _learned(own.keys() - loaded.keys())),
-        *_describe(f'{source} has weights besides', _learned(loaded.keys() - own.keys())),
+        *_describe(
+            f'{source} has weights that the config lacks', _learned(loaded.keys() - own.keys())
+        ),
     ]
 
 

@@ -138,7 +138,10 @@ def test_added_parts_may_start_without_statistics_where_they_learn(frozen):
     ('change', 'words'),
     [
         (lambda state: state.pop('0.bias'), ['A lacks weights of the config: 0.bias.']),
-        (lambda state: state.update(extra=torch.zeros(1)), ['A has weights besides: extra.']),
+        (
+            lambda state: state.update(extra=torch.zeros(1)),
+            ['A has weights that the config lacks: extra.'],
+        ),
         (
             lambda state: state.update({'0.weight': torch.zeros(5, 3, 1, 1)}),
             ['A has other shapes than the config: 0.weight (5, 3, 1, 1) instead of (4, 3, 1, 1).'],
