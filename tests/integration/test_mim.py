@@ -137,7 +137,7 @@ def test_search_says_that_weights_are_not_published(installation, tmp_path):
     assert 'weights that are not published yet' in output
 
 
-USAGE = (ROOT / 'docs' / 'usage.md').read_text().splitlines()
+USAGE = (ROOT / 'docs' / 'usage.md').read_text().replace(' \\\n    ', ' ').splitlines()
 LAUNCHES = [line for line in USAGE if line.startswith('mim ') and '--launcher' in line]
 
 

@@ -15,7 +15,7 @@ from mmdet_detnet import config_path
 from mmdet_detnet.training import launch
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT = (ROOT / 'docs' / 'distributed.md').read_text()
+DOCUMENT = (ROOT / 'docs' / 'distributed.md').read_text().replace(' \\\n    ', ' ')
 PAIRS = re.findall(r'```shell\n(.*tools/dist_.*)\n\n(python .*)\n```', DOCUMENT)
 PRINT_ARGUMENTS = '#!/bin/sh\necho python "$@"\n'
 
