@@ -31,8 +31,8 @@ LOSSES = {'loss', 'loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox'}
 
 def documented_options(backend):
     """Take what follows `--cfg-options` in the document's line of a backend."""
-    lines = (ROOT / 'docs' / 'logging.md').read_text().splitlines()
-    (line,) = [line for line in lines if line.startswith('python') and backend in line]
+    text = (ROOT / 'docs' / 'logging.md').read_text().replace('\\\n', '')
+    (line,) = [line for line in text.splitlines() if line.startswith('python') and backend in line]
     return shlex.split(line.split('--cfg-options')[1])
 
 
