@@ -57,28 +57,19 @@ def shrink_image(image: Tensor, factor: int, interpolation: str = 'bilinear') ->
 
 
 class ImagePyramidTransformation(BaseModule):
-    """IPG transformation module (section 3.4): ResNet's stem and one bottleneck, stride 4 in all.
-
-    Args:
-        planes: Width inside the bottleneck; the output is four times as wide.
-        in_channels: Number of channels of the image.
-        stem_channels: Number of channels of the stem.
-        share_stem: Whether each call passes the stem of another module.
-        zero_init: Whether the output starts at zero, through a learned per-channel scale.
-        conv_cfg: Config of the convolutions; plain ones if None.
-        norm_cfg: Config of the normalization layers.
-        block_init_cfg: Initialization of the bottleneck, in addition to the network's.
-    """
+    """IPG transformation module (section 3.4): ResNet's stem and one bottleneck, of stride 4."""
 
     def __init__(
         self,
-        planes: int,
+        planes: int,  # width inside the bottleneck; the output is four times as wide
         in_channels: int = 3,
         stem_channels: int = 64,
-        share_stem: bool = False,
+        share_stem: bool = False,  # whether each call passes the stem of another module
+        # Whether the output starts at zero, through a learned per-channel scale.
         zero_init: bool = False,
         conv_cfg: OptConfigType = None,
         norm_cfg: ConfigType = dict(type='BN'),  # noqa: B006
+        # Initialization of the bottleneck, in addition to the network's.
         block_init_cfg: OptConfigType = None,
     ) -> None:
         super().__init__()
@@ -121,21 +112,13 @@ class AddFusion(BaseModule):
 
 
 class WeightedFusion(BaseModule):
-    """Base of the fusions with weights Ws and Wm, which transform F and R.
-
-    Args:
-        channels: Number of channels of F, R and O.
-        kernel_size: Kernel size of Ws and Wm, odd.
-        with_relu: Whether each W ends in a ReLU.
-        conv_cfg: Config of the convolutions; plain ones if None.
-        norm_cfg: Config of the normalization layers.
-    """
+    """Base of the fusions with weights Ws and Wm, which transform F and R."""
 
     def __init__(
         self,
-        channels: int,
-        kernel_size: int = 3,
-        with_relu: bool = False,
+        channels: int,  # number of channels of F, R and O
+        kernel_size: int = 3,  # kernel size of Ws and Wm, odd
+        with_relu: bool = False,  # whether each W ends in a ReLU
         conv_cfg: OptConfigType = None,
         norm_cfg: ConfigType = dict(type='BN'),  # noqa: B006
     ) -> None:
@@ -204,23 +187,17 @@ GUIDANCE_FUSIONS = {
 
 
 class StageGuidance(BaseModule):
-    """Guidance of one stage of a backbone: shrunken image, transformation, fusion (Fig. 2).
-
-    Args:
-        shrink_factor: How many times smaller than the image the pyramid level is: a quarter of the
-            stage's stride.
-        transformation: Computes features of the stage's shape from the level.
-        fusion: Fuses them with the stage's features.
-        interpolation: How the image is shrunk, 'bilinear' or 'nearest'.
-        with_cp: Whether activations are recomputed in the backward pass, to save memory.
-    """
+    """Guidance of one stage of a backbone: shrunken image, transformation, fusion (Fig. 2)."""
 
     def __init__(
         self,
+        # A quarter of the stage's stride: how many times smaller than the image the level is.
         shrink_factor: int,
+        # Computes features of the stage's shape from the level.
         transformation: ImagePyramidTransformation,
-        fusion: nn.Module,
+        fusion: nn.Module,  # fuses them with the stage's features
         interpolation: str = 'bilinear',
+        # Whether activations are recomputed in the backward pass, to save memory.
         with_cp: bool = False,
     ) -> None:
         super().__init__()
@@ -269,9 +246,6 @@ class ImagePyramidGuided(ResNetExtension):
             change the trunk's features.
         in_channels: Number of channels of the image.
         **kwargs: Arguments of the backbone, as keywords.
-
-    Raises:
-        ValueError: If an argument has a value that is not allowed.
     """
 
     def __init__(
@@ -487,9 +461,6 @@ class IPGResNeXt(IPGNet, ResNeXt):
         **kwargs: Arguments of :class:`IPGNet` and of ResNeXt: ``groups``, the number of groups of
             the trunk's 3x3 convolutions, and ``base_width``, the width of a group in the first
             stage's bottlenecks.
-
-    Raises:
-        ValueError: If an argument has a value that is not allowed.
     """
 
 
@@ -502,7 +473,4 @@ class IPGDetNet(ImagePyramidGuided, DetNet):
 
     Args:
         **kwargs: Arguments of :class:`ImagePyramidGuided` and of :class:`DetNet`, as keywords.
-
-    Raises:
-        ValueError: If an argument has a value that is not allowed.
     """

@@ -45,9 +45,6 @@ class ResNetExtension(ResNet):
     List it before ResNet among the bases.
 
     Args:
-        base_channels: As in ResNet, like ``style`` and ``norm_cfg``.
-        style: 'pytorch' or 'caffe'.
-        norm_cfg: Config of the normalization layers.
         zero_init_residual: Whether the last normalization of each block starts at zero. With
             ``requires_grad=False`` in ``norm_cfg`` it still starts at one: an untrained zero would
             block all gradients of the block.

@@ -26,8 +26,6 @@ from mmdet_detnet.arguments import (
 )
 from mmdet_detnet.registry import MODELS
 
-FEATURE_SOURCES = ('cls', 'reg')
-SELECTION_SCORES = ('joint', 'cls')
 # How much lower than the exact threshold class scores are compared, for rounding.
 SLACK = 1e-4
 
@@ -95,8 +93,8 @@ class ConfidenceBranch(AnchorHead):
         ),
         **kwargs: Any,
     ) -> None:
-        check_choice(self, 'select_by', select_by, SELECTION_SCORES)
-        check_choice(self, 'feature_source', feature_source, FEATURE_SOURCES)
+        check_choice(self, 'select_by', select_by, ('joint', 'cls'))
+        check_choice(self, 'feature_source', feature_source, ('cls', 'reg'))
         check_flags(self, detach_iou_target=detach_iou_target)
         check_positive_integer(self, 'num_classes', num_classes)
         check_positive_integer(self, 'in_channels', in_channels)
@@ -286,17 +284,14 @@ def least_logits(conf_logits: Tensor, conf_exponent: float, score_thr: float) ->
 
 
 def joint_logits(
-    cls_logits: Tensor, conf_logits: Tensor, conf_exponent: float, score_thr: float = 0.0
+    cls_logits: Tensor,  # (K, num_classes), float32
+    conf_logits: Tensor,  # (K,), float32
+    conf_exponent: float,  # exponent of the confidence; that of the class score is one minus it
+    score_thr: float = 0.0,  # the threshold
 ) -> Tensor:
     """Fold the confidence into the class logits, so that their sigmoid is the joint score.
 
     Scores that do not exceed the threshold may be 0 in the result, which makes it fast.
-
-    Args:
-        cls_logits: ``(K, num_classes)``, float32.
-        conf_logits: ``(K,)``, float32.
-        conf_exponent: Exponent of the confidence; that of the class score is one minus it.
-        score_thr: The threshold.
     """
     least = least_logits(conf_logits, conf_exponent, score_thr)
     anchor, label = (cls_logits > least[:, None]).nonzero(as_tuple=True)
@@ -395,9 +390,6 @@ class ConfidenceATSSHead(ConfidenceBranch, ATSSHead):
             a trained detector, for example with
             ``--cfg-options model.bbox_head.multiply_centerness=True``.
         **kwargs: The arguments of :class:`ConfidenceBranch` and of ATSSHead.
-
-    Raises:
-        ValueError: If an argument has a value that is not allowed.
     """
 
     def __init__(self, *args: Any, multiply_centerness: bool = False, **kwargs: Any) -> None:

@@ -6,23 +6,14 @@ from torch import Tensor
 
 
 def carafe_naive_forward(
-    features: Tensor,
-    masks: Tensor,
-    output: Tensor,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
+    features: Tensor,  # (N, C, H, W)
+    masks: Tensor,  # weights, (N, group_size * kernel_size ** 2, H * scale, W * scale)
+    output: Tensor,  # receives the result, (N, C, H * scale, W * scale)
+    kernel_size: int,  # side of the window of each source pixel; odd
+    group_size: int,  # number of channel groups with separate weights
+    scale_factor: int,  # output pixels per side of an input pixel
 ) -> None:
-    """Upsample; each output pixel is a weighted sum of the pixels around its source.
-
-    Args:
-        features: ``(N, C, H, W)``.
-        masks: Weights, ``(N, group_size * kernel_size ** 2, H * scale, W * scale)``.
-        output: Receives the result, ``(N, C, H * scale, W * scale)``.
-        kernel_size: Side of the window of each source pixel; odd.
-        group_size: Number of channel groups with separate weights.
-        scale_factor: Output pixels per side of an input pixel.
-    """
+    """Upsample; each output pixel is a weighted sum of the pixels around its source."""
     for index in range(len(features)):
         output[index] = _upsample(
             features[index], masks[index], kernel_size, group_size, scale_factor

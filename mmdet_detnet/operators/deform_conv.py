@@ -23,27 +23,18 @@ MODULATED = (
 
 
 def deform_conv_forward(
-    input: Tensor,
-    weight: Tensor,
+    input: Tensor,  # (N, C, H, W)
+    weight: Tensor,  # (out_channels, C / group, kH, kW)
+    # Offset of each tap in pixels, (y, x) per tap, (N, deformable_group * kH * kW * 2, h, w).
     offset: Tensor,
-    output: Tensor,
-    columns: Tensor,
-    ones: Tensor,
+    output: Tensor,  # receives the result, (N, out_channels, h, w)
+    columns: Tensor,  # unused
+    ones: Tensor,  # unused
+    # kW, kH (kernel), dW, dH (stride), padW, padH, dilationW, dilationH, group and
+    # deformable_group; others are not used.
     **geometry: int,
 ) -> None:
-    """Convolve a batch.
-
-    Args:
-        input: ``(N, C, H, W)``.
-        weight: ``(out_channels, C / group, kH, kW)``.
-        offset: Offset of each tap in pixels, (y, x) per tap,
-            ``(N, deformable_group * kH * kW * 2, h, w)``.
-        output: Receives the result, ``(N, out_channels, h, w)``.
-        columns: Unused.
-        ones: Unused.
-        geometry: ``kW``, ``kH`` (kernel), ``dW``, ``dH`` (stride), ``padW``, ``padH``,
-            ``dilationW``, ``dilationH``, ``group`` and ``deformable_group``; others are not used.
-    """
+    """Convolve a batch."""
     conv = DeformConv.of(input, geometry, PLAIN)
     if offset.shape[2:] != conv.output_size:
         raise ValueError(
@@ -88,33 +79,21 @@ def deform_conv_backward_parameters(
 
 
 def modulated_deform_conv_forward(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    ones: Tensor,
+    input: Tensor,  # the images
+    weight: Tensor,  # the kernels
+    bias: Tensor,  # (out_channels,), added if with_bias
+    ones: Tensor,  # unused
+    # The offsets. Like mmcv, on which DyHead relies, takes the first ones of a larger map, as they
+    # lie in memory.
     offset: Tensor,
+    # Factor of each tap, (N, deformable_group * kernel_h * kernel_w, h, w), or larger as offset.
     mask: Tensor,
-    output: Tensor,
-    columns: Tensor,
-    with_bias: bool,
-    **geometry: int,
+    output: Tensor,  # receives the result
+    columns: Tensor,  # unused
+    with_bias: bool,  # whether there is a bias
+    **geometry: int,  # as of :func:`deform_conv_forward`, named as in MODULATED
 ) -> None:
-    """Convolve a batch; the shapes are those of :func:`deform_conv_forward`.
-
-    Args:
-        input: The images.
-        weight: The kernels.
-        bias: ``(out_channels,)``, added if ``with_bias``.
-        ones: Unused.
-        offset: The offsets. Like mmcv, on which DyHead relies, takes the first ones of a larger
-            map, as they lie in memory.
-        mask: Factor of each tap, ``(N, deformable_group * kernel_h * kernel_w, h, w)``, or larger
-            as ``offset``.
-        output: Receives the result.
-        columns: Unused.
-        with_bias: Whether there is a bias.
-        geometry: As of :func:`deform_conv_forward`, named as in ``MODULATED``.
-    """
+    """Convolve a batch; the shapes are those of :func:`deform_conv_forward`."""
     result = DeformConv.of(input, geometry, MODULATED).forward(input, weight, offset, mask)
     output.copy_(result + bias[:, None, None] if with_bias else result)
 
@@ -234,13 +213,13 @@ class DeformConv(NamedTuple):
         of_mask = totals[2] if mask is not None else gradient.new_empty(0)
         return Gradients(totals[0], totals[1], of_mask, of_taps.reshape(weight.shape))
 
-    def _columns(self, image: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:
+    def _columns(
+        self,
+        image: Tensor,  # (C, H, W)
+        offset: Tensor,  # (deform_groups, taps, 2, h, w)
+        mask: Tensor | None = None,  # (deform_groups, taps, h, w)
+    ) -> Tensor:
         """Sample an image, zero outside, at the moved taps; differentiable.
-
-        Args:
-            image: ``(C, H, W)``.
-            offset: ``(deform_groups, taps, 2, h, w)``.
-            mask: ``(deform_groups, taps, h, w)``.
 
         Returns:
             ``(groups, h * w, taps * C / groups)``.
@@ -274,13 +253,13 @@ class DeformConv(NamedTuple):
         samples = samples.reshape(*samples.shape[:2], self.groups, -1)
         return samples.permute(2, 0, 1, 3).flatten(2)
 
-    def locate(self, offset: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    def locate(
+        self,
+        offset: Tensor,  # (..., taps, 2, h, w)
+        height: int,  # rows of the map
+        width: int,  # columns of the map
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the rows and columns of samples, and which are less than a pixel outside.
-
-        Args:
-            offset: ``(..., taps, 2, h, w)``.
-            height: Rows of the map.
-            width: Columns of the map.
 
         Returns:
             ``(..., taps, h, w)`` each; samples at NaN are outside.

@@ -8,31 +8,19 @@ from .roi_samples import CHUNK_SIZE, RoIGrid, group_equal, interpolate, sample_p
 
 
 def deform_roi_pool_forward(
-    input: Tensor,
+    input: Tensor,  # feature map, (N, C, H, W)
+    # Index of the image and corners (x1, y1, x2, y2) in pixels of the image, (num_rois, 5).
     rois: Tensor,
+    # Offset of each bin, (x, y) as a fraction of the RoI, (num_rois, 2, h, w); zero if empty.
     offset: Tensor,
-    output: Tensor,
-    pooled_height: int,
-    pooled_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    gamma: float,
+    output: Tensor,  # receives the features, (num_rois, C, h, w); 0 for RoIs without area
+    pooled_height: int,  # number h of bins
+    pooled_width: int,  # number w of bins
+    spatial_scale: float,  # map pixels per image pixel
+    sampling_ratio: int,  # samples along each side of a bin; 0 for one per map pixel
+    gamma: float,  # factor of the offsets
 ) -> None:
-    """Pool RoIs.
-
-    Args:
-        input: Feature map, ``(N, C, H, W)``.
-        rois: Index of the image and corners (x1, y1, x2, y2) in pixels of the image,
-            ``(num_rois, 5)``.
-        offset: Offset of each bin, (x, y) as a fraction of the RoI, ``(num_rois, 2, h, w)``; zero
-            if empty.
-        output: Receives the features, ``(num_rois, C, h, w)``; 0 for RoIs without area.
-        pooled_height: Number h of bins.
-        pooled_width: Number w of bins.
-        spatial_scale: Map pixels per image pixel.
-        sampling_ratio: Samples along each side of a bin; 0 for one per map pixel.
-        gamma: Factor of the offsets.
-    """
+    """Pool RoIs."""
     grid = RoIGrid((pooled_height, pooled_width), spatial_scale, sampling_ratio)
     output.copy_(_pool(input, rois, offset, grid, gamma))
 

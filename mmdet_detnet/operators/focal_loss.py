@@ -6,19 +6,16 @@ from torch import Tensor
 
 
 def sigmoid_focal_loss_forward(
-    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+    input: Tensor,  # logits, (num_samples, num_classes)
+    target: Tensor,  # label of each sample, (num_samples,); any other value is background
+    # Weight of the samples of each class, (num_classes,); 1 for all if empty, and for the
+    # background.
+    weight: Tensor,
+    output: Tensor,  # receives the losses, as input
+    gamma: float,  # exponent of the modulating factor
+    alpha: float,  # weight of positive logits; negative logits have 1 - alpha
 ) -> None:
-    """Compute the loss of each logit.
-
-    Args:
-        input: Logits, ``(num_samples, num_classes)``.
-        target: Label of each sample, ``(num_samples,)``; any other value is background.
-        weight: Weight of the samples of each class, ``(num_classes,)``; 1 for all if empty, and for
-            the background.
-        output: Receives the losses, as ``input``.
-        gamma: Exponent of the modulating factor.
-        alpha: Weight of positive logits; negative logits have ``1 - alpha``.
-    """
+    """Compute the loss of each logit."""
     logits = input.float() if output.dtype != torch.float64 else input
     probability = logits.sigmoid()
     positive = -alpha * (1 - probability) ** gamma * F.logsigmoid(logits)
@@ -54,18 +51,14 @@ def _weigh_logits(values: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def softmax_focal_loss_forward(
-    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+    input: Tensor,  # softmax of the logits, (num_samples, num_classes)
+    target: Tensor,  # label of each sample, (num_samples,); the loss of a negative one is 0
+    weight: Tensor,  # weight of the samples of each class, (num_classes,); 1 for all if empty
+    output: Tensor,  # receives the losses, (num_samples,)
+    gamma: float,  # exponent of the modulating factor
+    alpha: float,  # weight of all losses
 ) -> None:
-    """Compute the loss of each sample.
-
-    Args:
-        input: Softmax of the logits, ``(num_samples, num_classes)``.
-        target: Label of each sample, ``(num_samples,)``; the loss of a negative one is 0.
-        weight: Weight of the samples of each class, ``(num_classes,)``; 1 for all if empty.
-        output: Receives the losses, ``(num_samples,)``.
-        gamma: Exponent of the modulating factor.
-        alpha: Weight of all losses.
-    """
+    """Compute the loss of each sample."""
     probability = _of_label(input, target)
     loss = -alpha * (1 - probability) ** gamma * _log(probability)
     output.copy_(_weigh_samples(loss, target, weight))
@@ -82,7 +75,7 @@ def softmax_focal_loss_backward(
 ) -> None:
     """Write the gradients with respect to the logits to ``grad_input``.
 
-    ``buff`` receives those of the labels' logits, but for a factor, ``(num_samples,)``.
+    ``buff`` receives those of the labels' logits up to a factor, ``(num_samples,)``.
     """
     probability = _of_label(input, target)
     rest = 1 - probability

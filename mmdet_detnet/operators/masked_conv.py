@@ -5,27 +5,16 @@ from torch import Tensor
 
 
 def masked_im2col_forward(
-    im: Tensor,
-    mask_h_idx: Tensor,
-    mask_w_idx: Tensor,
-    col: Tensor,
-    kernel_h: int,
-    kernel_w: int,
-    pad_h: int,
-    pad_w: int,
+    im: Tensor,  # (1, C, H, W), padded with zeros
+    mask_h_idx: Tensor,  # rows of the places, (num_places,)
+    mask_w_idx: Tensor,  # columns of the places, (num_places,)
+    col: Tensor,  # receives the windows, (C * kernel_h * kernel_w, num_places)
+    kernel_h: int,  # rows of a window
+    kernel_w: int,  # columns of a window
+    pad_h: int,  # rows of zeros above and below
+    pad_w: int,  # columns of zeros on the left and on the right
 ) -> None:
-    """Gather the windows around the chosen places.
-
-    Args:
-        im: ``(1, C, H, W)``, padded with zeros.
-        mask_h_idx: Rows of the places, ``(num_places,)``.
-        mask_w_idx: Columns of the places, ``(num_places,)``.
-        col: Receives the windows, ``(C * kernel_h * kernel_w, num_places)``.
-        kernel_h: Rows of a window.
-        kernel_w: Columns of a window.
-        pad_h: Rows of zeros above and below.
-        pad_w: Columns of zeros on the left and on the right.
-    """
+    """Gather the windows around the chosen places."""
     padded = F.pad(im[0], (pad_w, pad_w, pad_h, pad_h))
     windows = padded.unfold(1, kernel_h, 1).unfold(2, kernel_w, 1)  # (C, h, w, kernel_h, kernel_w)
     col.copy_(windows[:, mask_h_idx, mask_w_idx].movedim(1, -1).flatten(0, 2))

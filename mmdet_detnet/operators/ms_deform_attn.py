@@ -5,23 +5,15 @@ from torch import Tensor
 
 
 def ms_deform_attn_forward(
-    value: Tensor,
-    value_spatial_shapes: Tensor,
-    value_level_start_index: Tensor,
+    value: Tensor,  # (N, num_keys, num_heads, channels of a head)
+    value_spatial_shapes: Tensor,  # height and width of each level, (num_levels, 2)
+    value_level_start_index: Tensor,  # unused, because the levels are consecutive
+    # (x, y) as a fraction of the map, (N, num_queries, num_heads, num_levels, num_points, 2).
     sampling_locations: Tensor,
-    attention_weights: Tensor,
-    im2col_step: int,
+    attention_weights: Tensor,  # (N, num_queries, num_heads, num_levels, num_points)
+    im2col_step: int,  # unused
 ) -> Tensor:
     """Attend with the PyTorch function that mmcv uses on the CPU.
-
-    Args:
-        value: ``(N, num_keys, num_heads, channels of a head)``.
-        value_spatial_shapes: Height and width of each level, ``(num_levels, 2)``.
-        value_level_start_index: Unused, because the levels are consecutive.
-        sampling_locations: (x, y) as a fraction of the map,
-            ``(N, num_queries, num_heads, num_levels, num_points, 2)``.
-        attention_weights: ``(N, num_queries, num_heads, num_levels, num_points)``.
-        im2col_step: Unused.
 
     Returns:
         ``(N, num_queries, num_heads * channels of a head)``.

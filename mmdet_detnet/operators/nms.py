@@ -15,14 +15,13 @@ GROUP_SIZE = 512
 SOFT_METHODS = ('naive', 'linear', 'gaussian')
 
 
-def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
+def nms(
+    boxes: Tensor,  # corners (x1, y1, x2, y2), (num_boxes, 4)
+    scores: Tensor,  # (num_boxes,)
+    iou_threshold: float,  # a box is dropped if its IoU with a better kept box exceeds this
+    offset: int = 0,  # added to widths and heights; 1 if both corners belong to the box
+) -> Tensor:
     """Keep boxes that do not overlap a better kept box too much.
-
-    Args:
-        boxes: Corners (x1, y1, x2, y2), ``(num_boxes, 4)``.
-        scores: ``(num_boxes,)``.
-        iou_threshold: A box is dropped if its IoU with a better kept box exceeds this.
-        offset: Added to widths and heights; 1 if both corners belong to the box.
 
     Returns:
         Indices of the kept boxes, best first; equal scores in the order of ``torch.sort``.
@@ -59,12 +58,12 @@ def _split_apart(boxes: Tensor, offset: int) -> Iterator[Tensor]:
         yield members.sort().values
 
 
-def keep_best(boxes: Tensor, overlaps: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def keep_best(
+    boxes: Tensor,  # corners, best box first, (num_boxes, 4)
+    # Returns which of (m, 4) and (n, 4) boxes overlap too much, (m, n).
+    overlaps: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
     """Suppress boxes greedily, block by block.
-
-    Args:
-        boxes: Corners, best box first, ``(num_boxes, 4)``.
-        overlaps: Returns which of ``(m, 4)`` and ``(n, 4)`` boxes overlap too much, ``(m, n)``.
 
     Returns:
         Indices of the kept boxes, in order.
@@ -91,13 +90,12 @@ def _keep_best_of_block(overlap: Tensor) -> Tensor:
     return torch.tensor(kept, device=overlap.device)
 
 
-def box_iou(first: Tensor, second: Tensor, offset: int = 0) -> Tensor:
+def box_iou(
+    first: Tensor,  # corners (x1, y1, x2, y2), (m, 4)
+    second: Tensor,  # corners, (n, 4)
+    offset: int = 0,  # added to widths and heights
+) -> Tensor:
     """Compute the IoU of each box with each other, with mmcv's order of operations.
-
-    Args:
-        first: Corners (x1, y1, x2, y2), ``(m, 4)``.
-        second: Corners, ``(n, 4)``.
-        offset: Added to widths and heights.
 
     Returns:
         ``(m, n)``; NaN for two boxes without area.
@@ -143,27 +141,17 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 
 
 def softnms(
-    boxes: Tensor,
-    scores: Tensor,
+    boxes: Tensor,  # corners (x1, y1, x2, y2) on the CPU, (num_boxes, 4)
+    scores: Tensor,  # (num_boxes,)
+    # Receives the corners and new scores of the kept boxes in its first rows, (num_boxes, 5).
     dets: Tensor,
-    iou_threshold: float,
-    sigma: float,
-    min_score: float,
-    method: int,
-    offset: int,
+    iou_threshold: float,  # minimum IoU at which the naive and linear methods lower a score
+    sigma: float,  # width of the Gaussian method
+    min_score: float,  # boxes with a new score below this are dropped
+    method: int,  # index in SOFT_METHODS
+    offset: int,  # added to widths and heights
 ) -> Tensor:
     """Lower the scores of boxes that overlap better boxes, one after the other.
-
-    Args:
-        boxes: Corners (x1, y1, x2, y2) on the CPU, ``(num_boxes, 4)``.
-        scores: ``(num_boxes,)``.
-        dets: Receives the corners and new scores of the kept boxes in its first rows,
-            ``(num_boxes, 5)``.
-        iou_threshold: Minimum IoU at which the naive and linear methods lower a score.
-        sigma: Width of the Gaussian method.
-        min_score: Boxes with a new score below this are dropped.
-        method: Index in ``SOFT_METHODS``.
-        offset: Added to widths and heights.
 
     Returns:
         Indices of the kept boxes, in the order of ``dets``.

@@ -23,36 +23,24 @@ MAX_POOLING = 0
 
 
 def roi_align_forward(
-    input: Tensor,
+    input: Tensor,  # feature map, (N, C, H, W)
+    # Index of the image and corners (x1, y1, x2, y2) in pixels of the image, (num_rois, 5).
     rois: Tensor,
-    output: Tensor,
+    output: Tensor,  # receives the features, (num_rois, C, h, w)
+    # Receives the row of the largest sample of each bin, with the shape of output; only for maximum
+    # pooling.
     argmax_y: Tensor,
-    argmax_x: Tensor,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
+    argmax_x: Tensor,  # receives its column
+    aligned_height: int,  # number h of bins
+    aligned_width: int,  # number w of bins
+    spatial_scale: float,  # map pixels per image pixel
+    sampling_ratio: int,  # samples along each side of a bin; 0 for one per map pixel
+    pool_mode: int,  # 0 for the largest sample of a bin, 1 for their average
+    aligned: bool,  # whether to subtract half a pixel, for pixel centers
 ) -> None:
     """Pool RoIs.
 
     A RoI with NaNs or without area has features of zero.
-
-    Args:
-        input: Feature map, ``(N, C, H, W)``.
-        rois: Index of the image and corners (x1, y1, x2, y2) in pixels of the image,
-            ``(num_rois, 5)``.
-        output: Receives the features, ``(num_rois, C, h, w)``.
-        argmax_y: Receives the row of the largest sample of each bin, with the shape of ``output``;
-            only for maximum pooling.
-        argmax_x: Receives its column.
-        aligned_height: Number h of bins.
-        aligned_width: Number w of bins.
-        spatial_scale: Map pixels per image pixel.
-        sampling_ratio: Samples along each side of a bin; 0 for one per map pixel.
-        pool_mode: 0 for the largest sample of a bin, 1 for their average.
-        aligned: Whether to subtract half a pixel, for pixel centers.
     """
     grid = RoIGrid((aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned)
     if pool_mode == MAX_POOLING:
@@ -107,16 +95,15 @@ class RoIAlignAverage(torch.autograd.Function):
         return average_backward(gradient, rois, ctx.grid, ctx.shape), None, None
 
 
-def average_forward(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> Tensor:
+def average_forward(
+    feature_map: Tensor,  # (N, C, H, W), fastest in channels_last
+    rois: Tensor,  # index of the image and corners in pixels of the image, (num_rois, 5)
+    grid: RoIGrid,  # layout of bins and samples
+) -> Tensor:
     """Average the samples in the bins of RoIs.
 
     Each pixel of the map is a row of channels, and each bin a weighted sum of rows, computed by
     ``embedding_bag`` on all threads and whole vectors.
-
-    Args:
-        feature_map: ``(N, C, H, W)``, fastest in channels_last.
-        rois: Index of the image and corners in pixels of the image, ``(num_rois, 5)``.
-        grid: Layout of bins and samples.
 
     Returns:
         ``(num_rois, C, h, w)``, in float32 or float64.
@@ -161,17 +148,11 @@ def average_backward(gradient: Tensor, rois: Tensor, grid: RoIGrid, shape: torch
 
 
 class Shares(NamedTuple):
-    """Weights of single pixels in single bins.
+    """Weights of single pixels in single bins."""
 
-    Attributes:
-        pixels: Indices in the flat map (N, H, W), ``(n,)``.
-        bins: Indices in the flat bins (num_rois, h, w), ``(n,)``.
-        weights: ``(n,)``, none of them zero.
-    """
-
-    pixels: Tensor
-    bins: Tensor
-    weights: Tensor
+    pixels: Tensor  # indices in the flat map (N, H, W), (n,)
+    bins: Tensor  # indices in the flat bins (num_rois, h, w), (n,)
+    weights: Tensor  # (n,), none of them zero
 
 
 def make_shares(lookups: Iterable[Lookups], num_bins: int) -> Iterator[Shares]:

@@ -7,28 +7,18 @@ from .roi_samples import CHUNK_SIZE, group_equal, round_up
 
 
 def roi_pool_forward(
-    input: Tensor,
+    input: Tensor,  # feature map, (N, C, H, W)
+    # Index of the image and corners (x1, y1, x2, y2) in pixels of the image, (num_rois, 5).
     rois: Tensor,
+    # Receives the features, (num_rois, C, h, w); 0 for bins without pixels, and for RoIs with NaNs.
     output: Tensor,
+    # Receives the indices in the flat map (H, W), of the same shape; -1 for bins without pixels.
     argmax: Tensor,
-    pooled_height: int,
-    pooled_width: int,
-    spatial_scale: float,
+    pooled_height: int,  # number h of bins
+    pooled_width: int,  # number w of bins
+    spatial_scale: float,  # map pixels per image pixel
 ) -> None:
-    """Take the largest pixel of each bin of RoIs.
-
-    Args:
-        input: Feature map, ``(N, C, H, W)``.
-        rois: Index of the image and corners (x1, y1, x2, y2) in pixels of the image,
-            ``(num_rois, 5)``.
-        output: Receives the features, ``(num_rois, C, h, w)``; 0 for bins without pixels, and for
-            RoIs with NaNs.
-        argmax: Receives the indices in the flat map (H, W), of the same shape; -1 for bins
-            without pixels.
-        pooled_height: Number h of bins.
-        pooled_width: Number w of bins.
-        spatial_scale: Map pixels per image pixel.
-    """
+    """Take the largest pixel of each bin of RoIs."""
     output.zero_()
     argmax.fill_(-1)
     rois = rois.to(torch.promote_types(rois.dtype, torch.float32))

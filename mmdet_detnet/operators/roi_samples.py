@@ -13,19 +13,12 @@ CHUNK_SIZE = 2**21
 
 @dataclass(frozen=True)
 class RoIGrid:
-    """Bins and samples of a RoI.
+    """Bins and samples of a RoI."""
 
-    Attributes:
-        output_size: Number of bins, (h, w).
-        spatial_scale: Map pixels per image pixel.
-        sampling_ratio: Samples along each side of a bin; 0 for one per map pixel.
-        aligned: Whether to subtract half a pixel, for pixel centers.
-    """
-
-    output_size: tuple[int, int]
-    spatial_scale: float = 1.0
-    sampling_ratio: int = 0
-    aligned: bool = True
+    output_size: tuple[int, int]  # number of bins, (h, w)
+    spatial_scale: float = 1.0  # map pixels per image pixel
+    sampling_ratio: int = 0  # samples along each side of a bin; 0 for one per map pixel
+    aligned: bool = True  # whether to subtract half a pixel, for pixel centers
 
     def scale(self, rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute first corners, bin sizes and numbers of samples, (x, y) each.
@@ -53,30 +46,23 @@ class RoIGrid:
 
 
 class Lookups(NamedTuple):
-    """Weighted pixels that make up the bins of some RoIs.
+    """Weighted pixels that make up the bins of some RoIs."""
 
-    Attributes:
-        rois: Indices of the RoIs, ``(n,)``.
-        pixels: Indices in the flat map (N, H, W), ``(n * h * w, k)``.
-        weights: Their weights, ``(n * h * w, k)``.
-    """
-
-    rois: Tensor
-    pixels: Tensor
-    weights: Tensor
+    rois: Tensor  # indices of the RoIs, (n,)
+    pixels: Tensor  # indices in the flat map (N, H, W), (n * h * w, k)
+    weights: Tensor  # their weights, (n * h * w, k)
 
 
-def make_lookups(rois: Tensor, grid: RoIGrid, shape: torch.Size) -> Iterator[Lookups]:
+def make_lookups(
+    rois: Tensor,  # index of the image and corners in pixels of the image, (num_rois, 5)
+    grid: RoIGrid,  # layout of bins and samples
+    shape: torch.Size,  # shape (N, C, H, W) of the feature map
+) -> Iterator[Lookups]:
     """Compute, for each bin, the pixels whose weighted sum is the average of its samples.
 
     Sampling and bilinear interpolation are separable, so a bin has a line of pixels along each
     axis. A pixel shared by several samples is looked up once. RoIs with lines of similar length are
     processed together.
-
-    Args:
-        rois: Index of the image and corners in pixels of the image, ``(num_rois, 5)``.
-        grid: Layout of bins and samples.
-        shape: Shape (N, C, H, W) of the feature map.
 
     Yields:
         The lookups of some of the RoIs; those without area or with NaNs have none.
@@ -159,15 +145,12 @@ def _line(
 
 
 def sample_positions(
-    start: Tensor, bin_size: Tensor, samples: Tensor, num_bins: int
+    start: Tensor,  # first corner on the map, (num_rois,)
+    bin_size: Tensor,  # pixels in a bin, (num_rois,)
+    samples: Tensor,  # samples in a bin, (num_rois,)
+    num_bins: int,  # bins along the axis
 ) -> tuple[Tensor, Tensor]:
     """Compute the positions of a bin's samples along one axis.
-
-    Args:
-        start: First corner on the map, ``(num_rois,)``.
-        bin_size: Pixels in a bin, ``(num_rois,)``.
-        samples: Samples in a bin, ``(num_rois,)``.
-        num_bins: Bins along the axis.
 
     Returns:
         Positions and whether the sample exists, ``(num_rois, num_bins, most samples)``; RoIs with

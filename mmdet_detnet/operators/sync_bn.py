@@ -15,37 +15,21 @@ def sync_bn_forward_var(input: Tensor, mean: Tensor, var: Tensor) -> None:
 
 
 def sync_bn_forward_output(
-    input: Tensor,
-    mean: Tensor,
-    var: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    running_mean: Tensor,
-    running_var: Tensor,
-    norm: Tensor,
-    std: Tensor,
-    output: Tensor,
-    eps: float,
-    momentum: float,
-    group_size: int,
+    input: Tensor,  # (N, C, L)
+    mean: Tensor,  # mean of all processes, (C,), as all below
+    var: Tensor,  # biased variance of all processes
+    weight: Tensor,  # the scale; 1 if empty
+    bias: Tensor,  # the shift; 0 if empty
+    running_mean: Tensor,  # moved towards the mean; not used if empty
+    running_var: Tensor,  # moved towards the unbiased variance; not used if empty
+    norm: Tensor,  # receives the normalized input, (N, C, L)
+    std: Tensor,  # receives the standard deviations
+    output: Tensor,  # receives the result, (N, C, L)
+    eps: float,  # added to the variance
+    momentum: float,  # weight of the new statistics in the running ones
+    group_size: int,  # number of processes
 ) -> None:
-    """Normalize, and update the running statistics.
-
-    Args:
-        input: ``(N, C, L)``.
-        mean: Mean of all processes, ``(C,)``, as all below.
-        var: Biased variance of all processes.
-        weight: The scale; 1 if empty.
-        bias: The shift; 0 if empty.
-        running_mean: Moved towards the mean; not used if empty.
-        running_var: Moved towards the unbiased variance; not used if empty.
-        norm: Receives the normalized input, ``(N, C, L)``.
-        std: Receives the standard deviations.
-        output: Receives the result, ``(N, C, L)``.
-        eps: Added to the variance.
-        momentum: Weight of the new statistics in the running ones.
-        group_size: Number of processes.
-    """
+    """Normalize, and update the running statistics."""
     std.copy_((var + eps).sqrt())
     norm.copy_((input.float() - mean[:, None]) / std[:, None])
     output.copy_(norm * weight[:, None] + bias[:, None] if weight.numel() else norm)

@@ -33,14 +33,10 @@ SOURCES = {
 
 
 def convert_weights(content: Mapping, source: str | None = None) -> Conversion:
-    """Convert the content of a third-party file.
+    """Convert the content of a third-party file, a state dict or a checkpoint of a run.
 
-    Args:
-        content: A state dict, or a checkpoint of a training run.
-        source: Kind of file, one of ``SOURCES``; detected from its keys if None.
-
-    Returns:
-        The converted weights. Other content of a checkpoint is reported as not used.
+    ``source`` is the kind of file, one of ``SOURCES``; it is detected from the keys if None. Other
+    content of a checkpoint is reported as not used.
 
     Raises:
         ValueError: If the kind of file is unknown or not recognized, or if a tensor is
@@ -68,16 +64,13 @@ def _recognize(content: Mapping) -> WeightSource:
 def convert_file(
     source: Path, target: Path | None, kind: str | None = None, list_tensors: bool = False
 ) -> str:
-    """Convert a file without executing any code in it.
+    """Convert a file without executing any code in it, and describe what happened to its tensors.
 
     Args:
         source: The published file, with only tensors and plain values.
         target: Path of the converted state dict, or None to write nothing.
         kind: Kind of file, one of ``SOURCES``; detected from its keys if None.
-        list_tensors: Whether to report each tensor, with both names and shapes.
-
-    Returns:
-        What happened to the tensors, as text.
+        list_tensors: Whether to describe each tensor, with both names and shapes.
 
     Raises:
         FileNotFoundError: If there is no ``source``.

@@ -52,11 +52,7 @@ class Conversion(NamedTuple):
 
 
 def convert(content: Mapping, source: WeightSource) -> Conversion:
-    """Rename, rearrange and drop tensors, if the file is exactly as expected.
-
-    Args:
-        content: Content of the file: a state dict, bare or in the container of its source.
-        source: The kind of file.
+    """Rename, rearrange and drop tensors, if the content of the file is exactly as expected.
 
     Raises:
         ValueError: If keys are unexpected or missing, or shapes differ; names a few keys of each

@@ -357,21 +357,16 @@ class GroupedNonLocal(BaseModule):
     ``NonLocal2d`` has no groups, no final ReLU, and no bias in the convolution before the last
     normalization.
 
-    Args:
-        in_channels: Number of channels of the features; the embeddings have half of them.
-        groups: Number of groups that the embeddings are split into; adds no parameters.
-        conv_cfg: Config of the convolutions; plain ones if None.
-        norm_cfg: Config of the normalization after W.
-
     Raises:
         ValueError: If the embeddings cannot be split into groups of equal size.
     """
 
     def __init__(
         self,
-        in_channels: int,
-        groups: int = 4,
+        in_channels: int,  # number of channels of the features; the embeddings have half of them
+        groups: int = 4,  # number of groups that the embeddings are split into; adds no parameters
         conv_cfg: OptConfigType = None,
+        # Of the normalization after W.
         norm_cfg: ConfigType = dict(type='BN'),  # noqa: B006
     ) -> None:
         super().__init__()

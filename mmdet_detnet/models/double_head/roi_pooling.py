@@ -19,15 +19,15 @@ class PreciseRoIExtractor(SingleRoIExtractor):
     """
 
     def forward(
-        self, feats: tuple[Tensor, ...], rois: Tensor, roi_scale_factor: float | None = None
+        self,
+        # Feature maps, the highest resolution first, each of shape (N, C, H, W).
+        feats: tuple[Tensor, ...],
+        rois: Tensor,  # index of the image and corners in pixels, of shape (num_rois, 5)
+        # Factor for width and height of each RoI, about its center. It does not change the RoI's
+        # level.
+        roi_scale_factor: float | None = None,
     ) -> Tensor:
         """Pool RoIs.
-
-        Args:
-            feats: Feature maps, the highest resolution first, each of shape (N, C, H, W).
-            rois: Index of the image and corners in pixels, of shape (num_rois, 5).
-            roi_scale_factor: Factor for width and height of each RoI, about its center. It does not
-                change the RoI's level.
 
         Returns:
             RoI features, of shape (num_rois, C, h, w).
