@@ -1,12 +1,12 @@
 """Several evaluators for one pass over a dataset."""
 
-import contextlib
-import io
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from mmengine.config import ConfigDict
 from mmengine.evaluator import Evaluator
+
+from .metrics import quiet
 
 BOX_AP = 'coco/bbox_mAP'
 
@@ -44,7 +44,7 @@ def evaluate_each(evaluators: dict[Key, Evaluator], num_images: int) -> dict[Key
     """
     results = {}
     for key, evaluator in evaluators.items():
-        with contextlib.redirect_stdout(io.StringIO()):
+        with quiet():
             metrics = evaluator.evaluate(num_images)
         # COCO returns -1 if there are no objects, for example no small ones.
         results[key] = {name: value for name, value in metrics.items() if value >= 0}

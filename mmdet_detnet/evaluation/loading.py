@@ -1,7 +1,6 @@
 """Load a detector with all of its weights."""
 
 import contextlib
-import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,8 @@ from mmengine.logging import MMLogger
 from mmdet_detnet.config import load_config
 from mmdet_detnet.files import check_files
 from mmdet_detnet.training.checks import check_checkpoint
+
+from .metrics import quiet
 
 
 def load_detector(
@@ -56,7 +57,7 @@ def only_warnings() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with quiet():
             yield
     finally:
         logger.setLevel(level)

@@ -6,9 +6,9 @@ least 0.5 counts; further detections of it are false. All of that is COCO's own 
 COCO, only ``iscrowd`` is ignored; an annotation's ``ignore`` has no effect.
 """
 
-import contextlib
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,8 +144,8 @@ def coco_figures(
         The figures by :data:`FIGURES`; undefined ones, as for sizes that no object has, are None.
         Precision by IoU threshold, recall and class; -1 without objects.
     """
-    evaluation = _build(truth, detections, iou_type, FastCOCO, FastCOCOeval)
-    with contextlib.redirect_stdout(io.StringIO()):
+    evaluation = build_coco_eval(truth, detections, iou_type, FastCOCO, FastCOCOeval)
+    with quiet():
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -156,14 +156,19 @@ def coco_figures(
     return dict(zip(FIGURES, stats, strict=True)), precision
 
 
-def _build(
+def quiet() -> redirect_stdout:
+    """Keep what pycocotools prints at each step off the terminal."""
+    return redirect_stdout(io.StringIO())
+
+
+def build_coco_eval(
     truth: GroundTruth,
     detections: Sequence[Detection],
-    iou_type: str,
-    coco_type: type,
-    evaluation_type: type,
-) -> Any:
-    """Build an evaluation. `COCO.loadRes` fails without detections."""
+    iou_type: str = 'bbox',
+    coco_type: type = COCO,
+    eval_type: type = COCOeval,
+) -> COCOeval:
+    """Build an evaluation, also without detections, where `COCO.loadRes` fails."""
     results = []
     for number, each in enumerate(detections, 1):
         area = each['bbox'][2] * each['bbox'][3]
@@ -175,18 +180,18 @@ def _build(
         side = coco_type()
         categories = [dict(id=number, name=name) for number, name in truth.classes.items()]
         side.dataset = dict(images=truth.images, categories=categories, annotations=annotations)
-        with contextlib.redirect_stdout(io.StringIO()):
+        with quiet():
             side.createIndex()
         sides.append(side)
-    return evaluation_type(*sides, iou_type)
+    return eval_type(*sides, iou_type)
 
 
 def match_boxes(truth: GroundTruth, detections: Sequence[Detection]) -> list[Match]:
     """Match each class of each image at an IoU of 0.5, as ``COCOeval.evaluateImg`` returns it."""
-    evaluation = _build(truth, detections, 'bbox', COCO, COCOeval)
+    evaluation = build_coco_eval(truth, detections)
     evaluation.params.iouThrs = np.array([IOU_THR])
     evaluation.params.areaRng = evaluation.params.areaRng[:1]
-    with contextlib.redirect_stdout(io.StringIO()):
+    with quiet():
         evaluation.evaluate()
     return [each for each in evaluation.evalImgs if each is not None]
 

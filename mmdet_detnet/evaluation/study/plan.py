@@ -3,28 +3,32 @@
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from mmdet_detnet.config import load_config, set_options
-
-from .template_variables import set_template_variables
 
 Options = dict[str, Any]
 REQUIRED = {'data_sets', 'seeds', 'detectors', 'comparisons'}
 ALLOWED = REQUIRED | {'options'}
 KINDS: dict[type, str] = {list: 'a list', dict: 'a mapping', str: 'text'}
-
-
-def name_run(data_set: str, detector: str, seed: int) -> str:
-    """Return the name of a run, also of its files."""
-    return f'{data_set}_{detector}_seed{seed}'
+# The first lines of a template, and where their values are used.
+VARIABLES: dict[str, tuple[Any, str]] = {
+    'data_root': (str, 'a folder'),
+    'class_names': ((list, tuple), 'a list of names'),
+    'max_epochs': (int, 'an integer of at least 1'),
+}
+PARTS_WITH_VARIABLES = (
+    *('train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator'),
+    *('model', 'train_cfg', 'param_scheduler'),
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Run:
             ValueError: If an option has no effect or a value of the wrong type.
         """
         config, options = load_config(self.config), dict(self.options)
-        set_template_variables(config, options)
+        _set_template_variables(config, options)
         set_options(config, options)
         return config
 
@@ -75,14 +79,17 @@ class Study:
     """Detectors to compare.
 
     Attributes:
-        name: Name of the file.
         runs: In order of execution: seed after seed of each comparison.
         comparisons: Pairs of a detector with a module and its control.
     """
 
-    name: str
     runs: tuple[Run, ...]
     comparisons: tuple[tuple[str, str], ...]
+
+
+def name_run(data_set: str, detector: str, seed: int) -> str:
+    """Return the name of a run, also of its files."""
+    return f'{data_set}_{detector}_seed{seed}'
 
 
 def hash_config(cfg: Config) -> str:
@@ -101,37 +108,58 @@ def read_study(path: str | Path) -> Study:
             ``comparisons`` (pairs of detectors, the control last) and optional ``options`` for all
             runs.
 
-    Returns:
-        The study.
-
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If it is not YAML, a key is missing or unknown, or a value has the wrong type.
     """
     path = Path(path)
-    content = _read_yaml(path)
-    if not isinstance(content, dict) or not REQUIRED <= set(content) <= ALLOWED:
-        keys = list(content) if isinstance(content, dict) else content
-        raise ValueError(
-            f'{path} must have the keys {", ".join(sorted(REQUIRED))}, and may have options; '
-            f'got {keys}.'
-        )
-    _check(path, content)
-    comparisons = tuple((module, control) for module, control in content['comparisons'])
-    return Study(path.stem, tuple(dict.fromkeys(_list_runs(content))), comparisons)
-
-
-def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding='utf-8'))
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except yaml.YAMLError as error:
         raise ValueError(f'{path} is not valid YAML: {error}.') from error
+    problem = next(_find_problems(content), None)
+    if problem:
+        raise ValueError(f'{path}{problem}.')
+    comparisons = tuple((module, control) for module, control in content['comparisons'])
+    return Study(tuple(dict.fromkeys(_list_runs(content))), comparisons)
 
 
-def _check_types(path: Path, content: dict[str, Any]) -> None:
+def _find_problems(content: Any) -> Iterator[str]:
+    """Yield entries that would fail later or be ignored; each expects that none came before."""
+    if not isinstance(content, dict) or not REQUIRED <= set(content) <= ALLOWED:
+        keys = list(content) if isinstance(content, dict) else content
+        yield (
+            f' must have the keys {", ".join(sorted(REQUIRED))}, and may have options; got {keys}'
+        )
     for name, value, expected in _list_values(content):
         if not isinstance(value, expected):
-            raise ValueError(f'{path}: {name} must be {KINDS[expected]}, got {value!r}.')
+            yield f': {name} must be {KINDS[expected]}, got {value!r}'
+    seeds = content['seeds']
+    if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        yield f': seeds must be numbers from 0 on, got {seeds}'
+    yield from _find_detector_problems(content['detectors'], content['comparisons'])
+
+
+def _find_detector_problems(
+    detectors: dict[str, Any], comparisons: list[list[str]]
+) -> Iterator[str]:
+    trained = [name for name, detector in detectors.items() if 'weights' not in detector]
+    for name, detector in detectors.items():
+        if set(detector) - {'options'} not in ({'config'}, {'weights'}):
+            yield (
+                f': detectors.{name} must have config or weights, and may have options, got '
+                f'{sorted(detector)}'
+            )
+        weights = detector.get('weights', *trained[:1])
+        if weights not in trained:
+            yield f': detectors.{name}.weights must be one of {", ".join(trained)}, got {weights!r}'
+    for pair in comparisons:
+        if len(pair) != 2 or not set(pair) <= set(detectors):
+            yield f': comparisons must be pairs of {", ".join(detectors)}, got {pair}'
+    sources = [detector.get('weights') for detector in detectors.values()]
+    unused = set(detectors).difference(sources, *comparisons)
+    if unused:
+        yield f': no comparison has {", ".join(sorted(unused))}'
 
 
 def _list_values(content: dict[str, Any]) -> Iterator[tuple[str, Any, type]]:
@@ -151,35 +179,6 @@ def _list_values(content: dict[str, Any]) -> Iterator[tuple[str, Any, type]]:
         yield f'comparisons.{place}', pair, list
         for name in pair:
             yield f'a name in comparisons.{place}', name, str
-
-
-def _check(path: Path, content: dict[str, Any]) -> None:
-    """Reject entries that would fail later or be ignored."""
-    _check_types(path, content)
-    seeds, detectors = content['seeds'], content['detectors']
-    if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise ValueError(f'{path}: seeds must be numbers from 0 on, got {seeds}.')
-    trained = [name for name, detector in detectors.items() if 'weights' not in detector]
-    for name, detector in detectors.items():
-        if set(detector) - {'options'} not in ({'config'}, {'weights'}):
-            raise ValueError(
-                f'{path}: detectors.{name} must have config or weights, and may have options, '
-                f'got {sorted(detector)}.'
-            )
-        if name not in trained and detector['weights'] not in trained:
-            raise ValueError(
-                f'{path}: detectors.{name}.weights must be one of {", ".join(trained)}, '
-                f'got {detector["weights"]!r}.'
-            )
-    for pair in content['comparisons']:
-        if len(pair) != 2 or not set(pair) <= set(detectors):
-            raise ValueError(
-                f'{path}: comparisons must be pairs of {", ".join(detectors)}, got {pair}.'
-            )
-    sources = [detector.get('weights') for detector in detectors.values()]
-    unused = set(detectors).difference(sources, *content['comparisons'])
-    if unused:
-        raise ValueError(f'{path}: no comparison has {", ".join(sorted(unused))}.')
 
 
 def _list_runs(content: dict[str, Any]) -> Iterator[Run]:
@@ -205,3 +204,45 @@ def _make_run(content: dict[str, Any], data_set: str, name: str, seed: int) -> R
         **detector.get('options', {}),
     }
     return Run(name, data_set, seed, trained['config'], options, weights)
+
+
+def _set_template_variables(config: Config, options: Options) -> None:
+    """Set the first lines of a template in ``configs/custom/``, and all that they compute.
+
+    ``--cfg-options`` are set after a config is read, so ``data_root`` would change that line only.
+    Here, one plan trains many detectors on several datasets. Variables are removed from the
+    options.
+    """
+    old = {name: config[name] for name in VARIABLES if name in options and name in config}
+    new = {name: options.pop(name) for name in old}
+    for name, value in new.items():
+        kind, allowed = VARIABLES[name]
+        is_small = value == '' or (isinstance(value, int) and value < 1)
+        names = value if isinstance(value, (list, tuple)) else ()
+        if not isinstance(value, kind) or is_small or not all(isinstance(n, str) for n in names):
+            raise ValueError(f'{name} must be {allowed}, got {value!r}.')
+    if 'data_root' in new:
+        new['data_root'] = f'{new["data_root"].rstrip("/")}/'
+    for part in PARTS_WITH_VARIABLES:
+        if config.get(part) is not None:
+            config[part] = _replace(part, config[part], old, new)
+    for name, value in new.items():
+        config[name] = value
+
+
+def _replace(key: str, value: Any, old: Options, new: Options) -> Any:
+    """Replace what is computed from the variables."""
+    if isinstance(value, dict):
+        return ConfigDict({name: _replace(name, each, old, new) for name, each in value.items()})
+    if isinstance(value, (list, tuple)) and any(isinstance(each, dict) for each in value):
+        return type(value)(_replace(key, each, old, new) for each in value)
+    root, classes = old.get('data_root'), old.get('class_names')
+    if root and key in ('ann_file', 'data_root') and isinstance(value, str):
+        return re.sub(f'^{re.escape(root)}', lambda _: new['data_root'], value)
+    if classes and key == 'classes' and isinstance(value, (list, tuple)):
+        return tuple(new['class_names']) if tuple(value) == tuple(classes) else value
+    if classes and key == 'num_classes' and value == len(classes):
+        return len(new['class_names'])
+    if key in ('max_epochs', 'T_max', 'end') and value == old.get('max_epochs'):
+        return new.get('max_epochs', value)
+    return value

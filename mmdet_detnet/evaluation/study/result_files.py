@@ -1,6 +1,6 @@
 """Read, write and pack the results of a study: one JSON file per run, or one file of all runs.
 
-A result comes from anywhere, so that all that the report reads of it is checked here.
+A result may come from anyone, so all that the report reads of it is checked here.
 """
 
 import json
@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmdet_detnet.files import read_json, write_file
 
-from .evaluation import IOU_THRESHOLDS, METRICS
+from .matches import IOU_THRESHOLDS, METRICS, reduce_matches
 from .plan import Run, name_run
 
 Result = dict[str, Any]
@@ -21,27 +19,17 @@ PACKED = 'results.json.xz'
 MAX_BYTES = 2**28  # of JSON in one file; a run on 500 images has 2**17 to 2**18
 MAX_OBJECTS = 2**31
 NUMBER = (int, float)
-KINDS: dict[str, Any] = {'detector': str, 'data_set': str, 'seed': int}
-KINDS_IF_FINISHED: dict[str, Any] = {
-    'config': str,
-    'options': dict,
-    'config_hash': str,
-    'epochs': int,
-    'metrics': dict,
-    'per_class': dict,
-    'images': int,
-    'matches': dict,
-    'final_loss': NUMBER,
-    'train_seconds': NUMBER,
-    'cpu_seconds': NUMBER,
-    'device': str,
-    'threads': int,
-}
+KINDS: dict[str, Any] = dict(detector=str, data_set=str, seed=int)
+KINDS_IF_FINISHED: dict[str, Any] = dict(
+    **dict(config=str, options=dict, config_hash=str, epochs=int, device=str, threads=int),
+    **dict(final_loss=NUMBER, train_seconds=NUMBER, cpu_seconds=NUMBER),
+    **dict(metrics=dict, per_class=dict, images=int, matches=dict),
+)
 SETTINGS = ('config', 'options', 'config_hash')
 
 
 def name_result(result: Result) -> str:
-    """Return the name of the run that made a result."""
+    """Name the run that made a result."""
     return name_run(result['data_set'], result['detector'], result['seed'])
 
 
@@ -84,10 +72,6 @@ def read_results(folder: Path, *more: Path) -> dict[str, Result]:
 def pack_results(folder: Path, file: Path) -> int:
     """Add the results of a study's folder to a packed file; the same results give the same bytes.
 
-    Args:
-        folder: Folder of the study, with ``results/``.
-        file: The file to write, compressed by xz. It may exist.
-
     Returns:
         The number of results that are in the file now.
 
@@ -111,10 +95,10 @@ def _unpack(file: Path) -> list[Any]:
         if len(content) > MAX_BYTES:
             raise ValueError(f'it unpacks to over {MAX_BYTES} bytes')
         results = json.loads(content)
+        if not isinstance(results, list):
+            raise ValueError('it must be a list')
     except (EOFError, RecursionError, ValueError, lzma.LZMAError) as error:
-        raise ValueError(f'{file} does not hold packed results: {error}.') from error
-    if not isinstance(results, list):
-        raise ValueError(f'{file} does not hold packed results: it must be a list.')
+        raise ValueError(f'{file} does not have packed results: {error}.') from error
     return results
 
 
@@ -131,32 +115,25 @@ def _add(found: dict[str, Result], result: Any, file: Path) -> None:
     if earlier != result and 'failure' not in earlier:
         raise ValueError(f'{file}: there is another, different result of {name}.')
     for each in found.values():
-        _check_pair(each, result, file)
+        if each['data_set'] == result['data_set'] and not {'failure'} & {*each, *result}:
+            keys = SETTINGS if each['detector'] == result['detector'] else ()
+            different = [key for key in (*keys, 'images') if each[key] != result[key]]
+            if list(each['per_class']) != list(result['per_class']):
+                different.append('per_class')
+            if different:
+                names = f'{name_result(each)} and {name}'
+                raise ValueError(f'{file}: {names} differ in {", ".join(different)}.')
     found[name] = result
 
 
-def _check_pair(one: Result, other: Result, file: Path) -> None:
-    if one['data_set'] != other['data_set'] or 'failure' in one or 'failure' in other:
-        return
-    names = f'{name_result(one)} and {name_result(other)}'
-    keys = SETTINGS if one['detector'] == other['detector'] else ()
-    different = [key for key in (*keys, 'images') if one[key] != other[key]]
-    if list(one['per_class']) != list(other['per_class']):
-        different.append('per_class')
-    if different:
-        raise ValueError(f'{file}: {names} differ in {", ".join(different)}.')
-
-
 def _find_problems(result: Any) -> Iterator[str]:
-    """Yield what the report could not read, in an order in which each is safe to look at."""
+    """Yield what the report could not read; each expects that none came before."""
     if not isinstance(result, dict):
         yield 'it must be a mapping'
-        return
     kinds = KINDS | ({'failure': str} if 'failure' in result else KINDS_IF_FINISHED)
     for key, kind in kinds.items():
-        value = result.get(key)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            yield f'{key} is {"missing" if key not in result else "of the wrong type"}'
+        if not isinstance(result.get(key), kind) or isinstance(result[key], bool):
+            yield f'{key} is {"of the wrong type" if key in result else "missing"}'
     if 'failure' in result:
         return
     for key, names in (('metrics', METRICS), ('per_class', result['matches'])):
@@ -166,44 +143,27 @@ def _find_problems(result: Any) -> Iterator[str]:
         if not all(value is None or type(value) in NUMBER for value in values.values()):
             yield f'a value in {key} is not a number'
     for name, matches in result['matches'].items():
-        if not _are_matches(matches, result['images']):
+        if not isinstance(matches, dict) or not _are_matches(matches, result['images']):
             yield f'the matches of {name} are damaged'
 
 
-def _are_matches(matches: Any, num_images: int) -> bool:
-    if not isinstance(matches, dict):
-        return False
-    image: Any = matches.get('image')
-    marked: Any = matches.get('marked')
-    if not _are_numbers(image, num_images) or not _are_numbers(marked, len(image)):
-        return False
+def _are_matches(matches: dict[str, Any], num_images: int) -> bool:
+    image, marked = matches.get('image', ()), matches.get('marked', ())
     bits = 2 ** len(IOU_THRESHOLDS)
     return (
-        _are_numbers(matches.get('truths'), MAX_OBJECTS, num_images)
-        and _are_numbers(matches.get('hit'), bits, len(marked))
-        and _are_numbers(matches.get('ignored'), bits, len(marked))
+        _are_integers(image, num_images)
+        and _are_integers(marked, len(image))
         and marked == sorted(set(marked))
+        and _are_integers(matches.get('truths'), MAX_OBJECTS, num_images)
+        and _are_integers(matches.get('hit'), bits, len(marked))
+        and _are_integers(matches.get('ignored'), bits, len(marked))
     )
 
 
-def _are_numbers(values: Any, end: int, length: int | None = None) -> bool:
+def _are_integers(values: Any, end: int, length: int | None = None) -> bool:
     """Tell whether this is a list of integers from 0 up to, but not including, ``end``."""
     return (
         isinstance(values, list)
         and length in (None, len(values))
         and all(type(value) is int and 0 <= value < end for value in values)
     )
-
-
-def reduce_matches(matches: dict[str, list[int]]) -> dict[str, list[int]]:
-    """Leave out what no AP depends on, which halves the packed file.
-
-    That is the order of detections between two marked ones, and all detections behind the last.
-    """
-    ends = np.asarray(matches['marked'], dtype=int)
-    image = np.asarray(matches['image'][: ends[-1] + 1 if len(ends) else 0], dtype=int)
-    # A marked detection ends its group, and comes behind the others.
-    group = np.searchsorted(ends, np.arange(len(image)))
-    is_marked = np.zeros(len(image), dtype=bool)
-    is_marked[ends] = True
-    return {**matches, 'image': image[np.lexsort((image, is_marked, group))].tolist()}

@@ -1,7 +1,7 @@
 """Results made by hand."""
 
 from mmdet_detnet.evaluation.study import Run, Study
-from mmdet_detnet.evaluation.study.evaluation import METRICS
+from mmdet_detnet.evaluation.study.matches import METRICS
 
 
 def make_result(detector, seed, hits, data_set='cells'):
@@ -38,4 +38,4 @@ def make_study(seeds=(0, 1, 2)):
     """Make the plan of a detector and its control."""
     names = [(seed, name) for seed in seeds for name in ('plain', 'better')]
     runs = tuple(Run(name, 'cells', seed, 'config.py', {}) for seed, name in names)
-    return Study('mine', runs, (('better', 'plain'),))
+    return Study(runs, (('better', 'plain'),))

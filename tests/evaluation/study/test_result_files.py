@@ -3,15 +3,17 @@
 import json
 import lzma
 
-import numpy as np
 import pytest
 from study_results import make_result, make_study
 
-from mmdet_detnet.evaluation.study import pack_results, result_files, write_report
-from mmdet_detnet.evaluation.study.evaluation import average_precisions
-from mmdet_detnet.evaluation.study.result_files import PACKED, read_results, reduce_matches
+from mmdet_detnet.evaluation.study import (
+    pack_results,
+    result_files,
+    study_report,
+    write_report,
+)
+from mmdet_detnet.evaluation.study.result_files import PACKED, read_results
 
-# Detections 1, 4 and 5 are marked; the order of 2 and 3 tells nothing, nor does 6.
 MATCHES = dict(
     truths=[2, 1, 1],
     image=[2, 0, 2, 0, 1, 0, 1],
@@ -38,7 +40,8 @@ def results():
     return made
 
 
-def test_report_of_a_packed_file_is_that_of_its_json_files(results, tmp_path):
+def test_report_of_a_packed_file_is_that_of_its_json_files(results, tmp_path, monkeypatch):
+    monkeypatch.setattr(study_report, 'RESAMPLES', 20)
     folder = write(tmp_path / 'run', *results)
     assert pack_results(folder, tmp_path / 'kept' / PACKED) == 6
     assert write_report(make_study(), tmp_path / 'kept') == write_report(make_study(), folder)
@@ -121,9 +124,9 @@ def test_missing_key_is_named(tmp_path, results):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (b'text', 'does not hold packed results: Input format'),
-        (lzma.compress(b'[' * 1000)[:-8], 'does not hold packed results: Compressed file ended'),
-        (lzma.compress(b'[1'), 'does not hold packed results: Expecting'),
+        (b'text', 'does not have packed results: Input format'),
+        (lzma.compress(b'[' * 1000)[:-8], 'does not have packed results: Compressed file ended'),
+        (lzma.compress(b'[1'), 'does not have packed results: Expecting'),
         (lzma.compress(b'{}'), 'it must be a list'),
         (lzma.compress(b'[3]'), 'is not a result of a study: it must be a mapping'),
         (lzma.compress(b' ' * 2000), 'it unpacks to over 1000 bytes'),
@@ -140,26 +143,6 @@ def test_huge_json_is_not_read(tmp_path, monkeypatch, results):
     monkeypatch.setattr(result_files, 'MAX_BYTES', 100)
     with pytest.raises(ValueError, match='0.json is not a result of a study: it has over 100'):
         read_results(write(tmp_path, results[0]))
-
-
-def test_reduced_matches_are_sorted_between_marked_ones():
-    assert reduce_matches(MATCHES) == MATCHES | dict(image=[2, 0, 0, 2, 1, 0])
-    assert reduce_matches(MATCHES | dict(marked=[], hit=[], ignored=[]))['image'] == []
-
-
-def test_reduced_matches_have_the_same_ap():
-    rng = np.random.default_rng(0)
-    marked = sorted(rng.choice(60, 20, replace=False).tolist())
-    matches = dict(
-        truths=rng.integers(1, 5, 8).tolist(),
-        image=rng.integers(0, 8, 70).tolist(),
-        marked=marked,
-        hit=rng.integers(0, 2**11, 20).tolist(),
-        ignored=[0] * 20,
-    )
-    for weights in rng.integers(0, 3, (5, 8)):
-        expected = average_precisions(matches, weights)
-        assert average_precisions(reduce_matches(matches), weights).tolist() == expected.tolist()
 
 
 def test_nothing_to_pack(tmp_path):

@@ -7,10 +7,14 @@ import torch
 from helpers import fork_server
 from mmengine.runner import Runner
 
-from mmdet_detnet.evaluation.study import Run, execute, execution, training
-from mmdet_detnet.evaluation.study.execution import _find_ready, _lock
+from mmdet_detnet.evaluation.study import Run, execute, execution
+from mmdet_detnet.evaluation.study.execution import (
+    _find_ready,
+    _lock,
+    _resume,
+    train_and_test,
+)
 from mmdet_detnet.evaluation.study.result_files import result_path
-from mmdet_detnet.evaluation.study.training import _resume, train_and_test
 from mmdet_detnet.training import SeedHook
 
 pytestmark = pytest.mark.xdist_group('fork server')
@@ -65,7 +69,7 @@ def test_stopped_run_goes_on_to_the_same_result(make_run, finished, tmp_path, mo
         begin(hook, runner)
 
     epochs = []
-    monkeypatch.setattr(training.time, 'process_time', lambda: 50.0)
+    monkeypatch.setattr(execution.time, 'process_time', lambda: 50.0)
     monkeypatch.setattr(SeedHook, 'before_train_epoch', stop)
     with pytest.raises(KeyboardInterrupt):
         train_and_test(make_run(), tmp_path)

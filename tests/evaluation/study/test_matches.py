@@ -5,12 +5,12 @@ import pytest
 import torch
 from mmdet.evaluation import CocoMetric
 
-from mmdet_detnet.evaluation.study.evaluation import (
+from mmdet_detnet.evaluation.study.matches import (
     COCO_THRESHOLDS,
+    IOU_THRESHOLDS,
     average_precisions,
-    best_f_score,
     evaluate,
-    pack_matches,
+    reduce_matches,
 )
 
 CLASSES = ('open', 'short')
@@ -143,13 +143,30 @@ def test_weight_of_an_image_is_its_number_of_copies(scattered, tmp_path):
         assert ap == pytest.approx(expected['per_class'][name], abs=1e-9)
 
 
-def test_matches_are_packed_by_score():
-    found = dict(truths=[1, 1], image=[0, 1, 1], score=[0.2, 0.9, 0.5], hit=[1, 0, 3])
-    packed = pack_matches(found | dict(ignored=[0, 0, 0]))
-    assert packed == dict(truths=[1, 1], image=[1, 1, 0], marked=[1, 2], hit=[3, 1], ignored=[0, 0])
+def test_detections_in_a_crowd_count_neither_in_the_matches_nor_in_the_f_score(tmp_path):
+    truths = [(0, 0, 0, 100, 0), (0, 0, 300, 100, 1)]
+    detections = [(0, 0, 0, 100, 0.8), (0, 0, 300, 100, 0.9), (0, 0, 500, 50, 0.7)]
+    result = evaluate(*write(tmp_path, truths, detections), CLASSES)
+    all_bits = 2 ** len(IOU_THRESHOLDS) - 1
+    assert result['matches']['open'] == dict(
+        truths=[1, 0], image=[0, 0, 0], marked=[0, 1], hit=[0, all_bits], ignored=[all_bits, 0]
+    )
+    assert result['metrics']['F33'] == 1
 
 
-def test_f_score_leaves_out_what_lies_in_a_crowd():
-    # The better detection of two lies in a crowd at 0.33, the lowest bit.
-    found = dict(truths=[1], image=[0, 0], score=[0.9, 0.8], hit=[0, 1], ignored=[1, 0])
-    assert best_f_score({'open': found}) == 1
+def test_reduced_matches_are_sorted_between_marked_ones():
+    # The order of the detections 2 and 3 tells nothing, nor does 6.
+    matches = dict(truths=[2, 1, 1], image=[2, 0, 2, 0, 1, 0, 1], marked=[1, 4, 5])
+    matches |= dict(hit=[0b111, 0b10, 0], ignored=[0, 0, 1])
+    assert reduce_matches(matches) == matches | dict(image=[2, 0, 0, 2, 1, 0])
+    assert reduce_matches(matches | dict(marked=[], hit=[], ignored=[]))['image'] == []
+
+
+def test_reduced_matches_have_the_same_ap(scattered):
+    result = evaluate(*scattered[:2], CLASSES)
+    for weights in np.random.default_rng(0).integers(0, 3, (5, 8)):
+        for matches in result['matches'].values():
+            expected = average_precisions(matches, weights)
+            assert (
+                average_precisions(reduce_matches(matches), weights).tolist() == expected.tolist()
+            )
