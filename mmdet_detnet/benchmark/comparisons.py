@@ -111,49 +111,36 @@ class Comparison:
 
 
 DETNET = 'detnet/faster-rcnn_detnet59_fpn_1x_coco.py'
+DETNET_MASK = 'detnet/mask-rcnn_detnet59_fpn_1x_coco.py'
 IPGNET = 'ipgnet/faster-rcnn_ipgnet50_fpn_8xb4-1x_coco.py'
 DOUBLE_HEAD = 'double_head/double-head_r50_fpn_1x_coco.py'
 EXT = 'double_head/double-head-ext_r50_fpn_1x_coco.py'
 CASCADE = 'double_head/double-head-cascade-rcnn_r50_fpn_1x_coco.py'
 GROUP_NORM = 'double_head/double-head_r50_fpn_gn-head_1x_coco.py'
+GATED = 'model.roi_head.gate_score_thr=0.05'
+FC_SCORES = 'model.roi_head.bbox_head.fusion=none'
 ON_ALL_ROIS = 'model.roi_head.regress_positives_only=False'
 CONFIDENCE = 'retinanet_conf/retinanet-conf_r50_fpn_1x_coco.py'
 R50 = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 R101 = 'mmdet::faster_rcnn/faster-rcnn_r101_fpn_1x_coco.py'
 MASK_RCNN = 'mmdet::mask_rcnn/mask-rcnn_{}_fpn_1x_coco.py'
+RETINANET = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+MMDET_CASCADE = 'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py'
 MMDET_DOUBLE_HEAD = 'mmdet::double_heads/dh-faster-rcnn_r50_fpn_1x_coco.py'
 
 COMPARISONS = {
     'backbone': Comparison((DETNET, IPGNET, R101, R50), kind='backbone'),
     'detnet': Comparison((DETNET, R50, R101)),
-    'detnet-mask': Comparison(
-        (
-            'detnet/mask-rcnn_detnet59_fpn_1x_coco.py',
-            MASK_RCNN.format('r50'),
-            MASK_RCNN.format('r101'),
-        )
-    ),
+    'detnet-mask': Comparison((DETNET_MASK, MASK_RCNN.format('r50'), MASK_RCNN.format('r101'))),
     'double-head': Comparison((DOUBLE_HEAD, EXT, MMDET_DOUBLE_HEAD, R50)),
     # What Ext's conv-head may leave out at test time, at the price of other detections.
-    'double-head-ext': Comparison(
-        (
-            EXT,
-            f'{EXT} model.roi_head.gate_score_thr=0.05',
-            f'{EXT} model.roi_head.bbox_head.fusion=none',
-            R50,
-        )
-    ),
-    'double-head-cascade': Comparison(
-        (CASCADE, 'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py')
-    ),
+    'double-head-ext': Comparison((EXT, f'{EXT} {GATED}', f'{EXT} {FC_SCORES}', R50)),
+    'double-head-cascade': Comparison((CASCADE, MMDET_CASCADE)),
     # 'auto' trains the conv-head on positive RoIs with group norm, on all with batch norm.
     'double-head-positives': Comparison(
         (
-            GROUP_NORM,
-            f'{GROUP_NORM} {ON_ALL_ROIS}',
-            DOUBLE_HEAD,
-            f'{DOUBLE_HEAD} {ON_ALL_ROIS}',
-            R50,
+            *(GROUP_NORM, f'{GROUP_NORM} {ON_ALL_ROIS}'),
+            *(DOUBLE_HEAD, f'{DOUBLE_HEAD} {ON_ALL_ROIS}', R50),
         )
     ),
     # Of 1000 proposals.
@@ -164,7 +151,7 @@ COMPARISONS = {
         for number in (50, 100, 200, 1000)
     },
     'ipgnet': Comparison((IPGNET, R50)),
-    'retinanet-conf': Comparison((CONFIDENCE, 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py')),
+    'retinanet-conf': Comparison((CONFIDENCE, RETINANET)),
 }
 
 

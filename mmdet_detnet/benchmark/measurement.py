@@ -13,17 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from mmengine.device import get_device
 from tqdm import tqdm
 
 from .comparisons import Entry, Workload
-from .inference_split import wait_for
-from .multiply_adds import build_without_weights, count_gmacs, count_parameters
+from .parts import count_gmacs, wait_for
 from .results import Row
-from .timed_networks import NETWORKS, TimedNetwork, load_with_options
+from .timed_networks import NETWORKS, TimedNetwork, build_without_weights, load_with_options
 
 Result = TypeVar('Result')
 KIBIBYTE, MEBIBYTE = 2**10, 2**20
@@ -98,7 +97,7 @@ def make_rows(configs: Sequence[str | Entry], workload: Workload) -> list[Row]:
             kind = row.entry.kind
             detector = build_without_weights(load_with_options(row.entry.config))
             counted = detector if kind == 'detector' else getattr(detector, kind)
-            row.parameters = count_parameters(counted)
+            row.parameters = sum(each.numel() for each in counted.parameters())
             row.gmacs = count_gmacs(detector, workload.height, workload.width, kind)
     return rows
 
@@ -149,17 +148,21 @@ def measure(
     with tqdm(total=total, desc=str(rows[0].workload), mininterval=interval) as bar:
         for row in working if rounds.memory else ():
             with noting_failure(row):
-                _measure_memory(row, device, rounds.training)
+                given = row.entry, row.workload, device, rounds.training
+                if torch.device(device).type == 'cuda':
+                    row.predict_mib, row.train_mib = measure_memory(*given)
+                else:  # resident memory is the whole process's
+                    row.predict_mib, row.train_mib = run_alone(measure_memory, *given)
             bar.update()
             finish_round()
         networks = _build(rows, device)
-        for action, warm_up in rounds.actions().items():
+        for action in rounds.actions():
             chosen = [
                 (row, network)
                 for row, network in networks
                 if not row.failure and action in network.actions
             ]
-            for _ in _time(action, chosen, rounds.timed, warm_up, device, bar):
+            for _ in _time(action, chosen, rounds, device, bar):
                 finish_round()
 
 
@@ -179,8 +182,7 @@ def _build(rows: Sequence[Row], device: torch.device) -> list[tuple[Row, TimedNe
 def _time(
     action: str,
     chosen: Sequence[tuple[Row, TimedNetwork]],
-    timed: int,
-    warm_up: int,
+    rounds: Rounds,
     device: torch.device,
     bar: tqdm,
 ) -> Iterator[None]:
@@ -195,14 +197,10 @@ def _time(
         bar.update()
 
     runs = [partial(run, index) for index in range(len(chosen))]
-    for seconds in time_in_turn(runs, timed, warm_up, device):
+    warm_up = rounds.actions()[action]
+    for seconds in time_in_turn(runs, rounds.timed, warm_up, device):
         for (row, _), of_row, of_parts in zip(chosen, seconds, parts, strict=True):
-            for part, of_part in of_parts.items():
-                row.parts.setdefault(part, []).append(of_part)
-            if action != 'parts':
-                getattr(row, f'{action}_seconds').append(of_row)
-            if row.failure:  # in a later round: no round counts
-                row.forget(action)
+            row.add_round(action, of_row, of_parts)
         yield
 
 
@@ -213,8 +211,8 @@ def time_in_turn(
 
     Args:
         actions: Functions to time.
-        rounds: Number of timed runs of each action.
-        warm_up: Number of untimed runs of each action before.
+        rounds: Number of timed runs of each action, after ``warm_up`` untimed ones.
+        warm_up: Number of untimed runs.
         device: Device of the actions; a GPU is synchronized before and after each.
 
     Yields:
@@ -232,57 +230,43 @@ def time_in_turn(
             yield seconds
 
 
-class PeakMemory:
-    """The peak memory since this object was created.
-
-    On a GPU, the memory allocated by torch; on the CPU, the growth of the process's resident
-    memory.
-
-    Args:
-        device: Device to watch.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        if device.type == 'cuda':
-            gc.collect()  # what was measured before
-            torch.cuda.reset_peak_memory_stats(device)
-        else:
-            self.start = _process_memory('VmRSS')
-
-    def mebibytes(self) -> float:
-        """Read the peak, in MiB."""
-        if self.device.type == 'cuda':
-            return torch.cuda.max_memory_allocated(self.device) / MEBIBYTE
-        return (_process_memory('VmHWM') - self.start) / MEBIBYTE
-
-
-def _process_memory(field: str) -> int:
-    """Read a size from /proc; getrusage would include the parent's memory."""
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * KIBIBYTE
-
-
-def _measure_memory(row: Row, device: torch.device, train: bool) -> None:
-    arguments = row.entry, row.workload, device, train
-    if device.type == 'cuda':
-        row.predict_mib, row.train_mib = measure_memory(*arguments)
-    else:  # resident memory is the whole process's
-        row.predict_mib, row.train_mib = run_alone(measure_memory, *arguments)
-
-
 def measure_memory(
     entry: Entry, workload: Workload, device: torch.device, train: bool
 ) -> tuple[list[float], list[float]]:
     """Measure the peak memory of inference and of a subsequent training step, both in MiB."""
-    peak = PeakMemory(device)
-    network = NETWORKS[entry.kind](entry, workload, device)
+    read_peak = watch_memory(device)
+    network: Any = NETWORKS[entry.kind](entry, workload, device)
     network.predict()
-    predicting = peak.mebibytes()
+    predicting = read_peak()
     if not train or 'train' not in network.actions:
         return [predicting], []
     network.train()
-    return [predicting], [peak.mebibytes()]
+    return [predicting], [read_peak()]
+
+
+def watch_memory(device: torch.device) -> Callable[[], float]:
+    """Return what reads the peak memory from now on, in MiB.
+
+    On a GPU, that is the memory allocated by torch; on the CPU, the growth of the process's
+    resident memory.
+    """
+    if device.type == 'cuda':
+        gc.collect()  # what was measured before
+        torch.cuda.reset_peak_memory_stats(device)
+    start = _read_memory('VmRSS')
+
+    def read_peak() -> float:
+        if device.type == 'cuda':
+            return torch.cuda.max_memory_allocated(device) / MEBIBYTE
+        return (_read_memory('VmHWM') - start) / MEBIBYTE
+
+    return read_peak
+
+
+def _read_memory(field: str) -> int:
+    """Read a size from /proc; getrusage would include the parent's memory."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * KIBIBYTE
 
 
 def run_alone(function: Callable[..., Result], *arguments: object) -> Result:

@@ -104,10 +104,6 @@ def compare_operators(
 ) -> Iterator[tuple[str, str, dict[str, float]]]:
     """Time the implementations of the operators in turn.
 
-    Args:
-        rounds: Number of timed runs of each.
-        device: Device to measure on.
-
     Yields:
         Operator, pass, and the median seconds of each implementation.
     """
@@ -121,10 +117,6 @@ def compare_detectors(
     rounds: int, device: torch.device
 ) -> Iterator[tuple[str, str, dict[str, float]]]:
     """Time whole detectors with the implementations in turn: inference and a training step.
-
-    Args:
-        rounds: Number of timed runs of each.
-        device: Device to measure on.
 
     Yields:
         Detector and images, pass, and the median seconds with each implementation.

@@ -1,5 +1,6 @@
 """What was measured: rows with ratios, as text, as JSON and as a plot."""
 
+import itertools
 import json
 import os
 import platform
@@ -12,8 +13,8 @@ from pathlib import Path
 
 import mmcv
 import mmdet
+import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from mmengine.device import get_device
 from tabulate import tabulate
@@ -67,15 +68,12 @@ class Row:
     """Cost of one entry, and ratios to the reference; empty if not measured.
 
     Attributes:
-        entry: What was measured.
-        workload: Its input.
+        entry: What was measured, with ``workload`` as its input.
         parameters: Number of parameters.
         gmacs: Multiply-adds of a forward pass of one image by part, in units of 1e9.
-        predict_seconds: Time of each round of inference.
-        train_seconds: Time of each round of a training step.
+        predict_seconds: Time of each round of inference; ``train_seconds`` of a training step.
         parts: Times of inference by part, from separate rounds.
-        predict_mib: Peak memory of inference, in MiB; one value.
-        train_mib: Peak memory of a training step, in MiB; one value.
+        predict_mib: Peak memory of inference, in MiB, one value; ``train_mib`` of a training step.
         passing: How many proposals exceed the score threshold, and of how many.
         failure: Reason for missing values.
         ratios: Ratio to the reference for each of :data:`QUANTITIES` that both have.
@@ -94,10 +92,14 @@ class Row:
     failure: str | None = None
     ratios: dict[str, Ratio] = field(default_factory=dict)
 
-    def forget(self, action: str) -> None:
-        """Drop the times of 'predict', 'parts' or 'train'."""
-        times = self.parts if action == 'parts' else getattr(self, f'{action}_seconds')
-        times.clear()
+    def add_round(self, action: str, seconds: float, parts: dict[str, float]) -> None:
+        """Add a round of 'predict', 'parts' or 'train'; after a failure, no round counts."""
+        for part, of_part in parts.items():
+            self.parts.setdefault(part, []).append(of_part)
+        if action != 'parts':
+            getattr(self, f'{action}_seconds').append(seconds)
+        if self.failure:
+            (self.parts if action == 'parts' else getattr(self, f'{action}_seconds')).clear()
 
     def compare_with(self, reference: 'Row') -> None:
         """Set the ratios to a reference."""
@@ -170,7 +172,9 @@ class ResultFile:
         settings = rows[0].entry.settings.name
         place = gpu.lower().replace(' ', '-') or self.device.type
         stem = f'benchmark_{name}_{place}_torch{torch.__version__}_{settings}'
-        self.path = _free_path(Path(out_dir), stem)
+        numbered = (f'_{number}' for number in itertools.count(2))
+        paths = (Path(out_dir, f'{stem}{end}.json') for end in itertools.chain([''], numbered))
+        self.path = next(path for path in paths if not path.exists())
         self.machine = (
             f'{gpu or platform.machine()}, {os.cpu_count()} CPU cores, '
             f'{torch.get_num_threads()} threads'
@@ -202,8 +206,16 @@ class ResultFile:
             return
         figure = Figure(figsize=(7, 1.5 + len(rows)), dpi=DPI, layout='constrained')
         axes = figure.subplots()
-        for number, key in enumerate(QUANTITIES):
-            _draw_bars(axes, rows, key, number)
+        for number, (key, (title, _)) in enumerate(QUANTITIES.items()):
+            shown = [(i, row.ratios[key]) for i, row in enumerate(rows) if key in row.ratios]
+            if shown:
+                indices, ratios = zip(*shown, strict=True)
+                places = np.array(indices) + (number - 1.5) * BAR_HEIGHT
+                spread = np.array([(r.median - r.low, r.high - r.median) for r in ratios]).T
+                medians = [each.median for each in ratios]
+                style = dict(label=title, color=f'C{number}')
+                bars = axes.barh(places, medians, BAR_HEIGHT, xerr=spread, **style)
+                axes.bar_label(bars, fmt='%.2f', padding=4, fontsize=7)
         axes.axvline(1, color='black', linewidth=1)
         titles = [f'{row.entry.title}, {row.workload}' for row in rows]
         axes.set_yticks(range(len(rows)), titles, fontsize=7)
@@ -213,30 +225,6 @@ class ResultFile:
         axes.set_title(f'{self.name}: {self.machine}', fontsize=8)
         axes.legend(fontsize=7)
         figure.savefig(self.path.with_suffix('.png'))
-
-
-def _draw_bars(axes: Axes, rows: Sequence[Row], key: str, number: int) -> None:
-    """Plot the ratios of one quantity, the one with this number, where rows have them."""
-    shown = [(index, row.ratios[key]) for index, row in enumerate(rows) if key in row.ratios]
-    if not shown:
-        return
-    places = [index + (number - 1.5) * BAR_HEIGHT for index, _ in shown]
-    medians = [ratio.median for _, ratio in shown]
-    spread = [
-        [ratio.median - ratio.low for _, ratio in shown],
-        [ratio.high - ratio.median for _, ratio in shown],
-    ]
-    options = dict(label=QUANTITIES[key][0], color=f'C{number}')
-    bars = axes.barh(places, medians, BAR_HEIGHT, xerr=spread, **options)
-    axes.bar_label(bars, fmt='%.2f', padding=4, fontsize=7)
-
-
-def _free_path(folder: Path, stem: str) -> Path:
-    path, number = folder / f'{stem}.json', 1
-    while path.exists():
-        number += 1
-        path = folder / f'{stem}_{number}.json'
-    return path
 
 
 def write_results(

@@ -69,9 +69,7 @@ def match_data_set(
     config: str | Path,
     predictions: str | Path,
     score_thr: float = 0.05,
-    cfg_options: dict[str, Any] | None = None,
-    device: str | None = None,
-    allow_mismatch: bool = False,
+    **options: Any,
 ) -> Detections:
     """Compare the detections on a test set with its ground truth.
 
@@ -79,9 +77,7 @@ def match_data_set(
         config: Config file of a detector; its ``test_dataloader`` names the dataset.
         predictions: Checkpoint of the detector, or its predictions (``.pkl``).
         score_thr: Only detections with a higher score count.
-        cfg_options: Settings that override the config's, as for ``tools/test.py``.
-        device: Device of the detector; None for a GPU if there is one.
-        allow_mismatch: Whether the checkpoint may be of another detector than the config's.
+        **options: As for :func:`.load_detector`.
 
     Returns:
         The detections of all images.
@@ -92,12 +88,12 @@ def match_data_set(
             images.
     """
     if Path(predictions).suffix in ('.pkl', '.pickle'):
-        cfg = load_config(config, cfg_options)
+        cfg = load_config(config, options.get('cfg_options'))
         init_default_scope(cfg.get('default_scope', 'mmdet'))
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         found = read_predictions(predictions, dataset)
     else:
-        model = load_detector(config, predictions, cfg_options, device, allow_mismatch)
+        model = load_detector(config, predictions, **options)
         loader = Runner.build_dataloader(model.cfg.test_dataloader)
         dataset = loader.dataset
         found = list(run_detector(model, loader))
@@ -115,15 +111,10 @@ def match_data_set(
 def match_image(
     detections: Sequence[Mapping[str, Any]], objects: Sequence[Mapping[str, Any]], score_thr: float
 ) -> Detections:
-    """Compare the detections in one image with its ground truth.
-
-    Args:
-        detections: ``bbox``, ``category_id`` and ``score`` of each, as in COCO.
-        objects: ``bbox``, ``category_id`` and ``iscrowd`` of each.
-        score_thr: Only detections with a higher score count.
+    """Compare the detections in one image with its ground truth, both as in COCO.
 
     Returns:
-        The detections that count.
+        The detections that count: those with a score above ``score_thr`` and outside of crowds.
     """
     kept = [each for each in detections if each['score'] > score_thr]
     boxes = [each['bbox'] for each in kept]
@@ -155,9 +146,6 @@ def _select_size(detections: Detections, size: str) -> Detections:
 def summarize(detections: Detections) -> dict[str, float | int | None]:
     """Compute statistics of the misalignment of detections.
 
-    Args:
-        detections: Detections, or those of one size.
-
     Returns:
         The numbers of ``detections`` and of ``well_localized`` ones, the ``low_score_share`` of the
         latter, and ``pearson`` and ``spearman``, also for ``_well_localized`` ones; None if there
@@ -182,7 +170,7 @@ def _correlation(function: Callable, scores: np.ndarray, ious: np.ndarray) -> fl
     return float(function(scores, ious).statistic)
 
 
-def write_report(
+def write_misalignment(
     results: Sequence[tuple[str, Detections]], out_dir: str | Path, score_thr: float
 ) -> list[dict[str, Any]]:
     """Write the statistics and the plot.
@@ -233,16 +221,7 @@ def _draw(
 
 
 def detector_name(config: str, predictions: str, options: dict[str, Any] | None) -> str:
-    """Name a detector by its files and changed options.
-
-    Args:
-        config: Config file.
-        predictions: Checkpoint or file of predictions.
-        options: Settings that override the config's.
-
-    Returns:
-        The name.
-    """
+    """Name a detector by its config, its checkpoint or predictions, and its options."""
     changes = ''.join(f', {key}={value}' for key, value in (options or {}).items())
     # Every training ends with the same file name; its folder tells which one.
     return f'{Path(config).stem}, {Path(*Path(predictions).parts[-2:])}{changes}'

@@ -27,8 +27,8 @@ from .report import (
     score_cells,
     test,
 )
-from .training_log import read_training_log, select_values
 
+LOG_NAME = 'vis_data/scalars.json'
 NUM_WORST, NUM_OTHERS = 12, 4
 JPEG_QUALITY = 85
 KINDS = {
@@ -277,3 +277,41 @@ def _training(work_dir: Path) -> str:
     charts = [draw_chart(losses, 'iteration', 'loss')] if losses else []
     charts += [draw_chart(precisions, unit, 'validation AP', y_max=1)] if precisions else []
     return ''.join(charts)
+
+
+def read_training_log(work_dir: Path) -> list[dict[str, Any]]:
+    """Read the log of the newest run in a work directory and of those that it resumed.
+
+    Each run has its own folder, named by its start time. Training records have keys such as
+    ``'loss'``, ``'iter'`` and, in epoch-based loops, ``'epoch'``; validation records have metrics,
+    and the epoch (or iteration) as ``'step'``. A checkpoint from elsewhere has no log.
+
+    Raises:
+        ValueError: If a log is damaged.
+    """
+    joined: list[dict[str, Any]] = []
+    for file in sorted(work_dir.glob(f'*/{LOG_NAME}')):
+        try:
+            records = [json.loads(line) for line in file.read_text().splitlines()]
+        except json.JSONDecodeError as error:
+            raise ValueError(f'{file} is damaged: {error}.') from error
+        starts = [_position(record) for record in records if 'loss' in record]
+        if starts:
+            # A resumed run repeats what came after its checkpoint; a fresh start repeats all.
+            joined = [record for record in joined if _position(record) < starts[0]] + records
+    return joined
+
+
+def _position(record: dict[str, Any]) -> int:
+    """Return the epoch or, in iteration-based loops, the iteration."""
+    return record['epoch'] if 'epoch' in record else record['step']
+
+
+def select_values(records: Sequence[dict[str, Any]], name: str) -> list[tuple[int, float]]:
+    """Select the step and the value of a quantity, named without the evaluator's prefix."""
+    return [
+        (record['step'], value)
+        for record in records
+        for key, value in record.items()
+        if key.split('/')[-1] == name
+    ]

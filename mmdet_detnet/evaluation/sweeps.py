@@ -22,7 +22,7 @@ from tabulate import tabulate
 from torch import nn
 from tqdm import tqdm
 
-from mmdet_detnet.benchmark.inference_split import wait_for
+from mmdet_detnet.benchmark.parts import wait_for
 from mmdet_detnet.files import OutputFolder
 from mmdet_detnet.models import DoubleHeadRoIHead
 from mmdet_detnet.models.retinanet_conf import SELECTION_SCORES, ConfidenceBranch
@@ -60,9 +60,7 @@ def sweep_conf_exponent(
     checkpoint: str | Path,
     out_dir: str | Path,
     exponents: Sequence[float] = EXPONENTS,
-    cfg_options: dict[str, Any] | None = None,
-    device: str | None = None,
-    allow_mismatch: bool = False,
+    **options: Any,
 ) -> Results:
     """Evaluate a detector on its validation set for each exponent and both values of select_by.
 
@@ -73,9 +71,7 @@ def sweep_conf_exponent(
         checkpoint: Checkpoint file of the detector.
         out_dir: Folder for ``sweep.json`` and ``sweep.png``.
         exponents: Values of ``conf_exponent``, each in [0, 1).
-        cfg_options: Settings that override the config's, as for ``tools/test.py``.
-        device: Device of the detector; None for a GPU if there is one.
-        allow_mismatch: Whether the checkpoint may be of another detector than the config's.
+        **options: As for :func:`.load_detector`.
 
     Raises:
         FileNotFoundError: If the config, the checkpoint or the dataset is missing.
@@ -84,7 +80,7 @@ def sweep_conf_exponent(
     """
     output = OutputFolder(out_dir)
     output.check('sweep.json', 'sweep.png')
-    model = load_detector(config, checkpoint, cfg_options, device, allow_mismatch)
+    model = load_detector(config, checkpoint, **options)
     head = getattr(model, 'bbox_head', None)
     if not isinstance(head, ConfidenceBranch):
         raise ValueError(
@@ -169,9 +165,7 @@ def sweep_gate(
     config: str | Path,
     checkpoint: str | Path,
     thresholds: Sequence[float] = THRESHOLDS,
-    cfg_options: dict[str, Any] | None = None,
-    device: str | None = None,
-    allow_mismatch: bool = False,
+    **options: Any,
 ) -> str:
     """Evaluate a Double-Head-Ext on its validation set, exactly and with skipped RoIs.
 
@@ -181,9 +175,7 @@ def sweep_gate(
         config: Config file of the detector.
         checkpoint: Checkpoint file of the detector.
         thresholds: Values of ``gate_score_thr``, each in [0, 1].
-        cfg_options: Settings that override the config's, as for ``tools/test.py``.
-        device: Device of the detector; None for a GPU if there is one.
-        allow_mismatch: Whether the checkpoint may be of another detector than the config's.
+        **options: As for :func:`.load_detector`.
 
     Returns:
         A Markdown table for exact fused scores, each threshold, and ``fusion='none'``: RoIs per
@@ -194,7 +186,7 @@ def sweep_gate(
         ValueError: If the detector does not fuse scores, a threshold is out of range, or the
             checkpoint is of another detector.
     """
-    model = load_detector(config, checkpoint, cfg_options, device, allow_mismatch)
+    model = load_detector(config, checkpoint, **options)
     roi_head = getattr(model, 'roi_head', None)
     if not isinstance(roi_head, DoubleHeadRoIHead) or not roi_head.bbox_head.fuses_scores:
         raise ValueError(

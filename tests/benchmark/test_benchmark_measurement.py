@@ -44,18 +44,12 @@ def test_row_that_runs_out_of_memory_keeps_what_it_has_and_others_go_on(monkeypa
 
 
 @pytest.mark.usefixtures('in_this_process')
-def test_without_a_reference_the_others_are_measured_and_have_no_ratios():
+def test_without_a_reference_the_others_are_measured_and_have_no_ratios(capsys):
     entries = [Entry(SLIM), Entry('nowhere.py')]
     row, reference = compare(entries, SMALL, Rounds(timed=1, warm_up=0), CPU)
     assert 'nowhere.py' in reference.failure
     assert len(row.predict_seconds) == 1
     assert row.ratios == {}
-
-
-@pytest.mark.usefixtures('in_this_process')
-def test_progress_counts_every_run(capsys):
-    compare([Entry(SLIM, 'backbone'), Entry(SLIM)], SMALL, Rounds(timed=2, warm_up=1), CPU)
-    # Memory of both, three times inference and the training step, and twice the detector's split.
     assert '1 x 64 x 96: 100%' in capsys.readouterr().err.splitlines()[-1]
 
 

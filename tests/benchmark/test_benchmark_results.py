@@ -55,8 +55,3 @@ def test_rows_are_written_with_their_ratios_and_drawn(tmp_path):
     assert first['ratios']['predict_seconds']['median'] == pytest.approx(1.05)
     assert (failed['failure'], last['predict_seconds']) == ('gone', [1.0, 1.0])
     assert file.with_suffix('.png').stat().st_size > 0
-
-
-def test_no_plot_without_ratios(tmp_path):
-    file = write_results([make_row('a.py')], tmp_path, device='cpu')
-    assert not file.with_suffix('.png').exists()

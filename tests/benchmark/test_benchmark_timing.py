@@ -11,10 +11,10 @@ import torch
 from mmdet_detnet.benchmark import Entry, Workload
 from mmdet_detnet.benchmark.measurement import (
     MEBIBYTE,
-    PeakMemory,
     measure_memory,
     run_alone,
     time_in_turn,
+    watch_memory,
 )
 from mmdet_detnet.benchmark.results import divide
 
@@ -39,9 +39,9 @@ def test_ratio_is_taken_round_by_round():
 
 def measure_and_allocate(mebibytes):
     measured = measure_memory(Entry(SLIM), SMALL, CPU, train=True)
-    peak = PeakMemory(CPU)
+    read_peak = watch_memory(CPU)
     torch.ones(mebibytes * 2**18).sum()
-    return measured, peak.mebibytes()
+    return measured, read_peak()
 
 
 def test_peak_memory_is_what_was_allocated():
@@ -54,9 +54,9 @@ def test_peak_memory_is_what_was_allocated():
 def test_peak_memory_of_a_gpu_leaves_out_what_was_freed():
     torch.ones(2**26, device='cuda')
     allocated = torch.cuda.memory_allocated() / MEBIBYTE
-    peak = PeakMemory(torch.device('cuda'))
+    read_peak = watch_memory(torch.device('cuda'))
     torch.ones(200 * 2**18, device='cuda').sum()
-    assert peak.mebibytes() == pytest.approx(allocated + 200, abs=2)
+    assert read_peak() == pytest.approx(allocated + 200, abs=2)
 
 
 def test_interrupted_process_that_measures_memory_is_not_waited_for(monkeypatch):

@@ -21,7 +21,7 @@ from mmengine.config import DictAction
 
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.cli import make_parser
-from mmdet_detnet.evaluation.misalignment import detector_name, match_data_set, write_report
+from mmdet_detnet.evaluation.misalignment import detector_name, match_data_set, write_misalignment
 
 
 def main() -> None:
@@ -40,13 +40,14 @@ def main() -> None:
     results = []
     try:
         for config, predictions, options in detectors:
+            shared = dict(device=args.device, allow_mismatch=args.allow_mismatch)
             detections = match_data_set(
-                config, predictions, args.score_thr, options, args.device, args.allow_mismatch
+                config, predictions, args.score_thr, cfg_options=options, **shared
             )
             results.append((detector_name(config, predictions, options), detections))
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f'{error}\n')
-    for numbers in write_report(results, args.out_dir, args.score_thr):
+    for numbers in write_misalignment(results, args.out_dir, args.score_thr):
         print(json.dumps(numbers, indent=1))
 
 
