@@ -56,15 +56,7 @@ def read_ground_truth(dataset: BaseDataset) -> GroundTruth:
 
 @torch.no_grad()
 def run_detector(model: nn.Module, loader: DataLoader) -> Iterator[Detection]:
-    """Run a detector on a dataset.
-
-    Args:
-        model: The detector.
-        loader: Loader of a ``CocoDataset``.
-
-    Yields:
-        Its detections, image by image.
-    """
+    """Run a detector on a ``CocoDataset``; yield its detections, image by image."""
     for batch in tqdm(loader, desc=Path(loader.dataset.ann_file).stem, unit='batch'):
         for sample in model.test_step(batch):
             yield from to_coco(sample.cpu().to_dict(), loader.dataset)
@@ -76,9 +68,6 @@ def read_predictions(file: str | Path, dataset: BaseDataset) -> list[Detection]:
     Args:
         file: A pickle file; reading it can run code.
         dataset: The ``CocoDataset`` that they are for.
-
-    Returns:
-        The detections.
 
     Raises:
         ValueError: If the file has something else, or predictions for other images.
@@ -99,12 +88,7 @@ def read_predictions(file: str | Path, dataset: BaseDataset) -> list[Detection]:
 
 
 def to_coco(sample: Mapping[str, Any], dataset: BaseDataset) -> list[Detection]:
-    """Convert the detections of an image to COCO's results.
-
-    Args:
-        sample: ``img_id`` and ``pred_instances`` of the image, as in MMDetection.
-        dataset: Its ``CocoDataset``.
-    """
+    """Convert the detections of an image, as in MMDetection, to COCO's results."""
     predicted = sample['pred_instances']
     boxes = predicted['bboxes'].double()
     boxes = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1).tolist()

@@ -61,11 +61,8 @@ def find_errors(
 ) -> list[ImageErrors]:
     """List the boxes of each image, with what is left after matching paired across classes.
 
-    Args:
-        truth: The objects.
-        detections: Results as in COCO.
-        matches: Those of :func:`.match_boxes`.
-        score_thr: Only detections with a higher score count.
+    Only detections with a score above ``score_thr`` count; ``matches`` are those of
+    :func:`.match_boxes`.
     """
     boxes, unmatched, unfound = (defaultdict[Any, list[Box]](list) for _ in range(3))
     labels = {category: label for label, category in enumerate(truth.classes)}

@@ -12,13 +12,7 @@ NUM_COLORS = 8
 
 
 class Line(NamedTuple):
-    """A line of a chart; points with a value of NaN are left out.
-
-    Attributes:
-        name: Its name in the legend.
-        points: x and y of each point.
-        is_main: Whether it is drawn bold.
-    """
+    """A line of a chart, bold if it is the main one; points with a value of NaN are left out."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -32,7 +26,7 @@ def draw_chart(
     x_mark: float | None = None,
     y_max: float | None = None,
 ) -> str:
-    """Draw lines over a grid from 0, with a legend below.
+    """Draw lines over a grid from 0, with a legend below, as HTML with an ``<svg>`` element.
 
     Args:
         lines: The lines.
@@ -40,9 +34,6 @@ def draw_chart(
         y_label: What y is.
         x_mark: x of a dashed vertical line.
         y_max: Top of the chart; None for the highest value.
-
-    Returns:
-        HTML with an ``<svg>`` element.
     """
     kept = [[p for p in line.points if all(map(math.isfinite, p))] for line in lines]
     points = [point for line in kept for point in line]

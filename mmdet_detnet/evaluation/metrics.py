@@ -35,13 +35,10 @@ Match = dict[str, Any]
 
 
 class GroundTruth(NamedTuple):
-    """The objects of a dataset.
+    """The objects of a dataset, with class names by category id in the order of the labels.
 
-    Attributes:
-        classes: Class names by category id, in the order of the labels.
-        images: Images as in COCO: ``id``, ``file_name``, ``height``, ``width``.
-        annotations: Objects as in COCO, numbered from 1 in this order, since pycocotools takes an
-            object with the id 0 for a missing one.
+    Images and objects are as in COCO. Objects are numbered from 1 in this order, since pycocotools
+    takes an object with the id 0 for a missing one.
     """
 
     classes: Mapping[int, str]
@@ -79,10 +76,7 @@ def _ratio(part: int, whole: int) -> float | None:
 class Ranking(NamedTuple):
     """The detections of a class, or of all, with the highest score first.
 
-    Attributes:
-        scores: Their scores.
-        hits: Whether each found an object.
-        objects: Number of objects.
+    ``hits`` tells which found one of the ``objects``, which are a number.
     """
 
     scores: np.ndarray
@@ -115,10 +109,6 @@ def choose_thresholds(
 ) -> ScoreThresholds | None:
     """Choose the scores with the highest F1, for all classes together and for each.
 
-    Args:
-        truth: The objects of the validation images.
-        detections: Results as for in COCO.
-
     Returns:
         The scores; None if no detection found an object. A class of which none did has no score.
     """
@@ -134,11 +124,6 @@ def coco_figures(
     truth: GroundTruth, detections: Sequence[Detection], iou_type: str = 'bbox'
 ) -> tuple[dict[str, float | None], np.ndarray]:
     """Compute COCO's figures, with faster-coco-eval if it is installed, else with pycocotools.
-
-    Args:
-        truth: The objects.
-        detections: Results as for in COCO.
-        iou_type: 'bbox' or 'segm'.
 
     Returns:
         The figures by :data:`FIGURES`; undefined ones, as for sizes that no object has, are None.

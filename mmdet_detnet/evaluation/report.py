@@ -49,8 +49,7 @@ class ClassRow(NamedTuple):
         name: The class.
         images: Number of images with such objects.
         objects: Number of objects, without crowds.
-        ap: Average precision over IoU thresholds from 0.5 to 0.95.
-        ap50: Average precision at an IoU of 0.5.
+        ap: Average precision over IoU thresholds from 0.5 to 0.95; ``ap50`` at 0.5.
         score_thr: Score of the counts.
         counts: Objects found and missed, and false detections.
     """
@@ -107,8 +106,8 @@ class Report:
             'figures': dict(self.figures),
             'mask_figures': dict(self.mask_figures),
             'score_thr': self.score_thr.to_dict(),
-            'classes': [_plain(row) for row in (self.total, *self.classes)],
-            'scores': [{'score': score, **_rates(counts)} for score, counts in self.moves],
+            'classes': [_flatten(row._asdict()) for row in (self.total, *self.classes)],
+            'scores': [_flatten({'score': score, 'counts': c}) for score, c in self.moves],
             'confusion_matrix': self.matrix.tolist(),
             'images': [
                 {'file_name': image.file_name, 'missed': image.missed, 'false': image.false}
@@ -117,13 +116,10 @@ class Report:
         }
 
 
-def _plain(row: ClassRow) -> dict[str, Any]:
-    values = row._asdict()
-    return {**values, **_rates(values.pop('counts'))}
-
-
-def _rates(counts: Counts) -> dict[str, Any]:
-    return dict(counts._asdict(), precision=counts.precision, recall=counts.recall, f1=counts.f1)
+def _flatten(values: dict[str, Any]) -> dict[str, Any]:
+    counts = values.pop('counts')
+    rates = {name: getattr(counts, name) for name in ('precision', 'recall', 'f1')}
+    return {**values, **counts._asdict(), **rates}
 
 
 def make_report(

@@ -81,13 +81,7 @@ def look(
 
 
 def make_page(report: Report, title: str, work_dir: Path) -> str:
-    """Return the page as HTML.
-
-    Args:
-        report: The report.
-        title: Title of the page.
-        work_dir: Work directory of the run; without a log there, the page has no training curves.
-    """
+    """Return the page as HTML; without a log in ``work_dir``, it has no training curves."""
     worst = report.worst(NUM_WORST)
     rest = [image for image in report.images if image not in worst]
     others = rest[:: max(1, len(rest) // NUM_OTHERS)][:NUM_OTHERS]

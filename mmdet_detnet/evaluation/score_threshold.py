@@ -22,11 +22,9 @@ FILE_NAME = 'score_thr.json'
 
 
 class ScoreThresholds(NamedTuple):
-    """The lowest scores that count.
+    """The lowest scores that count: one for all classes, and one for each.
 
-    Attributes:
-        all: One score for all classes.
-        classes: A score for each class that had objects and detections among the validation images.
+    A class without objects or detections among the validation images has none.
     """
 
     all: float
@@ -40,12 +38,8 @@ class ScoreThresholds(NamedTuple):
 def parse_score_thr(value: object, file: str | Path) -> ScoreThresholds:
     """Check what a file has as its score thresholds.
 
-    Args:
-        value: The value.
-        file: The file, for the error message.
-
     Raises:
-        ValueError: If the value is anything but scores in [0, 1].
+        ValueError: If the value is anything but scores in [0, 1]; names the file.
     """
     if isinstance(value, Mapping) and {'all', 'classes'} <= value.keys():
         score, of_classes = value['all'], value['classes']

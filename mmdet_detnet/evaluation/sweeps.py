@@ -147,11 +147,9 @@ class Gate:
     """A way to score with two heads, with its results.
 
     Attributes:
-        fusion: As for ``DoubleConvFCBBoxHead``.
-        gate_score_thr: As for ``DoubleHeadRoIHead``.
+        fusion: As for ``DoubleConvFCBBoxHead``; ``gate_score_thr`` as for ``DoubleHeadRoIHead``.
         rois: Number of RoIs in the conv-head, over all images.
         seconds: Time of each batch, from images to boxes.
-        detections: The detections.
     """
 
     fusion: str
