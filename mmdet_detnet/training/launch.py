@@ -277,6 +277,10 @@ def _make_runner(config: Config, args: argparse.Namespace) -> Runner:
     setup_cache_size_limit_of_dynamo()
     if args.launcher == 'pytorch' and get_device() == 'cpu':
         _share_cpu(config)
+    if Path(args.config).resolve().parent == Path(config.work_dir).resolve():
+        # mmengine dumps the config into the work directory, over the user's file. Without a name,
+        # it names the dump after the time.
+        object.__setattr__(config, '_filename', None)
     return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
 
 

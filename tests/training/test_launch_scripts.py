@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
+from run_demo import write_config
+from test_logging import SHORT
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from mmdet_detnet import config_path
+from mmdet_detnet.data.drawn_shapes import generate_shapes
 from mmdet_detnet.training import launch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,6 +121,19 @@ def test_batch_that_cpu_processes_cannot_share_is_named(monkeypatch, tmp_path, c
     with pytest.raises(SystemExit, match='2'):
         launch.train_on_ranks(3, [config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py')])
     assert 'must divide train_dataloader.batch_size=8, got 3' in capsys.readouterr().err
+
+
+def test_config_in_the_work_directory_is_not_replaced_by_its_dump(monkeypatch, tmp_path):
+    data = generate_shapes(tmp_path / 'shapes', num_train=2, num_val=1)
+    config = tmp_path / 'run' / 'config.py'
+    write_config(config, data)
+    before = config.read_text()
+    monkeypatch.setattr(launch.Runner, 'train', lambda runner: None)
+    options = ['--cfg-options', *SHORT, 'train_dataloader.batch_size=2']
+    launch.train([str(config), '--work-dir', str(config.parent), *options])
+    assert config.read_text() == before
+    (dump,) = set(config.parent.glob('*.py')) - {config}
+    assert Config.fromfile(dump).train_dataloader.batch_size == 2
 
 
 def test_no_process_starts_if_the_data_has_problems(monkeypatch, tmp_path, capsys):
