@@ -22,6 +22,7 @@ Record = dict[str, Any]
 LISTS = ('images', 'annotations', 'categories')
 # Limits of OpenCV.
 MAX_SIDE, MAX_PIXELS = 2**20, 2**30
+NUMBERS = {int, float}
 # Tolerance at the image border for rounding, in pixels.
 EDGE_TOLERANCE = 0.5
 # Minimum fractions at which the last two numbers of boxes are considered corners.
@@ -55,12 +56,7 @@ class AnnotationFile:
 
 
 def read_annotation_file(path: Path) -> AnnotationFile:
-    """Read the lists of a file without checking their records.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is not JSON, or lacks one of the lists.
-    """
+    """Read the lists of a file without checking their records; raise ValueError without them."""
     content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(
@@ -91,9 +87,9 @@ def is_length(value: object) -> bool:
 
 def is_box(value: object) -> bool:
     """Tell whether a value is four numbers in the range of pixels."""
-    if not isinstance(value, list) or len(value) != 4 or not all(map(is_number, value)):
+    if not isinstance(value, list) or len(value) != 4 or not NUMBERS.issuperset(map(type, value)):
         return False
-    return max(map(abs, value)) <= MAX_SIDE
+    return all(-MAX_SIDE <= number <= MAX_SIDE for number in value)
 
 
 def is_flag(value: object) -> bool:
@@ -125,12 +121,8 @@ OTHER_CONSEQUENCE = 'Training stops or goes wrong. Skipped in all further checks
 def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Problem]]:
     """Find missing and wrong fields, and references to records that are not there.
 
-    Args:
-        file: The lists as in the file.
-
     Returns:
-        The records that other checks can use, with ``area`` and ``iscrowd`` filled in, and
-        problems.
+        The usable records, with ``area`` and ``iscrowd`` filled in, and problems.
     """
     usable, problems = {}, []
     for name, fields in FIELDS.items():
@@ -152,31 +144,44 @@ def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Problem]]:
 def _check_records(
     name: str, records: Sequence[Record], fields: Fields
 ) -> tuple[list[Record], list[Problem]]:
-    usable: list[Record] = []
-    missing: dict[str, list[str]] = {field: [] for field in fields}
-    bad: dict[str, list[str]] = {field: [] for field in fields}
-    for index, record in enumerate(records):
-        wrong = [key for key, is_valid in fields.items() if not is_valid(record.get(key))]
-        absent = [key for key in wrong if key not in record]
-        culprit = wrong and (record.get('file_name') or record.get('id', f'{name}[{index}]'))
-        culprit = culprit if isinstance(culprit, str) else reprlib.repr(culprit)
-        for key in wrong:
-            if key in absent:
-                missing[key].append(culprit)
+    problems: list[Problem] = []
+    unusable: set[int] = set()
+    incomplete: set[int] = set()
+    for key, is_valid in fields.items():
+        missing, bad = [], []
+        for index in [n for n, each in enumerate(records) if not is_valid(each.get(key))]:
+            record = records[index]
+            culprit = record.get('file_name') or record.get('id', f'{name}[{index}]')
+            culprit = culprit if isinstance(culprit, str) else reprlib.repr(culprit)
+            if key in record:
+                bad.append(f'{culprit} ({reprlib.repr(record[key])})')
             else:
-                bad[key].append(f'{culprit} ({reprlib.repr(record[key])})')
-        if not wrong:
-            usable.append(record)
-        elif wrong == absent and {*wrong} <= CONSEQUENCES.keys():
-            _, _, width, height = record['bbox']
-            usable.append({'area': width * height, 'iscrowd': 0, **record})
-    problems = []
-    for key in fields:
+                missing.append(culprit)
+            can_be_used = key in CONSEQUENCES and key not in record
+            (incomplete if can_be_used else unusable).add(index)
         text = f'{name} without "{key}". {CONSEQUENCES.get(key, OTHER_CONSEQUENCE)}'
-        problems += problem_of(f'missing-{key}', text, missing[key])
+        problems += problem_of(f'missing-{key}', text, missing)
         text = f'{name} with a wrong "{key}". {OTHER_CONSEQUENCE}'
-        problems += problem_of(f'bad-{key}', text, bad[key])
+        problems += problem_of(f'bad-{key}', text, bad)
+    usable = [
+        _fill_in(record) if index in incomplete else record
+        for index, record in enumerate(records)
+        if index not in unusable
+    ]
     return usable, problems
+
+
+def _fill_in(record: Record) -> Record:
+    _, _, width, height = record['bbox']
+    return {'area': width * height, 'iscrowd': 0, **record}
+
+
+UNIQUE = {
+    ('images', 'id'): 'image ids. Only the last image is used, with the boxes of all.',
+    ('annotations', 'id'): 'annotation ids. CocoDataset stops with an AssertionError.',
+    ('categories', 'id'): 'category ids. Their boxes get the same label.',
+    ('categories', 'name'): 'category names. CocoDataset creates more labels than classes.',
+}
 
 
 def _check_ids(file: AnnotationFile, whole_file: AnnotationFile) -> list[Problem]:
@@ -190,27 +195,13 @@ def _check_ids(file: AnnotationFile, whole_file: AnnotationFile) -> list[Problem
         known = {record['id'] for record in records if is_id(record.get('id'))}
         return [each['id'] for each in file.annotations if each[field] not in known]
 
+    problems = []
+    for (name, field), message in UNIQUE.items():
+        kind = message.partition(' ')[0]
+        culprits = repeated(getattr(file, name), field)
+        problems += problem_of(f'duplicate-{kind}-{field}', f'duplicate {message}', culprits)
     return [
-        *problem_of(
-            'duplicate-image-id',
-            'duplicate image ids. Only the last image is used, with the boxes of all.',
-            repeated(file.images, 'id'),
-        ),
-        *problem_of(
-            'duplicate-annotation-id',
-            'duplicate annotation ids. CocoDataset stops with an AssertionError.',
-            repeated(file.annotations, 'id'),
-        ),
-        *problem_of(
-            'duplicate-category-id',
-            'duplicate category ids. Their boxes get the same label.',
-            repeated(file.categories, 'id'),
-        ),
-        *problem_of(
-            'duplicate-category-name',
-            'duplicate category names. CocoDataset creates more labels than classes.',
-            repeated(file.categories, 'name'),
-        ),
+        *problems,
         *problem_of(
             'duplicate-file-name',
             'image files that are listed more than once.',
@@ -263,7 +254,7 @@ class Boxes:
         return cls(records, of_images, boxes, np.array([each['area'] for each in records], float))
 
     def select(self, mask: np.ndarray) -> 'Boxes':
-        """Select those of which a mask ``(N,)`` is true."""
+        """Select by a mask ``(N,)``."""
         records = [self.records[index] for index in np.flatnonzero(mask)]
         return Boxes(records, self.image_sizes[mask], self.boxes[mask], self.areas[mask])
 
@@ -284,17 +275,12 @@ class Boxes:
         return np.select(conditions, [IGNORED, *DROPPED_BOXES], '')
 
     def ids(self, mask: np.ndarray) -> list[object]:
-        """List the ids of those of which a mask ``(N,)`` is true."""
+        """List the ids by a mask ``(N,)``."""
         return [self.records[index]['id'] for index in np.flatnonzero(mask)]
 
 
 def check_boxes(boxes: Boxes, num_boxes: int) -> list[Problem]:
-    """Find boxes that CocoDataset drops, and boxes that cross the image border.
-
-    Args:
-        boxes: All boxes.
-        num_boxes: Number of boxes, including those without an image.
-    """
+    """Find boxes that CocoDataset drops or that cross the border, of ``num_boxes`` in the file."""
     reasons = boxes.drop_reasons()
     start, last = boxes.boxes[:, :2], boxes.boxes[:, 2:]
     over_edge = (start < -EDGE_TOLERANCE) | (start + last - boxes.image_sizes > EDGE_TOLERANCE)
@@ -349,7 +335,7 @@ class Kept:
 def select_kept(
     file: AnnotationFile, boxes: Boxes, classes: Collection[str] | None, filter_cfg: dict[str, Any]
 ) -> Kept:
-    """Select the records that CocoDataset trains on.
+    """Select the records that CocoDataset trains on, in file order.
 
     Args:
         file: Usable records.
@@ -357,9 +343,6 @@ def select_kept(
         classes: Class names; None for all categories.
         filter_cfg: Option of the dataset: ``filter_empty_gt`` drops images without annotations of
             these classes, ``min_size`` those with a shorter side, in pixels.
-
-    Returns:
-        Records of ``file``, in file order.
     """
     categories = [each for each in file.categories if classes is None or each['name'] in classes]
     category_ids = {category['id'] for category in categories}
@@ -380,13 +363,7 @@ def select_kept(
 
 
 def count_boxes(file: AnnotationFile, kept: Kept) -> list[dict[str, Any]]:
-    """Count the boxes of each class.
-
-    Returns:
-        For each category its name (``class``) and its numbers of annotations: in the file
-        (``in file``), ``kept``, and of these ``crowd`` (not trained on), ``small``, ``medium`` and
-        ``large``.
-    """
+    """Count the boxes of each category: in the file, kept, and of these crowds and sizes."""
     in_file = Counter(annotation['category_id'] for annotation in file.annotations)
     rows = {each['id']: Counter[str]() for each in kept.categories}
     bins = np.searchsorted((MEDIUM_AREA, LARGE_AREA), kept.boxes.areas, side='right')
@@ -406,12 +383,7 @@ def count_boxes(file: AnnotationFile, kept: Kept) -> list[dict[str, Any]]:
 
 
 def check_kept(file: AnnotationFile, kept: Kept) -> list[Problem]:
-    """Find classes and images without boxes.
-
-    Args:
-        file: Usable records.
-        kept: Records of them that CocoDataset keeps.
-    """
+    """Find classes and images of which CocoDataset keeps no box."""
     records = kept.boxes.records
     if not records:
         images = [f'{len(file.images)} images']
@@ -451,11 +423,6 @@ def check_classes(
 
     CocoDataset finds categories by name, but numbers them in file order. If a class is missing from
     the file or the order differs, labels get other names than in the config.
-
-    Args:
-        file: Usable records.
-        classes: Class names in the order of the config.
-        allow_subset: Whether categories with boxes may be missing from ``classes``.
     """
     names = [category['name'] for category in file.categories]
     of_config = [name for name in classes if name in names]

@@ -238,21 +238,17 @@ def check_annotations(
     decode: bool | None = None,
     num_workers: int | None = None,
 ) -> DatasetCheck:
-    """Check an annotation file and its images for a config that is read already.
+    """Check an annotation file and its images as :func:`check_dataset` does.
 
     Args:
         annotation_file: JSON file in COCO format.
-        training: Config to train with.
+        training: The parts of a config that the data is compared with.
         folder: Folder of the images.
-        allow_subset: Whether categories with boxes may be missing from the classes.
+        allow_subset: As there.
         file: Content of the file; None to read it.
         max_images: Maximum number of image files to read, evenly spaced; None for all.
-        decode: As for :func:`check_dataset`.
-        num_workers: As for :func:`check_dataset`.
-
-    Raises:
-        FileNotFoundError: If the annotation file is missing.
-        ValueError: If it is unusable.
+        decode: As there.
+        num_workers: As there.
     """
     file = read_annotation_file(Path(annotation_file)) if file is None else file
     file, problems = check_fields(file)

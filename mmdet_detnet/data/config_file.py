@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 
+from mmdet_detnet.config import load_config
 from mmdet_detnet.files import config_path
 
 from .image_rules import ANY_DEPTH, SmallValues
@@ -134,7 +135,7 @@ def compose_config(
                 'configs, even by code. Rename it.'
             )
     template = TEMPLATES[options.model]
-    base = Config.fromfile(config_path(template.config))
+    base = load_config(config_path(template.config))
     settings = choose_settings(template, base.model, images, options.max_epochs)
     values = dict.fromkeys(_class_counts(base.model), len(classes))
     text = TEXT.format(
@@ -249,18 +250,14 @@ def _choose_scale(
     """
     long, short = np.array([(max(size), min(size)) for _, size in images], float).T
     own, shape = np.median(long), np.percentile(short / long, SHAPE_PERCENTILE)
-    boxes = [
-        (number, each.box[2] * each.box[3])
-        for number, (image, _) in enumerate(images)
-        for each in image.boxes
-        if not each.is_crowd
-    ]
-    owners, areas = np.array(boxes, float).reshape(-1, 2).T
+    boxes = [[each.box for each in image.boxes if not each.is_crowd] for image, _ in images]
+    owners = np.repeat(np.arange(len(images)), [*map(len, boxes)])
+    areas = np.array([width * height for of_image in boxes for _, _, width, height in of_image])
     original = np.sqrt(areas.clip(min=0))
     for side in sides:
         scale = (side, round(side * shape))
         factors = np.minimum(scale[0] / long, scale[1] / short)
-        sizes = factors[owners.astype(int)] * original
+        sizes = factors[owners] * original
         small = np.percentile(sizes, SMALL_PERCENTILE) if len(sizes) else smallest
         if small >= smallest or side >= own:
             break

@@ -46,13 +46,7 @@ def sample(items: Sequence, number: int) -> Sequence:
 def check_images(
     images: Sequence[dict[str, Any]], states: Sequence[ImageState], folder: Path
 ) -> list[Problem]:
-    """Find missing and damaged images, and sizes that differ from the annotations.
-
-    Args:
-        images: Records of a COCO annotation file.
-        states: Their files, as read.
-        folder: Folder that their ``file_name`` is relative to.
-    """
+    """Find missing and damaged images, and sizes that differ from those in their records."""
     missing, broken, other_size = [], [], []
     for image, state in zip(images, states, strict=True):
         name, expected = image['file_name'], (image['width'], image['height'])
@@ -94,9 +88,6 @@ def fix_images(
 
     Returns:
         The usable images, and descriptions of the repairs.
-
-    Raises:
-        FileExistsError: If a file of the user's has the name of a copy.
     """
     found: Found = defaultdict(list)
     names = [image.path.relative_to(folder).as_posix() for image in images]
@@ -207,13 +198,9 @@ class SmallValues:
 
 
 def find_small_values(paths: Sequence[Path]) -> SmallValues | None:
-    """Read the values of some images, and find out whether they use a small part of their range.
+    """Find the part of their range that some images use, if it is small.
 
-    Args:
-        paths: The files; unreadable ones are skipped.
-
-    Returns:
-        The part that the images with the most bits use; None if it is a large one.
+    Those with the most bits count, and unreadable ones are skipped.
     """
     values: dict[np.dtype, list[np.ndarray]] = defaultdict(list)
     names: dict[np.dtype, list[str]] = defaultdict(list)

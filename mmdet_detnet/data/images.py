@@ -37,6 +37,8 @@ FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'SUN',
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
 # Datasets of at most so many images are decoded even if nobody asks for it.
 SMALL_DATASET = 2000
+# Number of images that a thread reads at a time.
+CHUNK = 16
 THUMBNAIL = 32  # pixels, height and width
 MESSAGES = {
     'folder-of-results': 'folders with results of mmdet_detnet. Skipped.',
@@ -53,14 +55,10 @@ show_progress = partial(tqdm, delay=1, leave=False)
 def list_files(
     folder: Path, out: OutputFolder | None = None, skipped: list[str] | None = None
 ) -> Iterator[Path]:
-    """List the regular files below a folder, sorted, without hidden ones.
+    """List the regular files below a folder, sorted, without hidden ones and those of ``out``.
 
-    Links to folders are followed, unless they lead to a folder that is listed anyway.
-
-    Args:
-        folder: A folder.
-        out: Output folder, whose files are left out.
-        skipped: Gets the other folders that hold results of our commands, which are left out, too.
+    Links to folders are followed, unless they lead to a folder that is listed anyway. Other folders
+    with results of our commands are left out, too, and added to ``skipped``.
     """
     root = folder.resolve()
     skipped = [] if skipped is None else skipped
@@ -83,9 +81,10 @@ def list_files(
 
     for place, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in sorted(folders) if is_listed(Path(place, name))]
+        may_be_made = out is not None and Path(place).absolute().is_relative_to(out.folder)
         for path in (Path(place, name) for name in sorted(names) if name[0] != '.'):
             # Reading anything but a file, such as a pipe, may never end.
-            if path.is_file() and not (out and out.made(path)):
+            if path.is_file() and not (may_be_made and out and out.made(path)):
                 yield path
 
 
@@ -96,11 +95,7 @@ def _is_result(folder: Path, out: OutputFolder) -> bool:
 
 
 def name_split(path: Path) -> str:
-    """Find the split that a path names, relative and without an image's own name.
-
-    Returns:
-        ``'train'``, ``'val'``, ``'test'`` or ``''``. The innermost folder decides.
-    """
+    """Find the split that a relative path names, if any; the innermost folder decides."""
     for part in reversed(path.parts):
         for word in re.findall('[a-z]+', part.lower()):
             if word in SPLIT_WORDS:
@@ -117,7 +112,8 @@ class ImageFiles:
 
     Attributes:
         folder: The folder.
-        paths: All images in it.
+        files: All files in it.
+        paths: The images among them.
         found: What was skipped or assumed while reading: the culprits of each kind.
     """
 
@@ -126,9 +122,9 @@ class ImageFiles:
         self.found: Found = defaultdict(list)
         suffixes = {s for s, name in Image.registered_extensions().items() if name in Image.OPEN}
         suffixes -= NO_PICTURES
-        files = [*list_files(folder, out, self.found['folder-of-results'])]
-        self.paths = [file for file in files if file.suffix.lower() in suffixes]
-        self._unsupported = [file for file in files if file.suffix.lower() in UNSUPPORTED]
+        self.files = [*list_files(folder, out, self.found['folder-of-results'])]
+        self.paths = [file for file in self.files if file.suffix.lower() in suffixes]
+        self._unsupported = [file for file in self.files if file.suffix.lower() in UNSUPPORTED]
         self._used: set[Path] = set()
         self._splits: dict[Path, str] = {}
         self._by_name: dict[str, list[Path]] = defaultdict(list)
@@ -304,8 +300,15 @@ def read_images(
         num_workers: Number of images read at a time; None for one per core.
     """
     decode = len(paths) <= SMALL_DATASET if decode is None else decode
-    # Decoders release Python's lock, so threads are enough.
-    with ThreadPoolExecutor(num_workers or os.cpu_count()) as pool:
-        states = pool.map(read_image if decode else read_header, paths)
-        words = 'decoding' if decode else 'reading headers'
-        return list(tqdm(states, total=len(paths), desc=words, unit='image'))
+    words = 'decoding' if decode else 'reading headers'
+    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    states: list[ImageState] = []
+    # Decoders and files release Python's lock, so threads are enough.
+    with (
+        ThreadPoolExecutor(num_workers or os.cpu_count()) as pool,
+        tqdm(total=len(paths), desc=words, unit='image') as bar,
+    ):
+        for of_chunk in pool.map(lambda chunk: [_read(path, decode) for path in chunk], chunks):
+            states += of_chunk
+            bar.update(len(of_chunk))
+    return states

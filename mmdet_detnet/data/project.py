@@ -6,11 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from mmengine.config import Config
-
-from mmdet_detnet.files import OutputFolder, write_file
+from mmdet_detnet.files import OutputFolder, stop_collector, write_file
 
 from .annotation_rules import AnnotationFile
 from .check import check_annotations, draw_distributions
@@ -27,6 +26,7 @@ SPLIT_FILE = 'splits.csv'
 PICTURE = 'boxes.png'
 
 
+@stop_collector()
 def create_project(options: Options) -> Path | None:
     """Read, split and check a dataset and write a config; print problems and choices.
 
@@ -56,6 +56,7 @@ def create_project(options: Options) -> Path | None:
         images, repairs = fix_images(images, options.image_folder, out)
         _print_problems(repairs)
     splits = _measure(images, options.image_folder)
+    del images
     small_values = find_small_values([image.path for image, _ in splits['train']])
     test = 'test' if 'test' in splits else 'val'
     text, settings = compose_config(config, options, splits['train'], classes, test, small_values)
@@ -151,7 +152,8 @@ def _compose_annotations(images: Measured, classes: Sequence[str], root: Path) -
     numbers = {name: number for number, name in enumerate(classes, start=1)}
     records = []
     annotations: list[dict[str, Any]] = []
-    for image_id, (image, (width, height)) in enumerate(images, start=1):
+    rows = show_progress(images, desc='writing annotations', unit='image')
+    for image_id, (image, (width, height)) in enumerate(rows, start=1):
         path = image.path
         # A repaired copy is outside of the folder. A link to that has another folder above it.
         is_inside = path.is_relative_to(root)
@@ -187,7 +189,10 @@ def _write_and_check(
     options: Options,
 ) -> bool:
     """Write the annotations of each split, check them, write the results and print the problems."""
-    training = read_training_config(Config.fromstring(config_text, '.py'))
+    with TemporaryDirectory() as folder:
+        config = Path(folder, 'config.py')
+        config.write_text(config_text, encoding='utf-8')
+        training = read_training_config(config)
     root = options.image_folder
     checks = {}
     for split in [*splits]:

@@ -16,7 +16,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 
-import mmdet_detnet  # noqa: F401  (lets `_base_ = 'mmdet_detnet::...'` be found)
+from mmdet_detnet.config import load_config
 from mmdet_detnet.training.checks import innermost_dataset
 
 from .annotation_rules import AnnotationFile, Boxes, Record
@@ -60,7 +60,7 @@ class Anchors:
         return f'from {self.smallest:g} to {self.largest:g} pixels'
 
     def scaled(self, factor: float) -> 'Anchors':
-        """Return these anchors with other sizes."""
+        """Multiply their sizes."""
         values = tuple(value * factor for value in self.values)
         return replace(
             self, smallest=self.smallest * factor, largest=self.largest * factor, values=values
@@ -99,16 +99,8 @@ class TrainingConfig:
 
 
 def read_training_config(source: Path | Config) -> TrainingConfig:
-    """Read a config of MMDetection.
-
-    Args:
-        source: A config or config file.
-
-    Raises:
-        ValueError: If it has no training dataset, or if the classes are missing or a single
-            string.
-    """
-    cfg = source if isinstance(source, Config) else Config.fromfile(source)
+    """Read a config of MMDetection; raise ValueError if it lacks a training dataset or classes."""
+    cfg = source if isinstance(source, Config) else load_config(source)
     path = cfg.filename
     if not cfg.get('train_dataloader'):
         raise ValueError(f'{path} has no train_dataloader.')
@@ -181,27 +173,14 @@ def read_anchors(model: ConfigDict) -> Anchors | None:
 
 
 def share_inside(sizes: np.ndarray, anchors: Anchors) -> float:
-    """Compute the fraction of boxes whose size is within the range of the anchors.
-
-    Args:
-        sizes: Square roots of the boxes' areas, in pixels of the resized image.
-        anchors: Range of the anchors.
-
-    Returns:
-        The fraction; 1 if there are no boxes.
-    """
+    """Compute the fraction of sizes of boxes in the range of the anchors; 1 if there are none."""
     return float(anchors.include(sizes).mean()) if len(sizes) else 1.0
 
 
 def choose_factor(sizes: np.ndarray, anchors: Anchors) -> float:
     """Choose the factor of the anchors' sizes with which they cover most boxes.
 
-    Args:
-        sizes: Square roots of the boxes' areas, in pixels of the resized image.
-        anchors: Range of the current anchors.
-
-    Returns:
-        The factor that leads to one of ``SCALES``, of equally good ones the nearest to 1.
+    It leads to one of ``SCALES``; of equally good ones, it is the nearest to 1.
     """
     factors = [scale / anchors.values[0] for scale in SCALES]
     return max(
@@ -211,14 +190,11 @@ def choose_factor(sizes: np.ndarray, anchors: Anchors) -> float:
 
 
 def suggest_anchors(sizes: np.ndarray, anchors: Anchors) -> str:
-    """Suggest the scale of the anchors that covers most boxes.
+    """Suggest the scale of the anchors that covers most boxes; nothing if the current ones fit.
 
     Args:
         sizes: Square roots of the boxes' areas, in pixels of the resized image.
         anchors: Range of the current anchors.
-
-    Returns:
-        Sentences with a line for the config; empty if the current anchors fit.
     """
     share = share_inside(sizes, anchors)
     if share >= ENOUGH:
@@ -237,13 +213,7 @@ def suggest_anchors(sizes: np.ndarray, anchors: Anchors) -> str:
 
 
 def check_sizes(boxes: Boxes, sizes: np.ndarray, anchors: Anchors) -> list[Problem]:
-    """Warn if most boxes are smaller or larger than all anchors.
-
-    Args:
-        boxes: Those that CocoDataset keeps.
-        sizes: Square roots of their areas, in pixels of the resized image.
-        anchors: Range of the anchors.
-    """
+    """Warn if most of the kept boxes, of these sizes, are smaller or larger than all anchors."""
     suggestion = suggest_anchors(sizes, anchors)
     is_outside = ~anchors.include(sizes)
     ids = zip(boxes.ids(is_outside), sizes[is_outside], strict=True)
@@ -273,10 +243,6 @@ def check_proportions(
     file: AnnotationFile, rescale: Rescale
 ) -> tuple[AnnotationFile, list[Problem]]:
     """Find images so long and narrow that resizing leaves no pixel of their short side.
-
-    Args:
-        file: Usable records.
-        rescale: Returns the resize factors of width and height.
 
     Returns:
         The records without these images, and problems.

@@ -61,3 +61,13 @@ def both(*changes):
 
 def names(report):
     return [problem['name'] for problem in report['problems'] + report['warnings']]
+
+
+def mark_all(**changes):
+    return lambda content: [each.update(changes) for each in content['annotations']]
+
+
+def corners_for_sizes(content):
+    for annotation in content['annotations']:
+        left, top, width, height = annotation['bbox']
+        annotation['bbox'] = [left, top, left + width, top + height]

@@ -36,17 +36,11 @@ def test_class_name_is_never_a_part_of_a_config(name, tmp_path, monkeypatch, cap
     assert not list(tmp_path.rglob('*.py'))
 
 
+# With the kinds of quotes that Python's repr writes in different ways.
 PLACES = (
-    "Bob's",
-    'a"b',
-    'back\\slash',
-    'new\nline',
-    'sp ace ünï 日本',
-    '{{ fileDirname }}',
-    '{{$HOME:x}}',
-    """{{$Q:'+str(open('PWNED','w'))+'}}""",
-    """'+str(open('PWNED','w'))+'""",
-    '"+str(open("PWNED","w"))+"\\',
+    'back\\slash "new\nline" ünï 日本 {{ fileDirname }} {{$HOME:x}}',
+    """Bob's {{$Q:'+str(open('PWNED','w'))+'}} '+str(open('PWNED','w'))+'""",
+    """Bob's "+str(open("PWNED","w"))+"\\""",
 )
 
 

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmdet_detnet.cli import main
-from mmdet_detnet.data import project
+from mmdet_detnet.data import images, project
 
 NUM_IMAGES = 12
 MODEL = 'faster-rcnn_detnet59-slim'
@@ -293,6 +293,23 @@ def test_12_bits_of_16_are_scaled_in_the_config(folder, capsys):
         assert data['img'].shape == (80, 100, 3)
         assert data['img'].max() == pytest.approx(255, abs=5)
         assert loader.dataset.pipeline[2].type != 'Normalize'
+
+
+def test_of_a_large_dataset_files_are_parsed_and_headers_read_once(tmp_path, monkeypatch, capsys):
+    """What makes it fast: a second pass over COCO's own annotations takes half a minute."""
+    monkeypatch.chdir(tmp_path)
+    for split in ('train', 'val'):
+        WRITERS['coco'](tmp_path / 'data' / split)
+    parsed, opened, loads, open_image = [], [], json.loads, images.open_image
+    monkeypatch.setattr(json, 'loads', lambda text: parsed.append(text) or loads(text))
+    monkeypatch.setattr(images, 'open_image', lambda path: opened.append(path) or open_image(path))
+    monkeypatch.setattr(images, 'SMALL_DATASET', 1)
+    monkeypatch.setattr(images, '_decode', lambda path: 1 / 0)
+    assert main(['new', 'data']) == 0
+    for split in ('train', 'val'):
+        assert parsed.count((tmp_path / f'data/{split}/instances.json').read_bytes()) == 1
+    assert parsed.count((tmp_path / 'data-detector/annotations/train.json').read_bytes()) == 0
+    assert len(opened) == len({*opened}) == 4
 
 
 def test_picture_in_two_splits_is_a_warning(folder, capsys):

@@ -57,7 +57,10 @@ def read_folder(options: Options, out: OutputFolder | None = None) -> tuple[str,
     images = ImageFiles(options.image_folder, out)
     if not images.paths:
         raise ValueError(f'{images.folder} has no images.')
-    files = [place] if place.is_file() else [*list_files(place, out)]
+    if place == options.image_folder:
+        files = images.files
+    else:
+        files = [place] if place.is_file() else [*list_files(place, out)]
     recognized = _recognize(files, images)
     if not recognized:
         raise ValueError(
@@ -82,6 +85,7 @@ def read_folder(options: Options, out: OutputFolder | None = None) -> tuple[str,
 def _recognize(files: Sequence[Path], images: ImageFiles) -> dict[str, list[Any]]:
     """Sort files by format; a JSON file is a pair with its content."""
     found: dict[str, list[Any]] = defaultdict(list)
+    files = [file for file in files if file.suffix.lower() in ('.json', *FILE_FORMATS)]
     for file in show_progress(files, desc='reading annotations', unit='file'):
         suffix = file.suffix.lower()
         if suffix == '.json':
@@ -91,7 +95,7 @@ def _recognize(files: Sequence[Path], images: ImageFiles) -> dict[str, list[Any]
                 content.pop(json_shapes.IMAGE_DATA, None)
             for name, recognizes in JSON_FORMATS.items():
                 found[name] += [(file, content)] if recognizes(content) else []
-        elif suffix in FILE_FORMATS:
+        else:
             name, recognizes_file = FILE_FORMATS[suffix]
             found[name] += [file] if recognizes_file(file, images) else []
     return {name: found[name] for name in FORMATS if found[name]}

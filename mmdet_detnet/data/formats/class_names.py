@@ -51,12 +51,9 @@ def is_class_id(label: str) -> bool:
 
 
 def find_class_names(folder: Path, root: Path, images: Path) -> ClassNames:
-    """Find the class names in a folder, or else in the nearest folder above it that has some.
+    """Find the class names in a folder of annotations, or else in the nearest folder above it.
 
-    Args:
-        folder: A folder of annotations.
-        root: Folder of the dataset; the search upwards ends at the folder above it.
-        images: Folder of the images, where the search goes on.
+    The search ends at the folder above ``root``, that of the dataset, and goes on in ``images``.
 
     Raises:
         ValueError: If a file is damaged, or two files in one folder name the classes differently.
@@ -100,11 +97,7 @@ def _places(folder: Path, root: Path) -> list[Path]:
 
 
 def read_text(file: Path) -> str:
-    """Read a text file in UTF-8, with or without a byte order mark.
-
-    Raises:
-        ValueError: If it is in another encoding.
-    """
+    """Read a text file in UTF-8, with or without a byte order mark; raise ValueError for others."""
     try:
         return file.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
