@@ -26,6 +26,7 @@ from mmdet_detnet.arguments import (
 )
 from mmdet_detnet.registry import MODELS
 
+SELECTION_SCORES = ('joint', 'cls')
 # How much lower than the exact threshold class scores are compared, for rounding.
 SLACK = 1e-4
 
@@ -93,7 +94,7 @@ class ConfidenceBranch(AnchorHead):
         ),
         **kwargs: Any,
     ) -> None:
-        check_choice(self, 'select_by', select_by, ('joint', 'cls'))
+        check_choice(self, 'select_by', select_by, SELECTION_SCORES)
         check_choice(self, 'feature_source', feature_source, ('cls', 'reg'))
         check_flags(self, detach_iou_target=detach_iou_target)
         check_positive_integer(self, 'num_classes', num_classes)
