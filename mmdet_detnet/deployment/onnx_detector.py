@@ -1,6 +1,6 @@
 """A detector in an ONNX file, for use in place of an MMDetection detector.
 
-The file may be a stranger's: it holds no code, but nothing that it says is trusted.
+The file may be a stranger's: it has no code, but nothing that it says is trusted.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import scale_boxes
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import nn
 
 from mmdet_detnet.files import check_files
 
@@ -125,19 +125,13 @@ class OnnxDetector(nn.Module):
         Returns:
             The samples, with the detections in pixels of the original images.
         """
-        return [
-            self._fill(image, sample)
-            for image, sample in zip(data['inputs'], data['data_samples'], strict=True)
-        ]
-
-    def _fill(self, image: Tensor, sample: DetDataSample) -> DetDataSample:
-        pixels = np.ascontiguousarray(image.numpy()[None, ::-1])
-        (detections,) = self.detect(pixels)
-        instances = to_instances(detections)
-        factors = [1 / factor for factor in sample.scale_factor]
-        instances.bboxes = scale_boxes(instances.bboxes, factors)
-        sample.pred_instances = instances
-        return sample
+        for image, sample in zip(data['inputs'], data['data_samples'], strict=True):
+            (detections,) = self.detect(np.ascontiguousarray(image.numpy()[None, ::-1]))
+            instances = to_instances(detections)
+            factors = [1 / factor for factor in sample.scale_factor]
+            instances.bboxes = scale_boxes(instances.bboxes, factors)
+            sample.pred_instances = instances
+        return data['data_samples']
 
 
 def to_instances(detections: Mapping[str, np.ndarray]) -> InstanceData:
@@ -208,10 +202,9 @@ def make_config(metadata: Metadata) -> Config:
 
     It takes only numbers from the file, so the file cannot name code to run.
     """
-    scale = tuple(metadata.image_scale)
     pipeline = [
         dict(type='LoadImageFromFile'),
-        dict(type='Resize', scale=scale, keep_ratio=metadata.keep_ratio),
+        dict(type='Resize', scale=tuple(metadata.image_scale), keep_ratio=metadata.keep_ratio),
         dict(type='PackDetInputs', meta_keys=META_KEYS),
     ]
     visualizer = dict(

@@ -248,11 +248,9 @@ def predict_rois(
 
 
 def take_best(scores: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """Select the best boxes of each image, in descending order.
+    """Select the best boxes of each image: scores and indices, ``(B, number)`` each.
 
-    Returns:
-        Scores and indices, ``(B, number)`` each, a constant number as TensorRT needs it. Missing
-        boxes have NO_SCORE and any index.
+    It is a constant number, as TensorRT needs it. Missing boxes have NO_SCORE and any index.
     """
     values, indices = F.pad(scores, (0, number), value=NO_SCORE).topk(number)
     return values, indices.clamp(max=scores.shape[1] - 1)
@@ -274,20 +272,18 @@ def drop_small(boxes: Tensor, scores: Tensor, min_bbox_size: float) -> Tensor:
 
 
 def suppress(
-    boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, num_parts: int = 1
+    boxes: Tensor,  # corners in pixels, (B, n, 4)
+    scores: Tensor,  # (B, n)
+    groups: Tensor,  # level or class of each box, (n,) or (B, n)
+    iou_threshold: float,  # a box is dropped if its IoU with a better one of its group exceeds this
+    # Number of equal parts, each of whole groups, that the boxes of an image can be split into. It
+    # saves comparisons.
+    num_parts: int = 1,
 ) -> Tensor:
     """Run NMS within the groups of each image.
 
     Like mmcv's ``batched_nms``, it moves the groups apart before it compares boxes. Coordinates are
     rounded in the same way, so both agree to the last bit.
-
-    Args:
-        boxes: Corners in pixels, ``(B, n, 4)``.
-        scores: ``(B, n)``.
-        groups: Level or class of each box, ``(n,)`` or ``(B, n)``.
-        iou_threshold: A box is dropped if its IoU with a better one of its group exceeds this.
-        num_parts: Number of equal parts, each of whole groups, that the boxes of an image can be
-            split into. It saves comparisons.
 
     Returns:
         The scores of kept boxes, else NO_SCORE, ``(B, n)``.

@@ -20,33 +20,20 @@ MAX_DETECTIONS = 2**14  # in an image
 
 @dataclass(frozen=True)
 class Metadata:
-    """Information needed in addition to the graph, and its source.
+    """Information needed in addition to the graph, and its source."""
 
-    Attributes:
-        config: Name of the config, without its folder.
-        classes: Class names in the order of the labels.
-        takes_pixels: Whether the input is uint8 RGB, or normalized by :attr:`mean` and :attr:`std`.
-        image_scale: Width and height that images are scaled to, in pixels.
-        keep_ratio: Whether their aspect ratio is kept, so that they fit into the scale.
-        to_rgb: Whether the detector takes RGB instead of BGR; matters if ``takes_pixels`` is False.
-        mean: Mean of each channel, in the detector's order.
-        std: Standard deviation of each channel.
-        score_thr: Score that detections of the graph exceed.
-        max_per_img: Maximum number of detections per image.
-        best_score_thr: Scores from which detections count, as a checkpoint has them after a test:
-            ``{'all': 0.42, 'classes': {'cat': 0.38}}``. None if none were chosen.
-    """
-
-    config: str
-    classes: list[str]
-    takes_pixels: bool
-    image_scale: list[int]
-    keep_ratio: bool
-    to_rgb: bool
-    mean: list[float] | None
+    config: str  # name of the config, without its folder
+    classes: list[str]  # in the order of the labels
+    takes_pixels: bool  # whether the input is uint8 RGB, or normalized by mean and std
+    image_scale: list[int]  # width and height that images are scaled to, in pixels
+    keep_ratio: bool  # whether their aspect ratio is kept, so that they fit into the scale
+    to_rgb: bool  # whether the detector takes RGB instead of BGR; matters without takes_pixels
+    mean: list[float] | None  # of each channel, in the detector's order
     std: list[float] | None
-    score_thr: float
+    score_thr: float  # score that detections of the graph exceed
     max_per_img: int
+    # Scores from which detections count, as a checkpoint has them after a test, such as
+    # {'all': 0.42, 'classes': {'cat': 0.38}}. None if none were chosen.
     best_score_thr: dict[str, Any] | None = None
 
     def to_json(self) -> str:
@@ -81,20 +68,8 @@ class Metadata:
         ]
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_flag(value: object) -> bool:
-    return isinstance(value, bool)
-
-
 def _are_names(value: object) -> bool:
-    return isinstance(value, list) and value != [] and all(map(_is_text, value))
-
-
-def _is_scale(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(_is_size(v, MAX_SIDE) for v in value)
+    return isinstance(value, list) and value != [] and all(isinstance(each, str) for each in value)
 
 
 def _is_size(value: object, largest: int) -> bool:
@@ -102,13 +77,9 @@ def _is_size(value: object, largest: int) -> bool:
 
 
 def _are_means(value: object) -> bool:
-    return value is None or (
-        isinstance(value, list) and len(value) in (1, 3) and all(map(is_number, value))
-    )
-
-
-def _are_deviations(value: object) -> bool:
-    return _are_means(value) and (not isinstance(value, list) or 0 not in value)
+    if not isinstance(value, list):
+        return value is None
+    return len(value) in (1, 3) and all(map(is_number, value))
 
 
 def _is_best_score(value: object) -> bool:
@@ -119,15 +90,24 @@ def _is_best_score(value: object) -> bool:
     return all(is_number(score) and 0 <= score <= 1 for score in scores)
 
 
-VALUES: dict[str, tuple[Callable[[object], bool], str]] = {
-    'config': (_is_text, 'a string'),
+# Whether a value of the description is valid, and what is.
+VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    'config': (lambda value: isinstance(value, str), 'a string'),
     'classes': (_are_names, 'a list of names'),
-    'takes_pixels': (_is_flag, 'true or false'),
-    'image_scale': (_is_scale, f'two integers from 1 to {MAX_SIDE}'),
-    'keep_ratio': (_is_flag, 'true or false'),
-    'to_rgb': (_is_flag, 'true or false'),
+    'takes_pixels': (lambda value: isinstance(value, bool), 'true or false'),
+    'image_scale': (
+        lambda value: (
+            isinstance(value, list) and [_is_size(v, MAX_SIDE) for v in value] == [True, True]
+        ),
+        f'two integers from 1 to {MAX_SIDE}',
+    ),
+    'keep_ratio': (lambda value: isinstance(value, bool), 'true or false'),
+    'to_rgb': (lambda value: isinstance(value, bool), 'true or false'),
     'mean': (_are_means, 'null, or a number per channel'),
-    'std': (_are_deviations, 'null, or a number other than 0 per channel'),
+    'std': (
+        lambda value: _are_means(value) and 0 not in (value or []),
+        'null, or a number other than 0 per channel',
+    ),
     'score_thr': (is_number, 'a number'),
     'max_per_img': (
         lambda value: _is_size(value, MAX_DETECTIONS),

@@ -30,14 +30,13 @@ def _make_mask(boxes: Tensor, scores: Tensor, *_: float) -> Tensor:
 
 
 @_register('mmdet_detnet::nms_mask', _make_mask)
-def nms_mask(boxes: Tensor, scores: Tensor, iou_threshold: float, score_thr: float) -> Tensor:
+def nms_mask(
+    boxes: Tensor,  # corners (x1, y1, x2, y2), (num_rows, n, 4)
+    scores: Tensor,  # (num_rows, n)
+    iou_threshold: float,  # a box is dropped if its IoU with a better kept box exceeds this
+    score_thr: float,  # boxes with a score up to this are dropped and suppress no others
+) -> Tensor:
     """Suppress boxes, separately in each row.
-
-    Args:
-        boxes: Corners (x1, y1, x2, y2), ``(num_rows, n, 4)``.
-        scores: ``(num_rows, n)``.
-        iou_threshold: A box is dropped if its IoU with a better kept box exceeds this.
-        score_thr: Boxes with a score up to this are dropped and suppress no others.
 
     Returns:
         Whether each box is kept, bool ``(num_rows, n)``.
@@ -63,24 +62,15 @@ def _make_bins(
 
 @_register('mmdet_detnet::roi_align_levels', _make_bins)
 def roi_align_levels(
-    features: list[Tensor],
-    rois: Tensor,
-    levels: Tensor,
-    spatial_scales: list[float],
-    output_size: list[int],
-    sampling_ratio: int,
-    aligned: bool,
+    features: list[Tensor],  # feature maps, each (N, C, H, W)
+    rois: Tensor,  # index of the image and corners in pixels, (num_rois, 5)
+    levels: Tensor,  # index of the feature map of each RoI, (num_rois,)
+    spatial_scales: list[float],  # map pixels per image pixel for each map
+    output_size: list[int],  # number of bins, (h, w)
+    sampling_ratio: int,  # samples along each side of a bin; 0 for one per map pixel
+    aligned: bool,  # whether to subtract half a pixel, for pixel centers
 ) -> Tensor:
     """Pool each RoI from the feature map of its level, averaging samples.
-
-    Args:
-        features: Feature maps, each ``(N, C, H, W)``.
-        rois: Index of the image and corners in pixels, ``(num_rois, 5)``.
-        levels: Index of the feature map of each RoI, ``(num_rois,)``.
-        spatial_scales: Map pixels per image pixel for each map.
-        output_size: Number of bins, (h, w).
-        sampling_ratio: Samples along each side of a bin; 0 for one per map pixel.
-        aligned: Whether to subtract half a pixel, for pixel centers.
 
     Returns:
         ``(num_rois, C, h, w)``.

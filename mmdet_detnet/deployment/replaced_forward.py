@@ -6,7 +6,8 @@ weights do not change. A copy of the module gets its own copy.
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from types import MethodType
 from typing import Any, TypeGuard
@@ -27,14 +28,15 @@ MIN_IMAGE_SIDE, MIN_MAP_SIDE = 64, 3
 IMAGE_CHANNELS = 3
 
 
+@dataclass(eq=False)
 class ReplacedForward:
-    """Base class; ``original`` is the forward of the module's class."""
+    """Base class, for a module."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
+    module: nn.Module
 
     @property
-    def original(self) -> Callable:  # noqa: D102
+    def original(self) -> Callable:
+        """The forward of the module's class."""
         return MethodType(type(self.module).forward, self.module)
 
 
@@ -44,34 +46,16 @@ def restore_forward(module: nn.Module) -> None:
         del module.forward
 
 
+@dataclass(eq=False)
 class PartForward(ReplacedForward):
-    """The forward of a backbone, a neck or a head.
+    """The forward of a backbone, a neck or a head."""
 
-    Args:
-        module: The part.
-        channels_last: Whether inputs are converted to this layout.
-        compile: Whether inference runs compiled.
-        dtype: Precision of inference; float32 if None.
-        train_dtype: Precision of training; None for that of the surrounding code.
-        low_outputs: Whether outputs may stay in low precision instead of float32.
-    """
-
-    def __init__(
-        self,
-        module: nn.Module,
-        channels_last: bool,
-        compile: bool,
-        dtype: torch.dtype | None,
-        train_dtype: torch.dtype | None,
-        low_outputs: bool,
-    ) -> None:
-        super().__init__(module)
-        self.channels_last = channels_last
-        self.compile = compile
-        self.dtype = dtype
-        self.train_dtype = train_dtype
-        self.low_outputs = low_outputs
-        self.compiled: CompiledForward | None = None
+    channels_last: bool  # whether inputs are converted to this layout
+    compile: bool  # whether inference runs compiled
+    dtype: torch.dtype | None  # precision of inference; float32 if None
+    train_dtype: torch.dtype | None  # of training; None for that of the surrounding code
+    low_outputs: bool  # whether outputs may stay in low precision instead of float32
+    compiled: 'CompiledForward | None' = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the part; arguments and result are those of its own forward."""
@@ -161,8 +145,8 @@ class CompiledForward:
         if any(min(feature_map.shape[2:]) < _min_side(feature_map) for feature_map in maps):
             return self.forward(*args, **kwargs)
         several = any(len(feature_map) > 1 for feature_map in maps)
-        guard = _no_compilation() if several in self._has_compiled else _sides_apart()
-        with guard:
+        has_compiled = several in self._has_compiled
+        with torch.compiler.set_stance('eager_on_recompile') if has_compiled else _sides_apart():
             outputs = self._compiled(*args, **kwargs)
         self._has_compiled.add(several)
         return outputs
@@ -178,10 +162,6 @@ def _find_maps(value: object) -> Iterator[Tensor]:
 
 def _min_side(feature_map: Tensor) -> int:
     return MIN_IMAGE_SIDE if feature_map.shape[1] == IMAGE_CHANNELS else MIN_MAP_SIDE
-
-
-def _no_compilation() -> AbstractContextManager:
-    return torch.compiler.set_stance('eager_on_recompile')
 
 
 @contextmanager
@@ -230,17 +210,11 @@ class RoIAlignForward(ContiguousForward):
         return RoIAlignAverage.apply(feature_map.to(dtype), rois, grid).to(feature_map.dtype)
 
 
+@dataclass(eq=False)
 class PlainForward(ReplacedForward):
-    """The forward of a head that is not accelerated, between parts that are.
+    """The forward of a head that is not accelerated, between parts that are."""
 
-    Args:
-        module: The head.
-        train_dtype: Precision of the parts in training.
-    """
-
-    def __init__(self, module: nn.Module, train_dtype: torch.dtype | None) -> None:
-        super().__init__(module)
-        self.train_dtype = train_dtype
+    train_dtype: torch.dtype | None  # precision of the parts in training
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the head on contiguous maps, of float32 where the parts may give less."""
