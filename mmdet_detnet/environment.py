@@ -1,9 +1,8 @@
 """``python -m mmdet_detnet.environment``: installed versions and the operators in use."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
-from .host import describe_operators
+from .host import describe_operators, find_version
 from .version import __version__
 
 DISTRIBUTIONS = (
@@ -27,11 +26,7 @@ def describe_environment() -> str:
     """List the installed versions and the operators that ``mmcv.ops`` uses, for bug reports."""
     rows = {'mmdet_detnet': __version__, 'Python': platform.python_version()}
     rows['system'] = platform.platform()
-    for name in DISTRIBUTIONS:
-        try:
-            rows[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    rows |= {name: version for name in DISTRIBUTIONS if (version := find_version(name))}
     rows['operators'] = describe_operators()
     width = max(map(len, rows))
     return '\n'.join(f'{name:{width}}  {value}' for name, value in rows.items())

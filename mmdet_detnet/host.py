@@ -15,27 +15,16 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class SupportedVersions(NamedTuple):
-    """Supported range of one dependency.
-
-    Attributes:
-        minimum: Oldest accepted version; below it, the import fails.
-        tested_maximum: Newest tested version; above it, the import warns.
-    """
-
-    minimum: str
-    tested_maximum: str
-
-
+# The oldest accepted version, below which the import fails, and the newest tested one, above which
+# it warns.
 SUPPORTED_VERSIONS = {
-    'torch': SupportedVersions('2.1.0', '2.13.0'),
-    'mmengine': SupportedVersions('0.10.7', '0.10.7'),
-    'mmcv': SupportedVersions('2.1.0', '2.1.0'),
-    'mmdet': SupportedVersions('3.3.0', '3.3.0'),
-    'setuptools': SupportedVersions('60.2.0', '81.0.0'),
+    'torch': ('2.1.0', '2.13.0'),
+    'mmengine': ('0.10.7', '0.10.7'),
+    'mmcv': ('2.1.0', '2.1.0'),
+    'mmdet': ('3.3.0', '3.3.0'),
+    'setuptools': ('60.2.0', '81.0.0'),
 }
 EXTENSION = 'mmcv._ext'
 # The first of mmdet's modules to import them. In the forks, functions that raise take their place.
@@ -52,60 +41,53 @@ def check_dependencies() -> None:
         ImportError: If a dependency is missing or too old, or if two installed versions are
             incompatible.
     """
-    for name, supported in SUPPORTED_VERSIONS.items():
+    for name, (minimum, tested_maximum) in SUPPORTED_VERSIONS.items():
         if find_spec(name) is None:
             raise ImportError(
-                f'mmdet_detnet needs {name} >= {supported.minimum}, which is not installed; '
-                f'tested with {name}=={supported.tested_maximum}.'
+                f'mmdet_detnet needs {name} >= {minimum}, which is not installed; '
+                f'tested with {name}=={tested_maximum}.'
             )
-        _check_version(name, supported)
+        installed = find_version(name)
+        if () < _release(installed) < _release(minimum):
+            raise ImportError(
+                f'mmdet_detnet needs {name} >= {minimum}, but {installed} is installed.'
+            )
+        if _release(installed) > _release(tested_maximum):
+            warnings.warn(
+                f'mmdet_detnet was tested with {name} up to {tested_maximum}, '
+                f'but {installed} is installed.',
+                stacklevel=3,
+            )
     _check_combinations()
-
-
-def _check_version(name: str, supported: SupportedVersions) -> None:
-    try:
-        installed = version(name)
-    except PackageNotFoundError:
-        return
-    if _release(installed) < _release(supported.minimum):
-        raise ImportError(
-            f'mmdet_detnet needs {name} >= {supported.minimum}, but {installed} is installed.'
-        )
-    if _release(installed) > _release(supported.tested_maximum):
-        warnings.warn(
-            f'mmdet_detnet was tested with {name} up to {supported.tested_maximum}, '
-            f'but {installed} is installed.',
-            stacklevel=4,
-        )
 
 
 def _check_combinations() -> None:
     """Reject combinations that would fail later, with a misleading message; unknown ones pass."""
-    if () < _installed('torch') < (2, 3, 0) and _installed('numpy') >= (2, 0, 0):
+    torch, numpy, mmdet = map(find_version, ('torch', 'numpy', 'mmdet'))
+    if () < _release(torch) < (2, 3, 0) and _release(numpy) >= (2, 0, 0):
         raise ImportError(
-            f'torch {version("torch")} was built for numpy 1, but numpy {version("numpy")} is '
+            f'torch {torch} was built for numpy 1, but numpy {numpy} is '
             "installed: pip install 'numpy<2', or torch 2.3 and newer."
         )
-    if () < _installed('mmdet') < (3, 4, 0) and _installed('mmcv', 'mmcv-lite') >= (2, 2, 0):
+    mmcv = find_version('mmcv') or find_version('mmcv-lite')
+    if () < _release(mmdet) < (3, 4, 0) and _release(mmcv) >= (2, 2, 0):
         raise ImportError(
-            f"mmdet {version('mmdet')} refuses mmcv 2.2 and newer: pip install 'mmcv-lite==2.1.0'."
+            f"mmdet {mmdet} refuses mmcv 2.2 and newer: pip install 'mmcv-lite==2.1.0'."
         )
 
 
-def _installed(*names: str) -> tuple[int, ...]:
-    """Return the release of the first installed distribution; an empty tuple if none."""
-    for name in names:
-        try:
-            return _release(version(name))
-        except PackageNotFoundError:
-            continue
-    return ()
+def find_version(name: str) -> str:
+    """Return the version of a distribution; an empty text if it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ''
 
 
 def _release(text: str) -> tuple[int, ...]:
-    """Convert '2.13.0+cpu' to (2, 13, 0), ignoring pre-release and local parts."""
+    """Convert '2.13.0+cpu' to (2, 13, 0), and an empty text to an empty tuple."""
     numbers = [int(number) for number in re.findall(r'\d+', re.split(r'[a-z+]', text)[0])]
-    return tuple((numbers + [0, 0, 0])[:3])
+    return tuple((numbers + [0, 0, 0])[:3]) if text else ()
 
 
 def register_config_package() -> None:
@@ -228,8 +210,8 @@ class TorchvisionGuard(MetaPathFinder, Loader):
             self._loader.exec_module(module)
         except (RuntimeError, OSError) as error:
             reason = (
-                f'torchvision {_version_or("?", "torchvision")} does not load with torch '
-                f'{_version_or("?", "torch")} ({str(error).splitlines()[0]}), so '
+                f'torchvision {find_version("torchvision") or "?"} does not load with torch '
+                f'{find_version("torch") or "?"} ({str(error).splitlines()[0]}), so '
                 'mmdet_detnet uses its own operators: pip uninstall torchvision, or install the '
                 'build for this torch.'
             )
@@ -257,18 +239,11 @@ def load_torchvision() -> ModuleType | None:
 
 def advise_torchvision() -> None:
     """Warn once that RoIAlign on this device is slow without torchvision."""
-    torch = _release(_version_or('2.0.0', 'torch'))
+    torch = _release(find_version('torch') or '2.0.0')
     _warn_once(
         'mmdet_detnet: RoIAlign on CUDA in PyTorch is about 50 times slower than compiled: '
         f'pip install --no-deps torchvision==0.{torch[1] + 15}.{torch[2]}'
     )
-
-
-def _version_or(default: str, name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return default
 
 
 @cache

@@ -30,14 +30,7 @@ class ScopeRegistry(Registry):
         self.counterpart = counterpart
 
     def get(self, key: str) -> type | None:
-        """Find a module of this package, or else of mmdet or mmengine.
-
-        Args:
-            key: Its name, with or without a scope.
-
-        Returns:
-            The module, or None if it does not exist.
-        """
+        """Find a module of this package, or else of mmdet or mmengine; None if there is none."""
         self.import_from_location()
         own = self.module_dict.get(key.removeprefix(f'{SCOPE}.'))
         return own or self.counterpart.get(key)

@@ -77,11 +77,6 @@ def test_oldest_torch_with_its_numpy_is_accepted(monkeypatch):
     host.check_dependencies()
 
 
-def test_short_version_counts_as_the_full_one(monkeypatch):
-    pretend_version(monkeypatch, 'mmdet', '3.3')
-    assert host.check_dependencies() is None
-
-
 def test_fork_without_a_distribution_of_that_name_is_accepted(monkeypatch):
     def no_distribution(name):
         raise host.PackageNotFoundError(name)
