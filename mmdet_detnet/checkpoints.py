@@ -8,7 +8,6 @@ torch alone rejects. mmengine's loaders of other schemes remain, with ``weights_
 """
 
 import contextlib
-import functools
 import hashlib
 import math
 import os
@@ -30,7 +29,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import digit_version
 
-from mmdet_detnet.files import write_file
+from mmdet_detnet.files import file_digest, write_file
 
 __all__ = ['force_weights_only', 'keep_own_files', 'make_plain', 'read_checkpoint', 'restore']
 
@@ -59,7 +58,6 @@ POINTER = 'last_checkpoint'
 RUN_FILE = 'run_id'
 # Key of that id in a checkpoint's `meta`.
 RUN = 'run'
-BLOCK_SIZE = 1 << 20
 ZIP_START = b'PK\x03\x04'
 
 MapLocation: TypeAlias = Callable | torch.device | str | dict[str, str] | None
@@ -69,10 +67,9 @@ MapLocation: TypeAlias = Callable | torch.device | str | dict[str, str] | None
 
 
 def force_weights_only() -> None:
-    """Make every ``torch.load`` of this process and its children reject code.
+    """Make every ``torch.load`` of this process and its children reject code; for scripts.
 
-    For scripts. It concerns files that mmengine does not load through :func:`read_checkpoint`, such
-    as ``s3://``: by default, torch before 2.6 unpickles everything in them.
+    It concerns what :func:`read_checkpoint` does not load, such as ``s3://``.
     """
     os.environ.pop(FORCE_NOT, None)
     os.environ[FORCE] = '1'
@@ -116,33 +113,18 @@ def _download(url: str, target: Path) -> None:
         torch.hub.download_url_to_file(url, str(target), progress=os.isatty(0))
 
 
-def _with_weights_only(loader: Callable) -> Callable:
-    @functools.wraps(loader)
-    def load(*args: Any, **kwargs: Any) -> Any:
-        with weights_only_forced():
-            return loader(*args, **kwargs)
-
-    return load
-
-
 # The loaders of all other schemes, such as torchvision:// and s3://, call torch.load themselves.
 for _prefix, _loader in tuple(CheckpointLoader._schemes.items()):
     if _loader not in (load_from_local, load_from_http):
-        CheckpointLoader.register_scheme(_prefix, _with_weights_only(_loader), force=True)
+        _loader = weights_only_forced()(_loader)
+        CheckpointLoader.register_scheme(_prefix, _loader, force=True)
 
 
 def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[str, Any]:
     """Read a file written by ``torch.save`` without executing any code in it.
 
     Accepts tensors, plain values and what mmengine's Runner adds: NumPy scalars and numeric arrays,
-    and the message hub's HistoryBuffers.
-
-    Args:
-        path: Path of the file.
-        map_location: As for ``torch.load``.
-
-    Returns:
-        Its content, with :func:`restore` applied.
+    and the message hub's HistoryBuffers, all as after :func:`restore`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -202,11 +184,9 @@ def _is_tar(path: Path) -> bool:
     """Open it as torch does; other modes would decompress it."""
     try:
         tarfile.open(path, 'r:').close()
-    except tarfile.TarError:
-        return False
     # A damaged tar file raises all kinds of errors.
-    except Exception:
-        return True
+    except Exception as error:
+        return not isinstance(error, tarfile.TarError)
     return True
 
 
@@ -244,11 +224,9 @@ def make_plain(checkpoint: dict[str, Any]) -> None:
     """Replace, in place, everything that torch would not load with ``weights_only``.
 
     A HistoryBuffer becomes a dictionary of its arguments, with tensors for its two arrays. NumPy
-    scalars become Python numbers, NumPy arrays lists, and configs dictionaries. mmengine without
-    this package can also resume from such a file, except for the log history.
-
-    Args:
-        checkpoint: The checkpoint to save. Weights and optimizer state are not changed.
+    scalars become Python numbers, NumPy arrays lists, and configs dictionaries. Weights and
+    optimizer state do not change. mmengine without this package can also resume from such a file,
+    except for the log history.
     """
     for key in checkpoint.keys() - set(WEIGHTS):
         checkpoint[key] = _plain(checkpoint[key])
@@ -274,12 +252,9 @@ def _plain(value: object) -> object:
 def restore(checkpoint: dict[str, Any], folder: Path | None = None) -> None:
     """Undo :func:`make_plain` for the message hub, and drop what mmengine would execute or remove.
 
-    Works in place. mmengine's ``Runner.resume`` executes ``checkpoint['meta']['config']`` as
-    Python. Since 0.2, it writes ``cfg`` instead, which it does not execute.
-
-    Args:
-        checkpoint: The loaded checkpoint.
-        folder: As for :func:`keep_own_files`.
+    Works in place; ``folder`` is that of :func:`keep_own_files`. mmengine's ``Runner.resume``
+    executes ``checkpoint['meta']['config']`` as Python. Since 0.2, it writes ``cfg`` instead, which
+    it does not execute.
 
     Raises:
         ValueError: If the history of a scalar is not two vectors of equal length.
@@ -300,11 +275,8 @@ def keep_own_files(checkpoint: dict[str, Any], folder: Path | None) -> None:
 
     A resumed run removes the files and folders that ``message_hub`` names as outdated checkpoints:
     a hostile file could name any. Only names that mmengine gives to checkpoints remain, and only
-    for plain files in the folder, wherever it was when the checkpoint was written.
-
-    Args:
-        checkpoint: The loaded checkpoint.
-        folder: Folder of the run's checkpoints; None to drop all.
+    for plain files in the folder of the run's checkpoints, wherever it was when the checkpoint was
+    written. Without a folder, none remains.
     """
     hub = checkpoint.get('message_hub')
     info = hub.get('runtime_info') if isinstance(hub, dict) else None
@@ -488,16 +460,12 @@ def write_checkpoint(path: Path, content: bytes) -> None:
     The checksum is written first. While a file is replaced, the old and the new checksum are both
     listed, so the file counts as intact at any moment.
 
-    Args:
-        path: Path of the checkpoint.
-        content: Content of the file.
-
     Raises:
         OSError: If either file cannot be written; names it. A previous file at ``path`` remains.
     """
     checksum_file = checksum_path(path)
-    new = _checksum_line(path, hashlib.sha256(content).hexdigest())
-    old = '' if find_problem(path) else _checksum_line(path, _digest(path))
+    new = f'{hashlib.sha256(content).hexdigest()}  {path.name}\n'
+    old = '' if find_problem(path) else f'{file_digest(path)}  {path.name}\n'
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(checksum_file, (old + new).encode())
@@ -510,18 +478,6 @@ def write_checkpoint(path: Path, content: bytes) -> None:
             f'{path} could not be written ({len(content)} bytes): {error.strerror}. '
             'Older checkpoints are unchanged.',
         ) from error
-
-
-def _checksum_line(path: Path, digest: str) -> str:
-    return f'{digest}  {path.name}\n'
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(BLOCK_SIZE):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def checksum_path(path: Path) -> Path:
@@ -548,12 +504,7 @@ class CheckpointFiles(LocalBackend):
         self.outdated.append(Path(filepath))
 
     def remove_outdated(self, current: set[Path], run: str) -> None:
-        """Remove the noted files and their checksums.
-
-        Args:
-            current: Files to keep anyway, because a new file has replaced them.
-            run: Id of the run; files of others remain.
-        """
+        """Remove the noted files, except current ones, which replaced them, and other runs'."""
         for path in self.outdated:
             if path not in current and path.is_file() and read_run(path) == run:
                 _remove(path)
@@ -573,7 +524,7 @@ def sweep(folder: Path, template: str, kept: set[Path], run: str) -> None:
 
     Args:
         folder: Folder of the run's checkpoints; no other process writes there.
-        template: Name of checkpoints with ``{}`` for the number, such as ``'epoch_{}.pth'``.
+        template: As for :func:`find_newest`.
         kept: Checkpoints of this template to keep, and all newer ones; if empty, all remain.
         run: Id of the run; files of others remain.
     """
@@ -592,16 +543,10 @@ def sweep(folder: Path, template: str, kept: set[Path], run: str) -> None:
 
 
 def find_problem(path: Path) -> str | None:
-    """Find out why a checkpoint is damaged.
+    """Say why a checkpoint is damaged, to follow the file's name; None if it is intact.
 
     Without a checksum file, as for files of other programs, the checksums inside the zip archive
     decide. Files that are not zip archives, such as those from before torch 1.6, pass.
-
-    Args:
-        path: Path of the checkpoint.
-
-    Returns:
-        The reason, to follow the file's name, or None if the file is intact.
     """
     if not path.is_file():
         return 'is not a file' if path.exists() else 'does not exist'
@@ -610,23 +555,8 @@ def find_problem(path: Path) -> str | None:
     if checksum_path(path).is_file():
         return _compare_checksum(path)
     with open(path, 'rb') as file:
-        is_archive = file.read(len(ZIP_START)) == ZIP_START
-    return _find_problem_in_archive(path) if is_archive else None
-
-
-def _compare_checksum(path: Path) -> str | None:
-    lines = checksum_path(path).read_text(errors='replace').splitlines()
-    expected = [line.split()[0] for line in lines if line.strip()]
-    actual = _digest(path)
-    if actual in expected:
-        return None
-    return (
-        f'is damaged: its SHA-256 is {actual[:12]}..., and {checksum_path(path).name} has '
-        f'{" or ".join(f"{digest[:12]}..." for digest in expected) or "none"}'
-    )
-
-
-def _find_problem_in_archive(path: Path) -> str | None:
+        if file.read(len(ZIP_START)) != ZIP_START:
+            return None
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -634,6 +564,18 @@ def _find_problem_in_archive(path: Path) -> str | None:
     except Exception as error:
         return f'is damaged ({error})'
     return damaged and f'is damaged: the checksum of {damaged} inside it does not match'
+
+
+def _compare_checksum(path: Path) -> str | None:
+    lines = checksum_path(path).read_text(errors='replace').splitlines()
+    expected = [line.split()[0] for line in lines if line.strip()]
+    actual = file_digest(path)
+    if actual in expected:
+        return None
+    return (
+        f'is damaged: its SHA-256 is {actual[:12]}..., and {checksum_path(path).name} has '
+        f'{" or ".join(f"{digest[:12]}..." for digest in expected) or "none"}'
+    )
 
 
 def read_run(path: Path) -> str | None:
@@ -651,14 +593,14 @@ def read_run(path: Path) -> str | None:
 def find_newest(folder: Path, template: str) -> tuple[Path | None, list[str]]:
     """Find the newest intact checkpoint of the run that was last in a folder.
 
-    Args:
-        folder: Folder of the run's checkpoints.
-        template: Their name with ``{}`` for the number, such as ``'epoch_{}.pth'``.
+    ``template`` is their name with ``{}`` for the number, such as ``'epoch_{}.pth'``.
 
     Returns:
         The file, or None if there is none, and the reason for skipping each newer one.
     """
-    run = _current_run(folder)
+    file = folder / RUN_FILE
+    # An older version of this package has noted none.
+    run = file.read_text(errors='replace').strip() or None if file.is_file() else None
     skipped: list[str] = []
     numbers = _numbered(folder, template)
     for path in sorted(numbers, key=numbers.__getitem__, reverse=True):
@@ -674,12 +616,6 @@ def find_newest(folder: Path, template: str) -> tuple[Path | None, list[str]]:
 def find_others(folder: Path, template: str, run: str) -> list[str]:
     """List the names of the checkpoints in a folder that another run wrote."""
     return sorted(path.name for path in _numbered(folder, template) if read_run(path) != run)
-
-
-def _current_run(folder: Path) -> str | None:
-    """Read the id of the last run in a folder; None if an older version of this package wrote."""
-    file = folder / RUN_FILE
-    return file.read_text(errors='replace').strip() or None if file.is_file() else None
 
 
 def _numbered(folder: Path, template: str) -> dict[Path, tuple[int, int]]:

@@ -30,14 +30,7 @@ Arguments = argparse.Namespace
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command.
-
-    Args:
-        arguments: The command line; None for that of the process.
-
-    Returns:
-        The exit status.
-    """
+    """Run a command line, None for that of the process; returns the exit status."""
     parser = argparse.ArgumentParser(
         'mmdet-detnet',
         description=SUMMARY,
@@ -265,14 +258,11 @@ SHARED_ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def make_parser(description: str, *shared: str) -> argparse.ArgumentParser:
-    """Make the parser of a script.
+    """Make the parser of a script, to which the script adds its own arguments.
 
     Args:
         description: Docstring of the script, shown with its line breaks.
         shared: Arguments that several scripts have, of :data:`SHARED_ARGUMENTS`, in order.
-
-    Returns:
-        The parser; the script adds its own arguments.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -1,6 +1,7 @@
 """Read and write a user's files: nothing is half written, and nothing of theirs is replaced."""
 
 import gc
+import hashlib
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 PACKAGE = Path(__file__).resolve().parent
 # Names the files in a folder that our commands made, one per line.
 MARK = '.mmdet_detnet'
+BLOCK_SIZE = 1 << 20
 
 
 def config_path(name: str = '') -> str:
@@ -20,9 +22,6 @@ def config_path(name: str = '') -> str:
     Args:
         name: Path below ``configs/``, such as ``'detnet/faster-rcnn_detnet59_fpn_1x_coco.py'``. By
             default, the folder itself.
-
-    Returns:
-        The absolute path.
 
     Raises:
         FileNotFoundError: If there is no such config.
@@ -87,12 +86,17 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f'{path} is not valid JSON: {error}.') from error
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write or replace a file atomically.
+def file_digest(path: Path) -> str:
+    """Compute the SHA-256 of a file of any size."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(BLOCK_SIZE):
+            digest.update(block)
+    return digest.hexdigest()
 
-    Args:
-        path: Path of the file; its folder must exist.
-        content: Content of the file.
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write or replace a file atomically; its folder must exist.
 
     Raises:
         OSError: If writing fails, for example on a full disk. A previous file at ``path`` remains.
@@ -185,15 +189,8 @@ class OutputFolder:
     def path(self, name: str | Path) -> Path:
         """Return the path of a file to write, and remember that it is ours.
 
-        Args:
-            name: Path relative to the folder; missing folders are created.
-
-        Returns:
-            The path of the file, which may exist from an earlier run.
-
-        Raises:
-            FileExistsError: As in :meth:`check`.
-            ValueError: As in :meth:`check`.
+        The file may exist from an earlier run. Missing folders are created. Errors and ``name`` are
+        those of :meth:`check`.
         """
         self.check(name)
         path = self.folder / name

@@ -62,11 +62,8 @@ class DurableCheckpointHook(CheckpointHook):
     * The state of ``EarlyStoppingHook`` is saved, too, and so is a digest of the annotation files:
       a warning says which of them, or of the schedules, are others after an interruption.
 
-    If ``backend_args`` or ``file_client_args`` is set, that backend writes the files instead.
-
-    Args:
-        *args: As for the parent.
-        **kwargs: As for the parent.
+    If ``backend_args`` or ``file_client_args`` is set, that backend writes the files instead. The
+    arguments are those of the parent.
     """
 
     # Attributes of the parent.
@@ -92,11 +89,7 @@ class DurableCheckpointHook(CheckpointHook):
         self._num_common = 0
 
     def before_run(self, runner: Runner) -> None:
-        """Choose the file to resume from if the config and command line name none.
-
-        Raises:
-            FileNotFoundError: If there is no intact checkpoint.
-        """
+        """Choose the file to resume from if the config and command line name none."""
         # mmengine reads these after this call; a hook cannot choose the file in any other way.
         if runner._resume and runner._load_from is None:
             runner._load_from = self._find_newest(runner)
@@ -178,11 +171,7 @@ class DurableCheckpointHook(CheckpointHook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Save if it is time to, and stop after a SIGTERM.
-
-        Raises:
-            SystemExit: With code 143, after a SIGTERM.
-        """
+        """Save if it is time to, and stop after a SIGTERM."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         if self._termination.is_agreed():
             iteration = runner.iter + 1
@@ -203,11 +192,7 @@ class DurableCheckpointHook(CheckpointHook):
         data_batch: dict | None = None,
         outputs: list | None = None,
     ) -> None:
-        """Stop after a SIGTERM during validation, which the resumed run repeats.
-
-        Raises:
-            SystemExit: With code 143, after a SIGTERM.
-        """
+        """Stop after a SIGTERM during validation, which the resumed run repeats."""
         if batch_idx < self._num_common and self._termination.is_agreed():
             self._save_and_exit(runner, is_validating=True)
 
@@ -216,11 +201,7 @@ class DurableCheckpointHook(CheckpointHook):
         self._metrics = metrics or {}
 
     def after_val(self, runner: Runner) -> None:
-        """Save the best checkpoint as mmengine does, and stop after a SIGTERM.
-
-        Raises:
-            SystemExit: With code 143, after a SIGTERM.
-        """
+        """Save the best checkpoint as mmengine does, and stop after a SIGTERM."""
         # Saved together with the state of the hooks that have seen the metrics.
         self._validated = loop_position(runner)
         super().after_val_epoch(runner, self._metrics)

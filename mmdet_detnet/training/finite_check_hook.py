@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from mmdet_detnet.arguments import reject
 from mmdet_detnet.registry import HOOKS
 
-from .late_values import LateValues
+from .host_copies import HostCopies
 
 GRADIENT_NORM = 'gradient norm'
 
@@ -34,7 +34,7 @@ class FiniteCheckHook(Hook):
     def __init__(self, max_lag: int = 5) -> None:
         if not isinstance(max_lag, int) or max_lag < 0:
             reject(self, 'max_lag', max_lag, 'an integer of at least 0')
-        self._late = LateValues(max_lag)
+        self._copies = HostCopies(max_lag)
         self._norms: list[torch.Tensor] = []
         self._earlier_norm = math.nan
 
@@ -58,11 +58,7 @@ class FiniteCheckHook(Hook):
         data_batch: dict | None = None,
         outputs: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Check the losses and the gradient of this or an earlier iteration.
-
-        Raises:
-            FloatingPointError: If one of them is NaN or infinite.
-        """
+        """Raise FloatingPointError if a loss or the gradient, of it or earlier, is not finite."""
         terms = {name: value for name, value in (outputs or {}).items() if 'loss' in name}
         if len(terms) > 1:
             terms.pop('loss', None)  # their sum
@@ -72,19 +68,15 @@ class FiniteCheckHook(Hook):
         if not terms:
             return
         values = torch.stack([torch.as_tensor(value).float().mean() for value in terms.values()])
-        self._late.put(values, (list(terms), _describe(runner, data_batch)))
+        self._copies.put(values, (list(terms), _describe(runner, data_batch)))
         self._check()
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Check the remaining iterations of the epoch before it is saved.
-
-        Raises:
-            FloatingPointError: If a value is NaN or infinite.
-        """
+        """Check the remaining iterations of the epoch before it is saved."""
         self._check(all=True)
 
     def _check(self, all: bool = False) -> None:
-        for values, (names, situation) in self._late.take(all):
+        for values, (names, situation) in self._copies.take(all):
             terms = dict(zip(names, values.tolist(), strict=True))
             wrong = [
                 f'{name} is {value}' for name, value in terms.items() if not math.isfinite(value)
@@ -98,11 +90,7 @@ class FiniteCheckHook(Hook):
             self._earlier_norm = terms.get(GRADIENT_NORM, self._earlier_norm)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Refuse to save NaN or infinite weights.
-
-        Raises:
-            FloatingPointError: If a tensor of the model has a NaN or infinite value.
-        """
+        """Raise FloatingPointError if weights to save are NaN or infinite."""
         tensors = checkpoint['state_dict']
         wrong = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
         if wrong:
@@ -114,7 +102,6 @@ class FiniteCheckHook(Hook):
 
 
 def _describe(runner: Runner, data_batch: dict | None) -> str:
-    """Describe the state of the run: iteration, learning rate, images."""
     images = [
         str(sample.metainfo.get('img_path', sample.metainfo.get('img_id')))
         for sample in (data_batch or {}).get('data_samples', ())

@@ -133,8 +133,12 @@ def test(arguments: Sequence[str] | None = None) -> dict[str, float]:
         return runner.test()
 
 
-def find_work_dir(config: Config, file: str | Path) -> Path:
-    """Return the work directory of a config: its own, or one by the name of its file."""
+def find_work_dir(file: str | Path, config: Config | None = None) -> Path:
+    """Return the work directory of a config: its own, or one by the name of its file.
+
+    ``config`` is the content of the file, if it has been read; options may have changed it.
+    """
+    config = load_config(file) if config is None else config
     return Path(config.get('work_dir') or Path('work_dirs', Path(file).stem))
 
 
@@ -185,7 +189,7 @@ def _prepare(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options)
     config.launcher = args.launcher
-    config.work_dir = args.work_dir or str(find_work_dir(config, args.config))
+    config.work_dir = args.work_dir or str(find_work_dir(args.config, config))
     _check_work_dir(Path(config.work_dir))
     _switch_checks_on(config, args.allow_mismatch)
     return config
@@ -232,16 +236,12 @@ def _prepare_training(args: argparse.Namespace, check_data: DataCheck | None) ->
     raise_problems(problems)
     is_first = not any(int(os.environ.get(name, 0)) for name in RANK_VARIABLES)
     if check_data and is_first and not args.skip_data_check:
-        _raise_data_problems(check_data, config)
+        try:
+            problems = [*check_data(config)]
+        except ValueError as error:
+            problems = [str(error)]
+        raise_problems(problems and [*problems, '--skip-data-check trains anyway.'])
     return config
-
-
-def _raise_data_problems(check_data: DataCheck, config: Config) -> None:
-    try:
-        problems = [*check_data(config)]
-    except ValueError as error:
-        problems = [str(error)]
-    raise_problems(problems and [*problems, '--skip-data-check trains anyway.'])
 
 
 def _prepare_test(args: argparse.Namespace) -> Config:
@@ -289,7 +289,7 @@ def _share_cpu(config: Config) -> None:
     if not distributed.is_initialized():
         timeout = (config.get('env_cfg') or {}).get('dist_cfg', {}).get('timeout')
         distributed.init_process_group('gloo', timeout=timeout and timedelta(seconds=timeout))
-    # mmengine's defaults, but for the device.
+    # mmengine's defaults, except for the device.
     wrapper = dict(
         type='MMDistributedDataParallel',
         device_ids=None,

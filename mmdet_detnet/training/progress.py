@@ -122,15 +122,7 @@ class QuietRunner(Runner):
     """
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build the logger, and leave only warnings to its terminal.
-
-        Args:
-            *args: As of the parent.
-            **kwargs: As of the parent.
-
-        Returns:
-            The logger.
-        """
+        """Build the parent's logger, and leave only warnings to its terminal."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):

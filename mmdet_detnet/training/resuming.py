@@ -1,7 +1,6 @@
 """What a resumed run needs besides weights: its place in the epoch, its data, its folder."""
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from mmdet_detnet.checkpoints import RUN_FILE
 from mmdet_detnet.config import ConfigProblem
+from mmdet_detnet.files import file_digest
 
 # Of schedulers, what changes in every step; all else is as in the config.
 CHANGING = {
@@ -130,7 +130,7 @@ def describe_annotations(runner: Runner) -> Annotations:
     if runner.val_loop is not None:
         loaders['validation'] = runner.val_dataloader
     return [
-        (name, str(path), path.stat().st_size, _digest(path))
+        (name, str(path), path.stat().st_size, file_digest(path))
         for name, loader in loaders.items()
         for dataset in walk_datasets(loader.dataset)
         if (path := Path(getattr(dataset, 'ann_file', None) or '.')).is_file()
@@ -151,14 +151,6 @@ def compare_annotations(before: Annotations, now: Annotations) -> list[str]:
     return sentences
 
 
-def _digest(path: Path) -> str:
-    with open(path, 'rb') as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _name_files(files: Annotations) -> str:
     return ', '.join(f'{path} ({size} bytes, SHA-256 {sha[:12]})' for _, path, size, sha in files)
 
@@ -172,14 +164,9 @@ def walk_datasets(dataset: object) -> Iterator[object]:
 
 
 def compare_schedules(runner: Runner, states: Sequence[dict[str, Any]]) -> list[str]:
-    """Say how the saved schedules, which mmengine goes on with, differ from the config's.
+    """Say, in at most one sentence, how the saved schedules differ from the config's.
 
-    Args:
-        runner: The runner, with the schedules of its config.
-        states: Saved states of schedules.
-
-    Returns:
-        At most one sentence.
+    mmengine goes on with the saved ones.
     """
     schedulers = runner.param_schedulers
     if not isinstance(schedulers, list) or not isinstance(states, list):

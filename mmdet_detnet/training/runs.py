@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet_detnet.checkpoints import POINTER
-from mmdet_detnet.config import load_config
 
 from . import launch
+from .launch import find_work_dir
+
+__all__ = ['find_checkpoint', 'find_work_dir', 'test', 'train']
 
 QUIET = 'runner_type=mmdet_detnet.QuietRunner'
 SHOW = {
@@ -16,29 +18,8 @@ SHOW = {
 }
 
 
-def find_work_dir(config: Path) -> Path:
-    """Find the work directory of a config.
-
-    Args:
-        config: A config file.
-
-    Returns:
-        The folder.
-
-    Raises:
-        FileNotFoundError: If the config does not exist.
-    """
-    return launch.find_work_dir(load_config(config), config)
-
-
 def find_checkpoint(work_dir: Path) -> Path:
-    """Find the best checkpoint, or the last one if none has been validated.
-
-    Args:
-        work_dir: Work directory of the run.
-
-    Returns:
-        The file.
+    """Find the best checkpoint of a run, or the last one if none has been validated.
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
@@ -61,7 +42,7 @@ def train(
     gpus: int | None = None,
     check_data: launch.DataCheck | None = None,
 ) -> Path:
-    """Train, or resume an interrupted run.
+    """Train, or resume an interrupted run; returns the best checkpoint.
 
     Args:
         config: The config.
@@ -70,10 +51,7 @@ def train(
         from_start: Whether to start over even if there are checkpoints.
         show: ``'progress'``, ``'warnings'`` only, or ``'everything'`` that mmengine logs.
         gpus: Number of GPUs of this machine, each with a process; None for one process.
-        check_data: As for :func:`mmdet_detnet.training.launch.train`.
-
-    Returns:
-        The best checkpoint.
+        check_data: As for :func:`.launch.train`.
     """
     folder = work_dir or find_work_dir(config)
     arguments = [*_work_dir_option(work_dir), *arguments]
@@ -99,16 +77,9 @@ def test(
     arguments: Sequence[str] = (),
     work_dir: Path | None = None,
 ) -> dict[str, float]:
-    """Evaluate; mmengine's log goes to its file.
+    """Evaluate, with mmengine's log in its file; returns metrics such as ``coco/bbox_mAP``.
 
-    Args:
-        config: The config.
-        checkpoint: The weights; None for the best of the run.
-        arguments: Further options of ``tools/test.py``.
-        work_dir: Work directory of the run; None for the config's.
-
-    Returns:
-        The metrics, such as ``coco/bbox_mAP``.
+    The arguments are those of :func:`train`; without a checkpoint, it takes the best of the run.
     """
     checkpoint = checkpoint or find_checkpoint(work_dir or find_work_dir(config))
     print(f'checkpoint: {checkpoint}')

@@ -68,11 +68,7 @@ class SeedHook(DistSamplerSeedHook):
 
 
 def seed_everything(*key: int) -> None:
-    """Seed Python, NumPy and torch (CPU, and the process's GPU) from a few numbers.
-
-    Args:
-        key: Non-negative numbers. Other numbers give unrelated random numbers.
-    """
+    """Seed Python, NumPy and torch (CPU, and the process's GPU) from some non-negative numbers."""
     words = numpy.random.SeedSequence(key).generate_state(3, numpy.uint64) >> 1
     python_seed, numpy_seed, torch_seed = map(int, words)
     random.seed(python_seed)
@@ -99,23 +95,12 @@ class SeedSample:
         self._count = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, in the main process.
-
-        Args:
-            epoch: Number of the epoch.
-        """
+        """Set the epoch, in the main process."""
         self._epoch.fill_(epoch)
         self._seen_epoch = -1
 
     def __call__(self, results: dict) -> dict:
-        """Seed Python, NumPy and torch.
-
-        Args:
-            results: The sample.
-
-        Returns:
-            The same.
-        """
+        """Seed the random numbers of a sample, which is returned as it is."""
         epoch = self._epoch.item()
         if epoch != self._seen_epoch:
             self._seen_epoch, self._count = epoch, 0
@@ -126,14 +111,7 @@ class SeedSample:
 
 
 def find_sampler(loader: DataLoader) -> Sampler:
-    """Find the sampler of single samples, even inside a batch sampler.
-
-    Args:
-        loader: The data loader.
-
-    Returns:
-        Its sampler.
-    """
+    """Find the sampler of single samples, even inside a batch sampler."""
     return getattr(loader.batch_sampler, 'sampler', loader.sampler)
 
 

@@ -16,7 +16,7 @@ from mmengine.dist import get_comm_device, is_distributed
 from torch import distributed
 from torch.utils.data import DataLoader
 
-from .late_values import LateValues
+from .host_copies import HostCopies
 
 EXIT_CODE = 128 + signal.SIGTERM
 _HAS_MASK = hasattr(signal, 'sigwaitinfo')  # Linux
@@ -32,7 +32,7 @@ class TerminationRequest:
 
     def __init__(self, max_lag: int = 5) -> None:
         self.received = False
-        self._late = LateValues(max_lag)
+        self._copies = HostCopies(max_lag)
 
     def listen(self) -> None:
         """Handle SIGTERM from now on; do nothing outside the main thread."""
@@ -53,8 +53,8 @@ class TerminationRequest:
             return self.received
         flag = torch.tensor(float(self.received), device=get_comm_device())
         distributed.all_reduce(flag, distributed.ReduceOp.MAX)
-        self._late.put(flag)
-        return any(value > 0 for value, _ in self._late.take())
+        self._copies.put(flag)
+        return any(value > 0 for value, _ in self._copies.take())
 
 
 def stop_workers() -> None:

@@ -1,4 +1,4 @@
-"""Messages about NaN and infinity. A training that ends with one: test_interruptions.py."""
+"""Messages about NaN and infinity. A run that ends with one: test_interruptions.py."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from mmdet_detnet.training import FiniteCheckHook
-from mmdet_detnet.training.late_values import LateValues
+from mmdet_detnet.training.host_copies import HostCopies
 
 DATA_BATCH = {'data_samples': [DetDataSample(metainfo=dict(img_path='images/7.jpg'))]}
 
@@ -81,12 +81,12 @@ def test_lag_below_zero_is_refused():
 
 @pytest.mark.cuda
 def test_gpu_is_at_most_five_iterations_ahead():
-    late = LateValues(max_lag=5)
+    copies = HostCopies(max_lag=5)
     taken = []
     for number in range(10):
-        late.put(torch.tensor(float(number), device='cuda'), number)
-        taken.append([note for _, note in late.take()])
+        copies.put(torch.tensor(float(number), device='cuda'), number)
+        taken.append([note for _, note in copies.take()])
     assert taken == [[]] * 5 + [[0], [1], [2], [3], [4]]
-    assert [(value.item(), note) for value, note in late.take(all=True)] == [
+    assert [(value.item(), note) for value, note in copies.take(all=True)] == [
         (float(number), number) for number in range(5, 10)
     ]

@@ -4,22 +4,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmengine.config import Config
+from mmdet_detnet.config import MAPPINGS
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 PRETRAINED = ('Pretrained', 'PretrainedInit')
-# mmengine's Config is not a Mapping.
-MAPPINGS = (Mapping, Config)
 
 
 def problem(place: str, value: object, allowed: str) -> str:
-    """Describe a problem in one sentence.
-
-    Args:
-        place: Option or module that is wrong, as a dotted path.
-        value: Its value.
-        allowed: What is allowed.
-    """
+    """Describe in one sentence what is wrong at a dotted path of a config or model."""
     return f'{place} must be {allowed}, got {value!r}.'
 
 
@@ -29,11 +21,7 @@ def find_config_problems(config: Mapping) -> list[str]:
 
 
 def find_random_frozen_stages(config: Mapping) -> list[str]:
-    """Find backbone stages that would be frozen at random weights.
-
-    Returns:
-        At most one sentence.
-    """
+    """Find backbone stages that would be frozen at random weights; at most one sentence."""
     backbone = part(config, 'model', 'backbone')
     frozen = backbone.get('frozen_stages', -1)
     if not isinstance(frozen, int) or frozen < 0 or backbone.get('pretrained'):
@@ -47,14 +35,7 @@ def find_random_frozen_stages(config: Mapping) -> list[str]:
 
 
 def innermost_dataset(dataset: Mapping) -> Mapping:
-    """Unwrap datasets that repeat, join or mix others; the first of several counts.
-
-    Args:
-        dataset: Config of a dataset.
-
-    Returns:
-        Config of the dataset that reads annotations.
-    """
+    """Find, in the config of a dataset that repeats, joins or mixes others, the first of these."""
     while dataset.get('dataset') or dataset.get('datasets'):
         dataset = dataset.get('dataset') or dataset['datasets'][0]
     return dataset

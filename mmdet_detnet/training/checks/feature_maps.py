@@ -69,13 +69,9 @@ class FeatureMapCheck:
 def find_map_problems(
     detector: nn.Module, maps: Sequence[Tensor], image_size: tuple[int, int], name: str = ''
 ) -> list[str]:
-    """Compare strides, levels and channels of the heads with feature maps.
+    """Compare strides, levels and channels of the heads with the neck's maps (N, C, h, w).
 
-    Args:
-        detector: The detector.
-        maps: Outputs of its neck for a batch, each of shape (N, C, h, w).
-        image_size: Height and width of the batch, in pixels.
-        name: Prefix of the module names.
+    ``image_size`` is the batch's height and width in pixels, ``name`` a prefix of module names.
     """
     problems = []
     for module_name, module in detector.named_modules():

@@ -1,22 +1,13 @@
 """What a built detector shows: modules that do not match, frozen norms, weights of another one."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmdet.models.dense_heads import AnchorHead, RPNHead
-from mmdet.models.losses import (
-    BoundedIoULoss,
-    CIoULoss,
-    DIoULoss,
-    EIoULoss,
-    GIoULoss,
-    IoULoss,
-    SIoULoss,
-)
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmengine.runner import CheckpointLoader
@@ -31,7 +22,8 @@ from .config_checks import problem
 NUM_EXAMPLES = 3
 # State that is not learned; older files lack some of it.
 NOT_LEARNED = ('num_batches_tracked', 'mean', 'std')
-IOU_LOSSES = (BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss, IoULoss, SIoULoss)
+# How the names of mmdet's losses end that compare boxes and not deltas.
+IOU_LOSS = 'IoULoss'
 
 
 def find_model_problems(model: nn.Module) -> list[str]:
@@ -67,9 +59,12 @@ def _check_iou_loss(name: str, head: nn.Module) -> list[str]:
     has_option = _takes_loss_from(head, 'loss_by_feat', AnchorHead, RPNHead) or _takes_loss_from(
         head, 'loss', BBoxHead
     )
-    if not has_option or head.reg_decoded_bbox or not isinstance(head.loss_bbox, IOU_LOSSES):
+    if not has_option or head.reg_decoded_bbox:
         return []
-    allowed = f'True with {type(head.loss_bbox).__name__}'
+    loss = type(head.loss_bbox).__name__
+    if not loss.endswith(IOU_LOSS):
+        return []
+    allowed = f'True with {loss}'
     return [problem(f'{name}.reg_decoded_bbox', head.reg_decoded_bbox, allowed)]
 
 
@@ -82,23 +77,17 @@ def _takes_loss_from(head: nn.Module, method: str, *bases: type) -> bool:
 
 
 def _check_roi_head(name: str, roi_head: nn.Module) -> list[str]:
+    """Compare the box heads with their extractors; a cascade has several of both."""
     if getattr(roi_head, 'with_shared_head', False):
         return []
-    return [
-        found
-        for place, head, extractor in _pairs(name, roi_head)
-        for found in _check_pair(place, head, extractor)
-    ]
-
-
-def _pairs(name: str, roi_head: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Module]]:
-    """List the box heads with their extractors."""
     heads, extractors = roi_head.bbox_head, roi_head.bbox_roi_extractor
     if not isinstance(heads, nn.ModuleList):
-        yield f'{name}.bbox_head', heads, extractors
-        return
-    for index, (head, extractor) in enumerate(zip(heads, extractors, strict=False)):
-        yield f'{name}.bbox_head.{index}', head, extractor
+        return _check_pair(f'{name}.bbox_head', heads, extractors)
+    return [
+        found
+        for index, (head, extractor) in enumerate(zip(heads, extractors, strict=False))
+        for found in _check_pair(f'{name}.bbox_head.{index}', head, extractor)
+    ]
 
 
 def _check_pair(place: str, head: nn.Module, extractor: nn.Module) -> list[str]:
@@ -117,7 +106,7 @@ def _check_pair(place: str, head: nn.Module, extractor: nn.Module) -> list[str]:
 
 
 def watch_loaded_norms(model: nn.Module) -> set[str]:
-    """Return a set that fills with the names of batch norm's tensors that checkpoints hold."""
+    """Return a set that fills with the names of batch norm's tensors that checkpoints include."""
     loaded: set[str] = set()
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm):
@@ -140,20 +129,18 @@ def find_frozen_norm_problems(model: nn.Module, loaded: Set[str] = frozenset()) 
 
     Args:
         model: A detector with loaded weights; it is set to training mode.
-        loaded: Names of tensors that a checkpoint holds, which may equal the initial ones.
-
-    Returns:
-        At most two problems, one for statistics and one for scales.
+        loaded: Names of tensors that a checkpoint includes, which may equal the initial ones.
     """
     model.train()
     norms = {n: each for n, each in model.named_modules() if isinstance(each, _BatchNorm)}
+    added = _find_added_parts(model)
     idle = [
         n
         for n, each in norms.items()
-        if _keeps_initial_statistics(each) and f'{n}.running_mean' not in loaded
+        if _keeps_initial_statistics(each)
+        and f'{n}.running_mean' not in loaded
+        and not (n.startswith(added) and _is_trained(each))
     ]
-    added = _find_added_parts(model)
-    idle = [n for n in idle if not (n.startswith(added) and _is_trained(norms[n]))]
     fixed = [
         n for n, each in norms.items() if _keeps_initial_scale(each) and f'{n}.weight' not in loaded
     ]
@@ -203,15 +190,9 @@ def _describe_norms(names: list[str], what: str, remedy: str) -> list[str]:
 
 
 def find_weight_problems(model: nn.Module, state: Mapping[str, Tensor], source: str) -> list[str]:
-    """Compare a model's weights with a checkpoint's, by name and shape.
+    """Compare the weights of a model, not wrapped, with a checkpoint's, by name and shape.
 
-    Args:
-        model: The model, not wrapped.
-        state: Weights of the checkpoint.
-        source: Name of the checkpoint.
-
-    Returns:
-        At most three sentences: on different shapes, missing keys and surplus keys.
+    At most three sentences, which start with ``source``: on shapes, missing and surplus keys.
     """
     own = {key: value.shape for key, value in model.state_dict().items()}
     loaded = {
@@ -234,15 +215,7 @@ def find_weight_problems(model: nn.Module, state: Mapping[str, Tensor], source: 
 
 
 def check_checkpoint(model: nn.Module, checkpoint: str | Path) -> None:
-    """Reject the checkpoint file of another model.
-
-    Args:
-        model: The model, not wrapped.
-        checkpoint: Checkpoint file.
-
-    Raises:
-        ValueError: If keys or shapes differ.
-    """
+    """Raise ValueError for a checkpoint file of another model, whose keys or shapes differ."""
     content = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
     state = content.get('state_dict', content)
     state = state if isinstance(state, Mapping) else {}

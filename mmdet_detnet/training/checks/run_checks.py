@@ -16,11 +16,7 @@ INFINITE = (InfiniteSampler, MultiSourceSampler)
 
 
 def find_run_problems(runner: Runner) -> list[str]:
-    """Find an epoch without a batch, or without an end.
-
-    Args:
-        runner: The runner, before its first iteration.
-    """
+    """Find an epoch without a batch, or without an end, before the first iteration."""
     if not isinstance(runner.train_loop, EpochBasedTrainLoop):
         return []
     loader, problems = runner.train_dataloader, []
@@ -39,11 +35,7 @@ def find_run_problems(runner: Runner) -> list[str]:
 
 
 def find_run_warnings(runner: Runner) -> list[str]:
-    """Find settings without effect: of validation, of the optimizer and of the schedule.
-
-    Args:
-        runner: The runner, before its first iteration.
-    """
+    """Find settings without effect: of validation, of the optimizer and of the schedule."""
     return [
         *_check_validation(runner),
         *_check_evaluators(runner),
