@@ -4,7 +4,8 @@ import gc
 
 import pytest
 
-from mmdet_detnet.files import OutputFolder, read_json
+from mmdet_detnet import config_path
+from mmdet_detnet.files import OutputFolder, check_files, read_json
 
 
 @pytest.fixture
@@ -91,6 +92,13 @@ def test_names_with_line_breaks_and_quotes_are_remembered(output):
     output.path(name).write_text('1')
     OutputFolder(output.folder).path(name).write_text('2')
     assert (output.folder / name).read_text() == '2'
+
+
+def test_missing_files_are_named():
+    with pytest.raises(FileNotFoundError, match="no config 'detnet/nothing.py'"):
+        config_path('detnet/nothing.py')
+    with pytest.raises(FileNotFoundError, match='No such file: nothing.pth'):
+        check_files('https://example.org/detector.pth', 'nothing.pth')
 
 
 def test_collector_runs_again_after_reading(tmp_path):

@@ -46,11 +46,6 @@ def plain_eval_gadget(marker):
     return Call(eval, code_that_touches(marker))
 
 
-def plain_exec_gadget(marker):
-    """Name exec itself."""
-    return Call(exec, code_that_touches(marker))
-
-
 def statistics_gadget(marker):
     """Change what `mean` is for every HistoryBuffer of the process."""
     history = HistoryBuffer([1.0], [1])
@@ -98,7 +93,7 @@ def save_script(marker, path):
     return path
 
 
-GADGETS = [eval_gadget, plain_eval_gadget, plain_exec_gadget, setstate_gadget, statistics_gadget]
+GADGETS = [eval_gadget, plain_eval_gadget, setstate_gadget, statistics_gadget]
 
 
 def save_with_gadget(checkpoint, gadget, marker, path):

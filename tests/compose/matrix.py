@@ -35,7 +35,6 @@ class Detector:
     bbox_head: str = ''
 
 
-PRETRAINED = "init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')"
 BACKBONES = {
     'ResNet-50': Backbone("type='ResNet', depth=50"),
     'DetNet-59': Backbone(
@@ -83,14 +82,12 @@ DETECTORS = {
 DENSE_STRIDES = '[8, 16, 16, 16, 32]'
 
 
-def make_config(backbone: Backbone, detector: Detector, slim: bool = False) -> str:
-    """Write the config of a cell; ``slim`` narrows the backbone, for tests."""
+def make_config(backbone: Backbone, detector: Detector) -> str:
+    """Write the config of a cell, with a backbone an eighth as wide."""
     bases = [f'mmdet::{detector.base}', *([DOUBLE_HEAD] if detector.roi_head else [])]
-    options, channels = backbone.lines, list(backbone.channels)
+    options = f'{backbone.lines}, {backbone.slim}'
+    channels = [each // 8 for each in backbone.channels]
     indices = list(range(len(channels)))
-    if slim:
-        options += f', {backbone.slim}'
-        channels = [each // 8 for each in channels]
     if detector.levels == 'queries':
         indices = [1, 2, len(channels) - 1]
         channels = [channels[index] for index in indices]

@@ -29,12 +29,12 @@ def one_block_a_stage(monkeypatch):
 
 def assert_close(actual, expected, tolerance):
     assert len(actual) == len(expected)
-    for ours, stock in zip(actual, expected, strict=True):
-        assert ours.shape == stock.shape
-        assert (ours.double() - stock.double()).norm() <= tolerance * stock.double().norm() + 1e-6
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert ours.shape == theirs.shape
+        assert (ours.double() - theirs.double()).norm() <= tolerance * theirs.double().norm() + 1e-6
 
 
-def test_accelerated_equals_stock(name, pytestconfig, recwarn):
+def test_accelerated_equals_plain(name, pytestconfig, recwarn):
     detector = build_detector(name)
     batch = make_batch(detector)
     try:
@@ -43,7 +43,7 @@ def test_accelerated_equals_stock(name, pytestconfig, recwarn):
     except Exception as error:
         if not pytestconfig.getoption('all_configs'):
             raise
-        pytest.skip(f'stock: {error}')
+        pytest.skip(f'mmdet: {error}')
     for dtype, tolerance in TOLERANCES.items():
         accelerate(detector, compile=False, dtype=dtype)
         fast_maps, fast_scores = run(detector, batch)

@@ -10,8 +10,8 @@ MASK_RCNN = 'detnet/mask-rcnn_detnet59_fpn_1x_coco.py'
 
 def assert_same_detections(actual, expected, tolerance):
     assert len(actual) == len(expected) > 0
-    for ours, stock in zip(actual, expected, strict=True):
-        assert len(stock) > 0
-        assert ours.labels.equal(stock.labels)
-        torch.testing.assert_close(ours.scores, stock.scores, rtol=tolerance, atol=0)
-        torch.testing.assert_close(ours.bboxes, stock.bboxes, rtol=tolerance, atol=tolerance)
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert len(theirs) > 0
+        assert ours.labels.equal(theirs.labels)
+        torch.testing.assert_close(ours.scores, theirs.scores, rtol=tolerance, atol=0)
+        torch.testing.assert_close(ours.bboxes, theirs.bboxes, rtol=tolerance, atol=tolerance)

@@ -56,11 +56,11 @@ def test_demo_with_the_file_alone(two_stage, image, config, tmp_path, monkeypatc
     # The config scales to 160 x 96, which keeps the ratio at 160 x 77.
     scaled = cv2.resize(cv2.imread(str(image)), (160, 77))
     images = np.ascontiguousarray(scaled[..., ::-1].transpose(2, 0, 1)[None])
-    (truth,) = detect(detector, torch.from_numpy(images))
+    (theirs,) = detect(detector, torch.from_numpy(images))
     expected = [
         [CLASSES[label], score, [x1 / 1.6, y1 / (77 / 48), x2 / 1.6, y2 / (77 / 48)]]
         for label, score, (x1, y1, x2, y2) in zip(
-            truth.labels.tolist(), truth.scores.tolist(), truth.bboxes.tolist(), strict=True
+            theirs.labels.tolist(), theirs.scores.tolist(), theirs.bboxes.tolist(), strict=True
         )
         if score > 0.2
     ]
@@ -172,8 +172,22 @@ OUTPUTS = dict(
 )
 
 
+IMAGES = onnx.helper.make_tensor_value_info('images', onnx.TensorProto.UINT8, [1, 3, 64, 64])
+
+
+def save_graph(path, nodes, inputs, outputs, description=None, weights=()):
+    """Write an ONNX file, which says of itself what it likes."""
+    graph = onnx.helper.make_graph(nodes, 'graph', inputs, outputs, initializer=weights)
+    opset = onnx.helper.make_opsetid('', 18)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    if description is not None:
+        onnx.helper.set_model_props(model, {KEY: description})
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 def write_hostile(path, description, outputs=OUTPUTS):
-    """Write a file that gives the same for any image, and says of itself what it likes."""
+    """Write a file that gives the same for any image."""
     nodes = [
         onnx.helper.make_node('Constant', [], [name], value=onnx.numpy_helper.from_array(array))
         for name, array in outputs.items()
@@ -184,13 +198,7 @@ def write_hostile(path, description, outputs=OUTPUTS):
         )
         for name, array in outputs.items()
     ]
-    images = onnx.helper.make_tensor_value_info('images', onnx.TensorProto.UINT8, [1, 3, 64, 64])
-    graph = onnx.helper.make_graph(nodes, 'graph', [images], made)
-    opset = onnx.helper.make_opsetid('', 18)
-    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
-    onnx.helper.set_model_props(model, {'mmdet_detnet': description})
-    onnx.save(model, path)
-    return path
+    return save_graph(path, nodes, [IMAGES], made, description)
 
 
 @pytest.mark.parametrize(
@@ -198,14 +206,11 @@ def write_hostile(path, description, outputs=OUTPUTS):
     [
         ({'config': None}, 'config must be a string, got None'),
         ({'classes': []}, r'classes must be a list of names, got \[\]'),
-        ({'classes': [1]}, 'classes must be a list of names'),
         ({'takes_pixels': 'no'}, 'takes_pixels must be true or false'),
         ({'image_scale': [10**6, 10**6]}, 'image_scale must be two integers from 1 to 16384'),
-        ({'image_scale': [64, 0]}, 'image_scale must be two integers'),
         ({'keep_ratio': 1}, 'keep_ratio must be true or false'),
         ({'mean': [float('nan')] * 3}, 'mean must be null, or a number per channel'),
         ({'std': [0, 1, 1]}, 'std must be null, or a number other than 0'),
-        ({'score_thr': 'low'}, 'score_thr must be a number'),
         ({'score_thr': 10**400}, 'score_thr must be a number'),
         ({'max_per_img': 10**9}, 'max_per_img must be an integer from 1 to 16384'),
         ({'best_score_thr': {'all': 2, 'classes': {}}}, 'best_score_thr must be null, or '),
@@ -218,8 +223,8 @@ def test_description_of_somebody_else_is_checked(changes, words, tmp_path):
         OnnxDetector(file)
 
 
-@pytest.mark.parametrize('text', ['', 'null', '[]', '[' * 100_000, '{"config": "a"}'])
-def test_description_that_is_none_is_refused(text, tmp_path):
+@pytest.mark.parametrize('text', [None, '', 'null', '[' * 100_000, '{"config": "a"}'])
+def test_file_without_a_description_is_refused(text, tmp_path):
     file = write_hostile(tmp_path / 'hostile.onnx', text)
     with pytest.raises(ValueError, match=r'hostile\.onnx must describe its detector'):
         OnnxDetector(file)
@@ -228,7 +233,6 @@ def test_description_that_is_none_is_refused(text, tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        ({}, ''),
         ({'labels': np.full((1, 2), 1)}, 'labels other than those of 1 classes'),
         ({'labels': np.full((1, 2), -1)}, 'labels other than those of 1 classes'),
         ({'labels': np.zeros((1, 2), np.float32)}, 'labels other than'),
@@ -240,15 +244,14 @@ def test_description_that_is_none_is_refused(text, tmp_path):
         ({'more': np.ones(1)}, 'outputs of the shapes'),
     ],
 )
-def test_detections_of_somebody_else_are_checked(
-    changes, words, image, tmp_path, monkeypatch, capsys
-):
-    file = write_hostile(tmp_path / 'hostile.onnx', json.dumps(DESCRIPTION), {**OUTPUTS, **changes})
-    monkeypatch.setattr(
-        sys, 'argv', ['image_demo.py', str(file), str(image), '--out-dir', str(tmp_path / 'out')]
-    )
-    assert image_demo.main() == bool(words)
-    assert words in capsys.readouterr().err
+def test_detections_of_somebody_else_are_checked(changes, words, tmp_path):
+    images = np.zeros((1, 3, 64, 64), np.uint8)
+    valid = write_hostile(tmp_path / 'valid.onnx', json.dumps(DESCRIPTION))
+    assert len(OnnxDetector(valid).detect(images)[0]['scores']) == 1
+    outputs = {**OUTPUTS, **changes}
+    file = write_hostile(tmp_path / 'hostile.onnx', json.dumps(DESCRIPTION), outputs)
+    with pytest.raises(ValueError, match=rf'hostile\.onnx gives {words}'):
+        OnnxDetector(file).detect(images)
 
 
 def test_graph_that_cannot_run_costs_each_image(image, tmp_path):
@@ -259,20 +262,6 @@ def test_graph_that_cannot_run_costs_each_image(image, tmp_path):
     assert write_predictions(Predictor(None, file), images, tmp_path / 'out') == (0, 2)
 
 
-@pytest.mark.parametrize('description', [None, '{}', '[]', 'text'])
-def test_file_of_somebody_else(tmp_path, description):
-    node = onnx.helper.make_node('Relu', ['x'], ['y'])
-    x, y = (onnx.helper.make_tensor_value_info(name, 1, [1]) for name in 'xy')
-    graph = onnx.helper.make_graph([node], 'graph', [x], [y])
-    opset = onnx.helper.make_opsetid('', 18)
-    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
-    if description is not None:
-        onnx.helper.set_model_props(model, {KEY: description})
-    onnx.save(model, tmp_path / 'other.onnx')
-    with pytest.raises(ValueError, match=r'other\.onnx must describe its detector'):
-        OnnxDetector(tmp_path / 'other.onnx')
-
-
 def write_with_weights_elsewhere(path, location):
     """Write a file whose weights lie in another one."""
     weights = onnx.TensorProto(name='w', data_type=onnx.TensorProto.FLOAT, dims=[4])
@@ -281,10 +270,7 @@ def write_with_weights_elsewhere(path, location):
         weights.external_data.add(key=key, value=value)
     x, y = (onnx.helper.make_tensor_value_info(name, 1, [4]) for name in 'xy')
     node = onnx.helper.make_node('Add', ['x', 'w'], ['y'])
-    graph = onnx.helper.make_graph([node], 'graph', [x], [y], initializer=[weights])
-    opset = onnx.helper.make_opsetid('', 18)
-    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
-    path.write_bytes(model.SerializeToString())
+    save_graph(path, [node], [x], [y], weights=[weights])
 
 
 @pytest.mark.parametrize('location', ['../secret', 'secret', '/dev/zero'])
@@ -302,12 +288,8 @@ def test_more_memory_than_there_is_costs_one_sentence(tmp_path):
     shape = onnx.numpy_helper.from_array(np.array([2**50]), 'shape')
     one = onnx.numpy_helper.from_array(np.ones(1, np.float32))
     node = onnx.helper.make_node('ConstantOfShape', ['shape'], ['boxes'], value=one)
-    images = onnx.helper.make_tensor_value_info('images', onnx.TensorProto.UINT8, [1, 3, 64, 64])
     boxes = onnx.helper.make_tensor_value_info('boxes', 1, [None])
-    graph = onnx.helper.make_graph([node], 'graph', [images], [boxes], initializer=[shape])
-    opset = onnx.helper.make_opsetid('', 18)
-    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
-    onnx.helper.set_model_props(model, {KEY: json.dumps(DESCRIPTION)})
-    onnx.save(model, tmp_path / 'huge.onnx')
+    file = tmp_path / 'huge.onnx'
+    save_graph(file, [node], [IMAGES], [boxes], json.dumps(DESCRIPTION), [shape])
     with pytest.raises(ValueError, match=r'huge\.onnx cannot be run \([^\n]*\)\.$'):
-        OnnxDetector(tmp_path / 'huge.onnx').detect(np.zeros((1, 3, 64, 64), np.uint8))
+        OnnxDetector(file).detect(np.zeros((1, 3, 64, 64), np.uint8))

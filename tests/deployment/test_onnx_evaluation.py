@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 from deployment import export_onnx, test_onnx
-from exportable_detectors import CLASSES, make_config
+from exportable_detectors import CLASSES, make_config, shorten
 from mmengine.config import Config
 from mmengine.runner import save_checkpoint
 from mmengine.structures import InstanceData
@@ -32,9 +32,9 @@ def instances(*rows):
     ],
 )
 def test_equal_detections(found, matches):
-    truth = instances((0, 0, 9, 9, 0.5, 1), (5, 5, 8, 8, 0.4, 0))
-    assert onnx_evaluation.count_matches(instances(found), truth) == matches
-    assert onnx_evaluation.count_matches(instances(found, found), truth) == matches
+    theirs = instances((0, 0, 9, 9, 0.5, 1), (5, 5, 8, 8, 0.4, 0))
+    assert onnx_evaluation.count_matches(instances(found), theirs) == matches
+    assert onnx_evaluation.count_matches(instances(found, found), theirs) == matches
 
 
 class Blind(torch.nn.Module):
@@ -52,8 +52,9 @@ def test_without_detections_there_is_no_ap(files):
 
 
 @pytest.fixture
-def files(two_stage, shapes_root, tmp_path):
+def files(two_stage, shapes_root, tmp_path, monkeypatch):
     """Config with a dataset, ONNX file and checkpoint of one detector."""
+    shorten(monkeypatch)
     detector, exported = two_stage
     cfg = make_config('Double-Head-Ext')
     annotations = str(shapes_root / 'annotations/val.json')

@@ -15,10 +15,10 @@ pytestmark = pytest.mark.xdist_group('onnx')
 def test_parity(kind, shape, request):
     detector, exported = request.getfixturevalue(kind)
     images = make_images(*shape)
-    for found, truth in zip(exported.detect(images.numpy()), detect(detector, images), strict=True):
-        found = to_instances(found)
-        assert len(found) == len(truth) > 0
-        assert count_matches(found, truth) == len(truth)
+    ours = map(to_instances, exported.detect(images.numpy()))
+    for found, theirs in zip(ours, detect(detector, images), strict=True):
+        assert len(found) == len(theirs) > 0
+        assert count_matches(found, theirs) == len(theirs)
 
 
 @pytest.mark.parametrize('kind', ['two_stage', 'dense'])

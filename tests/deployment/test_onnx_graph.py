@@ -15,10 +15,10 @@ def check_equal(detector, images):
     boxes, scores, labels, numbers = make_graph(detector, takes_pixels=True)(images)
     expected = detect(detector, images)
     assert numbers.tolist() == [len(each) for each in expected]
-    for index, (number, truth) in enumerate(zip(numbers, expected, strict=True)):
-        torch.testing.assert_close(boxes[index, :number], truth.bboxes, rtol=0, atol=1e-3)
-        torch.testing.assert_close(scores[index, :number], truth.scores, rtol=0, atol=1e-5)
-        assert labels[index, :number].equal(truth.labels)
+    for index, (number, theirs) in enumerate(zip(numbers, expected, strict=True)):
+        torch.testing.assert_close(boxes[index, :number], theirs.bboxes, rtol=0, atol=1e-3)
+        torch.testing.assert_close(scores[index, :number], theirs.scores, rtol=0, atol=1e-5)
+        assert labels[index, :number].equal(theirs.labels)
         assert not boxes[index, number:].any() and not scores[index, number:].any()
         assert (labels[index, number:] == -1).all()
     return numbers.tolist()

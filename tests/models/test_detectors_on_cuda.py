@@ -86,7 +86,7 @@ def test_accelerated_detections_are_close(monkeypatch, detector, compiled):
     batch = make_batch(detector)
     expected = detector(**batch, mode='predict')
     actual = accelerate(detector, compile=compiled)(**batch, mode='predict')
-    for ours, stock in zip(actual, expected, strict=True):
+    for ours, theirs in zip(actual, expected, strict=True):
         torch.testing.assert_close(
-            ours.pred_instances.scores[:3], stock.pred_instances.scores[:3], rtol=1e-2, atol=1e-3
+            ours.pred_instances.scores[:3], theirs.pred_instances.scores[:3], rtol=1e-2, atol=1e-3
         )

@@ -103,12 +103,11 @@ def test_moved_taps(geometry, modulated):
 
 
 @pytest.mark.parametrize('modulated', [False, True])
-@pytest.mark.parametrize('size', [(25, 3), (3, 50), (12, 7)])
-@pytest.mark.parametrize('shift', [0, 1, -2])
-def test_slopes_at_whole_pixels_are_those_to_the_next_pixel(size, shift, modulated):
+@pytest.mark.parametrize('shift', [0, -2])
+def test_slopes_at_whole_pixels_are_those_to_the_next_pixel(shift, modulated):
     """Offsets start at zero, where the slope to either side could be taken."""
     images, offset, mask, weight = (
-        tensor.float() for tensor in make(PLAIN, images=1, channels=1, size=size)
+        tensor.float() for tensor in make(PLAIN, images=1, channels=1, size=(12, 7))
     )
     offset = torch.full_like(offset, shift)
     assert_as_restated(images, offset, mask, weight, PLAIN, modulated, rtol=1e-4, atol=1e-5)
@@ -150,18 +149,13 @@ def test_without_offsets_it_is_a_convolution(geometry):
     torch.testing.assert_close(actual, expected / 2 + bias[:, None, None])
 
 
-@pytest.mark.parametrize('geometry', GEOMETRIES)
-def test_gradcheck(geometry):
-    inputs = [tensor.requires_grad_() for tensor in make(geometry, size=(3, 4))]
+def test_gradcheck_of_two_images_and_a_bias():
+    inputs = [tensor.requires_grad_() for tensor in make(GEOMETRIES[1], size=(3, 4))]
     bias = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-
-    def modulated(*args):
-        return ops.modulated_deform_conv2d(*args, *geometry)
-
-    assert torch.autograd.gradcheck(modulated, (*inputs, bias), fast_mode=True)
-    del inputs[2]
     assert torch.autograd.gradcheck(
-        lambda *args: ops.deform_conv2d(*args, *geometry), inputs, fast_mode=True
+        lambda *args: ops.modulated_deform_conv2d(*args, *GEOMETRIES[1]),
+        (*inputs, bias),
+        fast_mode=True,
     )
 
 

@@ -107,10 +107,9 @@ def run(feature_map, rois, grid, pool_mode, gradient=None):
 
 @pytest.mark.parametrize(('pool_mode', 'reduce'), [(1, average), (0, largest)])
 @pytest.mark.parametrize('aligned', [True, False])
-@pytest.mark.parametrize('sampling_ratio', [0, 1, 2, 3])
-@pytest.mark.parametrize('size', [(2, 2), (1, 3)])
-def test_equals_the_definition(feature_map, size, sampling_ratio, aligned, pool_mode, reduce):
-    grid = RoIGrid(size, SCALE, sampling_ratio, aligned)
+@pytest.mark.parametrize('sampling_ratio', [0, 1, 3])
+def test_equals_the_definition(feature_map, sampling_ratio, aligned, pool_mode, reduce):
+    grid = RoIGrid((2, 3), SCALE, sampling_ratio, aligned)
     feature_map.requires_grad_()
     expected = restate(feature_map, ROIS, grid, reduce)
     gradient = torch.randn_like(expected)
@@ -121,10 +120,9 @@ def test_equals_the_definition(feature_map, size, sampling_ratio, aligned, pool_
     torch.testing.assert_close(grad_input, feature_map.grad)
 
 
-@pytest.mark.parametrize('sampling_ratio', [0, 2])
-def test_gradcheck(feature_map, sampling_ratio):
+def test_gradcheck(feature_map):
     rois = torch.tensor(ROIS, dtype=torch.float64)
-    grid = RoIGrid((2, 3), SCALE, sampling_ratio)
+    grid = RoIGrid((2, 3), SCALE)
     feature_map.requires_grad_()
     assert torch.autograd.gradcheck(
         RoIAlignAverage.apply, (feature_map, rois, grid), fast_mode=True

@@ -50,7 +50,7 @@ def run_on_both(monkeypatch):
 
 @pytest.mark.parametrize('aligned', [True, False])
 @pytest.mark.parametrize('sampling_ratio', [0, 2])
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
 def test_roi_align(run_on_both, dtype, sampling_ratio, aligned):
     torch.manual_seed(0)
     feature_map = torch.randn(2, 3, 12, 15, dtype=dtype, requires_grad=True)
@@ -109,7 +109,7 @@ def test_backward_is_ours_where_torch_is_to_be_deterministic(monkeypatch):
     assert not torchvision_kernels.serve(torch.zeros(1), backward=True)
 
 
-@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('seed', range(2))
 def test_nms_keeps_the_same_boxes(monkeypatch, seed):
     torch.manual_seed(seed)
     corners = torch.randint(0, 60, (400, 2))

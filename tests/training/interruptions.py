@@ -216,12 +216,12 @@ def _train(config_file, work_dir, resume, options, rank, faults):
 
 
 def log_file(work_dir, rank=None):
-    """Name the file with what a training, or a rank of it, prints."""
+    """Name the file with what a run, or a rank of it, prints."""
     return Path(f'{work_dir}.log' if rank is None else f'{work_dir}.{rank}.log')
 
 
 def start(config_file, work_dir, resume=False, options=None, rank=None, **faults):
-    """Start a training, or one of its ranks; the process."""
+    """Start a run, or one of its ranks; the process."""
     arguments = (config_file, work_dir, resume, options or {}, rank, faults)
     process = fork_server().Process(target=_train, args=arguments)
     process.start()
@@ -235,7 +235,7 @@ def train(config_file, work_dir, resume=False, options=None, **faults):
 
 
 def wait(process, timeout=TIMEOUT):
-    """Wait for a training; its exit code. One that hangs is ended, and an error."""
+    """Wait for a run; its exit code. One that hangs is ended, and an error."""
     process.join(timeout)
     if process.exitcode is None:
         process.kill()
@@ -244,7 +244,7 @@ def wait(process, timeout=TIMEOUT):
 
 
 def count_epochs(output):
-    """Count the iterations in the log of a training, as epochs."""
+    """Count the iterations in the log of a run, as epochs."""
     return output.count('Epoch(train)') / ITERATIONS
 
 

@@ -84,18 +84,3 @@ def test_random_initialization_stays(build_runner):
         starts.append(start.weights)
     assert starts[0].keys() == starts[1].keys()
     assert all(starts[0][key].equal(starts[1][key]) for key in starts[0])
-
-
-def test_options_are_checked_when_the_run_starts(build_runner):
-    with pytest.raises(ValueError, match='dtype must be'):
-        build_runner(type=HOOK, dtype='int8').test()
-
-
-@pytest.mark.parametrize('scope', ['mmdet', 'mmengine', 'mmdet_detnet'])
-def test_its_name_and_mmdets_resolve_in_every_scope(scope):
-    from mmengine.registry import HOOKS, DefaultScope
-
-    with DefaultScope.overwrite_default_scope(scope):
-        assert type(HOOKS.build(dict(type=HOOK))).__name__ == 'AccelerationHook'
-    hook = dict(type='NumClassCheckHook', _scope_='mmdet_detnet')
-    assert type(HOOKS.build(hook)).__name__ == 'NumClassCheckHook'

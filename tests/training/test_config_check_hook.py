@@ -57,7 +57,7 @@ def test_wrong_training_ends_before_its_first_step(small_config, changes, words)
     assert runner.iter == 0
 
 
-def test_sound_training_leaves_no_trace_in_the_model(small_config):
+def test_valid_run_leaves_no_trace_in_the_model(small_config):
     runner = Runner.from_cfg(small_config)
     runner.train()
     assert runner.iter == 1

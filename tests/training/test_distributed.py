@@ -41,13 +41,12 @@ POSITIVES_ALONE = {
     'model.roi_head.bbox_head.lambda_conv': 1,
     'model.roi_head.bbox_head.fusion': 'none',
 }
-# Every detector of this package should be right here: a config, and what is changed in it.
+# Every head of this package, and the guidance of IPG-Net: a config, and what is changed in it.
 DETECTORS = [
     ('custom/retinanet-conf_r50-slim_fpn_custom.py', {}),
     ('custom/double-head-ext_r50-slim_fpn_custom.py', {}),
     ('custom/double-head-ext_r50-slim_fpn_custom.py', POSITIVES_ALONE),
     ('custom/faster-rcnn_ipgnet50-slim_fpn_custom.py', {}),
-    ('demo/faster-rcnn_detnet59-slim_fpn_shapes.py', {}),
 ]
 IMAGE_SHAPE = (3, 64, 64)
 BOX, LABEL = [[11.3, 7.1, 42.6, 50.9]], [1]

@@ -79,10 +79,14 @@ runpy.run_path(sys.argv[1], run_name='imported')
 """
 
 
-@pytest.mark.parametrize(('wanted', 'expected'), [(None, 'passive'), ('active', 'active')])
 @pytest.mark.parametrize(
-    'file',
-    ['tools/train.py', 'tools/benchmark.py', 'tools/analysis_tools/misalignment.py', 'a_notebook'],
+    ('file', 'wanted', 'expected'),
+    [
+        ('tools/train.py', None, 'passive'),
+        ('tools/benchmark.py', None, 'passive'),
+        ('a_notebook', None, 'passive'),
+        ('a_notebook', 'active', 'active'),
+    ],
 )
 def test_threads_wait_without_spinning_unless_told(tmp_path, file, wanted, expected):
     """OpenMP reads it when torch is imported; spinning costs all others on the same cores."""

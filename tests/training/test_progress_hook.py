@@ -1,4 +1,4 @@
-"""What a terminal shows of a training: a line per epoch and AP, and nothing else."""
+"""What a terminal shows of a run: a line per epoch and AP, and nothing else."""
 
 from types import SimpleNamespace
 

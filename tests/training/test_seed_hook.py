@@ -86,7 +86,7 @@ def test_resumed_run_orders_data_as_the_first():
     assert resumed.train_dataloader.batch_sampler.sampler.seed == 7
 
 
-def test_pipelines_are_found_inside_other_data_sets():
+def test_pipelines_are_found_inside_other_datasets():
     parts = [Numbers(pipeline=[dict]) for _ in range(2)]
     nested = RepeatDataset(dict(type='ConcatDataset', datasets=parts), times=2)
     assert list(map(id, find_pipelines(nested))) == [id(p.pipeline.transforms) for p in parts]

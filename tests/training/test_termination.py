@@ -1,4 +1,4 @@
-"""SIGTERM and the workers of data loaders. A training that gets it: test_interruptions.py."""
+"""SIGTERM and the workers of data loaders. A run that gets it: test_interruptions.py."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""A restatement of the Double-Head authors' detector, with random weights under their names."""
+"""Random weights under the Double-Head authors' names, and a restatement of their head."""
 
 import torch
 from torch.nn import functional as F  # noqa: N812
@@ -124,8 +124,8 @@ def make_published():
     }
 
 
-class PublishedDetector:
-    """The authors' detector in evaluation, as functions on its state dict."""
+class PublishedHead:
+    """The authors' head in evaluation, as functions on its state dict."""
 
     def __init__(self, state):
         self.state = state
@@ -164,45 +164,6 @@ class PublishedDetector:
         out = F.relu(self.norm(self.conv(x, f'{name}.0'), f'{name}.1'))
         out = F.relu(self.norm(self.conv(out, f'{name}.3'), f'{name}.4'))
         return F.relu(x + self.norm(self.conv(out, f'{name}.6'), f'{name}.7'))
-
-    def residual_block(self, x, name, stride):
-        """Stride in the first convolution."""
-        out = F.relu(self.norm(self.conv(x, f'{name}.conv1', stride), f'{name}.bn1'))
-        out = F.relu(self.norm(self.conv(out, f'{name}.conv2'), f'{name}.bn2'))
-        out = self.norm(self.conv(out, f'{name}.conv3'), f'{name}.bn3')
-        if f'{name}.downsample.0.weight' in self.state:
-            shortcut = self.conv(x, f'{name}.downsample.0', stride)
-            x = self.norm(shortcut, f'{name}.downsample.1')
-        return F.relu(out + x)
-
-    def stages(self, images):
-        body = 'module.backbone.body'
-        x = F.relu(self.norm(self.conv(images, f'{body}.stem.conv1', 2), f'{body}.stem.bn1'))
-        x = F.max_pool2d(x, 3, 2, padding=1)
-        for stage, (num_blocks, _) in enumerate(STAGES, start=1):
-            for block in range(num_blocks):
-                stride = 2 if stage > 1 and block == 0 else 1
-                x = self.residual_block(x, f'{body}.layer{stage}.{block}', stride)
-            yield x
-
-    def pyramid(self, images):
-        fpn = 'module.backbone.fpn'
-        levels, top = [], 0
-        for number, x in reversed(list(enumerate(self.stages(images), start=1))):
-            if levels:
-                top = F.interpolate(top, scale_factor=2)
-            top = top + self.conv(x, f'{fpn}.fpn_inner{number}')
-            levels.insert(0, self.conv(top, f'{fpn}.fpn_layer{number}'))
-        return [*levels, levels[-1][..., ::2, ::2]]
-
-    def propose(self, images):
-        """Return objectness and box deltas of each level."""
-        head = 'module.rpn.head'
-        hidden = [F.relu(self.conv(x, f'{head}.conv')) for x in self.pyramid(images)]
-        return [
-            [self.conv(x, f'{head}.{layer}') for x in hidden]
-            for layer in ('cls_logits', 'bbox_pred')
-        ]
 
     def predict(self, x_fc, x_conv):
         """Return classes of the fc-head, boxes of the conv-head, then the other way round."""

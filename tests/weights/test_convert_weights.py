@@ -74,13 +74,6 @@ def test_unknown_kind_lists_what_is_known(run, tmp_path):
     assert 'unknown: decoder.weight' in message
 
 
-def test_code_in_the_file_is_named_and_not_run(run, tmp_path):
-    torch.save({'conv1.weight': torch.nn.Linear(1, 1)}, tmp_path / 'module.pth')
-    status, message = run(tmp_path / 'module.pth', '--dry-run')
-    assert status == 1
-    assert 'module.pth is not loaded: it includes torch.nn.modules.linear.Linear' in message
-
-
 def test_tensors_that_share_their_values_are_refused(run, resnet_file, tmp_path):
     state = torch.load(resnet_file)
     state['head.fc.weight'] = torch.zeros(1).expand(1000, 512)

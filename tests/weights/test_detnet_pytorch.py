@@ -102,10 +102,6 @@ def published_file(tmp_path, published_state):
     return path
 
 
-def test_layout_has_the_published_number_of_tensors(published_state):
-    assert len(published_state) == NUM_TENSORS
-
-
 def test_converted_weights_give_the_same_features(tmp_path, published_file, published_state):
     target = tmp_path / 'converted.pth'
     convert_file(published_file, target)
@@ -185,11 +181,3 @@ def test_backbone_of_a_detector_is_converted(tmp_path, published_file, published
     assert ours.keys() == expected.keys()
     assert all(ours[key].equal(expected[key]) for key in expected)
     assert 'RCNN_toplayer (1), RCNN_cls_score (1)' in report
-
-
-def test_detector_of_another_shape_is_refused(tmp_path, published_state):
-    model = detector_names(published_state)
-    del model['RCNN_layer5.0.2.bn3.weight']
-    torch.save({'model': model}, tmp_path / 'fpn.pth')
-    with pytest.raises(ValueError, match=r'missing: RCNN_layer5.0.2.bn3.weight'):
-        convert_file(tmp_path / 'fpn.pth', None)

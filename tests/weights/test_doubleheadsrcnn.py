@@ -1,4 +1,4 @@
-"""The converter of the Double-Head authors' models, against a restatement of their detector."""
+"""The converter of the Double-Head authors' models: names by hand, and their head restated."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from published_double_head import (
     EXTRACTOR,
     NUM_CLASSES,
     PREDICTOR,
-    PublishedDetector,
+    PublishedHead,
     make_published,
 )
 
@@ -48,7 +48,7 @@ def test_converted_head_predicts_the_same(published):
     x_fc, x_conv = torch.rand(2, 2, 256, 7, 7)
     with torch.no_grad():
         actual = head.eval()(x_fc, x_conv)
-        theirs = PublishedDetector(published).predict(x_fc, x_conv)
+        theirs = PublishedHead(published).predict(x_fc, x_conv)
     fc_cls, conv_boxes, conv_cls, fc_boxes = theirs
     expected = (
         *(torch.cat([fc_cls[:, 1:], fc_cls[:, :1]], dim=1), conv_boxes[:, 4:]),
@@ -58,23 +58,32 @@ def test_converted_head_predicts_the_same(published):
         torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-4)
 
 
-def test_converted_detector_makes_the_same_proposals(published):
+# Their names and ours of some tensors of the trunk.
+TRUNK = {
+    'backbone.body.stem.conv1.weight': 'backbone.conv1.weight',
+    'backbone.body.stem.bn1.running_var': 'backbone.bn1.running_var',
+    'backbone.body.layer2.0.downsample.1.bias': 'backbone.layer2.0.downsample.1.bias',
+    'backbone.body.layer3.5.conv2.weight': 'backbone.layer3.5.conv2.weight',
+    'backbone.fpn.fpn_inner2.weight': 'neck.lateral_convs.1.conv.weight',
+    'backbone.fpn.fpn_layer4.bias': 'neck.fpn_convs.3.conv.bias',
+    'rpn.head.conv.weight': 'rpn_head.rpn_conv.weight',
+    'rpn.head.cls_logits.bias': 'rpn_head.rpn_cls.bias',
+    'rpn.head.bbox_pred.weight': 'rpn_head.rpn_reg.weight',
+}
+
+
+def test_converted_trunk_fits_the_config(published):
+    weights = convert_weights({'model': published}).weights
+    for theirs, ours in TRUNK.items():
+        assert weights[ours] is published[f'module.{theirs}'], ours
     config = Config.fromfile(config_path(AUTHORS))
     config.model.backbone.init_cfg = None
     config.model.roi_head = None
-    detector = MODELS.build(config.model).eval()
-    weights = convert_weights({'model': published}).weights
-    shared = {key: value for key, value in weights.items() if not key.startswith('roi_head.')}
+    expected = MODELS.build(config.model).state_dict()
     # The norms are fixed and count no batches.
-    assert all(
-        key.endswith('num_batches_tracked') for key in detector.state_dict().keys() ^ shared.keys()
-    )
-    detector.load_state_dict(shared, strict=False)
-    images = torch.rand(1, 3, 64, 96)
-    with torch.no_grad():
-        actual = detector.rpn_head(detector.extract_feat(images))
-        expected = PublishedDetector(published).propose(images)
-    torch.testing.assert_close(actual, tuple(expected), rtol=1e-4, atol=1e-4)
+    assert {key for key in weights if not key.startswith('roi_head.')} == {
+        key for key in expected if not key.endswith('num_batches_tracked')
+    }
 
 
 def test_unused_are_the_anchors_and_the_state_of_the_training(published):

@@ -205,20 +205,3 @@ def test_outputs_under_bfloat16_autocast_are_float32(make_head):
     with torch.autocast('cpu', torch.bfloat16):
         outputs = make_head(**EXT)(x, x)
     assert [output.dtype for output in outputs] == [torch.float32] * 4
-
-
-@pytest.mark.cuda
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize('head', [{}, EXT])
-@torch.no_grad()
-def test_autocast_on_cuda_keeps_boxes_and_scores_in_float32(
-    make_roi_head, feats, make_proposals, make_metas, head, dtype
-):
-    roi_head = make_roi_head(head=head).cuda()
-    feats = [feat.to('cuda', dtype) for feat in feats]
-    proposals = [results.to('cuda') for results in make_proposals(40, 40)]
-    with torch.autocast('cuda', dtype):
-        found = roi_head.predict_bbox(feats, make_metas(2), proposals, TEST_CFG)
-    for detections in found:
-        assert detections.bboxes.dtype == detections.scores.dtype == torch.float32
-        assert len(detections) > 10

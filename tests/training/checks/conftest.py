@@ -14,16 +14,16 @@ BASES = {
 
 
 @pytest.fixture(scope='session')
-def sound_configs():
+def valid_configs():
     return {name: load_config(path) for name, path in BASES.items()}
 
 
 @pytest.fixture
-def make_config(sound_configs):
-    """Copy one of the sound configs, and set an option of it."""
+def make_config(valid_configs):
+    """Copy one of the valid configs, and set an option of it."""
 
     def make(base, key=None, value=None):
-        config = copy.deepcopy(sound_configs[base])
+        config = copy.deepcopy(valid_configs[base])
         if key is not None:
             config.merge_from_dict({key: value})
         return config

@@ -17,39 +17,32 @@ ANCHORS_OF_8 = dict(
     )
 )
 POINTS = dict(type='MlvlPointGenerator', strides=[8, 16, 32], offset=0)
-# Heads of mmdet and of this package with the strides they are made for.
+# Heads with the strides they are made for: anchors, points, and points of an anchor's option.
 HEADS = {
-    'RetinaHead': (FROM_8, ANCHORS_OF_8),
     'mmdet_detnet.ConfidenceRetinaHead': (FROM_8, ANCHORS_OF_8),
-    'ATSSHead': (FROM_8, ANCHORS_OF_8),
-    'GFLHead': (FROM_8, ANCHORS_OF_8),
-    'PAAHead': (FROM_8, ANCHORS_OF_8),
-    'FreeAnchorRetinaHead': (FROM_8, ANCHORS_OF_8),
     'FCOSHead': (STRIDES, {}),
-    'FoveaHead': (STRIDES, dict(strides=STRIDES)),
-    'RepPointsHead': (FROM_8, dict(point_feat_channels=CHANNELS)),
-    'YOLOXHead': ([8, 16, 32], dict(strides=[8, 16, 32])),
     'RTMDetHead': ([8, 16, 32], dict(anchor_generator=POINTS)),
 }
 
 
 @pytest.mark.parametrize('name', HEADS)
-@pytest.mark.parametrize('fault', ['', 'strides', 'levels', 'channels'])
-def test_every_kind_of_head_is_compared_with_the_maps(name, fault):
+@pytest.mark.parametrize('problem', ['', 'strides', 'levels', 'channels'])
+def test_every_kind_of_head_is_compared_with_the_maps(name, problem):
     strides, options = HEADS[name]
     head = dict(type=name, num_classes=2, in_channels=CHANNELS, feat_channels=CHANNELS, **options)
     detector = Detector(Backbone(), bbox_head=head)
     maps = make_maps(
         [strides[0], *strides[:-1]]
-        if fault == 'strides'
-        else strides[: -(fault == 'levels') or None],
-        CHANNELS * 2 if fault == 'channels' else CHANNELS,
+        if problem == 'strides'
+        else strides[: -(problem == 'levels') or None],
+        CHANNELS * 2 if problem == 'channels' else CHANNELS,
     )
-    faults = find_map_problems(detector, maps, IMAGE_SIZE)
-    assert bool(faults) == bool(fault)
-    if fault:
-        assert all(f'{"in_channels" if fault == "channels" else fault}' in each for each in faults)
-        assert all(each.count('\n') == 0 and ', got ' in each for each in faults)
+    problems = find_map_problems(detector, maps, IMAGE_SIZE)
+    assert bool(problems) == bool(problem)
+    if problem:
+        word = 'in_channels' if problem == 'channels' else problem
+        assert all(word in each for each in problems)
+        assert all(each.count('\n') == 0 and ', got ' in each for each in problems)
 
 
 @pytest.mark.parametrize(
@@ -57,31 +50,28 @@ def test_every_kind_of_head_is_compared_with_the_maps(name, fault):
     [
         (DETNET_STRIDES, STRIDES, DETNET_STRIDES, 'the strides of rpn_head.prior_generator must'),
         (DETNET_STRIDES, DETNET_STRIDES, STRIDES, 'bbox_roi_extractor.featmap_strides must'),
-        (DETNET_STRIDES, DETNET_STRIDES, [4, 8, 16, 32], 'featmap_strides must be [4.0, 8.0, 16.0'),
         (STRIDES, DETNET_STRIDES, STRIDES, 'by the sizes of the feature maps, got [(4, 4), (8, 8)'),
-        (STRIDES[:4], STRIDES, STRIDES[:4], 'levels of rpn_head.prior_generator must be 4'),
         (STRIDES, STRIDES[:4], STRIDES[:4], 'levels of rpn_head.prior_generator must be 5'),
         (STRIDES[:3], STRIDES[:3], STRIDES[:4], 'levels of roi_head.bbox_roi_extractor.featmap'),
-        (STRIDES, STRIDES, [8, 16, 32, 64], 'featmap_strides must be [4.0, 8.0, 16.0, 32.0]'),
     ],
 )
 def test_two_stage_detector_with_wrong_strides(map_strides, rpn, roi, words):
     sizes = [4, 8, 16, 32, 64][: len(rpn)]
     detector = Detector(Backbone(), rpn_head=make_rpn_head(rpn, sizes), roi_head=make_roi_head(roi))
-    faults = find_map_problems(detector, make_maps(map_strides), IMAGE_SIZE)
-    assert any(words in fault for fault in faults), faults
+    problems = find_map_problems(detector, make_maps(map_strides), IMAGE_SIZE)
+    assert any(words in problem for problem in problems), problems
 
 
 def test_extractor_of_other_channels_is_named():
     detector = Detector(Backbone(), roi_head=make_roi_head(out_channels=CHANNELS * 2))
-    (fault,) = find_map_problems(detector, make_maps(), IMAGE_SIZE)
-    assert fault == (
+    (problem,) = find_map_problems(detector, make_maps(), IMAGE_SIZE)
+    assert problem == (
         'roi_head.bbox_roi_extractor.out_channels must be [32], the channels of the feature maps, '
         'got 64.'
     )
 
 
-@pytest.mark.parametrize('size', [(192, 256), (193, 255), (800, 1333), (33, 65), (1, 1)])
+@pytest.mark.parametrize('size', [(192, 256), (193, 255), (33, 65), (1, 1)])
 @pytest.mark.parametrize('strides', [STRIDES, DETNET_STRIDES])
 def test_any_image_size_fits_right_strides(size, strides):
     detector = Detector(

@@ -16,7 +16,6 @@ from mmdet_detnet.training.checks import (
 )
 
 DETNET_STRIDES = [4, 8, 16, 16, 16]
-IOU_LOSSES = ['IoULoss', 'GIoULoss', 'DIoULoss', 'CIoULoss', 'BoundedIoULoss', 'EIoULoss']
 RETINA = dict(
     type='RetinaHead',
     num_classes=2,
@@ -26,7 +25,7 @@ RETINA = dict(
 )
 
 
-def faults_of(**heads):
+def problems_of(**heads):
     return find_model_problems(Detector(Backbone(), **heads))
 
 
@@ -39,15 +38,14 @@ def faults_of(**heads):
     ],
 )
 def test_equal_anchors_are_named(strides, base_sizes, words):
-    (fault,) = faults_of(rpn_head=make_rpn_head(strides, base_sizes))
-    assert words in fault
+    (problem,) = problems_of(rpn_head=make_rpn_head(strides, base_sizes))
+    assert words in problem
 
 
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
         (dict(size=14), 'bbox_head.roi_feat_size must be (7, 7), the output_size'),
-        (dict(output_size=14), 'bbox_head.roi_feat_size must be (14, 14), the output_size'),
         (dict(output_size=(7, 14)), 'bbox_head.roi_feat_size must be (7, 14), the output_size'),
         (
             dict(in_channels=16),
@@ -56,13 +54,15 @@ def test_equal_anchors_are_named(strides, base_sizes, words):
     ],
 )
 def test_box_head_that_does_not_fit_its_extractor(options, words):
-    (fault,) = faults_of(roi_head=make_roi_head(**options))
-    assert words in fault
+    (problem,) = problems_of(roi_head=make_roi_head(**options))
+    assert words in problem
 
 
-@pytest.mark.parametrize('loss', IOU_LOSSES)
 @pytest.mark.parametrize('decodes', [False, True])
-@pytest.mark.parametrize('place', ['rpn_head', 'bbox_head', 'roi_head'])
+@pytest.mark.parametrize(
+    ('place', 'loss'),
+    [('rpn_head', 'IoULoss'), ('bbox_head', 'GIoULoss'), ('roi_head', 'DIoULoss')],
+)
 def test_iou_loss_needs_decoded_boxes(loss, decodes, place):
     options = dict(loss_bbox=dict(type=loss), reg_decoded_bbox=decodes)
     heads = {
@@ -70,18 +70,18 @@ def test_iou_loss_needs_decoded_boxes(loss, decodes, place):
         'bbox_head': dict(**RETINA, **options),
         'roi_head': make_roi_head(**options),
     }
-    faults = faults_of(**{place: heads[place]})
-    assert len(faults) == 1 - decodes
-    if faults:
-        assert f'reg_decoded_bbox must be True with {loss}, got False.' in faults[0]
+    problems = problems_of(**{place: heads[place]})
+    assert len(problems) == 1 - decodes
+    if problems:
+        assert f'reg_decoded_bbox must be True with {loss}, got False.' in problems[0]
 
 
-@pytest.mark.parametrize('kind', ['ATSSHead', 'GFLHead', 'VFNetHead', 'DDODHead', 'FCOSHead'])
+@pytest.mark.parametrize('kind', ['ATSSHead', 'FCOSHead'])
 def test_heads_that_decode_by_themselves_need_no_option(kind):
     anchors = dict(RETINA['anchor_generator'], center_offset=0.0)
     options = {} if kind == 'FCOSHead' else dict(anchor_generator=anchors)
     head = dict(type=kind, num_classes=2, in_channels=32, feat_channels=32, **options)
-    assert faults_of(bbox_head=dict(**head, loss_bbox=dict(type='GIoULoss'))) == []
+    assert problems_of(bbox_head=dict(**head, loss_bbox=dict(type='GIoULoss'))) == []
 
 
 def make_norms(frozen=False, evaluated=False):
@@ -104,10 +104,10 @@ def make_norms(frozen=False, evaluated=False):
     ],
 )
 def test_frozen_norm_without_weights_is_named(frozen, evaluated, words):
-    faults = find_frozen_norm_problems(make_norms(frozen, evaluated))
-    assert len(faults) == len(words)
-    for fault, expected in zip(faults, words, strict=True):
-        assert expected in fault
+    problems = find_frozen_norm_problems(make_norms(frozen, evaluated))
+    assert len(problems) == len(words)
+    for problem, expected in zip(problems, words, strict=True):
+        assert expected in problem
 
 
 def test_frozen_norm_with_weights_is_let_pass():
@@ -148,7 +148,7 @@ def test_added_parts_may_start_without_statistics_where_they_learn(frozen):
         ),
         (
             lambda state: state.clear(),
-            ['A lacks weights of the config: 0.bias, 0.weight, 1.bias a'],
+            ['A lacks weights of the config: 0.bias, 0.weight, 1.bias and 3 more.'],
         ),
         (lambda state: state.pop('1.num_batches_tracked'), []),
         (lambda state: None, []),
@@ -158,7 +158,7 @@ def test_weights_of_another_model_are_named(change, words):
     model = make_norms()
     state = dict(model.state_dict())
     change(state)
-    faults = find_weight_problems(model, state, 'A')
-    assert len(faults) == len(words)
-    for fault, expected in zip(faults, words, strict=True):
-        assert fault.startswith(expected)
+    problems = find_weight_problems(model, state, 'A')
+    assert len(problems) == len(words)
+    for problem, expected in zip(problems, words, strict=True):
+        assert problem.startswith(expected)

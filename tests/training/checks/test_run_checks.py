@@ -55,7 +55,7 @@ class CheckHook(Hook):
 
 @pytest.fixture
 def check(tmp_path):
-    """Check a run of a sound config with some changes; its problems and warnings."""
+    """Check a run of a valid config with some changes; its problems and warnings."""
     files = {name: tmp_path / f'{name}.json' for name in ('train', 'val')}
     for file in files.values():
         file.write_text(json.dumps({}))
@@ -99,7 +99,7 @@ def check(tmp_path):
     return run
 
 
-def test_sound_run_is_let_pass(check):
+def test_valid_run_is_let_pass(check):
     assert check() == ([], [])
 
 
