@@ -49,14 +49,15 @@ def test_options_are_arguments_of_the_function(script, monkeypatch):
     calls = []
 
     def call(**options):
-        calls.append(signature.bind(**options).arguments)
+        signature.bind(**options)
+        calls.append(options)
         return {}
 
     monkeypatch.setattr(module, name, call)
     monkeypatch.setattr(sys, 'argv', [script, *command_line])
     module.main()
     (arguments,) = calls
-    assert list(arguments.values())[0] == command_line[0]
+    assert command_line[0] in arguments.values()
     if '--device' in command_line:
         assert (arguments['checkpoint'], arguments['device']) == ('detector.pth', 'cpu')
         assert arguments['allow_mismatch'] is True

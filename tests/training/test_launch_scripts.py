@@ -133,7 +133,8 @@ def test_config_in_the_work_directory_is_not_replaced_by_its_dump(monkeypatch, t
     write_config(config, data)
     before = config.read_text()
     monkeypatch.setattr(launch.Runner, 'train', lambda runner: None)
-    options = ['--cfg-options', *SHORT, 'train_dataloader.batch_size=2']
+    # A visualizer of that name keeps its backends for later tests.
+    options = ['--cfg-options', *SHORT, 'train_dataloader.batch_size=2', 'visualizer.name=dump']
     launch.train([str(config), '--work-dir', str(config.parent), *options])
     assert config.read_text() == before
     (dump,) = set(config.parent.glob('*.py')) - {config}
