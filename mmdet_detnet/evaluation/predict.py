@@ -112,7 +112,10 @@ class Result:
         """Draw the detections on the image: BGR, uint8."""
         visualizer = self._predictor.inferencer.visualizer
         sample = DetDataSample(pred_instances=self.pred_instances)
-        with matplotlib.rc_context({'text.parse_math': False}):  # a $ in a class name is a $
+        # A $ in a class name is a $.
+        with matplotlib.rc_context({'text.parse_math': False}), warnings.catch_warnings():
+            # Of every box that ends at the border: mmengine takes 640 to be outside of 640 pixels.
+            warnings.filterwarnings('ignore', r'Warning: The \w+ is out of bounds')
             rgb = mmcv.bgr2rgb(self.frame.image)
             visualizer.add_datasample('', rgb, sample, draw_gt=False, pred_score_thr=-1)
         return mmcv.rgb2bgr(visualizer.get_image())
@@ -193,6 +196,8 @@ class Predictor:
         if tiles and getattr(self.inferencer.model, 'with_mask', False):
             reject('predict', 'tiles', tiles, 'None: masks of tiles are not merged')
         lowest = self.score_thr if score_thr is None else score_thr
+        if not 0 <= lowest <= 1:
+            reject('predict', 'score_thr', lowest, 'from 0 to 1')
         return self._predict(iter(frames), lowest, batch, tiles)
 
     def _predict(

@@ -317,6 +317,11 @@ def _explain(script: str) -> Iterator[None]:
         hint = ' Continue with --resume.' if script == 'train.py' else ''
         print(f'{script}: interrupted.{hint}', file=sys.stderr)
         stop_workers()
+        if is_distributed():
+            # At a normal exit, gloo waits for the other ranks to join what this one has started.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(130)
         sys.exit(130)
     except RuntimeError as error:
         # A connection error between ranks has its cause in another rank.

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import cv2
 import numpy as np
@@ -176,9 +177,20 @@ def test_mosaic_of_4000_x_3000_in_tiles(predictor, squares, tmp_path):
     assert {size for batch in squares[1:] for size in batch} == {(640, 640)}
 
 
-def test_wrong_batch_is_refused_before_anything_is_written(predictor, photos, tmp_path):
+def test_box_that_ends_at_the_border_is_drawn_without_a_warning(predictor, squares, tmp_path):
+    image = draw(tmp_path / 'a.png', (64, 48), (5, 7))
+    (result,) = predictor.predict(read_frames(find_sources([image])), 0.0)
+    result.pred_instances.bboxes[:] = torch.tensor([20.0, 10.0, 64.0, 48.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', UserWarning)
+        assert result.draw().shape == (48, 64, 3)
+
+
+def test_wrong_batch_or_score_is_refused_before_anything_is_written(predictor, photos, tmp_path):
     with pytest.raises(ValueError, match='batch must be at least 1'):
         write_predictions(predictor, [photos], tmp_path / 'out', batch=0)
+    with pytest.raises(ValueError, match='score_thr must be from 0 to 1, got 30'):
+        write_predictions(predictor, [photos], tmp_path / 'out', score_thr=30.0)
     assert not files(tmp_path / 'out')
 
 

@@ -172,3 +172,16 @@ def test_ranks_that_stop_end_the_command_without_a_traceback(
     assert end.value.code == status
     assert sentence in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is interrupt
+
+
+def test_interrupted_rank_ends_without_waiting_for_the_others(monkeypatch, capsys):
+    def end(code):
+        raise RuntimeError(f'ended at once with {code}')
+
+    monkeypatch.setattr(launch, 'is_distributed', lambda: True)
+    monkeypatch.setattr(launch, 'stop_workers', lambda: None)
+    monkeypatch.setattr(launch.signal, 'signal', lambda number, handler: None)
+    monkeypatch.setattr(launch.os, '_exit', end)
+    with pytest.raises(RuntimeError, match='at once with 130'), launch._explain('train.py'):
+        raise KeyboardInterrupt
+    assert 'Continue with --resume' in capsys.readouterr().err
