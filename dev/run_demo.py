@@ -8,14 +8,12 @@ runs.
 
 import argparse
 import json
-import os
 import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 
 from mmdet_detnet import config_path
@@ -25,9 +23,6 @@ TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 CONFIG = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
 WORK_DIR = Path('work_dirs/demo')
 DATA_ROOT = Path('data/shapes')
-# Two processes with half of each batch use two cores better than two threads do: most operators of
-# a slim detector are too small to be shared.
-NUM_CPU_RANKS = 2
 
 
 def run_demo(
@@ -61,8 +56,7 @@ def run_demo(
     _run(TOOLS / 'demo/shapes_dataset.py', data_root)
     if not resume:
         write_config(config, data_root, epochs)
-    ranks = ('--gpus', NUM_CPU_RANKS) if _can_share_cpu() else ()
-    _run('-m', 'mmdet_detnet', 'train', config, '--work-dir', work_dir, *ranks)
+    _run(TOOLS / 'train.py', config, '--work-dir', work_dir, *['--resume'] * resume)
     checkpoint = next(work_dir.glob('best_*.pth'))
     place = ('--checkpoint', checkpoint, '--work-dir', work_dir)
     _run('-m', 'mmdet_detnet', 'look', config, *place)
@@ -122,11 +116,7 @@ def write_config(file: Path, data_root: Path, epochs: int | None = None) -> None
     make_config(data_root, epochs).dump(file)
 
 
-def _can_share_cpu() -> bool:
-    return not torch.cuda.is_available() and len(os.sched_getaffinity(0)) >= NUM_CPU_RANKS
-
-
-def _run(*arguments: str | Path | int) -> None:
+def _run(*arguments: str | Path) -> None:
     command = [sys.executable, *map(str, arguments)]
     print(f'\n$ {shlex.join(command)}', flush=True)
     start = time.monotonic()
