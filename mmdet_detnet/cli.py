@@ -176,7 +176,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     add('--batch', type=at_least(1), default=1, help='images or tiles at a time')
     add('--every', type=at_least(1), default=1, metavar='N', help='every N-th frame of a video')
     add('--tiles', type=at_least(1), metavar='SIZE', help='also detect in tiles of this side')
-    add('--overlap', type=float, default=0.2, help='overlap of two tiles, as a fraction of a tile')
+    add('--overlap', type=float, help='overlap of two tiles, as a fraction of a tile; default: 0.2')
     for name in ('--device', '--allow-mismatch'):
         add(name, **SHARED_ARGUMENTS[name])
 
@@ -186,6 +186,10 @@ def _predict(args: Arguments, rest: Sequence[str]) -> int:
     from .evaluation.prediction_folder import write_predictions
     from .evaluation.tiles import Tiles
 
+    if args.overlap is not None and args.tiles is None:
+        raise ValueError(f'--overlap {args.overlap:g} is that of tiles; --tiles is missing.')
+    overlap = {} if args.overlap is None else {'overlap': args.overlap}
+    tiles = Tiles(args.tiles, **overlap) if args.tiles else None
     if is_onnx(args.config):
         config, work_dir, checkpoint = None, args.work_dir or args.config.parent, args.config
     else:
@@ -195,7 +199,6 @@ def _predict(args: Arguments, rest: Sequence[str]) -> int:
         reason = 'chosen on validation images' if predictor.is_chosen else 'none was chosen'
         print(f'score threshold: {predictor.score_thr:g} ({reason})')
     out_dir = args.out_dir or work_dir / 'predictions'
-    tiles = Tiles(args.tiles, args.overlap) if args.tiles else None
     try:
         detected, failed = write_predictions(
             predictor, args.inputs, out_dir, args.score_thr, args.batch, args.every, tiles

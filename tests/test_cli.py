@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from mmdet_detnet import cli
+
 DETECTOR = ['config.py', 'detector.pth', '--device', 'cpu', '--allow-mismatch']
 OPTIONS = ['--cfg-options', 'model.test_cfg.score_thr=0.1']
 SCRIPTS = {
@@ -39,6 +41,11 @@ def test_nothing_heavy_is_imported_for_an_answer(arguments, status, answer):
     assert program.returncode == status
     assert answer in program.stdout + program.stderr
     assert program.stdout.endswith('set()\n')
+
+
+def test_overlap_without_tiles_is_refused(capsys):
+    assert cli.main(['predict', 'config.py', 'image.jpg', '--overlap', '0.3']) != 0
+    assert '--overlap 0.3' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
