@@ -5,7 +5,6 @@ A checkpoint of the run itself has them as ``meta['score_thr'] = {'all': 0.42, '
 with the SHA-256 of that checkpoint.
 """
 
-import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mmdet_detnet.checkpoints import checksum_path, make_plain, read_checkpoint, write_checkpoint
-from mmdet_detnet.files import OutputFolder, read_json, write_file
+from mmdet_detnet.files import OutputFolder, file_digest, read_json, write_file
 
 KEY = 'score_thr'
 FILE_NAME = 'score_thr.json'
@@ -84,7 +83,7 @@ def read_score_thr(
         digest, value = content['sha256'], content[KEY]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f'{file} is damaged ({error!r}): delete it and test again.') from error
-    return parse_score_thr(value, file) if digest == _digest(checkpoint) else None
+    return parse_score_thr(value, file) if digest == file_digest(Path(checkpoint)) else None
 
 
 def write_score_thr(
@@ -116,10 +115,6 @@ def write_score_thr(
             write_checkpoint(path, stream.getvalue())
         return path
     file = OutputFolder(work_dir).path(FILE_NAME)
-    content = {'checkpoint': str(path), 'sha256': _digest(path), KEY: thresholds.to_dict()}
+    content = {'checkpoint': str(path), 'sha256': file_digest(path), KEY: thresholds.to_dict()}
     write_file(file, json.dumps(content, indent=1).encode())
     return file
-
-
-def _digest(file: str | Path) -> str:
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
