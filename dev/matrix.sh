@@ -4,7 +4,7 @@
 #   make matrix                  # all rows
 #   ROWS='forks' make matrix     # some of them
 #
-# uv finds the Pythons, or downloads them. Arguments are passed on to `uv pip install`.
+# The results become rows of the table in docs/environments.md. uv finds the Pythons, or downloads them. Arguments are passed on to `uv pip install`.
 set -u
 cd "$(dirname "$0")/.."
 tools=(-r requirements-test.txt setuptools==80.8.0 pip click==8.2.1 colorama model-index pandas requests tabulate opencv-python-headless)
@@ -19,7 +19,12 @@ run() { # NAME PYTHON PACKAGE...
         uv pip install --quiet --python "$venv" "${locations[@]}" "$@" "${tools[@]}" &&
         uv pip install --quiet --python "$venv" --no-deps --no-build-isolation openmim==0.3.9 --editable . &&
         "$venv/bin/python" -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder >"$venv.log" 2>&1
-    echo "$name: $([ $? = 0 ] && echo passed || echo FAILED), $(tail -n 1 "$venv.log" 2>/dev/null)"
+    local result versions
+    result=$(sed -n '$s/^=* \(.*\) in [0-9.]*s.*/\1/p' "$venv.log" 2>/dev/null)
+    versions=$(uv pip freeze --python "$venv" 2>/dev/null |
+        sed -nE 's/^((onedl-)?(torch|torchvision|numpy|mmdet|mmdetection|mmengine|mmcv|mmcv-lite))==/\1 /p' | paste -sd, | sed 's/,/, /g')
+    echo "$name: ${result:-not installed}"
+    sed -i "/^| $name |/d; /^|---|---|---|---|\$/a | $name | Python $python, $versions | $(date -I) | ${result:-not installed} |" docs/environments.md
 }
 
 locations=("$@")
