@@ -85,6 +85,7 @@ def make_cases(device: torch.device) -> dict[str, Case]:
             (one_class, scores[:1000]),
         ),
         'soft_nms, 800 boxes': (lambda b, s: ops.soft_nms(b, s)[0], (boxes[:800], scores[:800])),
+        'soft_nms, 4000 boxes': (lambda b, s: ops.soft_nms(b, s)[0], (boxes, scores)),
         'roi_align, 1024 RoIs, 64 channels': (align, (small, draw_rois(1024, 10, 60, 160, 160))),
         'roi_align, 512 RoIs, 256 channels': (align, (large, draw_rois(512, 10, 112, 1333, 800))),
         'roi_align, 300 large RoIs': (align, (large, draw_rois(300, 300, 700, 1333, 800))),
