@@ -13,7 +13,6 @@ from . import (
     ms_deform_attn,
     nms,
     roi_align,
-    roi_pool,
     sync_bn,
 )
 
@@ -23,46 +22,34 @@ def get_compiler_version() -> str:
     return 'not compiled (PyTorch, by mmdet_detnet)'
 
 
-def get_compiling_cuda_version() -> str:
-    """Answer ``mmcv.ops.get_compiling_cuda_version``; they run on GPUs as PyTorch does."""
-    return get_compiler_version()
-
-
 FUNCTIONS = {
     function.__name__: function
     for function in (
         carafe.carafe_backward,
         carafe.carafe_forward,
-        carafe.carafe_naive_backward,
-        carafe.carafe_naive_forward,
         deform_conv.deform_conv_backward_input,
         deform_conv.deform_conv_backward_parameters,
         deform_conv.deform_conv_forward,
-        deform_roi_pool.deform_roi_pool_backward,
-        deform_roi_pool.deform_roi_pool_forward,
-        masked_conv.masked_col2im_forward,
-        masked_conv.masked_im2col_forward,
         deform_conv.modulated_deform_conv_backward,
         deform_conv.modulated_deform_conv_forward,
+        deform_roi_pool.deform_roi_pool_backward,
+        deform_roi_pool.deform_roi_pool_forward,
+        focal_loss.sigmoid_focal_loss_backward,
+        focal_loss.sigmoid_focal_loss_forward,
+        get_compiler_version,
+        masked_conv.masked_col2im_forward,
+        masked_conv.masked_im2col_forward,
         ms_deform_attn.ms_deform_attn_backward,
         ms_deform_attn.ms_deform_attn_forward,
         nms.nms,
         nms.nms_match,
+        nms.softnms,
         roi_align.roi_align_backward,
         roi_align.roi_align_forward,
-        roi_pool.roi_pool_backward,
-        roi_pool.roi_pool_forward,
-        focal_loss.sigmoid_focal_loss_backward,
-        focal_loss.sigmoid_focal_loss_forward,
-        nms.softnms,
-        focal_loss.softmax_focal_loss_backward,
-        focal_loss.softmax_focal_loss_forward,
         sync_bn.sync_bn_backward_data,
         sync_bn.sync_bn_backward_param,
         sync_bn.sync_bn_forward_mean,
         sync_bn.sync_bn_forward_output,
         sync_bn.sync_bn_forward_var,
-        get_compiler_version,
-        get_compiling_cuda_version,
     )
-}
+} | {'get_compiling_cuda_version': get_compiler_version}

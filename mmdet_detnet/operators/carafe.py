@@ -5,52 +5,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def carafe_naive_forward(
+def carafe_forward(
     features: Tensor,  # (N, C, H, W)
     masks: Tensor,  # weights, (N, group_size * kernel_size ** 2, H * scale, W * scale)
+    rfeatures: Tensor,  # receives the features, for the backward pass
+    routput: Tensor,  # unused
+    rmasks: Tensor,  # unused
     output: Tensor,  # receives the result, (N, C, H * scale, W * scale)
     kernel_size: int,  # side of the window of each source pixel; odd
     group_size: int,  # number of channel groups with separate weights
     scale_factor: int,  # output pixels per side of an input pixel
 ) -> None:
     """Upsample; each output pixel is a weighted sum of the pixels around its source."""
-    for index in range(len(features)):
-        output[index] = _upsample(
-            features[index], masks[index], kernel_size, group_size, scale_factor
-        )
-
-
-def carafe_naive_backward(
-    top_grad: Tensor,
-    features: Tensor,
-    masks: Tensor,
-    bottom_grad: Tensor,
-    mask_grad: Tensor,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
-) -> None:
-    """Write the gradients of ``features`` and ``masks`` to ``bottom_grad`` and ``mask_grad``."""
-    for index in range(len(features)):
-        inputs = [tensor[index].detach().requires_grad_() for tensor in (features, masks)]
-        with torch.enable_grad():
-            output = _upsample(inputs[0], inputs[1], kernel_size, group_size, scale_factor)
-            gradients = torch.autograd.grad(output, inputs, top_grad[index])
-        bottom_grad[index], mask_grad[index] = gradients
-
-
-def carafe_forward(
-    features: Tensor,
-    masks: Tensor,
-    rfeatures: Tensor,
-    routput: Tensor,
-    rmasks: Tensor,
-    output: Tensor,
-    **settings: int,
-) -> None:
-    """Upsample like :func:`carafe_naive_forward`; ``rfeatures`` keeps the features for backward."""
     rfeatures.copy_(features)
-    carafe_naive_forward(features, masks, output, **settings)
+    for result, image, mask in zip(output, features, masks, strict=True):
+        result.copy_(_upsample(image, mask, kernel_size, group_size, scale_factor))
 
 
 def carafe_backward(
@@ -63,10 +32,16 @@ def carafe_backward(
     rmask_grad: Tensor,
     bottom_grad: Tensor,
     mask_grad: Tensor,
-    **settings: int,
+    kernel_size: int,
+    group_size: int,
+    scale_factor: int,
 ) -> None:
-    """Write the gradients like :func:`carafe_naive_backward`."""
-    carafe_naive_backward(top_grad, rfeatures, masks, bottom_grad, mask_grad, **settings)
+    """Write the gradients of ``rfeatures`` and ``masks`` to ``bottom_grad`` and ``mask_grad``."""
+    for index, gradient in enumerate(top_grad):
+        inputs = [tensor[index].detach().requires_grad_() for tensor in (rfeatures, masks)]
+        with torch.enable_grad():
+            output = _upsample(inputs[0], inputs[1], kernel_size, group_size, scale_factor)
+        bottom_grad[index], mask_grad[index] = torch.autograd.grad(output, inputs, gradient)
 
 
 def _upsample(image: Tensor, mask: Tensor, kernel_size: int, groups: int, scale: int) -> Tensor:

@@ -6,6 +6,7 @@ rounded down, so that an offset of zero gets the slope towards the next pixel.
 """
 
 import math
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -47,25 +48,25 @@ def deform_conv_forward(
 def deform_conv_backward_input(
     input: Tensor,
     offset: Tensor,
-    gradOutput: Tensor,  # noqa: N803
-    gradInput: Tensor,  # noqa: N803
-    gradOffset: Tensor,  # noqa: N803
+    gradOutput: Tensor,
+    gradInput: Tensor,
+    gradOffset: Tensor,
     weight: Tensor,
     columns: Tensor,
     **geometry: int,
 ) -> None:
     """Write the gradients of ``input`` and ``offset`` to ``gradInput`` and ``gradOffset``."""
     conv = DeformConv.of(input, geometry, PLAIN)
-    gradients = conv.backward(input, weight, offset, None, gradOutput)
-    gradInput.copy_(gradients.input)
-    gradOffset.copy_(gradients.offset)
+    of_input, of_offset, _, _ = conv.backward(input, weight, offset, None, gradOutput)
+    gradInput.copy_(of_input)
+    gradOffset.copy_(of_offset)
 
 
 def deform_conv_backward_parameters(
     input: Tensor,
     offset: Tensor,
-    gradOutput: Tensor,  # noqa: N803
-    gradWeight: Tensor,  # noqa: N803
+    gradOutput: Tensor,
+    gradWeight: Tensor,
     columns: Tensor,
     ones: Tensor,
     scale: float,
@@ -74,8 +75,7 @@ def deform_conv_backward_parameters(
     """Add the gradient of ``weight``, times ``scale``, to ``gradWeight``."""
     conv = DeformConv.of(input, geometry, PLAIN)
     # The values of the weights do not matter for their gradient.
-    gradients = conv.backward(input, gradWeight, offset, None, gradOutput)
-    gradWeight += scale * gradients.weight
+    gradWeight += scale * conv.backward(input, gradWeight, offset, None, gradOutput)[3]
 
 
 def modulated_deform_conv_forward(
@@ -117,22 +117,15 @@ def modulated_deform_conv_backward(
 ) -> None:
     """Write the gradients of images, offsets and masks; add those of weights and biases."""
     conv = DeformConv.of(input, geometry, MODULATED)
-    gradients = conv.backward(input, weight, offset, mask, grad_output)
-    grad_input.copy_(gradients.input)
-    grad_offset.copy_(gradients.offset)
-    grad_mask.copy_(gradients.mask)
-    grad_weight += gradients.weight
+    of_input, of_offset, of_mask, of_weight = conv.backward(
+        input, weight, offset, mask, grad_output
+    )
+    grad_input.copy_(of_input)
+    grad_offset.copy_(of_offset)
+    grad_mask.copy_(of_mask)
+    grad_weight += of_weight
     if with_bias:
         grad_bias += _widen(grad_output).sum((0, 2, 3))
-
-
-class Gradients(NamedTuple):
-    """Gradients of the inputs of a deformable convolution, with their shapes."""
-
-    input: Tensor
-    offset: Tensor
-    mask: Tensor
-    weight: Tensor
 
 
 class DeformConv(NamedTuple):
@@ -168,50 +161,47 @@ class DeformConv(NamedTuple):
         output = input.new_empty(len(input), len(weight), *self.output_size)
         for index, image in enumerate(input):
             columns = self._columns(image, offset[index], None if mask is None else mask[index])
-            product = torch.bmm(self._by_group(weight), columns.transpose(1, 2))
-            output[index] = product.view(output.shape[1:])
+            result = torch.bmm(self._by_group(weight), columns.transpose(1, 2))
+            output[index] = result.view(output.shape[1:])
         return output
 
     def backward(
         self, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, gradient: Tensor
-    ) -> Gradients:
-        """Compute the gradients of :meth:`forward`; ``gradient`` is that of its result."""
-        input, weight, gradient = _widen(input), _widen(weight), _widen(gradient)
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """Compute the gradients of input, offset, mask and weight; ``gradient`` is the result's."""
+        input, weight, gradient = map(_widen, (input, weight, gradient))
         maps = self._read_maps(offset, mask)
         if torchvision_kernels.serve(input, backward=True):
-            gradients = Gradients(
-                *torchvision_kernels.deform_conv_backward(self, gradient, input, weight, *maps)
+            gradients = torchvision_kernels.deform_conv_backward(
+                self, gradient, input, weight, *maps
             )
         else:
             gradients = self._backward(gradient, input, weight, *maps)
-        return gradients._replace(
-            offset=_pad(gradients.offset, offset),
-            mask=gradients.mask if mask is None else _pad(gradients.mask, mask),
-        )
+        of_input, of_offset, of_mask, of_weight = gradients
+        of_mask = None if mask is None else _pad(of_mask, mask)
+        return of_input, _pad(of_offset, offset), of_mask, of_weight
 
     def _backward(
         self, gradient: Tensor, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None
-    ) -> Gradients:
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         inputs = [tensor for tensor in (input, offset, mask) if tensor is not None]
         totals = [torch.empty_like(tensor) for tensor in inputs]
         # (groups, out_channels / groups, taps * C / groups)
         by_group = self._by_group(weight)
         of_weight = torch.zeros_like(by_group)
-        for index in range(len(input)):
+        for index, of_output in enumerate(gradient):
             one = [tensor[index].detach().requires_grad_() for tensor in inputs]
             with torch.enable_grad():
                 columns = self._columns(*one)
             # (groups, out_channels / groups, h * w)
-            slopes = gradient[index].reshape(self.groups, by_group.shape[1], -1)
+            slopes = of_output.reshape(self.groups, by_group.shape[1], -1)
             of_weight += torch.bmm(slopes, columns.detach())
             of_columns = torch.bmm(slopes.transpose(1, 2), by_group)
-            for total, part in zip(
-                totals, torch.autograd.grad(columns, one, of_columns), strict=True
-            ):
+            parts = torch.autograd.grad(columns, one, of_columns)
+            for total, part in zip(totals, parts, strict=True):
                 total[index] = part
         of_taps = of_weight.unflatten(2, (self.kernel[0] * self.kernel[1], -1)).transpose(2, 3)
-        of_mask = totals[2] if mask is not None else gradient.new_empty(0)
-        return Gradients(totals[0], totals[1], of_mask, of_taps.reshape(weight.shape))
+        return totals[0], totals[1], totals[-1], of_taps.reshape(weight.shape)
 
     def _columns(
         self,
@@ -228,19 +218,12 @@ class DeformConv(NamedTuple):
         y, x, inside = self.locate(offset, height, width)
         factor = inside.to(y.dtype) if mask is None else inside * mask
         # (deform_groups, h * w, taps) each, from here on
-        y, x, factor = (
-            values.flatten(2).transpose(1, 2)
-            for values in (
-                y.where(inside, y.new_zeros(())),
-                x.where(inside, x.new_zeros(())),
-                factor,
-            )
-        )
-        rows, of_rows = _neighbors(y, height)
-        lines, of_lines = _neighbors(x, width)
+        y, x = (values.where(inside, values.new_zeros(())) for values in (y, x))
+        y, x, factor = (values.flatten(2).transpose(1, 2) for values in (y, x, factor))
         first = torch.arange(self.deform_groups, device=y.device)[:, None, None] * height * width
-        pixels = [first + row * width + line for row in rows for line in lines]
-        weights = [factor * of_row * of_line for of_row in of_rows for of_line in of_lines]
+        around = list(product(_neighbors(y, height), _neighbors(x, width)))
+        pixels = [first + row * width + column for (row, _), (column, _) in around]
+        weights = [factor * of_row * of_column for (_, of_row), (_, of_column) in around]
         samples = F.embedding_bag(
             torch.stack(pixels, dim=-1).view(-1, 4),
             # (deform_groups * H * W, C / deform_groups)
@@ -265,13 +248,14 @@ class DeformConv(NamedTuple):
             ``(..., taps, h, w)`` each; samples at NaN are outside.
         """
         taps = torch.arange(self.kernel[0] * self.kernel[1], device=offset.device)
-        starts = [
-            torch.arange(self.output_size[axis], device=offset.device) * self.stride[axis]
-            - self.padding[axis]
-            for axis in (0, 1)
-        ]
-        rows = (taps // self.kernel[1] * self.dilation[0])[:, None, None] + starts[0][:, None]
-        columns = (taps % self.kernel[1] * self.dilation[1])[:, None, None] + starts[1]
+        top, left = (
+            torch.arange(size, device=offset.device) * stride - padding
+            for size, stride, padding in zip(
+                self.output_size, self.stride, self.padding, strict=True
+            )
+        )
+        rows = (taps // self.kernel[1] * self.dilation[0])[:, None, None] + top[:, None]
+        columns = (taps % self.kernel[1] * self.dilation[1])[:, None, None] + left
         y, x = offset[..., 0, :, :] + rows, offset[..., 1, :, :] + columns
         return y, x, (y > -1) & (y < height) & (x > -1) & (x < width)
 
@@ -285,15 +269,15 @@ class DeformConv(NamedTuple):
         return offset, None if mask is None else _read('mask', mask, (*taps, *self.output_size))
 
 
-def _neighbors(
-    position: Tensor, extent: int
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def _neighbors(position: Tensor, extent: int) -> list[tuple[Tensor, Tensor]]:
     """Find the pixels before and after positions along an axis, and their weights; 0 outside."""
     low = position.detach().floor()
     fraction = position - low
     low = low.long()
-    weights = (1 - fraction) * (low >= 0), fraction * (low + 1 < extent)
-    return (low.clamp(min=0), (low + 1).clamp(max=extent - 1)), weights
+    return [
+        (low.clamp(min=0), (1 - fraction) * (low >= 0)),
+        ((low + 1).clamp(max=extent - 1), fraction * (low + 1 < extent)),
+    ]
 
 
 def _widen(tensor: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """RoIAlign (https://arxiv.org/abs/1703.06870) as weighted sums of pixels."""
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -10,16 +9,9 @@ from torch import Tensor
 from mmdet_detnet.host import advise_torchvision
 
 from . import torchvision_kernels
-from .roi_samples import (
-    CHUNK_SIZE,
-    Lookups,
-    RoIGrid,
-    interpolate,
-    make_lookups,
-    sample_positions,
-)
+from .roi_samples import CHUNK_SIZE, RoIGrid, make_lookups
 
-MAX_POOLING = 0
+AVERAGE_POOLING = 1
 
 
 def roi_align_forward(
@@ -27,29 +19,22 @@ def roi_align_forward(
     # Index of the image and corners (x1, y1, x2, y2) in pixels of the image, (num_rois, 5).
     rois: Tensor,
     output: Tensor,  # receives the features, (num_rois, C, h, w)
-    # Receives the row of the largest sample of each bin, with the shape of output; only for maximum
-    # pooling.
-    argmax_y: Tensor,
-    argmax_x: Tensor,  # receives its column
+    argmax_y: Tensor,  # unused
+    argmax_x: Tensor,  # unused
     aligned_height: int,  # number h of bins
     aligned_width: int,  # number w of bins
     spatial_scale: float,  # map pixels per image pixel
     sampling_ratio: int,  # samples along each side of a bin; 0 for one per map pixel
-    pool_mode: int,  # 0 for the largest sample of a bin, 1 for their average
+    pool_mode: int,  # 1 for the average of the samples of a bin
     aligned: bool,  # whether to subtract half a pixel, for pixel centers
 ) -> None:
-    """Pool RoIs.
-
-    A RoI with NaNs or without area has features of zero.
-    """
+    """Pool RoIs; one with NaNs or without area has features of zero."""
+    if pool_mode != AVERAGE_POOLING:
+        raise NotImplementedError(
+            "mmdet_detnet does not provide RoIAlign with pool_mode='max'; a compiled mmcv has it."
+        )
     grid = RoIGrid((aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned)
-    if pool_mode == MAX_POOLING:
-        values, rows, columns = max_forward(input, rois, grid)
-        argmax_y.copy_(rows)
-        argmax_x.copy_(columns)
-        output.copy_(values)
-    else:
-        output.copy_(average_forward(input, rois, grid))
+    output.copy_(average_forward(input, rois, grid))
 
 
 def roi_align_backward(
@@ -65,10 +50,7 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Write the gradient of the map to ``grad_input``; ``argmax_y``, ``argmax_x`` are forward's."""
-    if pool_mode == MAX_POOLING:
-        grad_input.copy_(max_backward(grad_output, rois, argmax_y, argmax_x, grad_input.shape))
-        return
+    """Write the gradient of the map to ``grad_input``."""
     grid = RoIGrid((aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned)
     grad_input.copy_(average_backward(grad_output, rois, grid, grad_input.shape))
 
@@ -117,9 +99,9 @@ def average_forward(
     channels = feature_map.shape[1]
     rows = feature_map.permute(0, 2, 3, 1).reshape(-1, channels)  # (N * H * W, C)
     pooled = rows.new_zeros(len(rois), *grid.output_size, channels)
-    for lookups in make_lookups(rois, grid, feature_map.shape):
-        sums = F.embedding_bag(lookups.pixels, rows, mode='sum', per_sample_weights=lookups.weights)
-        pooled[lookups.rois] = sums.view(len(lookups.rois), *pooled.shape[1:])
+    for members, pixels, weights in make_lookups(rois, grid, feature_map.shape):
+        sums = F.embedding_bag(pixels, rows, mode='sum', per_sample_weights=weights)
+        pooled[members] = sums.view(len(members), *pooled.shape[1:])
     return pooled.permute(0, 3, 1, 2)
 
 
@@ -131,103 +113,41 @@ def average_backward(gradient: Tensor, rois: Tensor, grid: RoIGrid, shape: torch
     if torchvision_kernels.serve(gradient, backward=True):
         return torchvision_kernels.roi_align_backward(gradient, rois, grid, shape)
     bins = gradient.permute(0, 2, 3, 1).reshape(-1, channels)  # (num_rois * h * w, C)
-    pixels = bins.new_zeros(images * height * width, channels)
-    num_bins = grid.output_size[0] * grid.output_size[1]
-    for shares in make_shares(make_lookups(rois, grid, shape), num_bins):
+    of_map = bins.new_zeros(images * height * width, channels)
+    for pixels, indices, weights in _shares(rois, grid, shape):
         # The transposed embedding_bag: a bag for each pixel that was used.
-        order = shares.pixels.argsort(stable=True)
-        used, counts = shares.pixels[order].unique_consecutive(return_counts=True)
-        pixels[used] += F.embedding_bag(
-            shares.bins[order],
+        order = pixels.argsort(stable=True)
+        used, counts = pixels[order].unique_consecutive(return_counts=True)
+        of_map[used] += F.embedding_bag(
+            indices[order],
             bins,
             counts.cumsum(0) - counts,
             mode='sum',
-            per_sample_weights=shares.weights[order],
+            per_sample_weights=weights[order],
         )
-    return pixels.view(images, height, width, channels).permute(0, 3, 1, 2)
+    return of_map.view(images, height, width, channels).permute(0, 3, 1, 2)
 
 
-class Shares(NamedTuple):
-    """Weights of single pixels in single bins."""
+def _shares(
+    rois: Tensor, grid: RoIGrid, shape: torch.Size
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """List the pixels of many RoIs at once, at most ``CHUNK_SIZE`` at a time.
 
-    pixels: Tensor  # indices in the flat map (N, H, W), (n,)
-    bins: Tensor  # indices in the flat bins (num_rois, h, w), (n,)
-    weights: Tensor  # (n,), none of them zero
-
-
-def make_shares(lookups: Iterable[Lookups], num_bins: int) -> Iterator[Shares]:
-    """List the pixels of many RoIs at once, at most ``CHUNK_SIZE`` at a time."""
-    collected: list[Shares] = []
-    for some in lookups:
-        first = some.rois[:, None] * num_bins
-        bins = (first + torch.arange(num_bins, device=first.device)).view(-1, 1)
-        used = some.weights != 0
-        shares = Shares(some.pixels[used], bins.expand_as(used)[used], some.weights[used])
-        size = sum(len(each.weights) for each in [*collected, shares])
+    Yields:
+        Indices in the flat map (N, H, W), in the flat bins (num_rois, h, w), and weights, none of
+        them zero; ``(n,)`` each.
+    """
+    collected: list[tuple[Tensor, Tensor, Tensor]] = []
+    size = 0
+    bins = torch.arange(grid.output_size[0] * grid.output_size[1], device=rois.device)
+    for members, pixels, weights in make_lookups(rois, grid, shape):
+        used = weights != 0
+        indices = (members[:, None] * len(bins) + bins).view(-1, 1).expand_as(used)
+        shares = pixels[used], indices[used], weights[used]
+        size += len(shares[0])
         if collected and size > CHUNK_SIZE:
-            yield _concatenate(collected)
-            collected = []
+            yield tuple(map(torch.cat, zip(*collected, strict=True)))
+            collected, size = [], len(shares[0])
         collected.append(shares)
     if collected:
-        yield _concatenate(collected)
-
-
-def _concatenate(shares: list[Shares]) -> Shares:
-    return Shares(*map(torch.cat, zip(*shares, strict=True)))
-
-
-def max_forward(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the largest sample in each bin of RoIs.
-
-    Returns:
-        The samples, their rows and their columns, ``(num_rois, C, h, w)`` each; 0, -1 and -1 for
-        RoIs without samples.
-    """
-    dtype = torch.promote_types(feature_map.dtype, torch.float32)
-    feature_map, rois = feature_map.to(dtype), rois.to(dtype)
-    samples = grid.scale(rois)[2]
-    values = feature_map.new_zeros(len(rois), *grid.output_size, feature_map.shape[1])
-    rows, columns = torch.full_like(values, -1), torch.full_like(values, -1)
-    sampled = (samples > 0).all(1).nonzero().squeeze(1)
-    if len(sampled):
-        size = values[0].numel() * int(samples.max()) ** 2
-        for members in sampled.split(max(1, CHUNK_SIZE // size)):
-            values[members], rows[members], columns[members] = _largest(
-                feature_map, rois[members], grid
-            )
-    return tuple(result.permute(0, 3, 1, 2) for result in (values, rows, columns))
-
-
-def _largest(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the largest samples, their rows and columns, ``(n, h, w, C)`` each."""
-    channels, height, width = feature_map.shape[1:]
-    axes = zip(
-        *(value.unbind(1) for value in grid.scale(rois)), grid.output_size[::-1], strict=True
-    )
-    x, y = (sample_positions(*axis)[0] for axis in axes)  # (n, w, sx) and (n, h, sy)
-    y, x = torch.broadcast_tensors(y[:, :, None, :, None], x[:, None, :, None, :])
-    pixels, weights = interpolate(y, x, height, width)  # (n, h, w, sy, sx, 4)
-    pixels = pixels + (rois[:, 0].long() * height * width)[:, None, None, None, None, None]
-    values = F.embedding_bag(
-        pixels.view(-1, 4),
-        feature_map.permute(0, 2, 3, 1).reshape(-1, channels),
-        mode='sum',
-        per_sample_weights=weights.view(-1, 4),
-    )
-    largest, index = values.view(*y.shape[:3], -1, channels).max(dim=3)
-    return largest, y.flatten(3).gather(3, index), x.flatten(3).gather(3, index)
-
-
-def max_backward(
-    gradient: Tensor, rois: Tensor, rows: Tensor, columns: Tensor, shape: torch.Size
-) -> Tensor:
-    """Compute the gradient of a map of a shape; ``rows`` and ``columns`` are those of forward."""
-    channels, height, width = shape[1:]
-    dtype = torch.promote_types(gradient.dtype, torch.float32)
-    pixels, weights = interpolate(rows.to(dtype), columns.to(dtype), height, width)
-    weights = weights * (rows != -1)[..., None] * gradient.to(dtype)[..., None]
-    image = rois[:, 0].nan_to_num().long()[:, None]
-    planes = image * channels + torch.arange(channels, device=rois.device)
-    pixels = pixels + (planes * height * width)[:, :, None, None, None]
-    total = weights.new_zeros(shape).flatten()
-    return total.index_add_(0, pixels.flatten(), weights.flatten()).view(shape)
+        yield tuple(map(torch.cat, zip(*collected, strict=True)))

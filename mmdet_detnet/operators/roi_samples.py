@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,19 +44,11 @@ class RoIGrid:
         return usable & (rois[:, 3:] >= rois[:, 1:3]).all(1) if self.aligned else usable
 
 
-class Lookups(NamedTuple):
-    """Weighted pixels that make up the bins of some RoIs."""
-
-    rois: Tensor  # indices of the RoIs, (n,)
-    pixels: Tensor  # indices in the flat map (N, H, W), (n * h * w, k)
-    weights: Tensor  # their weights, (n * h * w, k)
-
-
 def make_lookups(
     rois: Tensor,  # index of the image and corners in pixels of the image, (num_rois, 5)
     grid: RoIGrid,  # layout of bins and samples
     shape: torch.Size,  # shape (N, C, H, W) of the feature map
-) -> Iterator[Lookups]:
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Compute, for each bin, the pixels whose weighted sum is the average of its samples.
 
     Sampling and bilinear interpolation are separable, so a bin has a line of pixels along each
@@ -65,7 +56,8 @@ def make_lookups(
     processed together.
 
     Yields:
-        The lookups of some of the RoIs; those without area or with NaNs have none.
+        Indices ``(n,)`` of some RoIs, and ``(n * h * w, k)`` indices in the flat map (N, H, W) and
+        weights of the pixels of their bins; RoIs without area or with NaNs have none.
     """
     height, width = shape[2:]
     starts, bins, samples = grid.scale(rois)
@@ -81,9 +73,7 @@ def make_lookups(
             # (n, h, w, length_y, length_x)
             pixels = y[:, :, None, :, None] * width + x[:, None, :, None, :]
             weights = weight_y[:, :, None, :, None] * weight_x[:, None, :, None, :]
-            yield Lookups(
-                members, pixels.flatten(3).flatten(0, 2), weights.flatten(3).flatten(0, 2)
-            )
+            yield members, pixels.flatten(3).flatten(0, 2), weights.flatten(3).flatten(0, 2)
 
 
 def _line_lengths(bins: Tensor, samples: Tensor) -> Tensor:
@@ -94,13 +84,9 @@ def _line_lengths(bins: Tensor, samples: Tensor) -> Tensor:
     """
     span = (samples - 1) * bins / samples.clamp(min=1)
     length = torch.minimum(2 * samples, (span + 0.01).floor().long() + 3)
-    return round_up(length).masked_fill(samples == 0, 0)
-
-
-def round_up(lengths: Tensor) -> Tensor:
-    """Round lengths up by at most a quarter, to get few different ones."""
-    step = 2 ** (lengths.clamp(min=4).log2().floor().long() - 2)
-    return (lengths + step - 1) // step * step
+    # By at most a quarter, to get few different lengths.
+    step = 2 ** (length.clamp(min=4).log2().floor().long() - 2)
+    return ((length + step - 1) // step * step).masked_fill(samples == 0, 0)
 
 
 def group_equal(lengths: Tensor) -> Iterator[tuple[list[int], Tensor]]:
@@ -163,28 +149,3 @@ def sample_positions(
     middle = torch.minimum(sample, samples - 1) + 0.5
     # Follows mmcv's order of operations, because positions are rounded to 1e-5 pixels.
     return start + bins * bin_size + middle * bin_size / samples, valid
-
-
-def interpolate(y: Tensor, x: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Find the four pixels around each position, and their weights, which are differentiable.
-
-    A position up to one pixel outside the map is moved to its border; farther out, its weight is 0.
-    Returns indices in the flat map (H, W), and weights, of the shape of ``y`` and ``x`` with a last
-    dimension of 4.
-    """
-    inside = (y >= -1) & (y <= height) & (x >= -1) & (x <= width)
-    (top, bottom), weights_y = _neighbors(y, height)
-    (left, right), weights_x = _neighbors(x, width)
-    pixels = [row * width + column for row in (top, bottom) for column in (left, right)]
-    weights = [inside * of_y * of_x for of_y in weights_y for of_x in weights_x]
-    return torch.stack(pixels, dim=-1), torch.stack(weights, dim=-1)
-
-
-def _neighbors(
-    position: Tensor, extent: int
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    position = position.clamp(0, extent - 1)
-    low = position.detach().floor()
-    fraction = position - low
-    low = low.long()
-    return (low, (low + 1).clamp(max=extent - 1)), (1 - fraction, fraction)

@@ -79,9 +79,8 @@ def deform_conv_backward(
     mask: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute the gradients of the input, the offsets, the masks and the weights."""
-    arguments = _arguments(conv, input, weight, offset, mask)
     of_input, of_weight, of_offset, of_mask, _ = torch.ops.torchvision._deform_conv2d_backward(
-        gradient.contiguous(), *arguments
+        gradient.contiguous(), *_arguments(conv, input, weight, offset, mask)
     )
     return of_input, of_offset, of_mask, of_weight
 

@@ -67,7 +67,6 @@ def restate(image, offset, mask, weight, gradient, geometry):
 
 def make(geometry, images=2, channels=4, size=(5, 6), kernel=3):
     """Make images, offsets, masks and weights."""
-    torch.manual_seed(0)
     *rest, deform_groups = geometry
     taps = deform_groups * kernel**2
     inputs = torch.randn(images, channels, *size, dtype=torch.float64)

@@ -50,30 +50,24 @@ def test_keeps_what_the_greedy_loop_keeps(monkeypatch, num_boxes, classes, size,
     monkeypatch.setattr(nms_module, 'GROUP_SIZE', size)
     for seed in range(5):
         boxes, scores = draw(num_boxes, seed, classes)
+        if seed == 4:
+            boxes[::7] = float('nan')
         kept = nms(boxes, scores, 0.4501, offset)
         assert kept.tolist() == greedy(boxes, scores, 0.4501, offset)
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_torchvision_keeps_the_same_of_equal_scores(monkeypatch, seed):
+def test_torchvision_keeps_the_same_of_equal_scores(monkeypatch):
     def last_of_equal_first(boxes, scores, threshold):
         order = len(scores) - 1 - scores.flip(0).sort(descending=True, stable=True).indices
         return order[torch.tensor(greedy(boxes[order], -torch.arange(len(order)), threshold))]
 
-    boxes, scores = draw(200, seed)
+    boxes, scores = draw(200, 0)
     expected = nms(boxes, scores, 0.4501)
     monkeypatch.setattr(torchvision_kernels, 'NMS_DEVICES', ('cpu',))
     monkeypatch.setattr(torchvision_kernels, 'load_torchvision', lambda: True)
     kernels = SimpleNamespace(nms=last_of_equal_first)
     monkeypatch.setattr(torchvision_kernels.torch.ops, 'torchvision', kernels, raising=False)
     assert nms(boxes, scores, 0.4501).tolist() == expected.tolist()
-
-
-def test_chain_of_boxes_keeps_every_second_one():
-    starts = torch.arange(0.0, 100.0)
-    boxes = torch.stack([starts, 0 * starts, starts + 2, 0 * starts + 1], dim=1)
-    kept = nms(boxes, torch.arange(100.0, 0.0, -1), 0.3)  # neighbors overlap by 1/3
-    assert kept.tolist() == list(range(0, 100, 2))
 
 
 def test_overlap_equal_to_the_threshold_stays():
@@ -89,14 +83,6 @@ def test_no_boxes():
 def test_boxes_without_area_and_with_nans_suppress_nothing():
     boxes = torch.tensor([[1.0, 1.0, 1.0, 1.0]] * 2 + [[float('nan')] * 4] + [[0.0, 0.0, 2.0, 2.0]])
     assert nms(boxes, torch.tensor([0.9, 0.8, 0.7, 0.6]), 0.5).tolist() == [0, 1, 2, 3]
-
-
-def test_many_boxes_with_nans_among_them(monkeypatch):
-    monkeypatch.setattr(nms_module, 'BLOCK_SIZE', 8)
-    monkeypatch.setattr(nms_module, 'GROUP_SIZE', 8)
-    boxes, scores = draw(60, 0, classes=3)
-    boxes[::7] = float('nan')
-    assert nms(boxes, scores, 0.4501).tolist() == greedy(boxes, scores, 0.4501)
 
 
 def test_half_precision_is_compared_in_single():
@@ -126,16 +112,17 @@ def soft(boxes, scores, method, **changes):
 
 @pytest.mark.parametrize(
     ('method', 'scores'),
-    [('naive', [0.9, 0.7]), ('linear', [0.9, 0.7, 0.4]), ('gaussian', [0.9, 0.7, 0.41066])],
+    [
+        ('naive', [0.9, 0.7]),
+        ('linear', [0.9, 0.7, 0.8 * 0.5]),
+        ('gaussian', [0.9, 0.7, 0.8 * 0.60653]),  # exp(-0.5 ** 2 / 0.5)
+    ],
 )
 def test_soft_nms_lowers_the_scores_of_overlapping_boxes(method, scores):
     # The last two overlap by a half; the last with the first by nothing.
     boxes = torch.tensor([[50.0, 0, 60, 10], [0, 0, 10, 10], [0, 0, 10, 5]])
     kept, dets = soft(boxes, torch.tensor([0.7, 0.9, 0.8]), method)
-    order = [1, 0, 2]
-    if method == 'gaussian':  # exp(-0.5 ** 2 / 0.5) = 0.60653
-        scores[2] = 0.8 * 0.60653
-    assert kept == order[: len(kept)]
+    assert kept == [1, 0, 2][: len(scores)]
     assert dets[:, 4].tolist() == pytest.approx(scores, abs=1e-4)
     assert dets[:, :4].equal(boxes[kept])
 

@@ -4,29 +4,29 @@ import math
 
 import pytest
 import torch
+from mmcv import ops
 
 from mmdet_detnet.operators import roi_align, roi_samples
-from mmdet_detnet.operators.roi_align import (
-    RoIAlignAverage,
-    average_backward,
-    average_forward,
-    roi_align_backward,
-    roi_align_forward,
-)
+from mmdet_detnet.operators.roi_align import RoIAlignAverage
 from mmdet_detnet.operators.roi_samples import RoIGrid
 
+pytestmark = pytest.mark.usefixtures('on_own_operators')
 SCALE = 0.5
+SIZE = (2, 3)
 # Index of the image and corners in pixels of the image: inside, wide, over each border, covering
 # the map, outside, without area.
-ROIS = [
-    [0, 3, 2, 14, 11],
-    [1, 0, 5, 23, 8],
-    [1, -6, -6, 5, 5],
-    [0, 17, 9, 40, 30],
-    [1, -6, -4, 29, 19],
-    [0, 300, 300, 340, 340],
-    [1, 8, 8, 8, 8],
-]
+ROIS = torch.tensor(
+    [
+        [0, 3, 2, 14, 11],
+        [1, 0, 5, 23, 8],
+        [1, -6, -6, 5, 5],
+        [0, 17, 9, 40, 30],
+        [1, -6, -4, 29, 19],
+        [0, 300, 300, 340, 340],
+        [1, 8, 8, 8, 8],
+    ],
+    dtype=torch.float64,
+)
 
 
 def sample(plane, y, x):
@@ -42,158 +42,115 @@ def sample(plane, y, x):
     return upper * (top + 1 - y) + lower * (y - top)
 
 
-def restate(feature_map, rois, grid, reduce):
-    """Pool as Mask R-CNN's RoIAlign is defined: loops over RoIs, bins and samples."""
-    bins = [
-        [
-            [
-                reduce([sample(plane, y, x) for y in rows for x in columns])
-                for rows in positions(roi[2], roi[4], grid, 0)
-                for columns in positions(roi[1], roi[3], grid, 1)
-            ]
-            for plane in feature_map[int(roi[0])]
-        ]
-        for roi in rois
-    ]
-    pooled = torch.stack([torch.stack([torch.stack(c) for c in roi]) for roi in bins])
-    return pooled.view(len(rois), -1, *grid.output_size)
-
-
-def positions(start, end, grid, axis):
+def positions(start, end, num_bins, sampling_ratio, aligned):
     """Where the samples of each bin are along one axis."""
-    shift = 0.5 if grid.aligned else 0.0
-    start, end = start * grid.spatial_scale - shift, end * grid.spatial_scale - shift
-    size = end - start if grid.aligned else max(end - start, 1)
-    bin_size = size / grid.output_size[axis]
-    count = grid.sampling_ratio or math.ceil(bin_size)
+    shift = 0.5 if aligned else 0.0
+    start, end = start * SCALE - shift, end * SCALE - shift
+    bin_size = (end - start if aligned else max(end - start, 1)) / num_bins
+    count = sampling_ratio or math.ceil(bin_size)
     return [
         [start + (number + (index + 0.5) / count) * bin_size for index in range(count)]
-        for number in range(grid.output_size[axis])
+        for number in range(num_bins)
     ]
 
 
-def average(samples):
-    return sum(samples) / max(len(samples), 1) + torch.zeros((), dtype=torch.float64)
-
-
-def largest(samples):
-    return max(samples, default=torch.zeros((), dtype=torch.float64))
+def restate(feature_map, sampling_ratio, aligned):
+    """Pool as Mask R-CNN's RoIAlign is defined: loops over RoIs, channels, bins and samples."""
+    bins = []
+    for image, x1, y1, x2, y2 in ROIS.tolist():
+        rows = positions(y1, y2, SIZE[0], sampling_ratio, aligned)
+        columns = positions(x1, x2, SIZE[1], sampling_ratio, aligned)
+        for plane in feature_map[int(image)]:
+            for ys in rows:
+                for xs in columns:
+                    samples = [sample(plane, y, x) for y in ys for x in xs]
+                    bins.append(sum(samples, plane.new_zeros(())) / max(len(samples), 1))
+    return torch.stack(bins).view(len(ROIS), -1, *SIZE)
 
 
 @pytest.fixture
 def feature_map():
-    torch.manual_seed(0)
-    return torch.randn(2, 2, 7, 12, dtype=torch.float64)
+    return torch.randn(2, 2, 7, 12, dtype=torch.float64, requires_grad=True)
 
 
-def run(feature_map, rois, grid, pool_mode, gradient=None):
-    """Call both functions as mmcv does."""
-    output = feature_map.new_zeros(len(rois), feature_map.shape[1], *grid.output_size)
-    argmax = [torch.zeros_like(output) for _ in range(2)]
-    settings = dict(
-        aligned_height=grid.output_size[0],
-        aligned_width=grid.output_size[1],
-        spatial_scale=grid.spatial_scale,
-        sampling_ratio=grid.sampling_ratio,
-        pool_mode=pool_mode,
-        aligned=grid.aligned,
-    )
-    roi_align_forward(feature_map, rois, output, *argmax, **settings)
-    gradient = torch.ones_like(output) if gradient is None else gradient
-    grad_input = torch.zeros_like(feature_map)
-    roi_align_backward(gradient, rois, *argmax, grad_input, **settings)
-    return output, grad_input
+def pool(feature_map, rois, sampling_ratio=0, aligned=True):
+    return ops.roi_align(feature_map, rois, SIZE, SCALE, sampling_ratio, 'avg', aligned)
 
 
-@pytest.mark.parametrize(('pool_mode', 'reduce'), [(1, average), (0, largest)])
 @pytest.mark.parametrize('aligned', [True, False])
 @pytest.mark.parametrize('sampling_ratio', [0, 1, 3])
-def test_equals_the_definition(feature_map, sampling_ratio, aligned, pool_mode, reduce):
-    grid = RoIGrid((2, 3), SCALE, sampling_ratio, aligned)
-    feature_map.requires_grad_()
-    expected = restate(feature_map, ROIS, grid, reduce)
+def test_equals_the_definition(feature_map, sampling_ratio, aligned):
+    expected = restate(feature_map, sampling_ratio, aligned)
+    actual = pool(feature_map, ROIS, sampling_ratio, aligned)
+    torch.testing.assert_close(actual, expected)
     gradient = torch.randn_like(expected)
-    expected.backward(gradient)
-    rois = torch.tensor(ROIS, dtype=torch.float64)
-    output, grad_input = run(feature_map.detach(), rois, grid, pool_mode, gradient)
-    torch.testing.assert_close(output, expected.detach())
-    torch.testing.assert_close(grad_input, feature_map.grad)
-
-
-def test_gradcheck(feature_map):
-    rois = torch.tensor(ROIS, dtype=torch.float64)
-    grid = RoIGrid((2, 3), SCALE)
-    feature_map.requires_grad_()
-    assert torch.autograd.gradcheck(
-        RoIAlignAverage.apply, (feature_map, rois, grid), fast_mode=True
+    torch.testing.assert_close(
+        *(torch.autograd.grad(output, feature_map, gradient) for output in (actual, expected))
     )
 
 
-def test_roi_with_nans_has_features_and_gradients_of_zero(feature_map):
-    rois = torch.tensor([ROIS[0], [0, *[math.nan] * 4], [math.nan] * 5], dtype=torch.float64)
-    for pool_mode in (0, 1):
-        pooled, gradient = run(feature_map, rois, RoIGrid((2, 2), SCALE), pool_mode)
-        expected, expected_gradient = run(feature_map, rois[:1], RoIGrid((2, 2), SCALE), pool_mode)
-        assert not pooled[1:].any()
-        assert pooled[0].equal(expected[0])
-        assert gradient.equal(expected_gradient)
+def test_gradcheck_of_what_accelerated_detectors_call(feature_map):
+    inputs = feature_map, ROIS, RoIGrid(SIZE, SCALE)
+    assert torch.autograd.gradcheck(RoIAlignAverage.apply, inputs, fast_mode=True)
 
 
 @pytest.mark.parametrize('sampling_ratio', [0, 2])
-@pytest.mark.parametrize('pool_mode', [0, 1])
-def test_roi_that_ends_before_it_starts_has_features_of_zero(
-    feature_map, pool_mode, sampling_ratio
-):
-    rois = torch.tensor([ROIS[0], [0, 20, 20, 5, 5], [1, 9, 3, 4, 8]], dtype=torch.float64)
-    grid = RoIGrid((2, 2), SCALE, sampling_ratio)
-    pooled, gradient = run(feature_map, rois, grid, pool_mode)
-    expected, expected_gradient = run(feature_map, rois[:1], grid, pool_mode)
-    assert not pooled[1:].any()
+def test_rois_of_nans_or_that_end_before_they_start_have_zeros(feature_map, sampling_ratio):
+    unusable = [[0, *[math.nan] * 4], [math.nan] * 5, [0, 20, 20, 5, 5], [1, 9, 3, 4, 8]]
+    rois = torch.cat([ROIS[:1], torch.tensor(unusable).double()])
+    pooled = pool(feature_map, rois, sampling_ratio)
+    expected = pool(feature_map, rois[:1], sampling_ratio)
     assert pooled[0].equal(expected[0])
-    assert gradient.equal(expected_gradient)
+    assert not pooled[1:].any()
+    ours, theirs = (torch.autograd.grad(each.sum(), feature_map)[0] for each in (pooled, expected))
+    assert ours.equal(theirs)
 
 
 def test_no_rois(feature_map):
-    for pool_mode in (0, 1):
-        pooled, gradient = run(feature_map, torch.zeros(0, 5).double(), RoIGrid((2, 3)), pool_mode)
-        assert pooled.shape == (0, 2, 2, 3)
-        assert not gradient.any()
+    pooled = pool(feature_map, ROIS[:0])
+    assert pooled.shape == (0, 2, *SIZE)
+    pooled.sum().backward()
+    assert not feature_map.grad.any()
 
 
 def test_index_of_an_image_that_is_not_there_is_refused(feature_map):
-    rois = torch.tensor([[2, 3, 2, 14, 11]], dtype=torch.float64)
     with pytest.raises(RuntimeError, match='Expected idx'):
-        average_forward(feature_map, rois, RoIGrid((2, 2), SCALE))
+        pool(feature_map, torch.tensor([[2.0, 3, 2, 14, 11]]).double())
+
+
+def test_maximum_pooling_is_left_to_a_compiled_mmcv(feature_map):
+    with pytest.raises(NotImplementedError, match="pool_mode='max'; a compiled mmcv has it"):
+        ops.roi_align(feature_map, ROIS, SIZE, SCALE, 0, 'max', True)
 
 
 def test_chunks_give_the_same(monkeypatch, feature_map):
-    rois = torch.tensor(ROIS, dtype=torch.float64)
-    for pool_mode in (0, 1):
-        expected = run(feature_map, rois, RoIGrid((2, 2), SCALE), pool_mode)
-        for module in (roi_align, roi_samples):
-            monkeypatch.setattr(module, 'CHUNK_SIZE', 1)
-        actual = run(feature_map, rois, RoIGrid((2, 2), SCALE), pool_mode)
-        torch.testing.assert_close(actual, expected)
+    expected = pool(feature_map, ROIS)
+    (expected_gradient,) = torch.autograd.grad(expected.sum(), feature_map)
+    for module in (roi_align, roi_samples):
+        monkeypatch.setattr(module, 'CHUNK_SIZE', 1)
+    actual = pool(feature_map, ROIS)
+    torch.testing.assert_close(actual, expected)
+    (gradient,) = torch.autograd.grad(actual.sum(), feature_map)
+    torch.testing.assert_close(gradient, expected_gradient)
 
 
 def test_gradient_of_rois_of_all_sizes_is_one_sum(monkeypatch, feature_map):
+    pooled = pool(feature_map, ROIS)
     sums = []
     original = torch.nn.functional.embedding_bag
     monkeypatch.setattr(
         roi_align.F, 'embedding_bag', lambda *args, **kw: sums.append(1) or original(*args, **kw)
     )
-    grid = RoIGrid((2, 2), SCALE)
-    gradient = torch.ones(len(ROIS), feature_map.shape[1], 2, 2)
-    average_backward(gradient, torch.tensor(ROIS, dtype=torch.float32), grid, feature_map.shape)
+    pooled.sum().backward()
     # A sum for each size would go through the whole map as often.
     assert len(sums) == 1
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_low_precision_maps_are_pooled_in_float32(feature_map, dtype):
-    rois = torch.tensor(ROIS, dtype=dtype)
-    rounded = feature_map.to(dtype)
-    expected, _ = run(rounded.float(), rois.float(), RoIGrid((2, 2), SCALE), 1)
-    actual, gradient = run(rounded, rois, RoIGrid((2, 2), SCALE), 1)
+    rounded = feature_map.detach().to(dtype).requires_grad_()
+    expected = pool(rounded.float(), ROIS.float())
+    actual = pool(rounded, ROIS.to(dtype))
     assert actual.equal(expected.to(dtype))
-    assert gradient.dtype == dtype
+    actual.sum().backward()
+    assert rounded.grad.dtype == dtype
