@@ -1,24 +1,16 @@
 """One small detector of each model family of mmdet, made from mmdet's own configs."""
 
 import copy
+from pathlib import Path
 
+import mmdet
 import torch
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
-from mmdet_backbones import CONFIGS
 from mmengine.config import Config
 
-# Families with something of their own for acceleration: operators of mmcv, heads that view maps as
-# they lie in memory, convolutions that compute with their weights, queries.
-SLICE = (
-    'centernet/centernet_r18-dcnv2_8xb16-crop512-140e_coco.py',
-    'deformable_detr/deformable-detr_r50_16xb2-50e_coco.py',
-    'gn+ws/faster-rcnn_r50_fpn_gn-ws-all_1x_coco.py',
-    'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
-    'reppoints/reppoints-moment_r50_fpn-gn_head-gn_1x_coco.py',
-    'tood/tood_r50_fpn_1x_coco.py',
-)
+CONFIGS = Path(mmdet.__file__).parent / '.mim' / 'configs'
 # Folders of datasets, trackers, teachers and text; of operators that mmcv has for GPUs only; and
 # of what needs other packages.
 NO_FAMILIES = """_base_ albu_example boxinst bytetrack carafe cityscapes common convnext crowddet
@@ -70,12 +62,16 @@ def shorten(model):
         model.backbone.init_cfg = None
         if model.backbone.type == 'SwinTransformer':
             model.backbone.depths = (1, 1, 1, 1)
+        if model.backbone.type == 'HourglassNet':  # else minutes a step
+            model.backbone.update(stage_blocks=(1,) * 6, stage_channels=(256,) * 6)
     for part in ('encoder', 'decoder'):
         if 'num_layers' in model.get(part, {}):
             model[part].num_layers = 1
     if 'num_queries' in model:
         model.num_queries = NUM_QUERIES
     test_cfg = model.get('test_cfg') or {}
+    if 'filter_thr' in test_cfg:  # of SOLO, which resizes a mask for each
+        test_cfg.nms_pre = NUM_PROPOSALS
     if test_cfg.get('rpn'):
         test_cfg.rpn.max_per_img = NUM_PROPOSALS
         test_cfg.get('rcnn', {}).update(score_thr=0, max_per_img=NUM_PROPOSALS)

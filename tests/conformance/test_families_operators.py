@@ -7,9 +7,8 @@ import copy
 
 import pytest
 import torch
-from mmdet.models.backbones import ResNet, ResNeXt
 from mmdet.testing import demo_mm_inputs
-from mmdet_families import HEIGHT, WIDTH, all_families, build_detector, run
+from mmdet_families import HEIGHT, WIDTH, build_detector, run
 from mmengine.logging import MessageHub
 
 from mmdet_detnet.benchmark.operators import use_own_operators
@@ -27,18 +26,6 @@ SLICE = (
     'reppoints/reppoints-moment_r50_fpn-gn_head-gn_1x_coco.py',
     'tood/tood_r50_fpn_1x_coco.py',
 )
-
-
-def pytest_generate_tests(metafunc):
-    names = all_families() if metafunc.config.getoption('all_configs') else SLICE
-    metafunc.parametrize('name', names)
-
-
-@pytest.fixture(autouse=True)
-def one_block_a_stage(monkeypatch):
-    for net in (ResNet, ResNeXt):
-        settings = {depth: (block, (1, 1, 1, 1)) for depth, (block, _) in net.arch_settings.items()}
-        monkeypatch.setattr(net, 'arch_settings', settings)
 
 
 def prepare(detector):
@@ -79,9 +66,10 @@ def take_compiled_step(detector, batch):
                 raise
 
 
-def test_losses_and_gradients_equal_those_of_compiled_operators(name, pytestconfig):
+@pytest.mark.usefixtures('one_block_a_stage')
+def test_losses_and_gradients_equal_those_of_compiled_operators(family, pytestconfig):
     try:
-        detector = prepare(build_detector(name))
+        detector = prepare(build_detector(family))
         images = demo_mm_inputs(2, (3, HEIGHT, WIDTH), num_classes=3, with_mask=True)
         batch = detector.data_preprocessor(images, training=True)
         expected_losses, expected = take_compiled_step(detector, batch)
