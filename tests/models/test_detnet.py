@@ -10,24 +10,15 @@ from torch import nn
 
 from mmdet_detnet.models import DetNet
 
-# Sizes at which neither side is a multiple of 16.
-ODD_HEIGHT, ODD_WIDTH = 203, 331
 SLIM = dict(depth=59, base_channels=8)
-
-
-def test_parameter_count_is_the_papers_design():
-    with torch.device('meta'):
-        backbone = count_parameters(DetNet(depth=59))
-    classifier = 1024 * 1000 + 1000
-    assert backbone == 17_347_648
-    assert backbone + classifier == 18_372_648
 
 
 @pytest.mark.parametrize(
     ('projection', 'parameters'),
-    [('stage5', 16_297_024), ('none', 15_246_400)],
+    # With the classifier of 1,025,000, the first has the paper's 18.4 million.
+    [('both', 17_347_648), ('stage5', 16_297_024), ('none', 15_246_400)],
 )
-def test_parameter_count_without_projections(projection, parameters):
+def test_parameter_counts_are_those_of_the_papers_design(projection, parameters):
     with torch.device('meta'):
         assert count_parameters(DetNet(depth=59, projection=projection)) == parameters
 
@@ -44,12 +35,7 @@ def test_projection_selects_the_stages_that_open_with_one(projection, projected)
 
 @pytest.mark.parametrize(
     ('style', 'projection', 'gmacs'),
-    [
-        ('caffe', 'both', 4.846),
-        ('pytorch', 'both', 5.000),
-        ('caffe', 'stage5', 4.640),
-        ('pytorch', 'stage5', 4.795),
-    ],
+    [('caffe', 'both', 4.846), ('pytorch', 'both', 5.000), ('caffe', 'stage5', 4.640)],
 )
 def test_multiply_adds_at_224(style, projection, gmacs):
     with torch.device('meta'):
@@ -58,22 +44,12 @@ def test_multiply_adds_at_224(style, projection, gmacs):
     assert round((count_macs(net, 224, 224) + classifier) / 1e9, 3) == gmacs
 
 
-def test_channels_and_strides_of_the_outputs():
-    with torch.device('meta'):
-        outputs = DetNet(depth=59)(torch.empty(1, 3, 224, 224))
-    assert [output.shape[1] for output in outputs] == [256, 512, 1024, 1024, 1024]
-    assert [224 // output.shape[2] for output in outputs] == [4, 8, 16, 16, 16]
-
-
 def test_deep_outputs_have_one_size_on_odd_inputs():
-    outputs = DetNet(**SLIM)(torch.rand(1, 3, ODD_HEIGHT, ODD_WIDTH))
-    assert [tuple(output.shape[2:]) for output in outputs] == [
-        (51, 83),
-        (26, 42),
-        (13, 21),
-        (13, 21),
-        (13, 21),
-    ]
+    with torch.device('meta'):
+        outputs = DetNet(depth=59)(torch.empty(1, 3, 203, 331))
+    assert [output.shape[1] for output in outputs] == [256, 512, 1024, 1024, 1024]
+    sizes = [tuple(output.shape[2:]) for output in outputs]
+    assert sizes == [(51, 83), (26, 42), (13, 21), (13, 21), (13, 21)]
 
 
 def test_deep_stages_are_dilated():
@@ -96,41 +72,12 @@ def test_first_stages_equal_resnet_bit_for_bit(style):
         assert torch.equal(expected, actual)
 
 
-@pytest.mark.parametrize(('frozen_stages', 'norm_eval'), [(-1, True), (0, False), (3, True)])
-def test_freezing_matches_resnet(frozen_stages, norm_eval):
-    settings = dict(base_channels=8, frozen_stages=frozen_stages, norm_eval=norm_eval)
-    resnet, net = ResNet(depth=50, **settings), DetNet(depth=59, **settings)
-    resnet.train(), net.train()
-    expected_training = {name: module.training for name, module in resnet.named_modules()}
-    expected_grad = {name: p.requires_grad for name, p in resnet.named_parameters()}
-    for name, module in net.named_modules():
-        if name in expected_training:
-            assert module.training == expected_training[name], name
-    for name, parameter in net.named_parameters():
-        if name in expected_grad:
-            assert parameter.requires_grad == expected_grad[name], name
-
-
 def test_all_stages_can_be_frozen():
     net = DetNet(**SLIM, frozen_stages=5)
     net.train()
     assert not any(parameter.requires_grad for parameter in net.parameters())
     assert not net.layer4.training
     assert not net.layer5.training
-
-
-def test_recomputing_activations_changes_nothing():
-    # Double precision, because repeated single precision convolutions differ in the last bits.
-    image = torch.rand(2, 3, 64, 64).double()
-    results = []
-    for with_cp in (False, True):
-        torch.manual_seed(1)
-        net = DetNet(**SLIM, with_cp=with_cp).double()
-        outputs = net(image)
-        sum(output.mean() for output in outputs).backward()
-        results.append([*outputs, *(parameter.grad for parameter in net.parameters())])
-    for plain, recomputed in zip(*results, strict=True):
-        torch.testing.assert_close(recomputed, plain)
 
 
 def test_group_norm_and_deep_stem_reach_every_layer():
@@ -140,27 +87,21 @@ def test_group_norm_and_deep_stem_reach_every_layer():
     assert net(torch.rand(1, 3, 64, 64))[4].shape == (1, 128, 4, 4)
 
 
-def test_deformable_convolutions_are_in_their_stages():
-    dcn = dict(type='DCNv2', deform_groups=1, fallback_on_stride=False)
-    net = DetNet(**SLIM, dcn=dcn, stage_with_dcn=(False, False, False, True, True))
-    deformable = [block.with_dcn for stage in net.res_layers for block in getattr(net, stage)]
-    assert deformable == [False] * 13 + [True] * 6
-    assert net(torch.rand(1, 3, 64, 64))[4].shape == (1, 128, 4, 4)
-
-
-def test_plugins_are_in_their_stages():
+def test_deformable_convolutions_and_plugins_are_in_their_stages():
     context = dict(type='ContextBlock', ratio=1 / 4)
-    stages = (False, False, True, False, True)
-    net = DetNet(**SLIM, plugins=[dict(cfg=context, stages=stages, position='after_conv3')])
-    with_plugin = [hasattr(getattr(net, name)[0], 'context_block') for name in net.res_layers]
-    assert with_plugin == list(stages)
-
-
-def test_symbolic_trace_keeps_the_outputs():
-    net = DetNet(**SLIM).eval()
-    image = torch.rand(1, 3, 64, 96)
-    for expected, actual in zip(net(image), torch.fx.symbolic_trace(net)(image), strict=True):
-        assert torch.equal(expected, actual)
+    net = DetNet(
+        **SLIM,
+        dcn=dict(type='DCNv2', deform_groups=1, fallback_on_stride=False),
+        stage_with_dcn=(False, False, False, True, True),
+        plugins=[
+            dict(cfg=context, stages=(False, False, True, False, True), position='after_conv3')
+        ],
+    )
+    blocks = [getattr(net, name)[-1] for name in net.res_layers]
+    assert [block.with_dcn for block in blocks] == [False, False, False, True, True]
+    with_plugin = [hasattr(block, 'context_block') for block in blocks]
+    assert with_plugin == [False, False, True, False, True]
+    assert net(torch.rand(1, 3, 64, 64))[4].shape == (1, 128, 4, 4)
 
 
 def test_new_blocks_start_as_the_others_do():

@@ -9,16 +9,14 @@ from torch.nn import functional as F
 
 from mmdet_detnet.models import DetNet, IPGDetNet, IPGNet, IPGResNeXt
 from mmdet_detnet.models.ipgnet import (
-    ConcatFusion,
+    GUIDANCE_FUSIONS,
     ImagePyramidTransformation,
     ProductFusion,
     StageGuidance,
-    SumFusion,
     shrink_image,
 )
 
 CHANNELS = 8
-BATCH_NORM_EPS = LAYER_NORM_EPS = 1e-5
 
 
 def randomized(module):
@@ -30,17 +28,8 @@ def randomized(module):
     return module
 
 
-def feature_maps():
-    return [torch.randn(2, CHANNELS, 5, 7, dtype=torch.double) for _ in range(2)]
-
-
 def normalize(x, norm):
-    """Restate batch norm with fixed statistics."""
-    shape = (-1, 1, 1)
-    standard = (x - norm.running_mean.view(shape)) / (
-        norm.running_var.view(shape) + BATCH_NORM_EPS
-    ).sqrt()
-    return standard * norm.weight.view(shape) + norm.bias.view(shape)
+    return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
 
 
 def linear(x, transform):
@@ -49,17 +38,12 @@ def linear(x, transform):
     return normalize(F.conv2d(x, weight, padding=weight.shape[-1] // 2), transform.bn)
 
 
-def test_bilinear_levels_come_directly_from_the_image():
+def test_levels_come_directly_from_the_image():
     image = torch.rand(1, 3, 8, 12, dtype=torch.double)
-    half = F.avg_pool2d(image, 2)
     # A quarter: the mean of the four pixels in the middle of each 4x4 block, not of all 16.
     quarter = F.avg_pool2d(F.pad(image, (-1, -1, -1, -1)), 2, stride=4)
-    torch.testing.assert_close(shrink_image(image, 2), half)
+    torch.testing.assert_close(shrink_image(image, 2), F.avg_pool2d(image, 2))
     torch.testing.assert_close(shrink_image(image, 4), quarter)
-
-
-def test_nearest_levels_take_every_nth_pixel():
-    image = torch.rand(1, 3, 8, 12)
     assert torch.equal(shrink_image(image, 4, 'nearest'), image[..., ::4, ::4])
 
 
@@ -77,48 +61,28 @@ def test_transformation_is_a_resnet_stem_and_one_bottleneck():
 
 
 @pytest.mark.parametrize('kernel_size', [1, 3])
-def test_sum_is_equation_2(kernel_size):
-    fusion = randomized(SumFusion(CHANNELS, kernel_size))
-    image_features, features = feature_maps()
-    both = linear(image_features, fusion.image_transform) + linear(features, fusion.stage_transform)
-    torch.testing.assert_close(fusion(image_features, features), linear(both, fusion.out_transform))
+@pytest.mark.parametrize('with_relu', [False, True])
+@pytest.mark.parametrize('name', ['sum', 'product', 'concat'])
+def test_fusions_are_equations_2_to_4(name, with_relu, kernel_size):
+    fusion = randomized(GUIDANCE_FUSIONS[name](CHANNELS, kernel_size, with_relu))
+    image_features, features = torch.randn(2, 2, CHANNELS, 5, 7, dtype=torch.double)
 
+    def transform(x, layer):
+        return F.relu(linear(x, layer)) if with_relu else linear(x, layer)
 
-@pytest.mark.parametrize('kernel_size', [1, 3])
-def test_product_is_equation_3(kernel_size):
-    fusion = randomized(ProductFusion(CHANNELS, kernel_size))
-    image_features, features = feature_maps()
-    product = linear(image_features, fusion.image_transform) * linear(
-        features, fusion.stage_transform
-    )
-    x = product + features
-    variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
-    gain, shift = (p.view(-1, 1, 1) for p in (fusion.layer_norm.weight, fusion.layer_norm.bias))
-    expected = (x - mean) / (variance + LAYER_NORM_EPS).sqrt() * gain + shift
+    first = transform(image_features, fusion.image_transform)
+    second = transform(features, fusion.stage_transform)
+    if name == 'sum':
+        expected = transform(first + second, fusion.out_transform)
+    elif name == 'concat':
+        assert fusion.out_transform.conv.kernel_size == (1, 1)
+        expected = transform(torch.cat([first, second], 1), fusion.out_transform)
+    else:
+        x, norm = first * second + features, fusion.layer_norm
+        variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
+        gain, shift = norm.weight.view(-1, 1, 1), norm.bias.view(-1, 1, 1)
+        expected = (x - mean) / (variance + 1e-5).sqrt() * gain + shift
     torch.testing.assert_close(fusion(image_features, features), expected)
-
-
-@pytest.mark.parametrize('kernel_size', [1, 3])
-def test_concat_is_equation_4(kernel_size):
-    fusion = randomized(ConcatFusion(CHANNELS, kernel_size))
-    image_features, features = feature_maps()
-    both = torch.cat(
-        [linear(image_features, fusion.image_transform), linear(features, fusion.stage_transform)],
-        dim=1,
-    )
-    assert fusion.out_transform.conv.kernel_size == (1, 1)
-    torch.testing.assert_close(fusion(image_features, features), linear(both, fusion.out_transform))
-
-
-def test_relu_ends_every_transform_if_wanted():
-    fusion = randomized(SumFusion(CHANNELS, with_relu=True))
-    image_features, features = feature_maps()
-    both = F.relu(linear(image_features, fusion.image_transform)) + F.relu(
-        linear(features, fusion.stage_transform)
-    )
-    torch.testing.assert_close(
-        fusion(image_features, features), F.relu(linear(both, fusion.out_transform))
-    )
 
 
 def test_image_features_come_first_in_the_fusion():
@@ -142,26 +106,24 @@ def double_image(height=67, width=101):
     return torch.rand(2, 3, height, width, dtype=torch.double)
 
 
-def assert_same_outputs(expected, actual):
-    for expected_output, actual_output in zip(expected, actual, strict=True):
-        assert torch.equal(expected_output, actual_output)
-
-
-def test_without_fusion_it_is_resnet_bit_for_bit():
-    resnet, net = ResNet(**SLIM).double(), IPGNet(**SLIM, fused_stages=()).double()
-    net.load_state_dict(resnet.state_dict(), strict=True)
-    image = double_image()
-    assert_same_outputs(resnet(image), net(image))
-
-
-def test_zero_initialized_guidance_starts_as_resnet_bit_for_bit():
-    resnet, net = ResNet(**SLIM).double(), IPGNet(**SLIM, zero_init_guidance=True).double()
+@pytest.mark.parametrize(
+    ('trunk', 'net_class', 'settings', 'guidance'),
+    [
+        (ResNet, IPGNet, SLIM, dict(fused_stages=())),
+        (ResNet, IPGNet, SLIM, dict(zero_init_guidance=True)),
+        (ResNeXt, IPGResNeXt, dict(**SLIM, groups=4, base_width=4), dict(zero_init_guidance=True)),
+        (DetNet, IPGDetNet, dict(depth=59, base_channels=8), dict(zero_init_guidance=True)),
+    ],
+)
+def test_without_guidance_it_is_the_trunk_bit_for_bit(trunk, net_class, settings, guidance):
+    trunk, net = trunk(**settings).double(), net_class(**settings, **guidance).double()
     net.init_weights()
-    missing, unexpected = net.load_state_dict(resnet.state_dict(), strict=False)
+    missing, unexpected = net.load_state_dict(trunk.state_dict(), strict=False)
     assert all(key.startswith('guidance.') for key in missing)
     assert not unexpected
     image = double_image()
-    assert_same_outputs(resnet(image), net(image))
+    for expected, actual in zip(trunk(image), net(image), strict=True):
+        assert torch.equal(expected, actual)
 
 
 @pytest.mark.parametrize('interpolation', ['bilinear', 'nearest'])
@@ -186,54 +148,6 @@ def test_shared_stem_is_the_trunks():
     plain = net.layer2(net(image)[0])
     expected = plain + net.guidance['layer2'].transformation.bottleneck(stem)
     torch.testing.assert_close(net(image)[1], expected)
-
-
-@pytest.mark.parametrize(
-    'settings', [dict(share_stem=True), dict(fusion='concat', fused_stages=(1, 3), norm_eval=False)]
-)
-def test_recomputing_activations_changes_nothing(settings):
-    image = double_image()
-    results = []
-    for with_cp in (False, True):
-        torch.manual_seed(1)
-        net = IPGNet(**SLIM, with_cp=with_cp, **settings).double().train()
-        outputs = net(image)
-        sum(output.mean() for output in outputs).backward()
-        results.append([*outputs, *(parameter.grad for parameter in net.parameters())])
-    for plain, recomputed in zip(*results, strict=True):
-        torch.testing.assert_close(recomputed, plain)
-
-
-@pytest.mark.parametrize(('with_cp', 'runs'), [(False, 1), (True, 2)])
-def test_activations_of_the_guidance_are_recomputed_on_demand(with_cp, runs):
-    net = IPGNet(**SLIM, with_cp=with_cp).train()
-    calls = []
-    for guidance in net.guidance.values():
-        guidance.transformation.register_forward_pre_hook(lambda *call: calls.append(call))
-    sum(output.mean() for output in net(torch.rand(1, 3, 64, 64))).backward()
-    assert len(calls) == runs * len(net.guidance)
-
-
-@pytest.mark.parametrize('settings', [dict(fusion='product'), dict(zero_init_guidance=True)])
-def test_symbolic_trace_keeps_the_outputs(settings):
-    net = IPGNet(**SLIM, **settings).double().eval()
-    traced = torch.fx.symbolic_trace(net)
-    # The trace must compute the sizes, not remember them.
-    for image in (double_image(64, 96), double_image(33, 51)):
-        assert_same_outputs(net(image), traced(image))
-
-
-@pytest.mark.parametrize(('frozen_stages', 'norm_eval'), [(-1, True), (0, False), (3, True)])
-def test_freezing_the_trunk_matches_resnet(frozen_stages, norm_eval):
-    settings = dict(**SLIM, frozen_stages=frozen_stages, norm_eval=norm_eval)
-    resnet, net = ResNet(**settings), IPGNet(**settings)
-    resnet.train(), net.train()
-    training = {name: module.training for name, module in net.named_modules()}
-    for name, module in resnet.named_modules():
-        assert training[name] == module.training, name
-    trained = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
-    for name, parameter in resnet.named_parameters():
-        assert trained[name] == parameter.requires_grad, name
 
 
 def test_guidance_of_frozen_stages_is_trained():
@@ -264,25 +178,6 @@ def test_norm_cfg_reaches_every_layer(norm_cfg, norm_class):
         assert sum(isinstance(module, norm_class) for module in guidance.modules()) == 8
 
 
-def test_resnext_trunk_equals_mmdets():
-    settings = dict(**SLIM, groups=4, base_width=4)
-    resnext = ResNeXt(**settings).double()
-    net = IPGResNeXt(**settings, zero_init_guidance=True, num_stages=5, out_indices=(0, 1, 2, 3, 4))
-    net.load_state_dict(resnext.state_dict(), strict=False)
-    image = double_image()
-    assert_same_outputs(resnext(image), net.double()(image)[:4])
-    assert net.layer5[0].conv2.groups == 4
-
-
-def test_guided_detnet_starts_as_detnet_bit_for_bit():
-    settings = dict(depth=59, base_channels=8)
-    detnet = DetNet(**settings).double()
-    net = IPGDetNet(**settings, zero_init_guidance=True)
-    net.load_state_dict(detnet.state_dict(), strict=False)
-    image = double_image()
-    assert_same_outputs(detnet(image), net.double()(image))
-
-
 RESNET50_PARAMETERS = 23_508_032
 
 
@@ -290,17 +185,6 @@ def on_meta(net_class=IPGNet, **settings):
     """Build a network of full width without memory or time."""
     with torch.device('meta'):
         return net_class(**{'depth': 50, **settings})
-
-
-def fused_shapes(net, height, width):
-    """Run the network on nothing; return the shapes of both inputs of each fusion."""
-    shapes = []
-    for guidance in net.guidance.values():
-        guidance.fusion.register_forward_hook(
-            lambda _, inputs, __: shapes.append([tuple(x.shape) for x in inputs])
-        )
-    net(torch.empty(2, 3, height, width, device='meta'))
-    return shapes
 
 
 @pytest.mark.parametrize(
@@ -350,59 +234,59 @@ def test_extra_stage_has_two_bottlenecks_of_stage_4s_width():
 
 
 @pytest.mark.parametrize(
-    ('settings', 'strides'),
+    ('settings', 'strides', 'dilations'),
     [
-        (dict(num_stages=4), [4, 8, 16, 32]),
-        (dict(num_stages=7), [4, 8, 16, 32, 64, 128, 128]),
-        (dict(num_stages=7, keep_stride=True), [4, 8, 16, 32, 32, 32, 32]),
+        (dict(num_stages=4), [4, 8, 16, 32], []),
+        (dict(num_stages=7), [4, 8, 16, 32, 64, 128, 128], [1, 1, 2]),
+        (dict(num_stages=7, keep_stride=True), [4, 8, 16, 32, 32, 32, 32], [2, 2, 2]),
     ],
 )
-def test_strides_and_channels(settings, strides):
+def test_strides_channels_and_dilations(settings, strides, dilations):
     net = on_meta(**settings, out_indices=range(settings['num_stages']))
     outputs = net(torch.empty(1, 3, 1024, 1024, device='meta'))
     assert [1024 // output.shape[2] for output in outputs] == strides
     assert [output.shape[1] for output in outputs] == [256, 512, 1024] + [2048] * (len(strides) - 3)
     assert list(net.guidance) == ['layer2', 'layer3', 'layer4']
-
-
-@pytest.mark.parametrize(('keep_stride', 'dilations'), [(False, [1, 1, 2]), (True, [2, 2, 2])])
-def test_dilations_of_the_extra_stages(keep_stride, dilations):
-    net = on_meta(num_stages=7, keep_stride=keep_stride, out_indices=(6,))
-    for name, dilation in zip(('layer5', 'layer6', 'layer7'), dilations, strict=True):
+    for name, dilation in zip(net.res_layers[4:], dilations, strict=True):
         assert [block.conv2.dilation for block in getattr(net, name)] == [(dilation,) * 2] * 2
 
 
-@pytest.mark.parametrize('style', ['pytorch', 'caffe'])
-def test_sizes_agree_in_the_network(style):
-    net = on_meta(base_channels=8, style=style, fused_stages=(1, 2, 3, 4))
-    for height in (1, 33, 601):
-        width = 3 * height + 1
-        for stride, (image_shape, stage_shape) in zip(
-            (4, 8, 16, 32), fused_shapes(net, height, width)[-4:], strict=True
-        ):
-            assert image_shape == stage_shape
-            assert stage_shape[2:] == (-(-height // stride), -(-width // stride))
+def test_extra_stages_of_a_resnext_are_grouped():
+    net = on_meta(IPGResNeXt, groups=4, base_width=4, num_stages=5, out_indices=(4,))
+    assert net.layer5[0].conv2.groups == 4
 
 
 @pytest.mark.parametrize(
-    'settings',
+    ('net_class', 'settings', 'sizes'),
     [
-        dict(deep_stem=True, avg_down=True, share_stem=True),
-        dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
-        dict(stem_channels=4, guidance_stem_channels=6),
+        (IPGNet, dict(fused_stages=(1, 2, 3, 4)), [(1, 4), (33, 100), (601, 1804)]),
+        (IPGNet, dict(style='caffe'), [(1, 4), (33, 100), (601, 1804)]),
+        (IPGNet, dict(deep_stem=True, avg_down=True, share_stem=True), [(203, 331)]),
+        (IPGNet, dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)), [(203, 331)]),
+        (IPGNet, dict(stem_channels=4, guidance_stem_channels=6), [(203, 331)]),
+        (IPGDetNet, dict(depth=59), [(203, 331)]),
     ],
 )
-def test_sizes_agree_for_other_trunks(settings):
-    net = on_meta(base_channels=8, **settings)
-    for image_shape, stage_shape in fused_shapes(net, 203, 331):
-        assert image_shape == stage_shape
+def test_sizes_of_both_inputs_of_a_fusion_agree(net_class, settings, sizes):
+    net = on_meta(net_class, base_channels=8, **settings)
+    shapes = []
+    for guidance in net.guidance.values():
+        guidance.fusion.register_forward_hook(
+            lambda _, inputs, __: shapes.append([x.shape for x in inputs])
+        )
+    for height, width in sizes:
+        shapes.clear()
+        net(torch.empty(2, 3, height, width, device='meta'))
+        assert len(shapes) == len(net.guidance)
+        for (image_shape, stage_shape), guidance in zip(shapes, net.guidance.values(), strict=True):
+            assert image_shape == stage_shape
+            stride = 4 * guidance.shrink_factor
+            assert stage_shape[2:] == (-(-height // stride), -(-width // stride))
 
 
 def test_guided_detnet_gives_equal_levels_to_stages_of_equal_stride():
     net = on_meta(IPGDetNet, depth=59)
     assert [guidance.shrink_factor for guidance in net.guidance.values()] == [2, 4, 4]
-    for image_shape, stage_shape in fused_shapes(net, 203, 331):
-        assert image_shape == stage_shape
     assert [count_parameters(net.guidance[name]) for name in ('layer2', 'layer3')] == [
         266_048,
         948_544,

@@ -38,12 +38,6 @@ SCORE_FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 # The authors' evaluation modes are 2 ('none'), 3 ('complementary'), 1 ('fc') and 0 ('conv').
 FUSIONS = ('none', *SCORE_FUSIONS, 'fc', 'conv')
-# Arguments of former versions, and how to say the same.
-FORMER_ARGUMENTS = {
-    'readout': "fusion='none' for readout='fc_conv', and fusion='fc' or 'conv' for one head",
-    'unfocused_loss_cls': 'lambda_conv, the weight of regression in the conv-head',
-    'unfocused_loss_bbox': 'lambda_fc, the weight of classification in the fc-head',
-}
 # Arguments of BBoxHead, other than losses, that its predictors depend on.
 PREDICTOR_OPTIONS = (
     'num_classes',
@@ -395,9 +389,6 @@ class GroupedNonLocal(BaseModule):
 def _check_arguments(
     owner: nn.Module, num_convs: int, num_fcs: int, num_nonlocal: int, options: dict
 ) -> None:
-    for name, instead in FORMER_ARGUMENTS.items():
-        if name in options:
-            reject(owner, name, options[name], f'left out; use {instead}')
     check_positive_integer(owner, 'num_convs', num_convs)
     check_positive_integer(owner, 'num_fcs', num_fcs)
     if not 0 <= num_nonlocal <= num_convs:

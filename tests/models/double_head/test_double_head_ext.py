@@ -5,30 +5,35 @@ import torch
 import torch.nn.functional as F
 from mmdet.models.layers import multiclass_nms
 from mmdet.structures.bbox import bbox2roi
-from mmengine.config import ConfigDict
-from small_double_head import CHANNELS, EXT, NUM_CLASSES, TEST_CFG
+from small_double_head import (
+    CHANNELS,
+    EXT,
+    NUM_CLASSES,
+    TEST_CFG,
+    assert_every_parameter_has_a_gradient,
+    count_convolved,
+    make_feats,
+    make_metas,
+    make_proposals,
+    make_roi_head,
+    sample_rois,
+    sum_losses,
+)
 
 LOSS_NAMES = {'loss_cls', 'acc', 'loss_bbox', 'unfocused_loss_cls', 'unfocused_acc'}
 LOSS_NAMES |= {'unfocused_loss_bbox'}
-TEST_CFG = ConfigDict(TEST_CFG)
 
 
-@pytest.fixture
-def make_ext(make_roi_head):
-    return lambda **options: make_roi_head(head={**EXT, **options})
+def make_ext(**options):
+    return make_roi_head(head={**EXT, **options})
 
 
-def test_losses_are_the_papers(make_ext, feats, sample_rois):
+def test_losses_are_the_papers():
     """Equations 2 and 3, with cross entropy and smooth L1 averaged over all sampled RoIs."""
     roi_head = make_ext()
-    head = roi_head.bbox_head
     sampled = sample_rois(roi_head, 3, 2)
-    results = roi_head.bbox_loss(feats, sampled)
-    labels, _, targets, _ = head.get_targets(sampled, roi_head.train_cfg)
-    conv_cls_score, fc_bbox_pred = results['conv_cls_score'], results['fc_bbox_pred']
-
-    def classification(logits):
-        return F.cross_entropy(logits, labels)
+    results = roi_head.bbox_loss(make_feats(), sampled)
+    labels, _, targets, _ = roi_head.bbox_head.get_targets(sampled, roi_head.train_cfg)
 
     def regression(deltas):
         positive = (labels < NUM_CLASSES).nonzero().squeeze(1)
@@ -36,9 +41,9 @@ def test_losses_are_the_papers(make_ext, feats, sample_rois):
         return F.smooth_l1_loss(own, targets[positive], reduction='sum') / len(labels)
 
     expected = {
-        'loss_cls': 1.4 * classification(results['cls_score']),
-        'unfocused_loss_bbox': 0.6 * regression(fc_bbox_pred),
-        'unfocused_loss_cls': 0.5 * classification(conv_cls_score),
+        'loss_cls': 1.4 * F.cross_entropy(results['cls_score'], labels),
+        'unfocused_loss_bbox': 0.6 * regression(results['fc_bbox_pred']),
+        'unfocused_loss_cls': 0.5 * F.cross_entropy(results['conv_cls_score'], labels),
         'loss_bbox': 2.0 * regression(results['bbox_pred']),
     }
     assert expected['loss_bbox'] > 0
@@ -47,30 +52,27 @@ def test_losses_are_the_papers(make_ext, feats, sample_rois):
 
 
 @pytest.mark.parametrize('numbers', [(3, 2), (2, 0), (0, 0)])
-def test_every_parameter_has_a_gradient(make_ext, feats, sample_rois, numbers):
+def test_every_parameter_has_a_gradient(numbers):
     roi_head = make_ext(num_nonlocal=2).train()
-    losses = roi_head.bbox_loss(feats, sample_rois(roi_head, *numbers))['loss_bbox']
+    losses = roi_head.bbox_loss(make_feats(), sample_rois(roi_head, *numbers))['loss_bbox']
     assert set(losses) == LOSS_NAMES
-    sum(value for name, value in losses.items() if 'loss' in name).backward()
-    for name, parameter in roi_head.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+    if numbers == (0, 0):
+        assert losses['loss_bbox'] == losses['unfocused_loss_bbox'] == 0
+    sum_losses(losses).backward()
+    assert_every_parameter_has_a_gradient(roi_head)
 
 
-def test_no_ground_truth_gives_box_losses_of_zero(make_ext, feats, sample_rois):
-    roi_head = make_ext().train()
-    losses = roi_head.bbox_loss(feats, sample_rois(roi_head, 0, 0))['loss_bbox']
-    assert losses['loss_bbox'] == losses['unfocused_loss_bbox'] == 0
-    assert losses['loss_bbox'].requires_grad and losses['unfocused_loss_bbox'].requires_grad
-
-
-def test_one_unfocused_task_alone(make_ext, feats, sample_rois):
-    for options, name in (
+@pytest.mark.parametrize(
+    ('options', 'name'),
+    [
         (dict(lambda_fc=1.0), 'unfocused_loss_cls'),
         (dict(lambda_conv=1.0, fusion='none'), 'unfocused_loss_bbox'),
-    ):
-        roi_head = make_ext(**options)
-        losses = roi_head.bbox_loss(feats, sample_rois(roi_head, 3, 2))['loss_bbox']
-        assert {key for key in losses if key.startswith('unfocused_loss')} == {name}
+    ],
+)
+def test_one_unfocused_task_alone(options, name):
+    roi_head = make_ext(**options)
+    losses = roi_head.bbox_loss(make_feats(), sample_rois(roi_head, 3, 2))['loss_bbox']
+    assert {key for key in losses if key.startswith('unfocused_loss')} == {name}
 
 
 def run_both_heads(roi_head, feats, rois):
@@ -93,11 +95,10 @@ def restated_scores(fusion, fc_logits, conv_logits):
 
 @pytest.mark.parametrize('fusion', ['none', 'complementary', 'max', 'average', 'fc', 'conv'])
 @torch.no_grad()
-def test_detections(make_ext, feats, make_proposals, make_metas, fusion):
-    roi_head = make_ext()
+def test_detections(fusion):
+    roi_head, feats, proposals = make_ext(), make_feats(), make_proposals(60, 40)
     head = roi_head.bbox_head
     head.fusion = fusion
-    proposals = make_proposals(60, 40)
     detections = roi_head.predict_bbox(feats, make_metas(2), proposals, TEST_CFG, rescale=True)
     rois = bbox2roi([results.bboxes for results in proposals])
     fc_logits, conv_deltas, conv_logits, fc_deltas = run_both_heads(roi_head, feats, rois)
@@ -116,28 +117,11 @@ def test_detections(make_ext, feats, make_proposals, make_metas, fusion):
         assert len(labels) > 10
 
 
-@pytest.mark.parametrize(
-    ('old', 'new'),
-    [
-        ('readout', 'fusion'),
-        ('unfocused_loss_cls', 'lambda_conv'),
-        ('unfocused_loss_bbox', 'lambda_fc'),
-    ],
-)
-def test_former_arguments_name_their_successors(make_head, old, new):
-    with pytest.raises(ValueError, match=f'{old} must be left out; use {new}'):
-        make_head(**EXT, **{old: 'conv'})
-
-
 @torch.no_grad()
-def test_raw_results_are_fused(make_ext, feats, make_proposals, make_metas):
-    """Without a test config, boxes and scores of all RoIs are wanted."""
-    roi_head = make_ext()
-    (found,) = roi_head.predict_bbox(
-        [feat[:1] for feat in feats], make_metas(1), make_proposals(20), None
-    )
-    rois = bbox2roi([results.bboxes for results in make_proposals(20)])
-    fc_logits, _, conv_logits, _ = run_both_heads(roi_head, feats, rois)
+def test_without_a_test_config_all_fused_scores_and_boxes_are_returned():
+    roi_head, feats, proposals = make_ext(), make_feats(1), make_proposals(20)
+    (found,) = roi_head.predict_bbox(feats, make_metas(1), proposals, None)
+    fc_logits, _, conv_logits, _ = run_both_heads(roi_head, feats, bbox2roi([proposals[0].bboxes]))
     expected = restated_scores('complementary', fc_logits, conv_logits)
     torch.testing.assert_close(found.scores, expected)
     assert found.bboxes.shape == (20, NUM_CLASSES * 4)
@@ -145,10 +129,8 @@ def test_raw_results_are_fused(make_ext, feats, make_proposals, make_metas):
 
 @pytest.mark.parametrize('lambda_fc', [0.7, 1.0])
 @torch.no_grad()
-def test_gate_keeps_the_fc_heads_scores_and_boxes_below_it(
-    make_ext, feats, make_proposals, lambda_fc
-):
-    roi_head = make_ext(lambda_fc=lambda_fc)
+def test_gate_keeps_the_fc_heads_scores_and_boxes_below_it(lambda_fc):
+    roi_head, feats = make_ext(lambda_fc=lambda_fc), make_feats()
     rois = bbox2roi([results.bboxes for results in make_proposals(40, 40)])
     _, exact_scores, exact_deltas = roi_head.score_rois(feats, rois, TEST_CFG)
     fc_logits, _, _, fc_deltas = run_both_heads(roi_head, feats, rois)
@@ -164,44 +146,37 @@ def test_gate_keeps_the_fc_heads_scores_and_boxes_below_it(
     assert torch.equal(deltas[~passed], left_out[~passed])
 
 
+@pytest.mark.parametrize(
+    ('options', 'convolved'),
+    [({}, 80), (dict(gate_score_thr=0.0), 80), (dict(gate_score_thr=1.0), 0)],
+)
 @torch.no_grad()
-def test_gate_is_off_by_default_and_can_skip_every_roi(make_ext, feats, make_proposals, make_metas):
-    roi_head = make_ext()
-    counts = []
-    convolve = roi_head.bbox_head.conv_features
-    roi_head.bbox_head.conv_features = lambda x: counts.append(len(x)) or convolve(x)
-    for gate in (None, 0.0, 1.0):
-        roi_head.gate_score_thr = roi_head.gate_score_thr if gate is None else gate
-        found = roi_head.predict_bbox(feats, make_metas(2), make_proposals(40, 40), TEST_CFG)
-        assert all(len(detections) > 0 for detections in found)
-    assert counts == [80, 80, 0]
+def test_gate_is_off_by_default_and_can_skip_every_roi(options, convolved):
+    roi_head = make_roi_head(head=EXT, **options)
+    counts = count_convolved(roi_head.bbox_head)
+    found = roi_head.predict_bbox(make_feats(), make_metas(2), make_proposals(40, 40), TEST_CFG)
+    assert all(len(detections) > 0 for detections in found)
+    assert counts == [convolved]
 
 
 @pytest.mark.parametrize('number', [0, 30])
 @torch.no_grad()
-def test_images_without_proposals(make_ext, feats, make_proposals, make_metas, number):
-    found = make_ext().predict_bbox(feats, make_metas(2), make_proposals(0, number), TEST_CFG)
+def test_images_without_proposals(number):
+    inputs = make_feats(), make_metas(2), make_proposals(0, number), TEST_CFG
+    found = make_ext().predict_bbox(*inputs)
     assert [len(detections) > 0 for detections in found] == [False, number > 0]
 
 
 @pytest.mark.parametrize('head', [{}, EXT])
 @torch.no_grad()
-def test_bfloat16_autocast_keeps_boxes_and_scores_in_float32(
-    make_roi_head, feats, make_proposals, make_metas, head
-):
-    roi_head = make_roi_head(head=head)
-    feats = [feat.bfloat16() for feat in feats]
+def test_bfloat16_autocast_keeps_boxes_and_scores_in_float32(head):
+    roi_head, feats = make_roi_head(head=head), [feat.bfloat16() for feat in make_feats()]
+    x = torch.rand(3, CHANNELS, 7, 7)
     with torch.autocast('cpu', torch.bfloat16):
-        features = roi_head.bbox_head.fc_branch[0](torch.rand(1, CHANNELS * 49))
-        assert features.dtype == torch.bfloat16
+        assert roi_head.bbox_head.fc_branch[0](x.flatten(1)).dtype == torch.bfloat16
+        outputs = roi_head.bbox_head(x, x)
         found = roi_head.predict_bbox(feats, make_metas(2), make_proposals(40, 40), TEST_CFG)
+    assert {output.dtype for output in outputs} == {torch.float32}
     for detections in found:
         assert detections.bboxes.dtype == detections.scores.dtype == torch.float32
         assert len(detections) > 10
-
-
-def test_outputs_under_bfloat16_autocast_are_float32(make_head):
-    x = torch.randn(3, CHANNELS, 7, 7)
-    with torch.autocast('cpu', torch.bfloat16):
-        outputs = make_head(**EXT)(x, x)
-    assert [output.dtype for output in outputs] == [torch.float32] * 4

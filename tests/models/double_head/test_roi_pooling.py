@@ -4,11 +4,13 @@ import pytest
 import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.structures.bbox import bbox2roi
-from small_double_head import CHANNELS, STRIDES, random_boxes
+from small_double_head import CHANNELS, STRIDES, make_feats, random_boxes
 
 from mmdet_detnet.models import PreciseRoIExtractor
 
 LAYER = dict(type='RoIAlign', output_size=7, sampling_ratio=0)
+ROIS = bbox2roi([random_boxes(30, 0), random_boxes(20, 1)])
+MMDETS = SingleRoIExtractor(LAYER, CHANNELS, list(STRIDES), finest_scale=14)
 
 
 @pytest.fixture
@@ -16,73 +18,60 @@ def extractor():
     return PreciseRoIExtractor(LAYER, CHANNELS, list(STRIDES), finest_scale=14)
 
 
-@pytest.fixture
-def mmdets():
-    return SingleRoIExtractor(LAYER, CHANNELS, list(STRIDES), finest_scale=14)
+def test_equals_mmdets_extractor(extractor):
+    feats = make_feats()
+    assert torch.equal(extractor(feats, ROIS), MMDETS(feats, ROIS))
+    enlarged = extractor(feats, ROIS, roi_scale_factor=1.3)
+    assert torch.equal(enlarged, MMDETS(feats, ROIS, roi_scale_factor=1.3))
 
 
-@pytest.fixture
-def rois():
-    return bbox2roi([random_boxes(30, 0), random_boxes(20, 1)])
-
-
-def test_equals_mmdets_extractor(extractor, mmdets, feats, rois):
-    assert torch.equal(extractor(feats, rois), mmdets(feats, rois))
-    enlarged = extractor(feats, rois, roi_scale_factor=1.3)
-    assert torch.equal(enlarged, mmdets(feats, rois, roi_scale_factor=1.3))
-
-
-def test_an_enlarged_roi_keeps_its_level(extractor, feats):
+def test_an_enlarged_roi_keeps_its_level(extractor):
     # A side of 27 is level 0 (below 2 * 14); 1.3 times as large it would be level 1.
-    rois = torch.tensor([[0, 8.0, 8, 35, 35]])
+    rois, feats = torch.tensor([[0, 8.0, 8, 35, 35]]), make_feats()
     others = (feats[0], *(torch.full_like(feat, torch.nan) for feat in feats[1:]))
     enlarged = extractor(others, rois, roi_scale_factor=1.3)
-    assert torch.equal(
-        enlarged, extractor.roi_layers[0](feats[0], extractor.roi_rescale(rois, 1.3))
-    )
+    expected = extractor.roi_layers[0](feats[0], extractor.roi_rescale(rois, 1.3))
+    assert torch.equal(enlarged, expected)
 
 
-def test_scale_factor_counts_on_a_single_level(feats, rois):
-    mmdets = SingleRoIExtractor(LAYER, CHANNELS, [4])
-    enlarged = mmdets.roi_rescale(rois, 1.3)
-    pooled = PreciseRoIExtractor(LAYER, CHANNELS, [4])(feats[:1], rois, roi_scale_factor=1.3)
-    assert torch.equal(pooled, mmdets(feats[:1], enlarged))
-    assert not torch.equal(pooled, mmdets(feats[:1], rois, roi_scale_factor=1.3))
+def test_scale_factor_counts_on_a_single_level():
+    feats, mmdets = make_feats()[:1], SingleRoIExtractor(LAYER, CHANNELS, [4])
+    pooled = PreciseRoIExtractor(LAYER, CHANNELS, [4])(feats, ROIS, roi_scale_factor=1.3)
+    assert torch.equal(pooled, mmdets(feats, mmdets.roi_rescale(ROIS, 1.3)))
 
 
-def test_unused_levels_get_a_gradient_of_zero(extractor, feats):
+def test_unused_levels_get_a_gradient_of_zero_and_do_no_harm(extractor):
+    feats = make_feats()
+    feats = [*feats[:3], torch.full_like(feats[3], torch.inf)]
     feats = [feat.requires_grad_() for feat in feats]
-    extractor(feats, torch.tensor([[0, 0.0, 0, 10, 10]])).sum().backward()
+    pooled = extractor(feats, torch.tensor([[0, 0.0, 0, 10, 10]]))
+    assert pooled.isfinite().all()
+    pooled.sum().backward()
     assert feats[0].grad.abs().sum() > 0
     assert all(feat.grad.eq(0).all() for feat in feats[1:])
 
 
-def test_unused_level_with_infinite_features_does_no_harm(extractor, feats):
-    feats = (*feats[:3], torch.full_like(feats[3], torch.inf))
-    assert extractor(feats, torch.tensor([[0, 0.0, 0, 10, 10]])).isfinite().all()
-
-
-def test_roi_with_nan_has_features_of_zero(extractor, feats):
+def test_roi_with_nan_has_features_of_zero(extractor):
     rois = torch.tensor([[0, torch.nan, 0, 10, 10], [0, 0.0, 0, 10, 10]])
-    pooled = extractor(feats, rois, roi_scale_factor=1.3)
+    pooled = extractor(make_feats(), rois, roi_scale_factor=1.3)
     assert pooled[0].eq(0).all() and pooled[1].ne(0).any()
 
 
-def test_float16_rounds_the_enlarged_rois(extractor, feats, monkeypatch):
+def test_float16_rounds_the_enlarged_rois(extractor, monkeypatch):
     rois = torch.tensor([[0, 2.3, 90.1, 12.7, 101.9]])
     seen = []
     layer = extractor.roi_layers[0].forward
     monkeypatch.setattr(
         extractor.roi_layers[0], 'forward', lambda *args: seen.append(args[1]) or layer(*args)
     )
-    pooled = extractor([feat.half() for feat in feats], rois, roi_scale_factor=1.3)
+    pooled = extractor([feat.half() for feat in make_feats()], rois, roi_scale_factor=1.3)
     assert pooled.dtype == torch.float16
     assert torch.equal(seen[0], extractor.roi_rescale(rois, 1.3).half())
     assert not torch.equal(seen[0], extractor.roi_rescale(rois.half(), 1.3))
 
 
-def test_bfloat16_is_pooled_in_float32(extractor, mmdets, feats, rois):
-    feats = [feat.bfloat16() for feat in feats]
-    pooled = extractor(feats, rois, roi_scale_factor=1.3)
-    exact = mmdets([feat.float() for feat in feats], rois, roi_scale_factor=1.3)
+def test_bfloat16_is_pooled_in_float32(extractor):
+    feats = [feat.bfloat16() for feat in make_feats()]
+    pooled = extractor(feats, ROIS, roi_scale_factor=1.3)
+    exact = MMDETS([feat.float() for feat in feats], ROIS, roi_scale_factor=1.3)
     assert torch.equal(pooled, exact.bfloat16())
