@@ -18,11 +18,14 @@ PYTEST := -m pytest --numprocesses auto --maxprocesses 8 --durations 10 \
 	--dist loadgroup --no-loadscope-reorder
 # Other CPUs: the newest instructions of oneDNN and of ATen, and the number of threads.
 CPUS := SSE41-default-1 SSE41-avx2-2 AVX2-default-4 AVX512_CORE-avx2-2
+# Of `make mutation`; each takes about ten seconds.
+MUTANTS ?= 60
+SEED ?= 0
 
-.PHONY: help setup compiled demo test lint test-compiled test-torchvision test-everywhere matrix notebook zoo conformance docs clean
+.PHONY: help setup compiled demo test lint test-compiled test-torchvision test-everywhere matrix notebook zoo conformance mutation docs clean
 
 help:
-	@echo 'make demo | test | lint | matrix | notebook | zoo | conformance | docs'
+	@echo 'make demo | test | lint | matrix | notebook | zoo | conformance | mutation | docs'
 	@echo 'make test-everywhere | test-compiled | test-torchvision'
 	@echo 'make setup | compiled | clean   (the first command makes .venv, once)'
 
@@ -80,9 +83,12 @@ notebook: setup # runs docs/tutorial.ipynb and stores its outputs, without this 
 zoo: setup # writes docs/model_zoo.md
 	$(VENV_PYTHON) dev/model_zoo.py
 
-conformance: setup compiled # tests/conformance with every config and family of mmdet; minutes
+conformance: setup compiled # tests/conformance with every family of mmdet; minutes
 	$(VENV_PYTHON) -m pytest tests/conformance --all-configs
 	.venv-compiled/bin/python -m pytest tests/conformance/test_families_operators.py --all-configs
+
+mutation: setup # MUTANTS=60 SEED=0; changes the code in a copy, and sees whether a test fails
+	$(VENV_PYTHON) dev/mutation.py $(MUTANTS) $(SEED)
 
 docs: .venv-docs/complete # the site, in build/site
 	rm -rf build/documents
