@@ -1,15 +1,14 @@
 """Checkpoints: read without running code, written durably, found again after a crash.
 
-Importing this module makes mmengine read local files and URLs with :func:`read_checkpoint`, through
-``CheckpointLoader.register_scheme``. This is mmengine's extension point, and the only one that all
-callers use: ``Runner``, ``init_detector``, inferencers, ``init_cfg``. It applies to the whole
-process. Files that torch 2.6 and newer load still load, and so do mmengine's own checkpoints, which
-torch alone rejects. mmengine's loaders of other schemes remain, with ``weights_only`` forced.
+Importing this module makes mmengine read every checkpoint without running code in it, through
+``CheckpointLoader.register_scheme``: mmengine's extension point, and the only one that all callers
+use (``Runner``, ``init_detector``, inferencers, ``init_cfg``). It applies to the whole process.
+Files that torch 2.6 and newer load still load, and so do mmengine's own checkpoints, which torch
+alone rejects.
 """
 
 import contextlib
-import hashlib
-import math
+import functools
 import os
 import pickle
 import re
@@ -18,7 +17,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal
 from urllib.parse import urlparse
 
 import numpy as np
@@ -29,7 +28,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import digit_version
 
-from mmdet_detnet.files import file_digest, write_file
+from mmdet_detnet.files import write_file
 
 __all__ = ['force_weights_only', 'keep_own_files', 'make_plain', 'read_checkpoint', 'restore']
 
@@ -52,15 +51,12 @@ STEP = re.compile(r'\d+(_iter_\d+)?')
 # What the message hub notes of files that a resumed run removes.
 FILE_KEYS = ('best_ckpt', 'last_ckpt')
 BACKEND = 'mmdet_detnet.checkpoint_files'
-CHECKSUM_SUFFIX = '.sha256'
 # Files of a work directory: the newest checkpoint, as mmengine has it, and the id of the run.
 POINTER = 'last_checkpoint'
 RUN_FILE = 'run_id'
 # Key of that id in a checkpoint's `meta`.
 RUN = 'run'
 ZIP_START = b'PK\x03\x04'
-
-MapLocation: TypeAlias = Callable | torch.device | str | dict[str, str] | None
 
 
 # ------------------------------------------------------------------------------------ reading
@@ -90,41 +86,52 @@ def weights_only_forced() -> Iterator[None]:
 
 
 @CheckpointLoader.register_scheme('', force=True)
-def load_from_local(filename: str, map_location: MapLocation = None) -> dict[str, Any]:
+def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load a local file for mmengine."""
     return read_checkpoint(os.path.expanduser(filename), map_location)
 
 
 @CheckpointLoader.register_scheme(('http://', 'https://'), force=True)
-def load_from_http(filename: str, map_location: MapLocation = None) -> dict[str, Any]:
+def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load a URL for mmengine, from torch's cache if it is there."""
     cached = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(filename).path).name)
-    if is_main_process():
-        _download(filename, cached)
-    barrier()
-    # Each machine has its own cache.
-    _download(filename, cached)
+    # The main process first, then one of each other machine, which has a cache of its own.
+    for is_turn in (is_main_process(), True):
+        if is_turn and not cached.exists():
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(filename, str(cached), progress=os.isatty(0))
+        barrier()
     return read_checkpoint(cached, map_location)
 
 
-def _download(url: str, target: Path) -> None:
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(target), progress=os.isatty(0))
+def _as_data(loader: Callable) -> Callable:
+    """Make a loader of mmengine that calls torch.load itself, as of ``s3://``, run no code."""
+
+    @functools.wraps(loader)
+    def load(*args: Any, **kwargs: Any) -> Any:
+        with weights_only_forced():
+            content = loader(*args, **kwargs)
+        if isinstance(content, dict):
+            restore(content)
+        return content
+
+    return load
 
 
-# The loaders of all other schemes, such as torchvision:// and s3://, call torch.load themselves.
 for _prefix, _loader in tuple(CheckpointLoader._schemes.items()):
     if _loader not in (load_from_local, load_from_http):
-        _loader = weights_only_forced()(_loader)
-        CheckpointLoader.register_scheme(_prefix, _loader, force=True)
+        CheckpointLoader.register_scheme(_prefix, _as_data(_loader), force=True)
 
 
-def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any]:
     """Read a file written by ``torch.save`` without executing any code in it.
 
     Accepts tensors, plain values and what mmengine's Runner adds: NumPy scalars and numeric arrays,
     and the message hub's HistoryBuffers, all as after :func:`restore`.
+
+    Args:
+        path: The file.
+        map_location: As for ``torch.load``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -153,7 +160,7 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = None) -> dict[
     return content
 
 
-def _load(path: Path, map_location: MapLocation, mmap: bool | None = None) -> Any:
+def _load(path: Path, map_location: Any, mmap: bool | None = None) -> Any:
     with contextlib.ExitStack() as stack:
         if _torch_is_at_least(STAND_IN_TORCH):
             stack.enter_context(torch.serialization.safe_globals(STAND_INS))
@@ -166,38 +173,23 @@ def _torch_is_at_least(version: str) -> bool:
 
 def _find_danger(path: Path) -> str | None:
     """Find what torch may load as code, whatever `weights_only` says, and compressed ZIP files."""
-    if _is_tar(path):
+    try:
+        tarfile.open(path, 'r:').close()  # as torch does; other modes would decompress it
+        is_tar = True
+    except Exception as error:  # a damaged tar file raises all kinds of errors
+        is_tar = not isinstance(error, tarfile.TarError)
+    if is_tar:
         return 'is a tar file, a format of old versions of torch that cannot be read safely'
-    if _is_torchscript(path):
-        return 'is a TorchScript archive, which contains code'
-    try:
-        with zipfile.ZipFile(path) as archive:
-            inside = sum(entry.file_size for entry in archive.infolist())
-    # Any kind of damage; find_problem describes it.
-    except Exception:
-        return None
-    outside = os.path.getsize(path)
-    return f'is compressed: {outside} bytes become {inside}' if inside > outside else None
-
-
-def _is_tar(path: Path) -> bool:
-    """Open it as torch does; other modes would decompress it."""
-    try:
-        tarfile.open(path, 'r:').close()
-    # A damaged tar file raises all kinds of errors.
-    except Exception as error:
-        return not isinstance(error, tarfile.TarError)
-    return True
-
-
-def _is_torchscript(path: Path) -> bool:
-    """Ask torch's own reader: before 2.6, torch runs such a file in spite of `weights_only`."""
-    with open(path, 'rb') as file:
-        try:
-            return TORCHSCRIPT in torch._C.PyTorchFileReader(file).get_all_records()
-        # Not a ZIP file, or damaged; torch.load fails in the same way.
-        except Exception:
-            return False
+    # What is no ZIP file, or damaged, is left to find_problem and torch.load.
+    with contextlib.suppress(Exception), open(path, 'rb') as file:
+        # Before 2.6, torch runs such a file in spite of `weights_only`.
+        if TORCHSCRIPT in torch._C.PyTorchFileReader(file).get_all_records():
+            return 'is a TorchScript archive, which contains code'
+    with contextlib.suppress(Exception), zipfile.ZipFile(path) as archive:
+        inside = sum(entry.file_size for entry in archive.infolist())
+        if inside > (outside := os.path.getsize(path)):
+            return f'is compressed: {outside} bytes become {inside}'
+    return None
 
 
 def _reason(error: Exception) -> str:
@@ -205,7 +197,7 @@ def _reason(error: Exception) -> str:
     if not refused or not isinstance(error, pickle.UnpicklingError):
         first_line = str(error).split('WeightsUnpickler error: ')[-1].strip().split('\n')[0]
         return f'it is damaged or not a checkpoint ({type(error).__name__}: {first_line}).'
-    if not _torch_is_at_least(STAND_IN_TORCH) and any(name == refused[1] for _, name in STAND_INS):
+    if any(name == refused[1] for _, name in STAND_INS):
         return (
             f'it includes {refused[1]}, as checkpoints do that mmengine wrote without our '
             f'PlainCheckpointHook; reading these takes torch {STAND_IN_TORCH} or newer.'
@@ -227,6 +219,9 @@ def make_plain(checkpoint: dict[str, Any]) -> None:
     scalars become Python numbers, NumPy arrays lists, and configs dictionaries. Weights and
     optimizer state do not change. mmengine without this package can also resume from such a file,
     except for the log history.
+
+    Args:
+        checkpoint: What ``torch.save`` is to write, as mmengine's Runner makes it.
     """
     for key in checkpoint.keys() - set(WEIGHTS):
         checkpoint[key] = _plain(checkpoint[key])
@@ -259,15 +254,31 @@ def restore(checkpoint: dict[str, Any], folder: Path | None = None) -> None:
     Raises:
         ValueError: If the history of a scalar is not two vectors of equal length.
     """
-    for key in ('meta', 'message_hub'):
-        if key in checkpoint:
-            checkpoint[key] = _with_arrays(checkpoint[key], {})
-    meta, hub = checkpoint.get('meta'), checkpoint.get('message_hub')
-    if isinstance(meta, dict):
-        meta.pop('config', None)
-    if isinstance(hub, dict) and isinstance(hub.get('log_scalars'), dict):
-        hub['log_scalars'] = {k: _restored(value) for k, value in hub['log_scalars'].items()}
+    for key in checkpoint.keys() - set(WEIGHTS):
+        checkpoint[key] = _restored(checkpoint[key], {})
+    if isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'].pop('config', None)
     keep_own_files(checkpoint, folder)
+
+
+def _restored(value: Any, done: dict[int, Any]) -> Any:
+    """Replace stand-ins and plain histories; each object once, also if it contains itself."""
+    if id(value) in done:
+        return done[id(value)]
+    result = done[id(value)] = value
+    if isinstance(value, ArrayStandIn | HistoryStandIn):
+        result = value.value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            value[key] = _restored(item, done)
+        if value.keys() == HISTORY_KEYS:
+            result = _build_history(**value)
+    elif isinstance(value, list):
+        value[:] = [_restored(item, done) for item in value]
+    elif isinstance(value, tuple):
+        result = tuple(_restored(item, done) for item in value)
+    done[id(value)] = result
+    return result
 
 
 def keep_own_files(checkpoint: dict[str, Any], folder: Path | None) -> None:
@@ -298,56 +309,18 @@ def keep_own_files(checkpoint: dict[str, Any], folder: Path | None) -> None:
         ]
 
 
-def _restored(value: object) -> object:
-    if not isinstance(value, dict) or value.keys() != HISTORY_KEYS:
-        return value
-    log_history, count_history = value['log_history'], value['count_history']
-    if not isinstance(log_history, torch.Tensor) or not isinstance(count_history, torch.Tensor):
-        raise ValueError('a HistoryBuffer whose history is not a tensor')
-    return _build_history(
-        log_history.cpu().numpy(), count_history.cpu().numpy(), value['max_length']
-    )
-
-
-def _with_arrays(value: object, done: dict[int, object]) -> object:
-    """Replace stand-ins by arrays; each object once, however often the file refers to it."""
-    if id(value) in done:
-        return done[id(value)]
-    done[id(value)] = value
-    if isinstance(value, ArrayStandIn):
-        done[id(value)] = value.array
-    elif isinstance(value, tuple):
-        done[id(value)] = tuple(_with_arrays(item, done) for item in value)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            value[key] = _with_arrays(item, done)
-    elif isinstance(value, list):
-        value[:] = [_with_arrays(item, done) for item in value]
-    return done[id(value)]
-
-
 # ------------------------------------- stand-ins for the classes in mmengine's own checkpoints
 #
 # mmengine pickles its message hub as objects: one HistoryBuffer per scalar, with NumPy arrays and
 # its statistics as methods, `getattr(HistoryBuffer, 'mean')`. With the real `getattr` on torch's
 # safe list, a file could reach `eval`; with the real HistoryBuffer or ndarray, it could set any
-# attribute. The stand-ins replace these names while one file is read. Each checks its input and
-# keeps only numbers.
+# attribute. The stand-ins replace these names while one file is read, and keep only numbers.
 
 NUMBER = re.compile(r'[biuf][1248]')
-BYTE_ORDERS = ('<', '>', '=', '|')
-STATISTICS = ('min', 'max', 'current', 'mean')
 
 
 class DtypeStandIn:
-    """A numeric type, instead of ``numpy.dtype``.
-
-    Args:
-        code: Kind and size in bytes, such as 'f8'.
-        options: ``align`` and ``copy``, which have no meaning for numbers.
-    """
-
-    __slots__ = ('dtype',)
+    """A numeric type, instead of ``numpy.dtype``; ``code`` is kind and bytes, such as 'f8'."""
 
     def __init__(self, code: str, *options: bool) -> None:
         if not isinstance(code, str) or not NUMBER.fullmatch(code):
@@ -356,70 +329,48 @@ class DtypeStandIn:
 
     def __setstate__(self, state: tuple) -> None:
         """Set the byte order, the only state that numbers have."""
-        if state[1] not in BYTE_ORDERS:
-            raise ValueError(f'a NumPy type with the byte order {state[1]!r}')
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class ArrayStandIn:
-    """An array of numbers, instead of ``numpy.ndarray``; empty until its state is set."""
-
-    __slots__ = ('array',)
-
-    def __init__(self) -> None:
-        self.array = np.empty(0)
+    """An array of numbers, instead of ``numpy.ndarray``."""
 
     def __setstate__(self, state: tuple) -> None:
-        """Copy the numbers after checking that the number of bytes fits the shape."""
-        _, shape, dtype, fortran_order, data = state
+        """Copy the numbers; NumPy raises an error if there are too few for the shape."""
+        _, shape, dtype, is_fortran, data = state
         if not isinstance(dtype, DtypeStandIn) or not isinstance(data, bytes):
             raise ValueError('a NumPy array of objects; only numbers are allowed')
-        shape = tuple(int(length) for length in shape)
-        if min(shape, default=0) < 0 or math.prod(shape) * dtype.dtype.itemsize != len(data):
-            raise ValueError(f'a NumPy array of shape {shape} with {len(data)} bytes')
-        order = 'F' if fortran_order else 'C'
-        self.array = np.frombuffer(data, dtype.dtype).reshape(shape, order=order).copy()
+        order: Literal['F', 'C'] = 'F' if is_fortran else 'C'
+        self.value = np.ndarray(shape, dtype.dtype, buffer=data, order=order).copy()
 
 
-class HistoryBufferStandIn(HistoryBuffer):
-    """A history of numbers; once its state is set, it is an ordinary HistoryBuffer.
+class HistoryStandIn:
+    """A history of numbers, instead of ``HistoryBuffer``.
 
-    Statistics methods in the state are dropped: mmengine would put them into a table that all
+    The methods in its state are dropped: mmengine would put them into a table that all
     HistoryBuffers of the process share.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-
     def __setstate__(self, state: dict) -> None:
         """Copy the two arrays and the maximum length."""
-        log_history, count_history = state['_log_history'], state['_count_history']
-        for history in (log_history, count_history):
-            if not isinstance(history, ArrayStandIn):
-                raise ValueError('a HistoryBuffer whose history is not an array')
-        buffer = _build_history(log_history.array, count_history.array, state['max_length'])
-        self.__dict__.clear()
-        self.__dict__.update(vars(buffer))
-        self.__class__ = HistoryBuffer
+        log_history, count_history = state['_log_history'].value, state['_count_history'].value
+        self.value = _build_history(log_history, count_history, state['max_length'])
 
 
-def _build_history(
-    log_history: np.ndarray, count_history: np.ndarray, max_length: int
-) -> HistoryBuffer:
-    if log_history.ndim != 1 or log_history.shape != count_history.shape:
-        raise ValueError(
-            f'a HistoryBuffer of shapes {log_history.shape} and {count_history.shape}, '
-            'instead of two vectors of equal length'
-        )
-    if type(max_length) is not int or max_length < 1:
-        raise ValueError(f'a HistoryBuffer with the maximum length {max_length!r}')
-    return HistoryBuffer(log_history, count_history, max_length)
+def _build_history(log_history: Any, count_history: Any, max_length: Any) -> HistoryBuffer:
+    histories = [
+        each.cpu().numpy() if isinstance(each, torch.Tensor) else each
+        for each in (log_history, count_history)
+    ]
+    shapes = [each.shape if isinstance(each, np.ndarray) else () for each in histories]
+    are_vectors = shapes[0] == shapes[1] and len(shapes[0]) == 1
+    if not are_vectors or type(max_length) is not int or max_length < 1:
+        raise ValueError('a HistoryBuffer that is not two vectors of equal length and a maximum')
+    return HistoryBuffer(*histories, max_length)
 
 
-def _reconstruct(subtype: type, shape: tuple, typecode: bytes) -> ArrayStandIn:
+def _reconstruct(*_: Any) -> ArrayStandIn:
     """Create an empty array, instead of NumPy's function; its state follows in the file."""
-    if subtype is not ArrayStandIn:
-        raise ValueError(f'a NumPy array of the class {subtype!r}')
     return ArrayStandIn()
 
 
@@ -433,14 +384,14 @@ def _scalar(dtype: DtypeStandIn, data: bytes) -> float | int | bool:
 
 def _name_statistic(owner: type, name: str) -> str:
     """Return the name of a HistoryBuffer's statistic, instead of ``getattr``."""
-    if owner is not HistoryBufferStandIn or name not in STATISTICS:
+    if owner is not HistoryStandIn:
         raise ValueError(f'the attribute {name!r}, which is not a statistic of a HistoryBuffer')
     return name
 
 
 # NumPy 2 renamed numpy.core; a file contains the name used by the NumPy that wrote it.
 STAND_INS: list[tuple[Any, str]] = [
-    (HistoryBufferStandIn, 'mmengine.logging.history_buffer.HistoryBuffer'),
+    (HistoryStandIn, 'mmengine.logging.history_buffer.HistoryBuffer'),
     (ArrayStandIn, 'numpy.ndarray'),
     (DtypeStandIn, 'numpy.dtype'),
     (_reconstruct, 'numpy._core.multiarray._reconstruct'),
@@ -451,27 +402,18 @@ STAND_INS: list[tuple[Any, str]] = [
 ]
 
 
-# ------------------------------------------------------------------------------------ writing
+# ------------------------------------------------------------------------- writing and finding
 
 
 def write_checkpoint(path: Path, content: bytes) -> None:
-    """Write a checkpoint atomically, with its SHA-256 next to it in the format of ``sha256sum``.
-
-    The checksum is written first. While a file is replaced, the old and the new checksum are both
-    listed, so the file counts as intact at any moment.
+    """Write or replace a checkpoint atomically.
 
     Raises:
-        OSError: If either file cannot be written; names it. A previous file at ``path`` remains.
+        OSError: If it cannot be written; names it. A previous file at ``path`` remains.
     """
-    checksum_file = checksum_path(path)
-    new = f'{hashlib.sha256(content).hexdigest()}  {path.name}\n'
-    old = '' if find_problem(path) else f'{file_digest(path)}  {path.name}\n'
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(checksum_file, (old + new).encode())
         write_file(path, content)
-        if old:
-            write_file(checksum_file, new.encode())
     except OSError as error:
         raise OSError(
             error.errno,
@@ -480,47 +422,22 @@ def write_checkpoint(path: Path, content: bytes) -> None:
         ) from error
 
 
-def checksum_path(path: Path) -> Path:
-    """Return the path of a checkpoint's checksum file."""
-    return path.with_name(path.name + CHECKSUM_SUFFIX)
-
-
 class CheckpointFiles(LocalBackend):
-    """mmengine's local files, with checkpoints written by this module.
-
-    :meth:`remove` only notes a file, and :meth:`remove_outdated` removes it, because mmengine's
-    hook removes the old checkpoint before it writes the new one.
-    """
-
-    def __init__(self) -> None:
-        self.outdated: list[Path] = []
+    """mmengine's local files, with checkpoints written by this module."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write a checkpoint and its checksum."""
+        """Write a checkpoint."""
         write_checkpoint(Path(filepath), bytes(obj))
 
     def remove(self, filepath: str | Path) -> None:
-        """Remember a file to remove once a newer one is written."""
-        self.outdated.append(Path(filepath))
-
-    def remove_outdated(self, current: set[Path], run: str) -> None:
-        """Remove the noted files, except current ones, which replaced them, and other runs'."""
-        for path in self.outdated:
-            if path not in current and path.is_file() and read_run(path) == run:
-                _remove(path)
-        self.outdated.clear()
+        """Leave it to :func:`sweep`: mmengine's hook would remove the old one before it saves."""
 
 
 register_backend(BACKEND, CheckpointFiles)
 
 
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    checksum_path(path).unlink(missing_ok=True)
-
-
 def sweep(folder: Path, template: str, kept: set[Path], run: str) -> None:
-    """Remove what killed saves of a run have left: partial files, and old checkpoints.
+    """Remove a run's outdated checkpoints, and the partial files of killed saves.
 
     Args:
         folder: Folder of the run's checkpoints; no other process writes there.
@@ -529,31 +446,24 @@ def sweep(folder: Path, template: str, kept: set[Path], run: str) -> None:
         run: Id of the run; files of others remain.
     """
     numbers = _numbered(folder, template)
-    oldest = min((numbers[path] for path in kept if path in numbers), default=None)
+    oldest = min((numbers[path] for path in kept if path in numbers), default=(0, 0))
     for path, number in numbers.items():
-        if oldest is not None and number < oldest and path not in kept and read_run(path) == run:
-            _remove(path)
-    for suffix in ('.tmp', f'{CHECKSUM_SUFFIX}.tmp', CHECKSUM_SUFFIX):
-        for path in _numbered(folder, template + suffix):
-            if suffix != CHECKSUM_SUFFIX or not path.with_suffix('').exists():
-                path.unlink(missing_ok=True)
-
-
-# ------------------------------------------------------------------------------------ finding
+        if number < oldest and path not in kept and read_run(path) == run:
+            path.unlink()
+    for path in _numbered(folder, f'{template}.tmp'):
+        path.unlink()
 
 
 def find_problem(path: Path) -> str | None:
     """Say why a checkpoint is damaged, to follow the file's name; None if it is intact.
 
-    Without a checksum file, as for files of other programs, the checksums inside the zip archive
-    decide. Files that are not zip archives, such as those from before torch 1.6, pass.
+    The checksums inside the ZIP archive decide. Files that are not ZIP archives, such as those from
+    before torch 1.6, pass.
     """
     if not path.is_file():
         return 'is not a file' if path.exists() else 'does not exist'
     if path.stat().st_size == 0:
         return 'is empty (0 bytes): the program that wrote it was stopped, or the disk was full'
-    if checksum_path(path).is_file():
-        return _compare_checksum(path)
     with open(path, 'rb') as file:
         if file.read(len(ZIP_START)) != ZIP_START:
             return None
@@ -566,28 +476,26 @@ def find_problem(path: Path) -> str | None:
     return damaged and f'is damaged: the checksum of {damaged} inside it does not match'
 
 
-def _compare_checksum(path: Path) -> str | None:
-    lines = checksum_path(path).read_text(errors='replace').splitlines()
-    expected = [line.split()[0] for line in lines if line.strip()]
-    actual = file_digest(path)
-    if actual in expected:
-        return None
-    return (
-        f'is damaged: its SHA-256 is {actual[:12]}..., and {checksum_path(path).name} has '
-        f'{" or ".join(f"{digest[:12]}..." for digest in expected) or "none"}'
-    )
-
-
 def read_run(path: Path) -> str | None:
     """Read from a checkpoint the id of the run that wrote it; None if it has none."""
-    if _find_danger(path):
-        return None
     try:
-        run = _load(path, 'cpu', mmap=True)['meta'][RUN]
+        run = None if _find_danger(path) else _load(path, 'cpu', mmap=True)['meta'][RUN]
     # A damaged file, or one of another program.
     except Exception:
         return None
     return run if isinstance(run, str) else None
+
+
+def belongs_to_run(path: Path, folder: Path) -> bool:
+    """Tell whether a checkpoint is of the run that was last in a folder."""
+    run = _read_folder(folder)
+    return run != '' and read_run(path) == run
+
+
+def _read_folder(folder: Path) -> str:
+    """Read the id of the run that was last in a folder; empty if a version before noted none."""
+    file = folder / RUN_FILE
+    return file.read_text(errors='replace').strip() if file.is_file() else ''
 
 
 def find_newest(folder: Path, template: str) -> tuple[Path | None, list[str]]:
@@ -598,14 +506,12 @@ def find_newest(folder: Path, template: str) -> tuple[Path | None, list[str]]:
     Returns:
         The file, or None if there is none, and the reason for skipping each newer one.
     """
-    file = folder / RUN_FILE
-    # An older version of this package has noted none.
-    run = file.read_text(errors='replace').strip() or None if file.is_file() else None
+    run = _read_folder(folder)
     skipped: list[str] = []
     numbers = _numbered(folder, template)
     for path in sorted(numbers, key=numbers.__getitem__, reverse=True):
         problem = find_problem(path)
-        if problem is None and run is not None and read_run(path) != run:
+        if problem is None and run and read_run(path) != run:
             problem = 'is of another run than the last one in this folder'
         if problem is None:
             return path, skipped
@@ -625,6 +531,5 @@ def _numbered(folder: Path, template: str) -> dict[Path, tuple[int, int]]:
     found = {}
     for path in folder.iterdir() if folder.is_dir() else ():
         if match := pattern.fullmatch(path.name):
-            epoch, iteration = match.groups()
-            found[path] = (int(epoch), int(iteration or 0))
+            found[path] = (int(match[1]), int(match[2] or 0))
     return found

@@ -13,7 +13,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mmdet_detnet.checkpoints import checksum_path, make_plain, read_checkpoint, write_checkpoint
+from mmdet_detnet.checkpoints import (
+    belongs_to_run,
+    make_plain,
+    read_checkpoint,
+    write_checkpoint,
+)
 from mmdet_detnet.files import OutputFolder, file_digest, read_json, write_file
 
 KEY = 'score_thr'
@@ -94,7 +99,7 @@ def write_score_thr(
     Args:
         thresholds: The thresholds.
         checkpoint: The checkpoint. It is rewritten, atomically and with the same weights, if this
-            package wrote it in ``work_dir``: it has a checksum file.
+            package wrote it in the last run of ``work_dir``.
         work_dir: Work directory of the run.
 
     Returns:
@@ -104,7 +109,7 @@ def write_score_thr(
         OSError: If the file cannot be written, or is not ours. What was there before remains.
     """
     path, work_dir = Path(checkpoint), Path(work_dir)
-    if path.resolve().parent == work_dir.resolve() and checksum_path(path).is_file():
+    if path.resolve().parent == work_dir.resolve() and belongs_to_run(path, work_dir):
         content = read_checkpoint(path, 'cpu')
         meta = content.setdefault('meta', {})
         if meta.get(KEY) != thresholds.to_dict():

@@ -24,7 +24,7 @@ from mmdet_detnet.models import DetNet
 from mmdet_detnet.training import launch
 from mmdet_detnet.weights import convert_file
 
-FUZZED_FILES = 200
+FUZZED_FILES = 100
 REFUSED = 'hostile.pth is not loaded'
 
 
@@ -165,15 +165,10 @@ def test_fuzzed_file_is_read_or_named(valid, tmp_path):
     assert FUZZED_FILES / 2 < refused < FUZZED_FILES
 
 
-SCRIPTS = ('convert_weights', 'benchmark')
-ANALYSIS_SCRIPTS = (
-    'misalignment',
-    'sweep_conf_exponent',
-    'sweep_gate_threshold',
-)
+SCRIPTS = ('convert_weights', 'benchmark', 'analysis_tools.misalignment')
 
 
-@pytest.mark.parametrize('tool', [*SCRIPTS, *(f'analysis_tools.{s}' for s in ANALYSIS_SCRIPTS)])
+@pytest.mark.parametrize('tool', SCRIPTS)
 def test_entry_point_forces_weights_only(monkeypatch, tool):
     monkeypatch.setattr(sys, 'argv', [tool, '--help'])
     with pytest.raises(SystemExit):

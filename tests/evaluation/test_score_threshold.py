@@ -19,10 +19,10 @@ CHOSEN = ScoreThresholds(0.42, {'cat': 0.3, 'dog': 0.6})
 
 @pytest.fixture
 def own_checkpoint(tmp_path):
-    """A checkpoint as the hooks of a run write it, with its checksum file."""
+    """A checkpoint as the hooks of a run write it, with the id of the run."""
     content = {
         'state_dict': {'weight': torch.arange(3.0)},
-        'meta': {'epoch': 3},
+        'meta': {'epoch': 3, 'run': 'abc'},
         'message_hub': {'log_scalars': {'train/loss': HistoryBuffer([1.0, 0.5], [1, 1])}},
     }
     make_plain(content)
@@ -30,6 +30,7 @@ def own_checkpoint(tmp_path):
     torch.save(content, stream)
     file = tmp_path / 'run' / 'epoch_3.pth'
     write_checkpoint(file, stream.getvalue())
+    (file.parent / 'run_id').write_text('abc\n')
     return file
 
 
@@ -58,7 +59,7 @@ def test_checkpoint_of_another_folder_is_not_rewritten(own_checkpoint, tmp_path)
     assert own_checkpoint.read_bytes() == before
     assert read_score_thr(own_checkpoint) is None
     assert read_score_thr(own_checkpoint, tmp_path / 'other') == CHOSEN
-    # Nor is that of another program, which has no checksum file.
+    # Nor is that of another program, which has no id of a run.
     torch.save({'state_dict': {}}, tmp_path / 'downloaded.pth')
     assert write_score_thr(CHOSEN, tmp_path / 'downloaded.pth', tmp_path).name == 'score_thr.json'
     assert torch.load(tmp_path / 'downloaded.pth', weights_only=True) == {'state_dict': {}}
