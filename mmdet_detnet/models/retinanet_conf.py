@@ -142,7 +142,12 @@ class ConfidenceBranch(AnchorHead):
         MMDetection passes class logits and box deltas on to ``loss_by_feat_single``, but no third
         map. So :meth:`loss_by_feat` passes pairs instead of single maps, and gets back pairs.
 
-        Of each level, ``losses[name]`` has a pair of the loss and the :class:`ConfidenceInputs`.
+        Args:
+            losses: MMDetection's losses by name, of each level one.
+            name: The one that has, of each level, a pair of the loss and the inputs.
+
+        Returns:
+            The losses, and ``loss_conf``, a scalar for all levels.
         """
         level_losses, levels = zip(*losses[name], strict=True)
         return {**losses, name: list(level_losses), 'loss_conf': self._loss_conf(levels)}

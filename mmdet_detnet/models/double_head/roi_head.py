@@ -4,7 +4,7 @@ The conv-head's enlarged RoIs are not in the paper, but in the authors' code and
 Neither paper describes the cascade; Cascade R-CNN's is https://arxiv.org/abs/1712.00726.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -48,6 +48,31 @@ class TwoSizeRoIHead(BaseRoIHead):
         """
         feats = extractor(x[: extractor.num_inputs], rois, roi_scale_factor=scale_factor)
         return self.shared_head(feats) if self.with_shared_head else feats
+
+    def run_heads(
+        self,
+        extractor: BaseRoIExtractor,
+        bbox_head: DoubleConvFCBBoxHead,
+        x: tuple[Tensor, ...],
+        rois: Tensor,
+        choose: Callable[[Tensor], Tensor | None],
+    ) -> dict[str, Tensor | None]:
+        """Run both heads on RoIs ``(num_rois, 5)``.
+
+        ``choose`` takes the fc-head's class logits, and returns the indices of the RoIs of the
+        conv-head, None for all.
+        """
+        cls_feats = self.pool(extractor, x, rois)
+        cls_score, fc_bbox_pred = bbox_head.forward_fc(cls_feats)
+        chosen = choose(cls_score)
+        conv_cls_score, bbox_pred = self.run_conv_head(extractor, bbox_head, x, rois, chosen)
+        return dict(
+            cls_score=cls_score,
+            bbox_pred=bbox_pred,
+            conv_cls_score=conv_cls_score,
+            fc_bbox_pred=fc_bbox_pred,
+            bbox_feats=cls_feats,
+        )
 
     def run_conv_head(
         self,
@@ -145,16 +170,7 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
     ) -> dict[str, Tensor | None]:
         """Run both heads; ``regressed`` are the indices of the conv-head's RoIs, None for all."""
         extractor, head = self.bbox_roi_extractor, self.bbox_head
-        cls_feats = self.pool(extractor, x, rois)
-        cls_score, fc_bbox_pred = head.forward_fc(cls_feats)
-        conv_cls_score, bbox_pred = self.run_conv_head(extractor, head, x, rois, regressed)
-        return dict(
-            cls_score=cls_score,
-            bbox_pred=bbox_pred,
-            conv_cls_score=conv_cls_score,
-            fc_bbox_pred=fc_bbox_pred,
-            bbox_feats=cls_feats,
-        )
+        return self.run_heads(extractor, head, x, rois, lambda cls_score: regressed)
 
     def bbox_loss(self, x: tuple[Tensor, ...], sampling_results: list[SamplingResult]) -> dict:
         """Run both heads and compute their losses, as ``StandardRoIHead`` does."""
@@ -302,23 +318,17 @@ class CascadeDoubleHeadRoIHead(TwoSizeRoIHead, CascadeRoIHead):
         RoIs whose averaged score exceeds ``score_thr``; all with None.
         """
         extractor, head = self.bbox_roi_extractor[stage], self.bbox_head[stage]
-        cls_feats = self.pool(extractor, x, rois)
-        cls_score, fc_bbox_pred = head.forward_fc(cls_feats)
-        chosen = None
-        if earlier_scores is not None:
+
+        def choose(cls_score: Tensor) -> Tensor | None:
+            if earlier_scores is None:
+                return None
             earlier_scores.append(cls_score)
-            if stage == self.num_stages - 1:
-                # In the order of CascadeRoIHead, so that averages equal its to the last bit.
-                average = sum(earlier_scores) / float(self.num_stages)
-                chosen = head.find_above(average, score_thr)
-        conv_cls_score, bbox_pred = self.run_conv_head(extractor, head, x, rois, chosen)
-        return dict(
-            cls_score=cls_score,
-            bbox_pred=bbox_pred,
-            conv_cls_score=conv_cls_score,
-            fc_bbox_pred=fc_bbox_pred,
-            bbox_feats=cls_feats,
-        )
+            if stage < self.num_stages - 1:
+                return None
+            # In the order of CascadeRoIHead, so that averages equal its to the last bit.
+            return head.find_above(sum(earlier_scores) / float(self.num_stages), score_thr)
+
+        return self.run_heads(extractor, head, x, rois, choose)
 
     def bbox_loss(
         self, stage: int, x: tuple[Tensor, ...], sampling_results: list[SamplingResult]
