@@ -1,5 +1,6 @@
 """Rename third-party weights tensor by tensor, with none left over on either side."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,27 +15,19 @@ from mmdet_detnet.models.resnet import WeightReport
 KEYS_SHOWN = 6
 
 
-class Counterpart(NamedTuple):
-    """Our tensor for one tensor of a third-party file."""
-
-    own: str | None  # its key in our network; None if the tensor is not used
-    shape: tuple[int, ...] | None  # in the file; None for any
-    rearrange: Callable[[Tensor], Tensor] | None = None  # converts its values to our order
-    optional: bool = False  # whether the file may omit it
-
-
-Layout = dict[str, Counterpart]
-
-
 class WeightSource(NamedTuple):
     """One kind of third-party file."""
 
     title: str  # a noun phrase
     usage: str  # settings that a config needs to reproduce the original model
     recognizes: Callable[[Mapping[str, Tensor]], bool]  # from the keys of the state dict
-    # Maps each key of a state dict; raises ValueError if the size of the network is not clear.
-    make_layout: Callable[[Mapping[str, Tensor]], Layout]
+    # Builds our network for a state dict, with what names its tensors as the file does; raises
+    # ValueError if the size of the network is not clear.
+    match: Callable[[Mapping[str, Tensor]], tuple[nn.Module, Callable[[str], str]]]
+    unused: str  # pattern of the names of tensors that the file may have and we do not use
     container: str | None = None  # key of the state dict in a checkpoint of a training run
+    # Brings a tensor with our name into our order.
+    rearrange: Callable[[str, Tensor], Tensor] = lambda key, tensor: tensor
 
     def unwrap(self, content: Mapping) -> Mapping[str, Tensor]:
         """Take the state dict out of a checkpoint."""
@@ -59,57 +52,41 @@ def convert(content: Mapping, source: WeightSource) -> Conversion:
             kind.
     """
     state = source.unwrap(content)
-    layout = source.make_layout(state)
-    _refuse_surprises(state, layout, source.title)
+    with torch.device('meta'):
+        network, name = source.match(state)
+    own_names = {name(key): key for key in network.state_dict()}
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     weights: dict[str, Tensor] = {}
     report, lines = WeightReport(source.title), []
-    for key, (own, _, rearrange, _) in layout.items():
-        if key not in state:
-            report.initialized += [own] if own else []
-            continue
-        line = f'{key} {tuple(state[key].shape)}'
+    unknown: list[str] = []
+    differing: list[str] = []
+    for key, value in state.items():
+        own = own_names.get(key)
         if own is None:
-            report.dropped.append(key)
-            lines.append(f'{line} not used')
+            is_known = re.fullmatch(source.unused, str(key))
+            (report.dropped if is_known else unknown).append(str(key))
+            lines.append(f'{key} not used')
             continue
-        weights[own] = rearrange(state[key]) if rearrange else state[key]
-        lines.append(f'{line} -> {own} {tuple(weights[own].shape)}')
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        lines.append(f'{key} {shape} -> {own} {shapes[own]}')
+        if isinstance(value, Tensor) and value.dim() == len(shapes[own]):
+            weights[own] = source.rearrange(own, value)
+        if own not in weights or weights[own].shape != shapes[own]:
+            differing.append(f'{key} {shape} instead of {shapes[own]}')
+    missing = [key for key in own_names if key not in state]
+    # torch has counted batches since 0.4.1; some published files are older.
+    report.initialized = [own_names[key] for key in missing if key.endswith('num_batches_tracked')]
+    missing = [key for key in missing if not key.endswith('num_batches_tracked')]
+    problems = []
+    for kind, keys in (('unknown', unknown), ('missing', missing), ('shape', differing)):
+        more = f' and {len(keys) - KEYS_SHOWN} more' if len(keys) > KEYS_SHOWN else ''
+        problems += [f'{kind}: {", ".join(keys[:KEYS_SHOWN])}{more}'] if keys else []
+    if problems:
+        raise ValueError(f'this is not {source.title}. {"; ".join(problems)}.')
     report.loaded = list(weights)
     if state is not content:
         report.dropped += [key for key in content if key != source.container]
     return Conversion(weights, report, lines, source.usage)
-
-
-def _refuse_surprises(state: Mapping[str, Tensor], layout: Layout, title: str) -> None:
-    unknown = [key for key in state if key not in layout]
-    # torch has counted batches since 0.4.1; some published files are older.
-    missing = [
-        key
-        for key, counterpart in layout.items()
-        if key not in state and not counterpart.optional and not key.endswith('num_batches_tracked')
-    ]
-    shapes = {
-        key: tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        for key, value in state.items()
-    }
-    differing = [
-        f'{key} {shapes[key]} instead of {shape}'
-        for key, (_, shape, *_) in layout.items()
-        if key in state and (isinstance(shapes[key], str) or shape not in (None, shapes[key]))
-    ]
-    problems = []
-    for name, keys in (('unknown', unknown), ('missing', missing), ('shape', differing)):
-        more = f' and {len(keys) - KEYS_SHOWN} more' if len(keys) > KEYS_SHOWN else ''
-        problems += [f'{name}: {", ".join(keys[:KEYS_SHOWN])}{more}'] if keys else []
-    if problems:
-        raise ValueError(f'this is not {title}. {"; ".join(problems)}.')
-
-
-def shapes_of(build: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
-    """List the shapes of a network's state dict, by key, without creating the tensors."""
-    with torch.device('meta'):
-        state = build().state_dict()
-    return {key: tuple(value.shape) for key, value in state.items()}
 
 
 def read_weights(path: Path) -> dict[str, Any]:

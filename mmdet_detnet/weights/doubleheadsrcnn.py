@@ -7,21 +7,20 @@ is the first class there and the last one here. There, it also has unused rows i
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from mmdet.models import FPN, ResNet, RPNHead
 from torch import Tensor, nn
 
 from mmdet_detnet.models import DoubleConvFCBBoxHead
 
-from .conversion import Counterpart, Layout, WeightSource, shapes_of
+from .conversion import WeightSource
 
 OWN_HEAD = 'roi_head.bbox_head.'
 HEAD_PLACE = 'roi_heads.box.'
 # In the file, the head's names start with its place in the detector.
 HEAD_KEY = re.compile(r'(.*?)(?:feature_extractor|predictor)\..+')
 BLOCKS_TO_DEPTH = {6: 50, 23: 101}
-NUM_LEVELS = 5
 CLASS_LAYERS = ('fc_cls', 'unfocused_cls.fc_cls')
 BOX_LAYERS = ('fc_reg', 'unfocused_reg.fc_reg')
 BOX_PARAMETERS = 4
@@ -64,11 +63,13 @@ DETECTOR_NAMES = {
 }
 
 
-def make_layout(state: Mapping[str, Tensor]) -> Layout:
-    """Map a model by the authors, with its numbers of classes and blocks.
+def match_detector(
+    state: Mapping[str, Tensor],
+) -> tuple[nn.Module, Callable[[str], str]]:
+    """Build our counterpart of a model by the authors, with its numbers of classes and blocks.
 
-    Our counterpart is mmdet's ``FasterRCNN`` with this package's ``DoubleConvFCBBoxHead`` that has
-    both predictors on each head (Double-Head-Ext).
+    It is mmdet's ``FasterRCNN`` with this package's ``DoubleConvFCBBoxHead`` that has both
+    predictors on each head (Double-Head-Ext).
 
     Raises:
         ValueError: If there are several heads, no predictor, or another backbone than ResNet-50 or
@@ -82,39 +83,31 @@ def make_layout(state: Mapping[str, Tensor]) -> Layout:
         )
     (place,) = places
     prefix = place.removesuffix(HEAD_PLACE)
-    layout = _detector_layout(state, prefix)
-    head = {key.removeprefix(place): value for key, value in state.items()}
-    for key, shape in shapes_of(lambda: _build_head(head)).items():
-        layout[place + _foreign_name(key, HEAD_NAMES)] = _head_counterpart(key, shape)
-    return layout
-
-
-def _detector_layout(state: Mapping[str, Tensor], prefix: str) -> Layout:
-    """Map backbone, FPN and RPN."""
     num_blocks = _count(state, rf'{re.escape(prefix)}backbone\.body\.layer3\.\d+\.conv1\.weight')
     if num_blocks not in BLOCKS_TO_DEPTH:
         raise ValueError(
             f'{prefix}backbone.body.layer3 has {num_blocks} blocks; that of ResNet-50 has 6, and '
             'that of ResNet-101 23.'
         )
-    layout = {
-        prefix + _foreign_name(key, DETECTOR_NAMES): Counterpart(key, shape)
-        for key, shape in shapes_of(lambda: _build_detector(BLOCKS_TO_DEPTH[num_blocks])).items()
-        if not key.endswith('num_batches_tracked')
-    }
-    for level in range(NUM_LEVELS):
-        anchors = f'{prefix}rpn.anchor_generator.cell_anchors.{level}'
-        layout[anchors] = Counterpart(None, (3, 4), optional=True)
-    return layout
-
-
-def _build_detector(depth: int) -> nn.Module:
     anchors = dict(
         type='AnchorGenerator', scales=[8], ratios=[0.5, 1, 2], strides=[4, 8, 16, 32, 64]
     )
-    rpn_head = RPNHead(in_channels=256, anchor_generator=anchors)
-    neck = FPN([256, 512, 1024, 2048], 256, num_outs=NUM_LEVELS)
-    return nn.ModuleDict(dict(backbone=ResNet(depth), neck=neck, rpn_head=rpn_head))
+    head = {key.removeprefix(place): value for key, value in state.items()}
+    detector = nn.ModuleDict(
+        dict(
+            backbone=ResNet(BLOCKS_TO_DEPTH[num_blocks]),
+            neck=FPN([256, 512, 1024, 2048], 256, num_outs=5),
+            rpn_head=RPNHead(in_channels=256, anchor_generator=anchors),
+            roi_head=nn.ModuleDict(dict(bbox_head=_build_head(head))),
+        )
+    )
+
+    def name(key: str) -> str:
+        if key.startswith(OWN_HEAD):
+            return place + _foreign_name(key.removeprefix(OWN_HEAD), HEAD_NAMES)
+        return prefix + _foreign_name(key, DETECTOR_NAMES)
+
+    return detector, name
 
 
 def _build_head(head: Mapping[str, Tensor]) -> nn.Module:
@@ -154,17 +147,14 @@ def _foreign_name(key: str, names: Mapping[str, str]) -> str:
     raise KeyError(key)
 
 
-def _head_counterpart(key: str, shape: tuple[int, ...]) -> Counterpart:
-    layer = key.rsplit('.', 1)[0]
+def _rearrange(key: str, tensor: Tensor) -> Tensor:
+    layer = key.rpartition('.')[0].removeprefix(OWN_HEAD)
     if layer in CLASS_LAYERS:  # background, the first row there, moves to the end
-        return Counterpart(OWN_HEAD + key, shape, lambda rows: rows.roll(-1, dims=0))
+        return tensor.roll(-1, dims=0)
     if layer in BOX_LAYERS:
         # Without a copy, the slice would be saved with the rows of the background.
-        foreign_shape = (shape[0] + BOX_PARAMETERS, *shape[1:])
-        return Counterpart(
-            OWN_HEAD + key, foreign_shape, lambda rows: rows[BOX_PARAMETERS:].clone()
-        )
-    return Counterpart(OWN_HEAD + key, shape)
+        return tensor[BOX_PARAMETERS:].clone()
+    return tensor
 
 
 DOUBLEHEADSRCNN = WeightSource(
@@ -172,6 +162,8 @@ DOUBLEHEADSRCNN = WeightSource(
     usage='config double-head-ext-nonlocal_r50-caffe_fpn_authors-1x_coco, or its r101 counterpart, '
     'with the number of classes, num_convs and num_nonlocal (4 groups) of the file',
     recognizes=lambda state: any('feature_extractor.nonlocal_conv.' in key for key in state),
-    make_layout=make_layout,
+    match=match_detector,
+    unused=r'.*rpn\.anchor_generator\.cell_anchors\.\d',
     container='model',
+    rearrange=_rearrange,
 )

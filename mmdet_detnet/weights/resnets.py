@@ -13,7 +13,7 @@ from mmdet.models.backbones import ResNet
 from mmdet.models.backbones.resnet import Bottleneck
 from torch import Tensor
 
-from .conversion import Counterpart, Layout, WeightSource, shapes_of
+from .conversion import WeightSource
 
 BLOCK = re.compile(r'layer(\d+)\.(\d+)\.')
 # mmdet's deep stem is one Sequential: a convolution, a norm and a ReLU, three times.
@@ -43,18 +43,14 @@ def mmpretrain_name(key: str) -> str:
     return f'backbone.stem.{module}.{("conv", "bn")[layer]}.{match[2]}'
 
 
-def resnet_layout(
-    state: Mapping[str, Tensor],
-    foreign_name: Callable[[str], str],
-    classifier: str,
-    prefix: str = '',
-) -> Layout:
-    """Map a ResNet with the depth and stem of a state dict to mmdet's.
+def match_resnet(
+    state: Mapping[str, Tensor], foreign_name: Callable[[str], str], prefix: str = ''
+) -> tuple[ResNet, Callable[[str], str]]:
+    """Build mmdet's ResNet with the depth and stem of a state dict.
 
     Args:
         state: The original state dict.
         foreign_name: Converts mmdet's name of a tensor to the one in the file.
-        classifier: Name of the classifier in the file, which may omit it.
         prefix: Prefix of the backbone's names in the file.
 
     Raises:
@@ -66,12 +62,7 @@ def resnet_layout(
             f'{prefix}layer2.0.downsample.2.weight); only ResNets without that are converted.'
         )
     depth = find_depth([key.removeprefix(prefix) for key in state if key.startswith(prefix)])
-    deep_stem = foreign_name('stem.0.weight') in state
-    shapes = shapes_of(lambda: ResNet(depth, deep_stem=deep_stem))
-    layout = {foreign_name(key): Counterpart(key, shape) for key, shape in shapes.items()}
-    for tensor in ('weight', 'bias'):
-        layout[f'{classifier}.{tensor}'] = Counterpart(None, None, optional=True)
-    return layout
+    return ResNet(depth, deep_stem=foreign_name('stem.0.weight') in state), foreign_name
 
 
 def find_depth(keys: list[str]) -> int:
@@ -93,7 +84,8 @@ TIMM = WeightSource(
     title="a ResNet with a deep stem and timm's layer names",
     usage=USAGE.format(stem=', deep_stem=True'),
     recognizes=lambda state: 'conv1.0.weight' in state and 'layer1.0.conv1.weight' in state,
-    make_layout=lambda state: resnet_layout(state, timm_name, 'fc'),
+    match=lambda state: match_resnet(state, timm_name),
+    unused=r'fc\.(weight|bias)',
     container='state_dict',
 )
 MMPRETRAIN = WeightSource(
@@ -103,6 +95,7 @@ MMPRETRAIN = WeightSource(
         'backbone.layer1.0.conv1.weight' in state
         and all(key.startswith(('backbone.', 'head.')) for key in state)
     ),
-    make_layout=lambda state: resnet_layout(state, mmpretrain_name, 'head.fc', 'backbone.'),
+    match=lambda state: match_resnet(state, mmpretrain_name, 'backbone.'),
+    unused=r'head\.fc\.(weight|bias)',
     container='state_dict',
 )
