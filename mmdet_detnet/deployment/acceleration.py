@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from mmcv.cnn.bricks import wrappers
@@ -44,29 +43,20 @@ CPU_FLAGS = {'avx512_bf16', 'amx_bf16', 'bf16'}
 MIN_CUDA_CAPABILITY = (8, 0)
 
 
-class Part(NamedTuple):
-    """A part of a detector, whether it may be compiled, and give outputs in low precision."""
-
-    module: nn.Module
-    compile: bool
-    low_outputs: bool
-
-
 def accelerate(
     model: nn.Module,
     *,
     channels_last: bool = True,
     compile: bool = True,
     dtype: str | torch.dtype | None = None,
-    train_dtype: str | torch.dtype | None = None,
 ) -> nn.Module:
     """Make a detector faster, in place.
 
     Names and values of the weights do not change, so checkpoints load and save as before. Nothing
     derived from the weights is kept, so they may change at any time. Anchors, box decoding, scores,
-    losses and NMS stay in float32. In training, ``channels_last`` and ``train_dtype`` have an
-    effect, and RoIAlign on the CPU is faster. A second call replaces the settings of the first;
-    with all options off, the detector runs as in MMDetection.
+    losses and NMS stay in float32. In training, ``channels_last`` has an effect, and RoIAlign on
+    the CPU is faster. A second call replaces the settings of the first; with all options off, the
+    detector runs as in MMDetection.
 
     Args:
         model: A detector of MMDetection, as returned by ``init_detector``, or one of its RoI heads;
@@ -78,9 +68,6 @@ def accelerate(
         dtype: Precision of convolutions and matrix products at inference: float32 if None,
             ``'bf16'``, or ``'fp16'`` on a GPU. ``'auto'`` uses bfloat16 if the device is known to
             have instructions for it, else float32.
-        train_dtype: Their precision in training: None, ``'bf16'`` or ``'auto'``. Weights and
-            gradients stay in float32. For float16, use MMEngine's ``AmpOptimWrapper``, which scales
-            the loss.
 
     Returns:
         The model.
@@ -101,7 +88,6 @@ def accelerate(
         )
         compile = False
     precision = choose_dtype(dtype, model)
-    train_precision = choose_dtype(train_dtype, model, 'train_dtype')
     detector = unwrap_model(model)
     parts = list(_find_parts(detector))
     if not parts:
@@ -109,22 +95,21 @@ def accelerate(
     for module in model.modules():
         restore_forward(module)
     _set_layout(detector, channels_last)
-    if not (channels_last or compile or precision or train_precision):
+    if not (channels_last or compile or precision):
         return model
     for module in _mmcv_operators(detector):
         kind = RoIAlignForward if type(module) is RoIAlign else ContiguousForward
         module.forward = kind(module)
     for head in _plain_heads(detector):
-        head.forward = PlainForward(head, train_precision)
-    for part in parts:
+        head.forward = PlainForward(head)
+    for module, may_compile, low_outputs in parts:
         # Only the image is converted; all later maps follow the layout of the weights.
-        part.module.forward = PartForward(
-            part.module,
-            channels_last=channels_last and part.module is getattr(detector, 'backbone', None),
-            compile=compile and part.compile,
+        module.forward = PartForward(
+            module,
+            channels_last=channels_last and module is getattr(detector, 'backbone', None),
+            compile=compile and may_compile,
             dtype=precision,
-            train_dtype=train_precision,
-            low_outputs=part.low_outputs,
+            low_outputs=low_outputs,
         )
     return model
 
@@ -136,37 +121,32 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     return model
 
 
-def _find_parts(model: nn.Module) -> Iterator[Part]:
-    """Find the parts to make faster.
+def _find_parts(model: nn.Module) -> Iterator[tuple[nn.Module, bool, bool]]:
+    """Find the parts to make faster: which may be compiled, and give outputs in low precision.
 
-    Features may stay in low precision between these parts. RoIs are pooled from float32, because
-    mmcv rounds their corners to the type of the features.
+    RoIs are pooled from float32, because mmcv rounds their corners to the type of the features.
     """
     children = dict(model.named_children())
     features = [children.pop(name) for name in FEATURE_PARTS if name in children]
     children.pop('data_preprocessor', None)
     only_dense_heads = all(isinstance(child, BaseDenseHead) for child in children.values())
     for part in features:
-        yield Part(part, compile=True, low_outputs=part is not features[-1] or only_dense_heads)
+        yield part, True, part is not features[-1] or only_dense_heads
     for module in model.modules():
         if isinstance(module, PLAIN_HEADS):
             continue
         if isinstance(module, BaseDenseHead):
-            yield Part(module, compile=True, low_outputs=False)
+            yield module, True, False
         elif isinstance(module, DoubleConvFCBBoxHead):
-            yield from _double_head_parts(module)
+            # Its layers one by one: detection calls each head, not their common `forward`.
+            layers = [*module.conv_branch, *module.nonlocal_blocks, *module.fc_branch]
+            for layer in (module.res_block, *layers):
+                yield layer, False, True
+            for layer in module.modules():
+                if isinstance(layer, nn.Linear) and layer not in layers:
+                    yield layer, False, False
         elif isinstance(module, ROI_PARTS):
-            yield Part(module, compile=False, low_outputs=False)
-
-
-def _double_head_parts(head: DoubleConvFCBBoxHead) -> Iterator[Part]:
-    """List the layers separately: detection calls each head, not their common `forward`."""
-    layers = [head.res_block, *head.conv_branch, *head.nonlocal_blocks, *head.fc_branch]
-    for layer in layers:
-        yield Part(layer, compile=False, low_outputs=True)
-    for module in head.modules():
-        if isinstance(module, nn.Linear) and module not in layers:
-            yield Part(module, compile=False, low_outputs=False)
+            yield module, False, False
 
 
 def _set_layout(model: nn.Module, channels_last: bool) -> None:
@@ -187,23 +167,28 @@ def _mmcv_operators(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if type(module).__module__.startswith('mmcv.ops')]
 
 
-def choose_dtype(
-    dtype: str | torch.dtype | None, model: nn.Module, argument: str = 'dtype'
-) -> torch.dtype | None:
+def choose_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dtype | None:
     """Convert a precision of :func:`accelerate` to a type for autocast, None for float32.
 
     Raises:
-        ValueError: If the precision is unknown, or float16 on a CPU or in training.
+        ValueError: If the precision is unknown, or float16 on a CPU.
     """
-    allowed = {'bf16': torch.bfloat16} if argument == 'train_dtype' else DTYPES
-    if dtype is not None and dtype not in (AUTO, *allowed, *allowed.values()):
-        reject('accelerate', argument, dtype, f'None or one of {[AUTO, *allowed]}')
+    if dtype is not None and dtype not in (AUTO, *DTYPES, *DTYPES.values()):
+        reject('accelerate', 'dtype', dtype, f'None or one of {[AUTO, *DTYPES]}')
     devices = {parameter.device for parameter in model.parameters()}
+    are_fast = bool(devices) and all(map(has_bfloat16, devices))
     if dtype == AUTO:
-        return torch.bfloat16 if devices and all(map(has_bfloat16, devices)) else None
+        return torch.bfloat16 if are_fast else None
     precision = DTYPES[dtype] if isinstance(dtype, str) else dtype
     if {device.type for device in devices} == {'cpu'}:
-        _check_cpu(precision, argument)
+        if precision == torch.float16:
+            raise ValueError("accelerate: dtype='fp16' needs a GPU; on a CPU, dtype='bf16' works.")
+        if precision == torch.bfloat16 and CPU_INFO.is_file() and not are_fast:
+            warnings.warn(
+                "accelerate: this CPU has no instructions for bfloat16, so dtype='bf16' is likely "
+                "slower than float32; dtype='auto' uses it only on CPUs that have them.",
+                stacklevel=3,
+            )
     return precision
 
 
@@ -214,14 +199,3 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type != 'cpu' or not CPU_INFO.is_file():
         return False
     return not CPU_FLAGS.isdisjoint(CPU_INFO.read_text().split())
-
-
-def _check_cpu(precision: torch.dtype | None, argument: str) -> None:
-    if precision == torch.float16:
-        raise ValueError("accelerate: dtype='fp16' needs a GPU; on a CPU, dtype='bf16' works.")
-    if precision == torch.bfloat16 and CPU_INFO.is_file() and not has_bfloat16(torch.device('cpu')):
-        warnings.warn(
-            f"accelerate: this CPU has no instructions for bfloat16, so {argument}='bf16' is "
-            f"likely slower than float32; {argument}='auto' uses it only on CPUs that have them.",
-            stacklevel=4,
-        )

@@ -77,14 +77,6 @@ class OnnxDetector(nn.Module):
         Raises:
             ValueError: If the graph cannot run, or gives no detections of the file's classes.
         """
-        boxes, scores, labels, numbers = self._run(images)
-        return [
-            dict(bboxes=boxes[i, :number], scores=scores[i, :number], labels=labels[i, :number])
-            for i, number in enumerate(numbers)
-        ]
-
-    def _run(self, images: np.ndarray) -> list[np.ndarray]:
-        """Run the graph and check its outputs."""
         try:
             outputs = self.session.run(None, {'images': self._prepare(images)})
         # onnxruntime has a separate error for each failure.
@@ -95,13 +87,16 @@ class OnnxDetector(nn.Module):
         size = (len(images), *shapes[0][1:2])
         if shapes != [(*size, 4), size, size, size[:1]]:
             raise ValueError(f'{self.file} gives outputs of the shapes {shapes}.')
-        labels, numbers = outputs[2:]
+        boxes, scores, labels, numbers = outputs
         if not _are_in_range(numbers, size[1] + 1):
             raise ValueError(f'{self.file} gives numbers of detections other than 0 to {size[1]}.')
         num_classes = len(self.metadata.classes)
         if not _are_in_range(labels[np.arange(size[1]) < numbers[:, None]], num_classes):
             raise ValueError(f'{self.file} gives labels other than those of {num_classes} classes.')
-        return outputs
+        return [
+            dict(bboxes=boxes[i, :number], scores=scores[i, :number], labels=labels[i, :number])
+            for i, number in enumerate(numbers)
+        ]
 
     def _prepare(self, images: np.ndarray) -> np.ndarray:
         """Normalize images if the graph does not."""
@@ -140,8 +135,7 @@ def to_instances(detections: Mapping[str, np.ndarray]) -> InstanceData:
 
 
 def _are_in_range(values: np.ndarray, limit: int) -> bool:
-    is_integer = values.dtype.kind in 'iu'
-    return is_integer and bool(((values >= 0) & (values < limit)).all())
+    return values.dtype.kind in 'iu' and bool(((values >= 0) & (values < limit)).all())
 
 
 def _open_session(file: Path, num_threads: int) -> Any:

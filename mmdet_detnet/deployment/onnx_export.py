@@ -1,10 +1,9 @@
 """Write a detector as an ONNX file, or say which part of it cannot be exported."""
 
-import contextlib
 import copy
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,6 @@ from .acceleration import accelerate
 from .onnx_graph import DenseGraph, DetectorGraph, TwoStageGraph
 from .onnx_metadata import KEY, describe
 
-INPUT = 'images'
 OUTPUTS = ('boxes', 'scores', 'labels', 'num_detections')
 AXES = {0: 'batch', 2: 'height', 3: 'width'}
 OPSET = 18
@@ -99,7 +97,12 @@ def export_onnx(
         raise ImportError(f'export_onnx needs torch {OLDEST_TORCH}, got {torch.__version__}.')
     check_exportable(model)
     metadata = describe(model.cfg, model.dataset_meta['classes'], takes_pixels, best_score_thr)
-    translations = _load_translations()
+    try:
+        from .onnx_translations import TRANSLATIONS
+    except ImportError as error:
+        raise ImportError(
+            f"export_onnx needs {error.name}: pip install 'mmdet_detnet[onnx]'."
+        ) from error
     program = torch.export.export(
         make_graph(model, takes_pixels),
         (torch.zeros(EXAMPLE_SHAPE, dtype=torch.uint8 if takes_pixels else torch.float32),),
@@ -109,17 +112,23 @@ def export_onnx(
         # torch cannot prove that the maps of IPG-Net's guidance have the stages' sizes.
         prefer_deferred_runtime_asserts_over_guards=True,
     )
-    with _quiet():
+    # The exporter's own messages are about torchvision's operators, and deprecations.
+    logger = logging.getLogger('torch.onnx')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
         onnx_program = torch.onnx.export(
             program,
             dynamo=True,
-            custom_translation_table=translations,
+            custom_translation_table=TRANSLATIONS,
             opset_version=OPSET,
-            input_names=[INPUT],
+            input_names=['images'],
             output_names=OUTPUTS,
             dynamic_shapes=[AXES],  # names in the file
             verbose=False,
         )
+    logger.setLevel(level)
     onnx_program.model.metadata_props[KEY] = metadata.to_json()
     Path(file).parent.mkdir(parents=True, exist_ok=True)
     onnx_program.save(file)
@@ -137,30 +146,6 @@ def make_graph(model: BaseDetector, takes_pixels: bool) -> DetectorGraph:
     return family(detector, takes_pixels).eval()
 
 
-def _load_translations() -> dict:
-    try:
-        from .onnx_translations import TRANSLATIONS
-    except ImportError as error:
-        raise ImportError(
-            f"export_onnx needs {error.name}: pip install 'mmdet_detnet[onnx]'."
-        ) from error
-    return TRANSLATIONS
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's own messages: torchvision's operators, deprecations."""
-    logger = logging.getLogger('torch.onnx')
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logger.setLevel(before)
-
-
 def check_exportable(detector: nn.Module) -> None:
     """Raise ValueError, which names the part, if a detector cannot be exported completely."""
     _check_type('model', detector, (*TWO_STAGE_DETECTORS, *DENSE_DETECTORS))
@@ -171,9 +156,9 @@ def check_exportable(detector: nn.Module) -> None:
             reject(OWNER, name, type(module), 'without operators of mmcv other than RoIAlign')
     if type(detector) in DENSE_DETECTORS:
         _check_anchor_head('bbox_head', detector.bbox_head, DENSE_HEADS)
-        return
-    _check_anchor_head('rpn_head', detector.rpn_head, (RPNHead,))
-    _check_roi_head(detector.roi_head)
+    else:
+        _check_anchor_head('rpn_head', detector.rpn_head, (RPNHead,))
+        _check_roi_head(detector.roi_head)
 
 
 def _check_type(name: str, value: object, allowed: Iterable[type]) -> None:
@@ -194,29 +179,23 @@ def _check_roi_head(roi_head: StandardRoIHead) -> None:
         reject(OWNER, 'roi_head', type(roi_head), 'without a mask head')
     _check_type('roi_head', roi_head, ROI_HEADS)
     _check_selection('roi_head.test_cfg', roi_head.test_cfg, ('max_per_img',))
-    for name in ('bbox_head', 'bbox_roi_extractor'):
-        stages = getattr(roi_head, name)
-        for part in stages if isinstance(stages, nn.ModuleList) else [stages]:
-            check = _check_bbox_head if name == 'bbox_head' else _check_extractor
-            check(f'roi_head.{name}', part)
     gate = getattr(roi_head, 'gate_score_thr', None)
     if gate is not None:
         reject(OWNER, 'roi_head.gate_score_thr', gate, 'None')
-
-
-def _check_bbox_head(name: str, head: bbox_heads.BBoxHead) -> None:
-    _check_type(name, head, BBOX_HEADS)
-    _check_type(f'{name}.bbox_coder', head.bbox_coder, (DeltaXYWHBBoxCoder,))
-    if head.custom_cls_channels or head.custom_activation:
-        reject(OWNER, f'{name}.loss_cls', type(head.loss_cls), 'a loss whose scores are a softmax')
-
-
-def _check_extractor(name: str, extractor: SingleRoIExtractor) -> None:
-    _check_type(name, extractor, EXTRACTORS)
-    for layer in extractor.roi_layers:
-        _check_type(f'{name}.roi_layer', layer, (RoIAlign,))
-        if layer.pool_mode != 'avg':
-            reject(OWNER, f'{name}.roi_layer.pool_mode', layer.pool_mode, "'avg'")
+    heads, extractors = roi_head.bbox_head, roi_head.bbox_roi_extractor
+    for head in heads if isinstance(heads, nn.ModuleList) else [heads]:
+        _check_type('roi_head.bbox_head', head, BBOX_HEADS)
+        _check_type('roi_head.bbox_head.bbox_coder', head.bbox_coder, (DeltaXYWHBBoxCoder,))
+        if head.custom_cls_channels or head.custom_activation:
+            allowed = 'a loss whose scores are a softmax'
+            reject(OWNER, 'roi_head.bbox_head.loss_cls', type(head.loss_cls), allowed)
+    for extractor in extractors if isinstance(extractors, nn.ModuleList) else [extractors]:
+        _check_type('roi_head.bbox_roi_extractor', extractor, EXTRACTORS)
+        for layer in extractor.roi_layers:
+            _check_type('roi_head.bbox_roi_extractor.roi_layer', layer, (RoIAlign,))
+            if layer.pool_mode != 'avg':
+                name = 'roi_head.bbox_roi_extractor.roi_layer.pool_mode'
+                reject(OWNER, name, layer.pool_mode, "'avg'")
 
 
 def _check_selection(name: str, cfg: ConfigDict, numbers: Iterable[str]) -> None:

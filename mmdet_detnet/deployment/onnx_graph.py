@@ -33,10 +33,8 @@ class DetectorGraph(nn.Module):
     """Base of the families: everything up to the feature maps.
 
     Args:
-        detector: A detector that ``check_exportable`` accepts, in evaluation mode. It is changed;
-            pass a copy.
-        takes_pixels: Whether the input is uint8 RGB, or the detector's preprocessed images before
-            padding.
+        detector: A detector that ``check_exportable`` accepts, in evaluation mode; it is changed.
+        takes_pixels: As for :func:`.export_onnx`.
     """
 
     def __init__(self, detector: BaseDetector, takes_pixels: bool) -> None:
@@ -76,7 +74,6 @@ class DenseGraph(DetectorGraph):
         head = self.detector.bbox_head
         cfg = head.test_cfg
         boxes, scores, labels = find_candidates(head, feats, image_size, cfg)
-        scores = drop_small(boxes, scores, cfg.get('min_bbox_size', -1))
         scores = suppress(boxes, scores, labels, cfg.nms.iou_threshold)
         return pack_detections(boxes, scores, labels, cfg.max_per_img)
 
@@ -86,7 +83,13 @@ class TwoStageGraph(DetectorGraph):
 
     def __init__(self, detector: BaseDetector, takes_pixels: bool) -> None:
         super().__init__(detector, takes_pixels)
-        use_static_extractors(detector.roi_head)
+        extractors = detector.roi_head.bbox_roi_extractor
+        is_cascade = isinstance(extractors, nn.ModuleList)
+        detector.roi_head.bbox_roi_extractor = (
+            nn.ModuleList(map(StaticRoIExtractor, extractors))
+            if is_cascade
+            else StaticRoIExtractor(extractors)
+        )
 
     def detect(self, feats: tuple[Tensor, ...], image_size: ImageSize) -> Detections:
         """Detect the objects; see the base class."""
@@ -113,7 +116,6 @@ class TwoStageGraph(DetectorGraph):
         head = self.detector.rpn_head
         cfg = head.test_cfg
         boxes, scores, _ = find_candidates(head, feats, image_size, cfg)
-        scores = drop_small(boxes, scores, cfg.get('min_bbox_size', -1))
         levels = torch.arange(len(feats), device=boxes.device).repeat_interleave(cfg.nms_pre)
         scores = suppress(boxes, scores, levels, cfg.nms.iou_threshold, len(feats))
         scores, indices = take_best(scores, cfg.max_per_img)
@@ -123,7 +125,7 @@ class TwoStageGraph(DetectorGraph):
 def find_candidates(
     head: AnchorHead, feats: Sequence[Tensor], image_size: ImageSize, cfg: ConfigDict
 ) -> Candidates:
-    """Run an anchor head and select the best boxes of each level, as before its NMS.
+    """Run an anchor head and select the best boxes of each level, as it does before its NMS.
 
     Returns:
         Corners in pixels ``(B, n, 4)``, scores or NO_SCORE ``(B, n)``, and classes ``(B, n)``;
@@ -137,6 +139,9 @@ def find_candidates(
         for *maps, anchors in zip(*outputs, priors, strict=True)
     ]
     boxes, scores, labels = (torch.cat(parts, 1) for parts in zip(*levels, strict=True))
+    min_size = cfg.get('min_bbox_size', -1)
+    if min_size >= 0:
+        scores = scores.where((boxes[..., 2:] - boxes[..., :2] > min_size).all(-1), NO_SCORE)
     return boxes, scores, labels
 
 
@@ -207,15 +212,6 @@ class StaticRoIExtractor(nn.Module):
         )
 
 
-def use_static_extractors(roi_head: StandardRoIHead) -> None:
-    """Replace the RoI extractors of a RoI head, in place."""
-    extractor = roi_head.bbox_roi_extractor
-    if isinstance(extractor, nn.ModuleList):
-        roi_head.bbox_roi_extractor = nn.ModuleList(map(StaticRoIExtractor, extractor))
-    else:
-        roi_head.bbox_roi_extractor = StaticRoIExtractor(extractor)
-
-
 def predict_rois(
     roi_head: StandardRoIHead, feats: tuple[Tensor, ...], rois: Tensor, image_size: ImageSize
 ) -> tuple[Tensor, Tensor]:
@@ -261,14 +257,6 @@ def take(values: Tensor, indices: Tensor) -> Tensor:
     if values.dim() == 3:
         indices = indices[..., None].expand(-1, -1, values.shape[2])
     return values.gather(1, indices)
-
-
-def drop_small(boxes: Tensor, scores: Tensor, min_bbox_size: float) -> Tensor:
-    """Remove the scores ``(B, n)`` of boxes unless both sides exceed a size; negative for all."""
-    if min_bbox_size < 0:
-        return scores
-    is_large = (boxes[..., 2:] - boxes[..., :2] > min_bbox_size).all(-1)
-    return scores.where(is_large, NO_SCORE)
 
 
 def suppress(

@@ -14,8 +14,7 @@ from mmdet_detnet.arguments import is_number, reject
 KEY = 'mmdet_detnet'
 TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations', 'Resize', 'PackDetInputs')
 RESIZE_OPTIONS = ('type', 'scale', 'keep_ratio')
-MAX_SIDE = 2**14  # pixels of a resized image
-MAX_DETECTIONS = 2**14  # in an image
+MAX_SIZE = 2**14  # pixels of the side of a resized image, and detections in it
 
 
 @dataclass(frozen=True)
@@ -68,21 +67,21 @@ class Metadata:
         ]
 
 
-def _are_names(value: object) -> bool:
-    return isinstance(value, list) and value != [] and all(isinstance(each, str) for each in value)
+def _is_list(value: Any, is_item: Callable[[Any], bool], *lengths: int) -> bool:
+    """Tell whether a value is a list of some items, of an allowed length or not empty."""
+    is_list = isinstance(value, list) and (len(value) in lengths if lengths else value != [])
+    return is_list and all(map(is_item, value))
 
 
-def _is_size(value: object, largest: int) -> bool:
-    return type(value) is int and 1 <= value <= largest
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
-def _are_means(value: object) -> bool:
-    if not isinstance(value, list):
-        return value is None
-    return len(value) in (1, 3) and all(map(is_number, value))
+def _is_size(value: object) -> bool:
+    return type(value) is int and 1 <= value <= MAX_SIZE
 
 
-def _is_best_score(value: object) -> bool:
+def _are_scores(value: object) -> bool:
     if not isinstance(value, dict) or set(value) != {'all', 'classes'}:
         return value is None
     classes = value['classes']
@@ -90,30 +89,29 @@ def _is_best_score(value: object) -> bool:
     return all(is_number(score) and 0 <= score <= 1 for score in scores)
 
 
+FLAG = (lambda value: isinstance(value, bool), 'true or false')
 # Whether a value of the description is valid, and what is.
 VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    'config': (lambda value: isinstance(value, str), 'a string'),
-    'classes': (_are_names, 'a list of names'),
-    'takes_pixels': (lambda value: isinstance(value, bool), 'true or false'),
+    'config': (_is_text, 'a string'),
+    'classes': (lambda value: _is_list(value, _is_text), 'a list of names'),
+    'takes_pixels': FLAG,
     'image_scale': (
-        lambda value: (
-            isinstance(value, list) and [_is_size(v, MAX_SIDE) for v in value] == [True, True]
-        ),
-        f'two integers from 1 to {MAX_SIDE}',
+        lambda value: _is_list(value, _is_size, 2),
+        f'two integers from 1 to {MAX_SIZE}',
     ),
-    'keep_ratio': (lambda value: isinstance(value, bool), 'true or false'),
-    'to_rgb': (lambda value: isinstance(value, bool), 'true or false'),
-    'mean': (_are_means, 'null, or a number per channel'),
+    'keep_ratio': FLAG,
+    'to_rgb': FLAG,
+    'mean': (
+        lambda value: value is None or _is_list(value, is_number, 1, 3),
+        'null, or a number per channel',
+    ),
     'std': (
-        lambda value: _are_means(value) and 0 not in (value or []),
+        lambda value: value is None or (_is_list(value, is_number, 1, 3) and all(value)),
         'null, or a number other than 0 per channel',
     ),
     'score_thr': (is_number, 'a number'),
-    'max_per_img': (
-        lambda value: _is_size(value, MAX_DETECTIONS),
-        f'an integer from 1 to {MAX_DETECTIONS}',
-    ),
-    'best_score_thr': (_is_best_score, "null, or {'all': score, 'classes': {name: score}}"),
+    'max_per_img': (_is_size, f'an integer from 1 to {MAX_SIZE}'),
+    'best_score_thr': (_are_scores, "null, or {'all': score, 'classes': {name: score}}"),
 }
 
 
@@ -133,9 +131,9 @@ def describe(
     test_cfg = cfg.model.test_cfg
     test_cfg = test_cfg.get('rcnn', test_cfg)
     best_score_thr = None if best_score_thr is None else dict(best_score_thr)
-    is_valid, allowed = VALUES['best_score_thr']
-    if not is_valid(best_score_thr):
-        reject('export_onnx', 'best_score_thr', best_score_thr, allowed)
+    if not _are_scores(best_score_thr):
+        reject('export_onnx', 'best_score_thr', best_score_thr, VALUES['best_score_thr'][1])
+    mean, std = (preprocessor.get(name) for name in ('mean', 'std'))
     return Metadata(
         config=Path(cfg.filename or '').stem,
         classes=list(classes),
@@ -143,8 +141,8 @@ def describe(
         image_scale=list(resize.scale),
         keep_ratio=resize.get('keep_ratio', False),
         to_rgb=preprocessor.get('bgr_to_rgb', False) or preprocessor.get('rgb_to_bgr', False),
-        mean=_numbers(preprocessor.get('mean')),
-        std=_numbers(preprocessor.get('std')),
+        mean=None if mean is None else [float(value) for value in mean],
+        std=None if std is None else [float(value) for value in std],
         score_thr=test_cfg.get('score_thr', 0.0),
         max_per_img=test_cfg.max_per_img,
         best_score_thr=best_score_thr,
@@ -153,7 +151,8 @@ def describe(
 
 def _find_resize(dataset: ConfigDict) -> ConfigDict:
     pipeline = dataset.pipeline
-    types = [_short_name(each.type) for each in pipeline]
+    # A type is a class, or its name with a scope.
+    types = [getattr(each.type, '__name__', each.type).split('.')[-1] for each in pipeline]
     others = [name for name in types if name not in TRANSFORMS]
     if others or types.count('Resize') != 1:
         allowed = f'{", ".join(TRANSFORMS)}, each once at most, with one Resize'
@@ -163,11 +162,3 @@ def _find_resize(dataset: ConfigDict) -> ConfigDict:
         allowed = f'with {", ".join(RESIZE_OPTIONS[1:])} and no other option'
         reject('export_onnx', 'the Resize of the test images', dict(resize), allowed)
     return resize
-
-
-def _short_name(type_: str | type) -> str:
-    return type_.split('.')[-1] if isinstance(type_, str) else type_.__name__
-
-
-def _numbers(values: Any) -> list[float] | None:
-    return None if values is None else [float(value) for value in values]

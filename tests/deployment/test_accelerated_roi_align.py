@@ -5,7 +5,6 @@ import torch
 from mmcv.ops import RoIAlign
 
 from mmdet_detnet.deployment.replaced_forward import RoIAlignForward
-from mmdet_detnet.host import has_compiled_operators
 
 SCALE = 0.25
 # Index of the image and corners in pixels: inside, wide, over each border, outside, without area.
@@ -55,11 +54,3 @@ def test_low_precision_maps_are_pooled_in_float32(layers, feature_map):
     torch.testing.assert_close(actual, expected.bfloat16())
     actual.sum().backward()
     assert rounded.grad.dtype == torch.bfloat16
-
-
-@pytest.mark.skipif(not has_compiled_operators(), reason='only a compiled mmcv takes maxima')
-def test_largest_samples_are_left_to_mmcv(feature_map):
-    layer = RoIAlign(7, SCALE, pool_mode='max')
-    expected = layer(feature_map.contiguous(), ROIS[:5])
-    layer.forward = RoIAlignForward(layer)
-    assert layer(feature_map, ROIS[:5]).equal(expected)

@@ -48,12 +48,7 @@ def run_all(pyramid, batches, sizes):
                 torch.testing.assert_close(output, expected)
 
 
-def test_batches_of_one_are_compiled_once(pyramid):
-    run_all(pyramid, [1], SIZES)
-    assert count_compilations() == 1
-
-
-def test_batches_of_several_once_more(pyramid):
+def test_batches_of_one_and_of_several_are_compiled_once_each(pyramid):
     run_all(pyramid, [2, 1, 3, 8, 1], SIZES)
     assert count_compilations() == 2
 

@@ -1,6 +1,5 @@
 """ONNX files in place of an MMDetection detector, and their metadata."""
 
-import importlib
 import json
 import sys
 
@@ -11,7 +10,6 @@ import onnx
 import pytest
 import torch
 from exportable_detectors import BEST_SCORE_THR, CLASSES, detect, make_config, make_images
-from torch.torch_version import TorchVersion
 
 from mmdet_detnet.deployment import OnnxDetector
 from mmdet_detnet.deployment.onnx_detector import OnnxInferencer
@@ -76,7 +74,6 @@ def test_demo_with_the_file_alone(two_stage, image, config, tmp_path, monkeypatc
     [
         ({'test_dataloader.dataset.metainfo.classes': ('cat',)}, r"classes .* and \['cat'\]"),
         ({'model.test_cfg.rcnn.max_per_img': 7}, 'max_per_img 30 and 7'),
-        ({'test_dataloader.dataset.pipeline.1.scale': (64, 64)}, 'image_scale'),
         ({'model.data_preprocessor.bgr_to_rgb': False}, 'to_rgb True and False'),
     ],
 )
@@ -100,56 +97,12 @@ def test_video_and_large_image_with_the_file_alone(two_stage, tmp_path):
     writer.release()
     inputs = [tmp_path / 'large.png', tmp_path / 'movie.mp4']
     predictor = Predictor(None, two_stage[1].file)
+    assert predictor.is_chosen and predictor.score_thr == BEST_SCORE_THR['all']
     numbers = write_predictions(predictor, inputs, tmp_path / 'out', 0, tiles=Tiles(160))
     assert numbers == (4, 0)
     lines = (tmp_path / 'out/predictions.jsonl').read_text().splitlines()
     assert all(json.loads(line)['detections'] for line in lines)
     assert (tmp_path / 'out/vis/movie.mp4').is_file()
-
-
-def test_a_device_is_refused(two_stage):
-    with pytest.raises(ValueError, match="device must be 'cpu' for an ONNX file, got 'cuda'"):
-        Predictor(None, two_stage[1].file, device='cuda')
-
-
-def test_a_file_brings_the_score_from_which_its_detections_count(two_stage):
-    predictor = Predictor(None, two_stage[1].file)
-    assert predictor.is_chosen and predictor.score_thr == BEST_SCORE_THR['all']
-
-
-def test_what_the_file_says(two_stage):
-    metadata = two_stage[1].metadata
-    assert metadata.best_score_thr == BEST_SCORE_THR
-    assert metadata.classes == list(CLASSES)
-    assert metadata.image_scale == [160, 96] and metadata.keep_ratio and metadata.to_rgb
-    assert metadata.mean == pytest.approx([123.675, 116.28, 103.53])
-    assert (metadata.score_thr, metadata.max_per_img) == (0.1, 30)
-
-
-def forget(monkeypatch, package):
-    for name in [name for name in sys.modules if f'{name}.'.startswith(f'{package}.')]:
-        monkeypatch.delitem(sys.modules, name)
-
-
-def test_older_torch_detects_but_exports_nothing(monkeypatch):
-    monkeypatch.delattr(torch.library, 'custom_op', raising=False)
-    monkeypatch.setattr(torch, '__version__', TorchVersion('2.3.1'))
-    for package in ('mmdet_detnet.deployment', 'mmdet_detnet.evaluation.predict'):
-        forget(monkeypatch, package)
-    importlib.import_module('mmdet_detnet.evaluation.predict')
-    with pytest.raises(ImportError, match=r'export_onnx needs torch 2\.9, got 2\.3\.1'):
-        importlib.import_module('mmdet_detnet.deployment').export_onnx(None, 'detector.onnx')
-
-
-def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'absent\.onnx'):
-        OnnxDetector(tmp_path / 'absent.onnx')
-
-
-def test_damaged_file(tmp_path):
-    (tmp_path / 'broken.onnx').write_bytes(b'no graph')
-    with pytest.raises(ValueError, match=r'broken\.onnx cannot be read as an ONNX file'):
-        OnnxDetector(tmp_path / 'broken.onnx')
 
 
 DESCRIPTION = dict(
@@ -234,11 +187,8 @@ def test_file_without_a_description_is_refused(text, tmp_path):
     ('changes', 'words'),
     [
         ({'labels': np.full((1, 2), 1)}, 'labels other than those of 1 classes'),
-        ({'labels': np.full((1, 2), -1)}, 'labels other than those of 1 classes'),
         ({'labels': np.zeros((1, 2), np.float32)}, 'labels other than'),
         ({'num_detections': np.array([3])}, 'numbers of detections other than 0 to 2'),
-        ({'num_detections': np.array([-1])}, 'numbers of detections other than 0 to 2'),
-        ({'num_detections': np.array([1, 1])}, 'outputs of the shapes'),
         ({'scores': np.ones((1, 3), np.float32)}, 'outputs of the shapes'),
         ({'boxes': np.ones(4, np.float32)}, 'outputs of the shapes'),
         ({'more': np.ones(1)}, 'outputs of the shapes'),
