@@ -11,26 +11,20 @@ from mmengine.runner import Runner
 
 from mmdet_detnet.checkpoints import (
     BACKEND,
-    POINTER,
     RUN,
     CheckpointFiles,
     find_newest,
     find_others,
     keep_own_files,
     make_plain,
-    restore,
     sweep,
 )
-from mmdet_detnet.files import write_file
 from mmdet_detnet.registry import HOOKS
 
 from .resuming import (
-    Annotations,
-    FolderClaim,
     checkpoint_folder,
-    compare_annotations,
+    claim_folder,
     compare_schedules,
-    describe_annotations,
     is_validation_due,
     loop_position,
     read_early_stopping,
@@ -44,7 +38,6 @@ from .termination import EXIT_CODE, TerminationRequest, shield_workers, stop_wor
 EPOCH_LENGTH = 'epoch_length'
 VALIDATED = 'validated'
 EARLY_STOPPING = 'early_stopping'
-ANNOTATIONS = 'annotations'
 NUM_RANKS = 'num_ranks'
 
 
@@ -52,15 +45,15 @@ NUM_RANKS = 'num_ranks'
 class DurableCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook`` with atomic files and exact resuming.
 
-    * A checkpoint is written to a temporary file, flushed and renamed, with its SHA-256 next to it,
-      before older ones are removed. A killed run or a full disk leaves the last one.
+    * A checkpoint is written to a temporary file, flushed and renamed, before older ones are
+      removed. A killed run or a full disk leaves the last one.
     * ``resume`` without a file takes the newest intact checkpoint of the last run in the folder and
-      logs those it skipped; it is an error if there is none. Paths inside a run are relative to its
-      folder, so a copied run resumes from its own files. Those of other runs are left alone.
+      logs those it skipped; it is an error if there is none. Checkpoints of other runs are left
+      alone.
     * On SIGTERM, training finishes the step, saves, and exits with 143. A checkpoint saved inside
       an epoch resumes there; an interrupted validation is repeated.
-    * The state of ``EarlyStoppingHook`` is saved, too, and so is a digest of the annotation files:
-      a warning says which of them, or of the schedules, are others after an interruption.
+    * The state of ``EarlyStoppingHook`` is saved, too. A warning says if the number of ranks or the
+      schedules are others after an interruption.
 
     If ``backend_args`` or ``file_client_args`` is set, that backend writes the files instead. The
     arguments are those of the parent.
@@ -77,10 +70,8 @@ class DurableCheckpointHook(CheckpointHook):
         if self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=BACKEND)
         self._termination = TerminationRequest()
-        self._claim: FolderClaim | None = None
         self._run = ''
         self._resumed: dict[str, Any] = {}
-        self._annotations: Annotations = []
         # Epoch and iteration of the last checkpoint; epoch (or iteration) of the last validation.
         self._saved: tuple[int, int] | None = None
         self._validated = 0
@@ -95,11 +86,11 @@ class DurableCheckpointHook(CheckpointHook):
             runner._load_from = self._find_newest(runner)
 
     def _find_newest(self, runner: Runner) -> str:
-        """Search in the main process only, so that all ranks resume from the same file."""
-        answer: list = [None, None]
         folder = checkpoint_folder(runner)
+        # All ranks resume from the file that the main process finds.
+        answer: list[Any] = [None, None]
         if is_main_process():
-            answer = list(find_newest(folder, self.filename_tmpl))
+            answer[:] = find_newest(folder, self.filename_tmpl)
         broadcast_object_list(answer)
         newest, skipped = answer
         for line in skipped:
@@ -118,7 +109,7 @@ class DurableCheckpointHook(CheckpointHook):
             return
         keep_own_files(checkpoint, checkpoint_folder(runner))
         self._resumed = checkpoint.get('meta', {})
-        for sentence in compare_schedules(runner, checkpoint.get('param_schedulers', [])):
+        if sentence := compare_schedules(runner, checkpoint.get('param_schedulers', [])):
             runner.logger.warning(sentence)
 
     def before_train(self, runner: Runner) -> None:
@@ -126,8 +117,8 @@ class DurableCheckpointHook(CheckpointHook):
         super().before_train(runner)
         self._run = self._resumed.get(RUN) or uuid4().hex
         if is_main_process():
-            self._claim = FolderClaim(Path(self.out_dir), self._run)
-            self._warn_of_changes(runner)
+            self._claim = claim_folder(Path(self.out_dir), self._run)
+            self._warn_of_other_runs(runner)
         self._termination.listen()
         loops = (runner.train_loop, runner.val_loop)
         for loader in [loop.dataloader for loop in loops if loop is not None]:
@@ -140,39 +131,27 @@ class DurableCheckpointHook(CheckpointHook):
             self.last_ckpt = runner._load_from
             runner.val_loop.run()
 
-    def _warn_of_changes(self, runner: Runner) -> None:
-        self._annotations = describe_annotations(runner)
-        before = self._resumed.get(ANNOTATIONS, [])
-        sentences = compare_annotations(before, self._annotations)
+    def _warn_of_other_runs(self, runner: Runner) -> None:
         num_ranks = self._resumed.get(NUM_RANKS, runner.world_size)
         if num_ranks != runner.world_size:
-            sentences.append(
+            runner.logger.warning(
                 f'The checkpoint is of a run with {num_ranks} ranks, and this one has '
                 f'{runner.world_size}: batches and random numbers differ from here on.'
             )
-        others = find_others(Path(self.out_dir), self.filename_tmpl, self._run)
-        if others:
-            sentences.append(
+        if others := find_others(Path(self.out_dir), self.filename_tmpl, self._run):
+            runner.logger.warning(
                 f'{self.out_dir} has checkpoints of another run, which are not '
                 f'resumed from: {", ".join(others)}.'
             )
-        for sentence in sentences:
-            runner.logger.warning(sentence)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save as mmengine does; the next epoch uses all batches."""
         super().after_train_epoch(runner)
         runner.train_loop.dataloader = whole_loader(runner)
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Save if it is time to, and stop after a SIGTERM."""
-        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        super().after_train_iter(runner, *args, **kwargs)
         if self._termination.is_agreed():
             iteration = runner.iter + 1
             step = f'{runner.epoch}_iter_{iteration}' if self.by_epoch else iteration
@@ -185,13 +164,7 @@ class DurableCheckpointHook(CheckpointHook):
         all_reduce(count, 'min')
         self._num_common = int(count)
 
-    def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: list | None = None,
-    ) -> None:
+    def after_val_iter(self, runner: Runner, batch_idx: int, **kwargs: Any) -> None:
         """Stop after a SIGTERM during validation, which the resumed run repeats."""
         if batch_idx < self._num_common and self._termination.is_agreed():
             self._save_and_exit(runner, is_validating=True)
@@ -230,7 +203,7 @@ class DurableCheckpointHook(CheckpointHook):
         """Publish as mmengine does, stop handling SIGTERM, and give the folder back."""
         self._termination.stop_listening()
         super().after_train(runner)
-        if self._claim is not None:
+        if is_main_process():
             self._claim.close()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -241,7 +214,6 @@ class DurableCheckpointHook(CheckpointHook):
                 EPOCH_LENGTH: len(whole_loader(runner)),
                 VALIDATED: self._validated,
                 EARLY_STOPPING: read_early_stopping(runner),
-                ANNOTATIONS: self._annotations,
                 NUM_RANKS: runner.world_size,
             }
         )
@@ -249,32 +221,23 @@ class DurableCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(self, runner: Runner, step: int | str, meta: dict) -> None:
         self._saved = (meta['epoch'], meta['iter'])
         super()._save_checkpoint_with_step(runner, step, meta)
-        if is_main_process() and isinstance(self.file_backend, CheckpointFiles):
-            self._write_pointer(Path(runner.work_dir))
-            self._remove_outdated()
+        self._remove_outdated()
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         super()._save_best_checkpoint(runner, metrics)
-        if is_main_process() and isinstance(self.file_backend, CheckpointFiles):
-            self._remove_outdated()
-
-    def _write_pointer(self, work_dir: Path) -> None:
-        """Make the path that mmengine wrote relative, if the file is inside the folder."""
-        path = Path(self.last_ckpt)
-        if path.is_relative_to(work_dir):
-            write_file(work_dir / POINTER, str(path.relative_to(work_dir)).encode())
+        self._remove_outdated()
 
     def _remove_outdated(self) -> None:
         """Remove old checkpoints, and what earlier, killed saves have left."""
+        if not is_main_process() or not isinstance(self.file_backend, CheckpointFiles):
+            return
         folder = Path(self.out_dir)
-        best = {**getattr(self, 'best_ckpt_path_dict', {})}
-        if getattr(self, 'best_ckpt_path', None):
-            best[self.key_indicators[0]] = self.best_ckpt_path
-        current = {Path(path) for path in (self.last_ckpt, *best.values()) if path}
-        self.file_backend.remove_outdated(current, self._run)
         steps = self.keep_ckpt_ids if self.max_keep_ckpts > 0 else ()
         kept = {folder / self.filename_tmpl.format(step) for step in steps}
         sweep(folder, self.filename_tmpl, kept, self._run)
+        best = {**getattr(self, 'best_ckpt_path_dict', {})}
+        if getattr(self, 'best_ckpt_path', None):
+            best[self.key_indicators[0]] = self.best_ckpt_path
         for name, path in best.items():
             template = f'best_{name}_{self.filename_tmpl}'.replace('/', '_')
             sweep(folder, template, {Path(path)} if path else set(), self._run)
@@ -285,8 +248,8 @@ class PlainCheckpointHook(Hook):
     """Write checkpoints that ``torch.load(..., weights_only=True)`` can read.
 
     mmengine pickles the message hub's objects. To load them, torch must be told to trust classes,
-    which malicious files can exploit. This hook writes plain values instead, and restores the
-    objects after loading.
+    which malicious files can exploit. This hook writes plain values instead;
+    :mod:`mmdet_detnet.checkpoints` restores the objects when a file is loaded.
 
     The configs list it in ``default_hooks``, so configs with their own ``custom_hooks`` keep it.
     """
@@ -297,10 +260,3 @@ class PlainCheckpointHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint plain."""
         make_plain(checkpoint)
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Restore what mmengine expects, and drop what mmengine would execute or remove.
-
-        Our loader has already done so for files and URLs, but not for others such as ``s3://``.
-        """
-        restore(checkpoint, checkpoint_folder(runner))

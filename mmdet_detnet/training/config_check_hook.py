@@ -5,6 +5,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from mmdet_detnet.checkpoints import keep_own_files
 from mmdet_detnet.config import raise_problems
@@ -13,19 +14,16 @@ from mmdet_detnet.host import describe_operators
 from mmdet_detnet.registry import HOOKS
 
 from .checks import (
-    FeatureMapCheck,
     find_config_problems,
     find_frozen_norm_problems,
     find_model_problems,
-    find_random_frozen_stages,
     find_run_problems,
-    find_run_warnings,
     find_weight_problems,
-    watch_loaded_norms,
+    watch_maps,
 )
 from .resuming import checkpoint_folder
 
-MISMATCH = 'The checkpoint is not one of this config'
+MISMATCH = 'The checkpoint is not one of this config: it'
 
 
 @HOOKS.register_module()
@@ -33,7 +31,7 @@ class ConfigCheckHook(Hook):
     """Stop before the first iteration if training would go wrong or fail without a message.
 
     It checks the config and the built model before weights are loaded, batch norm and what the run
-    would train on after that, and strides and channels against the feature maps of the first batch.
+    would train on after that, and strides and levels against the feature maps of the first batch.
     Of a resumed checkpoint, it drops what could make mmengine remove files other than the run's.
 
     Args:
@@ -47,55 +45,43 @@ class ConfigCheckHook(Hook):
 
     def __init__(self, allow_mismatch: bool = False) -> None:
         self.allow_mismatch = allow_mismatch
-        self.map_checks: list[FeatureMapCheck] = []
+        self.map_checks: list[RemovableHandle] = []
         self.weight_problems: list[str] = []
-        self.loaded_norms: set[str] = set()
 
     def before_run(self, runner: Runner) -> None:
         """Log which operators are in use, and check the config and the model."""
         runner.logger.info(f'Operators of mmcv in use: {describe_operators()}.')
         raise_problems(find_config_problems(runner.cfg) + find_model_problems(runner.model))
-        self.loaded_norms = watch_loaded_norms(runner.model)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the weights with the model's; the next call decides what to do about it."""
         keep_own_files(checkpoint, checkpoint_folder(runner))
-        state = checkpoint.get('state_dict', checkpoint)
-        self.weight_problems = find_weight_problems(unwrap_model(runner.model), state, MISMATCH)
+        if not self.allow_mismatch:
+            state = checkpoint.get('state_dict', checkpoint)
+            model = unwrap_model(runner.model)
+            self.weight_problems = find_weight_problems(model, state, MISMATCH)
 
     def before_train(self, runner: Runner) -> None:
         """Check frozen parts and the run itself, and start watching the first batch."""
-        problems = find_random_frozen_stages(runner.cfg)
-        problems += find_frozen_norm_problems(runner.model, self.loaded_norms)
-        problems += self._mismatch() if runner.cfg.get('resume') else []
+        problems = find_frozen_norm_problems(runner.model)
+        problems += self.weight_problems if runner.cfg.get('resume') else []
         raise_problems(problems + find_run_problems(runner))
-        for sentence in find_run_warnings(runner):
-            runner.logger.warning(sentence)
         self._watch(runner.model)
 
     def before_test(self, runner: Runner) -> None:
         """Check the weights, and start watching the first batch."""
-        raise_problems(self._mismatch())
+        raise_problems(self.weight_problems)
         self._watch(runner.model)
 
     def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
         """Stop watching after the first batch."""
-        self._unwatch()
+        for handle in self.map_checks:
+            handle.remove()
+        self.map_checks = []
 
     after_test_iter = after_train_iter
 
-    def _mismatch(self) -> list[str]:
-        return [] if self.allow_mismatch else self.weight_problems
-
     def _watch(self, model: nn.Module) -> None:
-        self._unwatch()
-        self.map_checks = [
-            FeatureMapCheck(module, f'{name}.' if name else '')
-            for name, module in unwrap_model(model).named_modules()
-            if isinstance(getattr(module, 'backbone', None), nn.Module)
-        ]
-
-    def _unwatch(self) -> None:
-        for check in self.map_checks:
-            check.remove()
-        self.map_checks = []
+        for name, module in unwrap_model(model).named_modules():
+            if isinstance(getattr(module, 'backbone', None), nn.Module):
+                self.map_checks += watch_maps(module, f'{name}.' if name else '')

@@ -9,37 +9,20 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch.optim import Optimizer
 
-from mmdet_detnet.arguments import reject
 from mmdet_detnet.registry import HOOKS
-
-from .host_copies import HostCopies
-
-GRADIENT_NORM = 'gradient norm'
 
 
 @HOOKS.register_module()
 class FiniteCheckHook(Hook):
     """Check losses and gradient in every iteration, and weights before they are saved.
 
-    On a GPU, values are checked up to ``max_lag`` iterations later, so that it never waits for the
-    host. All ranks share the averaged gradient and detect non-finite values in the same iteration.
-
-    Args:
-        max_lag: Number of iterations that a GPU may run ahead of the check; 0 checks immediately.
-
-    Raises:
-        ValueError: If ``max_lag`` is not allowed.
+    All ranks share the averaged gradient and detect non-finite values in the same iteration. A GPU
+    does not wait for the check: mmengine has just read the losses for its log.
     """
-
-    def __init__(self, max_lag: int = 5) -> None:
-        if not isinstance(max_lag, int) or max_lag < 0:
-            reject(self, 'max_lag', max_lag, 'an integer of at least 0')
-        self._copies = HostCopies(max_lag)
-        self._norms: list[torch.Tensor] = []
-        self._earlier_norm = math.nan
 
     def before_train(self, runner: Runner) -> None:
         """Measure the gradient whenever an optimizer uses it from now on."""
+        self._norms: list[torch.Tensor] = []
         wrapper = runner.optim_wrapper
         wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
         for each in wrappers:
@@ -58,36 +41,26 @@ class FiniteCheckHook(Hook):
         data_batch: dict | None = None,
         outputs: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Raise FloatingPointError if a loss or the gradient, of it or earlier, is not finite."""
-        terms = {name: value for name, value in (outputs or {}).items() if 'loss' in name}
+        """Raise FloatingPointError if a loss or the gradient is not finite."""
+        terms = {name: float(value) for name, value in (outputs or {}).items() if 'loss' in name}
         if len(terms) > 1:
             terms.pop('loss', None)  # their sum
+        norm = math.nan
         if self._norms:  # empty if gradients accumulate or AMP skips a step
-            terms[GRADIENT_NORM] = torch.linalg.vector_norm(torch.stack(self._norms))
+            norm = terms['gradient norm'] = math.hypot(*torch.stack(self._norms).tolist())
             self._norms.clear()
-        if not terms:
-            return
-        values = torch.stack([torch.as_tensor(value).float().mean() for value in terms.values()])
-        self._copies.put(values, (list(terms), _describe(runner, data_batch)))
-        self._check()
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Check the remaining iterations of the epoch before it is saved."""
-        self._check(all=True)
-
-    def _check(self, all: bool = False) -> None:
-        for values, (names, situation) in self._copies.take(all):
-            terms = dict(zip(names, values.tolist(), strict=True))
-            wrong = [
-                f'{name} is {value}' for name, value in terms.items() if not math.isfinite(value)
+        wrong = [f'{name} is {value}' for name, value in terms.items() if not math.isfinite(value)]
+        if wrong:
+            images = [
+                str(sample.metainfo.get('img_path', sample.metainfo.get('img_id')))
+                for sample in (data_batch or {}).get('data_samples', ())
             ]
-            if wrong:
-                raise FloatingPointError(
-                    f'{", ".join(wrong)} {situation}; gradient norm '
-                    f'{terms.get(GRADIENT_NORM, math.nan):.4g}, {self._earlier_norm:.4g} in the '
-                    'previous iteration. Earlier checkpoints are finite.'
-                )
-            self._earlier_norm = terms.get(GRADIENT_NORM, self._earlier_norm)
+            raise FloatingPointError(
+                f'{", ".join(wrong)} in iteration {runner.iter + 1} (epoch {runner.epoch + 1}, '
+                f'rank {runner.rank}), learning rate {_find_rate(runner):.4g}, gradient norm '
+                f'{norm:.4g}, images: {", ".join(images) or "unnamed"}. Earlier checkpoints are '
+                'finite.'
+            )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Raise FloatingPointError if weights to save are NaN or infinite."""
@@ -96,22 +69,10 @@ class FiniteCheckHook(Hook):
         if wrong:
             raise FloatingPointError(
                 f'not saved: {len(wrong)} of {len(tensors)} tensors of the model are not finite '
-                f'after iteration {checkpoint["meta"]["iter"]}, the first is {wrong[0]} '
-                f'({_describe_rate(runner)}). Earlier checkpoints are finite.'
+                f'after iteration {checkpoint["meta"]["iter"]}, the first is {wrong[0]} (learning '
+                f'rate {_find_rate(runner):.4g}). Earlier checkpoints are finite.'
             )
 
 
-def _describe(runner: Runner, data_batch: dict | None) -> str:
-    images = [
-        str(sample.metainfo.get('img_path', sample.metainfo.get('img_id')))
-        for sample in (data_batch or {}).get('data_samples', ())
-    ]
-    return (
-        f'in iteration {runner.iter + 1} (epoch {runner.epoch + 1}, rank {runner.rank}), '
-        f'{_describe_rate(runner)}, images: {", ".join(images) or "not named"}'
-    )
-
-
-def _describe_rate(runner: Runner) -> str:
-    rates = {rate for rates in runner.optim_wrapper.get_lr().values() for rate in rates}
-    return f'learning rate {max(rates):.4g}'
+def _find_rate(runner: Runner) -> float:
+    return max(rate for rates in runner.optim_wrapper.get_lr().values() for rate in rates)

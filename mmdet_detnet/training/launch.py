@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import logging
 import os
 import re
 import signal
@@ -31,7 +32,7 @@ from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.config import ConfigProblem, load_config, raise_problems
 from mmdet_detnet.files import check_files
 
-from .checks import find_config_problems, find_random_frozen_stages
+from .checks import find_config_problems, innermost_dataset
 from .termination import hold_termination, stop_workers
 
 # Returns the problems of the annotations of a config, one line each.
@@ -90,6 +91,7 @@ def train_on_ranks(
     ranks = ['--standalone', f'--nproc-per-node={num_ranks}', '--module', 'mmdet_detnet.training']
     is_main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in RANKS_SIGNALS if is_main}
+    logging.disable(logging.WARNING)  # at each signal, torchrun warns that it passes it on
     try:
         run_ranks([*ranks, *arguments, '--launcher', 'pytorch', '--skip-data-check', *options])
     except ChildFailedError as error:  # a rank has said why
@@ -97,8 +99,9 @@ def train_on_ranks(
     except SignalException as stop:
         print('train.py: the ranks were stopped. Continue with --resume.', file=sys.stderr)
         sys.exit(128 + stop.sigval)
-    finally:  # torchrun leaves its own, which would break the next Ctrl-C in a notebook
-        for number, handler in handlers.items():
+    finally:
+        logging.disable(logging.NOTSET)
+        for number, handler in handlers.items():  # torchrun's would break the next Ctrl-C
             signal.signal(number, handler)
 
 
@@ -117,14 +120,7 @@ def _share_batch(config: Config, num_ranks: int) -> list[str]:
 
 
 def test(arguments: Sequence[str] | None = None) -> dict[str, float]:
-    """Test; the command line of ``tools/test.py``, with all options of MMDetection's.
-
-    Args:
-        arguments: The command line; None for that of the process.
-
-    Returns:
-        The metrics.
-    """
+    """Test, and return the metrics; arguments as for :func:`train`, but of ``tools/test.py``."""
     args = _make_test_parser().parse_args(arguments)
     with _explain('test.py'):
         runner = _make_runner(_prepare_test(args), args)
@@ -169,18 +165,12 @@ def _make_test_parser() -> argparse.ArgumentParser:
     parser = _make_parser('test.py', 'Test a detector.')
     add = parser.add_argument
     add('checkpoint', help='checkpoint file')
-    add('--out', type=_pickle_file, help='file (.pkl) to write the predictions to')
+    add('--out', help='file (.pkl) to write the predictions to')
     add('--show', action='store_true', help='show the predictions in a window')
     add('--show-dir', help='folder for images with predictions, in the work directory')
     add('--wait-time', type=float, default=2, help='seconds between two images of --show')
     add('--tta', action='store_true', help='test-time augmentation')
     return parser
-
-
-def _pickle_file(text: str) -> str:
-    if not text.endswith(('.pkl', '.pickle')):
-        raise argparse.ArgumentTypeError(f'must be a .pkl file, got {text}')
-    return text
 
 
 def _prepare(args: argparse.Namespace) -> Config:
@@ -190,18 +180,16 @@ def _prepare(args: argparse.Namespace) -> Config:
     config = load_config(args.config, args.cfg_options)
     config.launcher = args.launcher
     config.work_dir = args.work_dir or str(find_work_dir(args.config, config))
-    _check_work_dir(Path(config.work_dir))
-    _switch_checks_on(config, args.allow_mismatch)
-    return config
-
-
-def _check_work_dir(folder: Path) -> None:
+    folder = Path(config.work_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigProblem(f'{folder} cannot be created: {error.strerror}.') from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigProblem(f'{folder} cannot be written to; name another --work-dir.')
+    _switch_checks_on(config, args.allow_mismatch)
+    raise_problems(find_config_problems(config))
+    return config
 
 
 def _switch_checks_on(config: Config, allow_mismatch: bool) -> None:
@@ -230,10 +218,6 @@ def _prepare_training(args: argparse.Namespace, check_data: DataCheck | None) ->
         config.load_from = None if args.resume == 'auto' else args.resume
     if config.get('load_from'):
         check_files(config.load_from)
-    problems = find_config_problems(config)
-    if not args.resume:
-        problems += find_random_frozen_stages(config)
-    raise_problems(problems)
     is_first = not any(int(os.environ.get(name, 0)) for name in RANK_VARIABLES)
     if check_data and is_first and not args.skip_data_check:
         try:
@@ -248,7 +232,8 @@ def _prepare_test(args: argparse.Namespace) -> Config:
     config = _prepare(args)
     check_files(args.checkpoint)
     config.load_from = args.checkpoint
-    raise_problems(find_config_problems(config))
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise ConfigProblem(f'--out must be a .pkl file, got {args.out}.')
     if args.show or args.show_dir:
         config = trigger_visualization_hook(config, args)
     if args.tta:
@@ -261,10 +246,7 @@ def _augment(config: Config) -> None:
     dataset = config.test_dataloader.dataset
     pipeline = config.get('tta_pipeline')
     if pipeline is None:
-        innermost = dataset
-        while 'dataset' in innermost:
-            innermost = innermost.dataset
-        *steps, pack = deepcopy(innermost.pipeline)
+        *steps, pack = deepcopy(innermost_dataset(dataset)['pipeline'])
         keys = [*pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape'))]
         pack.meta_keys = tuple(dict.fromkeys([*keys, 'scale_factor', 'flip', 'flip_direction']))
         pipeline = [*steps, dict(type='TestTimeAug', transforms=[FLIPS, [pack]])]
@@ -305,8 +287,6 @@ def _explain(script: str) -> Iterator[None]:
     try:
         yield
     except (ConfigProblem, FileNotFoundError) as error:
-        if isinstance(error, FileNotFoundError) and error.errno is not None:
-            raise  # not one of ours
         sentence = str(error)
         if 'in DataLoader worker' in sentence:  # followed by the worker's traceback
             sentence = sentence.strip().splitlines()[-1]
@@ -320,7 +300,6 @@ def _explain(script: str) -> Iterator[None]:
         if is_distributed():
             # At a normal exit, gloo waits for the other ranks to join what this one has started.
             sys.stdout.flush()
-            sys.stderr.flush()
             os._exit(130)
         sys.exit(130)
     except RuntimeError as error:

@@ -39,7 +39,6 @@ class ProgressHook(Hook):
     def __init__(self, metric: str = 'coco/bbox_mAP') -> None:
         self.metric = metric
         self._values: list[float] = []
-        self._bar: tqdm | None = None
         self._start = 0.0
         self._out = sys.stdout  # QuietRunner redirects it for the others in training
 
@@ -51,35 +50,24 @@ class ProgressHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Begin a bar."""
         is_by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        total = len(runner.train_dataloader) if is_by_epoch else runner.max_iters
-        is_shown = is_main_process() and sys.stderr.isatty()
         self._bar = tqdm(
-            total=total,
-            desc=self._name(runner),
-            disable=not is_shown,
+            total=len(runner.train_dataloader) if is_by_epoch else runner.max_iters,
+            desc=f'epoch {runner.epoch + 1}/{runner.max_epochs}',
+            disable=not (is_main_process() and sys.stderr.isatty()),
             leave=False,
             bar_format=BAR,
         )
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict[str, Any] | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, **kwargs: Any) -> None:
         """Move the bar."""
-        if self._bar is None or self._bar.disable:
-            return
         self._bar.update()
-        if batch_idx % INTERVAL == 0:
+        if batch_idx % INTERVAL == 0 and not self._bar.disable:
             self._bar.set_postfix_str(self._describe(runner))
 
     def after_train_epoch(self, runner: Runner) -> None:
         """End the bar and leave a line."""
-        if self._bar is not None:
-            self._bar.close()
-        self._say(f'{self._name(runner)}: {self._describe(runner)}')
+        self._bar.close()
+        self._say(f'epoch {runner.epoch + 1}/{runner.max_epochs}: {self._describe(runner)}')
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Show the AP."""
@@ -95,17 +83,10 @@ class ProgressHook(Hook):
         early = ', stopped early' if runner.train_loop.stop_training else ''
         self._say(f'epochs trained: {runner.epoch}, in {took}{best}{early}')
 
-    @staticmethod
-    def _name(runner: Runner) -> str:
-        return f'epoch {runner.epoch + 1}/{runner.max_epochs}'
-
     def _describe(self, runner: Runner) -> str:
         hub = runner.message_hub
-        parts = []
-        if 'train/loss' in hub.log_scalars:
-            parts.append(f'loss {hub.get_scalar("train/loss").mean(INTERVAL):.3f}')
-        if self._values:
-            parts.append(f'AP {self._values[-1]:.3f}')
+        parts = [f'loss {hub.get_scalar("train/loss").mean(INTERVAL):.3f}']
+        parts += [f'AP {value:.3f}' for value in self._values[-1:]]
         left = hub.get_info('eta') if 'eta' in hub.runtime_info else 0
         return ', '.join([*parts, f'{timedelta(seconds=round(left))} left'])
 
@@ -127,7 +108,8 @@ class QuietRunner(Runner):
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
                 handler.setLevel(max(handler.level, logging.WARNING))
-                handler.addFilter(_concerns_user)
+                # mmengine's warnings about its own code are of no use here.
+                handler.addFilter(lambda record: 'deprecated' not in record.getMessage())
         return logger
 
     def train(self) -> nn.Module:
@@ -136,8 +118,3 @@ class QuietRunner(Runner):
         stream = next((file.stream for file in files), io.StringIO())
         with contextlib.redirect_stdout(stream):
             return super().train()
-
-
-def _concerns_user(record: logging.LogRecord) -> bool:
-    """Tell a warning from mmengine's about its own code."""
-    return 'deprecated' not in record.getMessage()

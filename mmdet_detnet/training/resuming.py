@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 
 from mmdet_detnet.checkpoints import RUN_FILE
 from mmdet_detnet.config import ConfigProblem
-from mmdet_detnet.files import file_digest
 
 # Of schedulers, what changes in every step; all else is as in the config.
 CHANGING = {
@@ -27,8 +26,6 @@ CHANGING = {
 }
 # Best score and number of validations without a better one, by the name of the metric.
 EarlyStopping: TypeAlias = dict[str, tuple[float, int]]
-# Loader, path, bytes and SHA-256 of an annotation file.
-Annotations: TypeAlias = list[tuple[str, str, int, str]]
 
 
 class RemainingBatches:
@@ -124,53 +121,14 @@ def restore_early_stopping(runner: Runner, state: EarlyStopping) -> None:
         runner.train_loop.stop_training |= bool(reached) or hook.wait_count >= hook.patience
 
 
-def describe_annotations(runner: Runner) -> Annotations:
-    """Describe the annotation files of training and validation by size and SHA-256."""
-    loaders = {'training': runner.train_dataloader}
-    if runner.val_loop is not None:
-        loaders['validation'] = runner.val_dataloader
-    return [
-        (name, str(path), path.stat().st_size, file_digest(path))
-        for name, loader in loaders.items()
-        for dataset in walk_datasets(loader.dataset)
-        if (path := Path(getattr(dataset, 'ann_file', None) or '.')).is_file()
-    ]
-
-
-def compare_annotations(before: Annotations, now: Annotations) -> list[str]:
-    """Say which annotation files are not those of the interrupted run, one sentence each."""
-    sentences = []
-    for name in ('training', 'validation'):
-        old = [each for each in before if each[0] == name]
-        new = [each for each in now if each[0] == name]
-        if old and [each[2:] for each in old] != [each[2:] for each in new]:
-            sentences.append(
-                f'The {name} annotations have changed: they were {_name_files(old)} when the '
-                f'checkpoint was saved, and are {_name_files(new)} now.'
-            )
-    return sentences
-
-
-def _name_files(files: Annotations) -> str:
-    return ', '.join(f'{path} ({size} bytes, SHA-256 {sha[:12]})' for _, path, size, sha in files)
-
-
-def walk_datasets(dataset: object) -> Iterator[object]:
-    """List a dataset of mmengine, and those that it repeats or joins, at any depth."""
-    yield dataset
-    for inner in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
-        if inner is not None:
-            yield from walk_datasets(inner)
-
-
-def compare_schedules(runner: Runner, states: Sequence[dict[str, Any]]) -> list[str]:
-    """Say, in at most one sentence, how the saved schedules differ from the config's.
+def compare_schedules(runner: Runner, states: Sequence[dict[str, Any]]) -> str:
+    """Say in one sentence how the saved schedules differ from the config's; empty if they do not.
 
     mmengine goes on with the saved ones.
     """
     schedulers = runner.param_schedulers
     if not isinstance(schedulers, list) or not isinstance(states, list):
-        return []
+        return ''
     changes = [
         f'{type(scheduler).__name__}.{key} is {_plain(old[key])}, and {_plain(new)} in the config'
         for scheduler, old in zip(schedulers, states, strict=False)
@@ -180,11 +138,11 @@ def compare_schedules(runner: Runner, states: Sequence[dict[str, Any]]) -> list[
     if len(schedulers) != len(states):
         changes.append(f'there are {len(states)} schedules, and {len(schedulers)} in the config')
     if not changes:
-        return []
-    return [
+        return ''
+    return (
         'The learning rate follows the schedule of the interrupted run, not that of the config: '
         f'{"; ".join(changes)}. To train by the config, start a new run with load_from.'
-    ]
+    )
 
 
 def _plain(value: object) -> object:
@@ -202,8 +160,8 @@ def checkpoint_folder(runner: Runner) -> Path:
     return Path(hooks[0].out_dir, os.path.basename(runner.work_dir.rstrip(os.sep)))
 
 
-class FolderClaim:
-    """The claim of a run on the folder of its checkpoints, until it is closed or the process ends.
+def claim_folder(folder: Path, run: str) -> BinaryIO:
+    """Claim the folder of a run's checkpoints, until the result is closed or the process ends.
 
     Args:
         folder: The folder.
@@ -212,24 +170,19 @@ class FolderClaim:
     Raises:
         ConfigProblem: If a run of another process has the folder.
     """
-
-    def __init__(self, folder: Path, run: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = open(os.open(folder / RUN_FILE, os.O_RDWR | os.O_CREAT, 0o644), 'r+b')
-        try:
-            # Unlike flock, it does not outlive this process in a data loader's worker.
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise ConfigProblem(
-                f'{folder}: another process trains in this folder. Wait for it, or name another '
-                '--work-dir.'
-            ) from error
-        except OSError:
-            pass  # a file system without locks
-        # All ids have the same length: one write replaces another completely.
-        os.pwrite(self._file.fileno(), f'{run}\n'.encode(), 0)
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Give the folder back."""
-        self._file.close()
+    folder.mkdir(parents=True, exist_ok=True)
+    file = open(os.open(folder / RUN_FILE, os.O_RDWR | os.O_CREAT, 0o644), 'r+b')
+    try:
+        # Unlike flock, it does not outlive this process in a data loader's worker.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        raise ConfigProblem(
+            f'{folder}: another process trains in this folder. Wait for it, or name another '
+            '--work-dir.'
+        ) from error
+    except OSError:
+        pass  # a file system without locks
+    # All ids have the same length: one write replaces another completely.
+    os.pwrite(file.fileno(), f'{run}\n'.encode(), 0)
+    os.fsync(file.fileno())
+    return file

@@ -11,10 +11,11 @@ from .launch import find_work_dir
 __all__ = ['find_checkpoint', 'find_work_dir', 'test', 'train']
 
 QUIET = 'runner_type=mmdet_detnet.QuietRunner'
+PROGRESS = 'default_hooks.progress.type=mmdet_detnet.ProgressHook'
 SHOW = {
-    'warnings': (QUIET,),
-    'progress': (QUIET, 'default_hooks.progress.type=mmdet_detnet.ProgressHook'),
-    'everything': (),
+    'warnings': ['--cfg-options', QUIET],
+    'progress': ['--cfg-options', QUIET, PROGRESS],
+    'everything': [],
 }
 
 
@@ -26,8 +27,9 @@ def find_checkpoint(work_dir: Path) -> Path:
     """
     best = sorted(work_dir.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
     pointer = work_dir / POINTER
-    last = [work_dir / pointer.read_text().strip()] if pointer.is_file() else []
-    for file in best[::-1] + last:
+    last = Path(pointer.read_text().strip() if pointer.is_file() else '')
+    # A copied run has its own files, and mmengine has noted the paths of the original.
+    for file in (*best[::-1], work_dir / last.name, last):
         if file.is_file():
             return file
     raise FileNotFoundError(f'{work_dir} has no checkpoint: train first, or give --checkpoint.')
@@ -54,16 +56,15 @@ def train(
         check_data: As for :func:`.launch.train`.
     """
     folder = work_dir or find_work_dir(config)
-    arguments = [*_work_dir_option(work_dir), *arguments]
+    line = [str(config), *_work_dir_option(work_dir), *arguments]
     if (folder / POINTER).is_file() and not from_start:
         print(f'resumes the run in {folder} (--from-start starts over)')
-        arguments.append('--resume')
-    options = ['--cfg-options', *SHOW[show]] if SHOW[show] else []
-    arguments = [str(config), *arguments, *options]
+        line.append('--resume')
+    line += SHOW[show]
     if gpus is None:
-        launch.train(arguments, check_data)
+        launch.train(line, check_data)
     else:
-        launch.train_on_ranks(gpus, arguments, check_data)
+        launch.train_on_ranks(gpus, line, check_data)
     return find_checkpoint(folder)
 
 
@@ -83,5 +84,5 @@ def test(
     """
     checkpoint = checkpoint or find_checkpoint(work_dir or find_work_dir(config))
     print(f'checkpoint: {checkpoint}')
-    arguments = [*_work_dir_option(work_dir), *arguments, '--cfg-options', QUIET]
-    return launch.test([str(config), str(checkpoint), *arguments])
+    options = [*_work_dir_option(work_dir), *arguments, '--cfg-options', QUIET]
+    return launch.test([str(config), str(checkpoint), *options])

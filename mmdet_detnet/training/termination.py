@@ -12,27 +12,17 @@ from types import FrameType
 from typing import Any
 
 import torch
-from mmengine.dist import get_comm_device, is_distributed
-from torch import distributed
+from mmengine.dist import all_reduce
 from torch.utils.data import DataLoader
-
-from .host_copies import HostCopies
 
 EXIT_CODE = 128 + signal.SIGTERM
 _HAS_MASK = hasattr(signal, 'sigwaitinfo')  # Linux
 
 
 class TerminationRequest:
-    """Records SIGTERM; all ranks see it in the same iteration.
+    """Records SIGTERM; all ranks see it in the same iteration."""
 
-    Args:
-        max_lag: Number of iterations by which GPUs may see it late, so that none waits for the
-            host.
-    """
-
-    def __init__(self, max_lag: int = 5) -> None:
-        self.received = False
-        self._copies = HostCopies(max_lag)
+    received = False
 
     def listen(self) -> None:
         """Handle SIGTERM from now on; do nothing outside the main thread."""
@@ -49,12 +39,9 @@ class TerminationRequest:
 
     def is_agreed(self) -> bool:
         """Ask whether any rank must stop; call once per iteration on every rank."""
-        if not is_distributed():
-            return self.received
-        flag = torch.tensor(float(self.received), device=get_comm_device())
-        distributed.all_reduce(flag, distributed.ReduceOp.MAX)
-        self._copies.put(flag)
-        return any(value > 0 for value, _ in self._copies.take())
+        flag = torch.tensor(int(self.received))
+        all_reduce(flag, 'max')
+        return bool(flag)
 
 
 def stop_workers() -> None:
@@ -71,9 +58,6 @@ def shield_workers(loader: DataLoader) -> None:
 
     Slurm and `timeout` send the signal to all processes, but training needs its workers to finish
     the step.
-
-    Args:
-        loader: The data loader.
     """
     loader.worker_init_fn = partial(_heed_parent_only, loader.worker_init_fn)
     # There is no public way to act only when workers start, and not in every epoch.

@@ -16,7 +16,7 @@ from mmengine.model import revert_sync_batchnorm
 
 from mmdet_detnet import config_path
 from mmdet_detnet.models import DetNet
-from mmdet_detnet.training.checks import FeatureMapCheck, find_config_problems, find_model_problems
+from mmdet_detnet.training.checks import find_config_problems, find_model_problems, watch_maps
 
 pytestmark = pytest.mark.xdist_group('configs')
 
@@ -152,7 +152,7 @@ def assert_learns_and_predicts(model):
     """Train on images with and without boxes, and predict."""
     detector = build(model).train()
     assert find_model_problems(detector) == []
-    FeatureMapCheck(detector)
+    watch_maps(detector)
     total, names = total_loss(detector, [2, 0])
     assert torch.isfinite(total)
     total.backward()

@@ -99,7 +99,6 @@ def test_resume_needs_weights_of_the_model(small_config, tmp_path):
     hook = ConfigCheckHook()
     hook.after_load_checkpoint(runner, {'state_dict': {}})
     hook.before_train(runner)
-    hook._unwatch()
     runner.cfg.resume = True
     with pytest.raises(ValueError, match='The checkpoint is not one of this config'):
         hook.before_train(runner)
@@ -109,16 +108,28 @@ def test_resume_needs_weights_of_the_model(small_config, tmp_path):
     ('options', 'words'),
     [
         (['--cfg-options', 'mdoel.x=1'], 'the config has no mdoel; did you mean model?'),
-        (['--cfg-options', 'model.backbone.frozen_stages=1'], 'frozen_stages must be -1 unless'),
-        (['--cfg-options', 'data_root=3'], 'data_root is a variable of the config file'),
         (['--work-dir', '/dev/null/run'], '/dev/null/run cannot be created: Not a directory.'),
+        (['--epoch', '3'], 'train.py: error: unrecognized arguments: --epoch 3'),
     ],
 )
-@pytest.mark.parametrize('name', ['custom/faster-rcnn_detnet59-slim_fpn_custom.py'])
-def test_launcher_ends_with_one_sentence(capsys, monkeypatch, tmp_path, name, options, words):
+def test_launcher_ends_with_one_sentence(capsys, monkeypatch, tmp_path, options, words):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
-        launch.train([config_path(name), *options])
+        launch.train([config_path('custom/faster-rcnn_detnet59-slim_fpn_custom.py'), *options])
     assert stop.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    *usage, line = capsys.readouterr().err.splitlines()
     assert words in line
+    assert not usage or usage[0].startswith('usage: ')
+
+
+def test_work_directory_that_cannot_be_written_to_is_named(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(launch.os, 'access', lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(SystemExit, match='2'):
+        launch.train(
+            [
+                config_path('custom/faster-rcnn_detnet59-slim_fpn_custom.py'),
+                '--work-dir',
+                str(tmp_path),
+            ]
+        )
+    assert f'{tmp_path} cannot be written to; name another' in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Choosing the file to resume from. What a run saves: tests/training/test_interruptions.py."""
 
+import io
 import logging
 from types import SimpleNamespace
 
@@ -22,23 +23,25 @@ def runner(tmp_path):
     )
 
 
-@pytest.mark.parametrize('folder', ['missing', 'empty', 'only_damaged'])
-def test_nothing_to_resume_from_is_an_error(folder, runner, tmp_path):
-    if folder != 'missing':
-        (tmp_path / 'run').mkdir()
-    if folder == 'only_damaged':
+def save(path):
+    content = io.BytesIO()
+    torch.save({}, content)
+    write_checkpoint(path, content.getvalue())
+
+
+@pytest.mark.parametrize('is_damaged', [False, True])
+def test_nothing_to_resume_from_is_an_error(is_damaged, runner, tmp_path):
+    if is_damaged:
+        save(tmp_path / 'run' / 'epoch_3.pth')
         (tmp_path / 'run' / 'epoch_3.pth').write_bytes(b'')
     with pytest.raises(FileNotFoundError, match=r'nothing to resume from: .*epoch_\*.pth') as error:
         DurableCheckpointHook().before_run(runner)
-    assert ('epoch_3.pth is empty' in str(error.value)) == (folder == 'only_damaged')
+    assert ('epoch_3.pth is empty' in str(error.value)) == is_damaged
 
 
 def test_newest_intact_file_is_resumed_from(runner, tmp_path, caplog):
-    torch.save({}, tmp_path / 'content')
     for epoch in (1, 2):
-        write_checkpoint(
-            tmp_path / 'run' / f'epoch_{epoch}.pth', (tmp_path / 'content').read_bytes()
-        )
+        save(tmp_path / 'run' / f'epoch_{epoch}.pth')
     (tmp_path / 'run' / 'epoch_2.pth').write_bytes(b'')
     (tmp_path / 'run' / 'last_checkpoint').write_text('/elsewhere/epoch_2.pth')
     DurableCheckpointHook().before_run(runner)
@@ -47,9 +50,8 @@ def test_newest_intact_file_is_resumed_from(runner, tmp_path, caplog):
 
 
 def test_out_dir_is_searched(runner, tmp_path):
-    torch.save({}, tmp_path / 'content')
     path = tmp_path / 'elsewhere' / 'run' / 'iter_7.pth'
-    write_checkpoint(path, (tmp_path / 'content').read_bytes())
+    save(path)
     hook = DurableCheckpointHook(out_dir=str(tmp_path / 'elsewhere'), by_epoch=False)
     runner.hooks.append(hook)
     hook.before_run(runner)
@@ -65,8 +67,6 @@ def test_named_file_is_not_replaced(resume, load_from, runner):
     assert runner._load_from == load_from
 
 
-def test_given_backend_is_not_replaced():
-    assert DurableCheckpointHook().backend_args == dict(backend=BACKEND)
-    assert DurableCheckpointHook(backend_args=dict(backend='local')).backend_args == dict(
-        backend='local'
-    )
+@pytest.mark.parametrize(('given', 'used'), [(None, BACKEND), (dict(backend='local'), 'local')])
+def test_given_backend_is_not_replaced(given, used):
+    assert DurableCheckpointHook(backend_args=given).backend_args == dict(backend=used)

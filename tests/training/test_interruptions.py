@@ -33,8 +33,8 @@ pytestmark = pytest.mark.xdist_group('fork server')
 KILLS_IN_SAVES = int(os.environ.get('DETNET_KILLS', 2))
 KILLS_ELSEWHERE = int(os.environ.get('DETNET_KILLS', 0)) * 2 // 5
 FULL_DISKS = max(1, KILLS_IN_SAVES // 10)
-# From this operation on there is a checkpoint: its checksum and itself are written and moved.
-FIRST_SAVE = 8
+# From this operation on there is a checkpoint: it is written, flushed and moved.
+FIRST_SAVE = 4
 # A resumed run is given no seed: it has to take that of the file.
 SEED = {'randomness.seed': 0}
 
@@ -71,11 +71,9 @@ def resume_and_compare(config_file, folder, uninterrupted, output):
     return resumed_output
 
 
-def test_a_run_leaves_its_last_and_best_checkpoint_and_a_relative_pointer(uninterrupted):
+def test_a_run_leaves_its_last_and_best_checkpoint(uninterrupted):
     (best,) = uninterrupted.glob('best_*.pth')
-    files = {path.name for path in uninterrupted.glob('*.pth*')}
-    assert files == {LAST, f'{LAST}.sha256', best.name, f'{best.name}.sha256'}
-    assert (uninterrupted / 'last_checkpoint').read_text() == LAST
+    assert {path.name for path in uninterrupted.glob('*.pth*')} == {LAST, best.name}
 
 
 @pytest.mark.parametrize('seed', range(KILLS_IN_SAVES))
@@ -193,12 +191,15 @@ def test_sigterm_anywhere(seed, config_file, uninterrupted, tmp_path):
     resume_and_compare(config_file, tmp_path / 'run', uninterrupted, output)
 
 
-def test_image_that_is_deleted_during_training_is_named(config_file, tmp_path):
+@pytest.mark.parametrize('num_workers', [0, 1])
+def test_image_that_is_deleted_during_training_is_named(config_file, tmp_path, num_workers):
     shapes = tmp_path / 'shapes'
     shutil.copytree(config_file.parent.parent / 'shapes', shapes)
     (shapes / 'val' / '000000.png').unlink()
-    options = {**SEED, 'val_dataloader.dataset.data_root': f'{shapes}/'}
-    code, output = train(config_file, tmp_path / 'run', options=options)
+    loader = dict(num_workers=num_workers, persistent_workers=False)
+    options = {f'val_dataloader.{key}': value for key, value in loader.items()}
+    options['val_dataloader.dataset.data_root'] = f'{shapes}/'
+    code, output = train(config_file, tmp_path / 'run', options={**SEED, **options})
     assert code == 2
     (sentence,) = [line for line in output.splitlines() if line.startswith('train.py: ')]
     assert f"No such file or directory: '{shapes}/val/000000.png'" in sentence
@@ -209,7 +210,7 @@ def test_image_that_is_deleted_during_training_is_named(config_file, tmp_path):
 def test_run_goes_on_with_its_own_checkpoints_and_says_what_has_changed(
     config_file, uninterrupted, tmp_path
 ):
-    """A new run in the folder of an old one, whose labels and schedule are then changed."""
+    """A new run in the folder of an old one, whose schedule is then changed."""
     folder = tmp_path / 'run'
     shutil.copytree(uninterrupted, folder)
     code, output = train(
@@ -217,20 +218,11 @@ def test_run_goes_on_with_its_own_checkpoints_and_says_what_has_changed(
     )
     assert code == -signal.SIGKILL, output
     assert f'has checkpoints of another run, which are not resumed from: {LAST}' in output
-    own = config_file.parent.parent / 'shapes/annotations/train.json'
-    changed = own.with_name('corrected.json')
-    changed.write_text(own.read_text() + '\n')
-    options = {
-        'train_dataloader.dataset.ann_file': 'annotations/corrected.json',
-        'param_scheduler.1.T_max': 7,
-    }
+    options = {'param_scheduler.1.T_max': 7}
     code, output = train(config_file, folder, resume=True, options=options)
     assert code == 0, output
     assert f'Not resumed from: {folder / LAST} is of another run' in output
     assert count_epochs(output) == EPOCHS - 1
-    sentence = next(line for line in output.splitlines() if 'training annotations have' in line)
-    assert f'they were {own} ({own.stat().st_size} bytes' in sentence
-    assert f'are {changed} ({changed.stat().st_size} bytes' in sentence
     # In iterations, four an epoch, of 12 and 7 epochs.
     assert 'CosineAnnealingLR.T_max is 48, and 28 in the config' in output
 

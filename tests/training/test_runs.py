@@ -10,6 +10,7 @@ from mmdet_detnet.training import runs
 from mmdet_detnet.training.runs import find_checkpoint
 
 QUIET = ['--cfg-options', 'runner_type=mmdet_detnet.QuietRunner']
+PROGRESS = [*QUIET, 'default_hooks.progress.type=mmdet_detnet.ProgressHook']
 
 
 @pytest.fixture
@@ -20,23 +21,23 @@ def started(tmp_path, monkeypatch):
     monkeypatch.setattr(runs.launch, 'test', lines.append)
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'my.py').write_text("work_dir = 'work'\n")
-    (tmp_path / 'work').mkdir()
     return lines
 
 
 def write_checkpoints(folder, *names):
+    folder.mkdir(exist_ok=True)
     for age, name in enumerate(names):
         (folder / name).touch()
         os.utime(folder / name, (age, age))
-    (folder / 'last_checkpoint').write_text(names[0])
+    (folder / 'last_checkpoint').write_text(f'/the/original/{names[0]}')
 
 
-def test_best_checkpoint_comes_before_the_last(tmp_path):
+def test_best_checkpoint_comes_before_the_last_also_in_a_copy(tmp_path):
     write_checkpoints(tmp_path, 'epoch_9.pth', 'best_coco_epoch_2.pth', 'best_coco_epoch_8.pth')
     assert find_checkpoint(tmp_path).name == 'best_coco_epoch_8.pth'
     for file in tmp_path.glob('best*'):
         file.unlink()
-    assert find_checkpoint(tmp_path).name == 'epoch_9.pth'
+    assert find_checkpoint(tmp_path) == tmp_path / 'epoch_9.pth'
 
 
 def test_no_checkpoint_is_one_line(started, capsys):
@@ -44,23 +45,19 @@ def test_no_checkpoint_is_one_line(started, capsys):
     assert 'work has no checkpoint: train first' in capsys.readouterr().err
 
 
-def test_test_takes_the_best_and_hands_options_on(started, tmp_path):
-    write_checkpoints(tmp_path / 'work', 'epoch_9.pth', 'best_coco_epoch_2.pth')
-    assert main(['test', 'my.py', '--show-dir', 'pictures']) == 0
-    assert started == [['my.py', 'work/best_coco_epoch_2.pth', '--show-dir', 'pictures', *QUIET]]
-
-
-def test_interrupted_training_goes_on_unless_it_begins_anew(started, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ('show', 'shown'), [('everything', []), ('warnings', QUIET), ('progress', PROGRESS)]
+)
+def test_interrupted_training_goes_on_unless_it_begins_anew(show, shown, started, tmp_path):
     write_checkpoints(tmp_path / 'work', 'epoch_1.pth')
-    runs.train(tmp_path / 'my.py', show='everything')
-    assert started[-1][1:] == ['--resume']
-    runs.train(tmp_path / 'my.py', ['--amp'], from_start=True, show='everything')
-    assert started[-1][1:] == ['--amp']
+    runs.train(tmp_path / 'my.py', show=show)
+    assert started[-1][1:] == ['--resume', *shown]
+    runs.train(tmp_path / 'my.py', ['--amp'], from_start=True, show=show)
+    assert started[-1][1:] == ['--amp', *shown]
 
 
 def test_work_dir_is_used_by_every_line(started, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli, '_find_test_images', lambda config: 'my images')
-    (tmp_path / 'other').mkdir()
     write_checkpoints(tmp_path / 'other', 'epoch_1.pth')
     assert main(['train', 'my.py', '--work-dir', 'other', '--verbose']) == 0
     assert started[-1] == ['my.py', '--work-dir', 'other', '--resume']
@@ -69,23 +66,3 @@ def test_work_dir_is_used_by_every_line(started, tmp_path, capsys, monkeypatch):
     assert lines[2] == "mmdet-detnet predict my.py --work-dir other 'my images'"
     assert main([*lines[0].split()[1:], '--tta']) == 0
     assert started[-1] == ['my.py', 'other/epoch_1.pth', '--work-dir', 'other', '--tta', *QUIET]
-
-
-@pytest.mark.parametrize(
-    ('show', 'shown'),
-    [
-        ('everything', []),
-        ('warnings', ['runner_type=mmdet_detnet.QuietRunner']),
-        (
-            'progress',
-            [
-                'runner_type=mmdet_detnet.QuietRunner',
-                'default_hooks.progress.type=mmdet_detnet.ProgressHook',
-            ],
-        ),
-    ],
-)
-def test_options_of_what_is_shown(show, shown, started, tmp_path):
-    write_checkpoints(tmp_path / 'work', 'epoch_1.pth')
-    runs.train(tmp_path / 'my.py', from_start=True, show=show)
-    assert started[-1][1:] == ([] if not shown else ['--cfg-options', *shown])

@@ -18,27 +18,18 @@ from mmdet_detnet.training.termination import (
 )
 
 
-@pytest.fixture
-def request_to_end():
-    request = TerminationRequest()
-    request.listen()
-    yield request
-    request.stop_listening()
-
-
-def test_signal_is_remembered(request_to_end):
-    assert not request_to_end.is_agreed()
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert request_to_end.is_agreed()
-
-
-def test_signal_is_left_as_it_was():
+def test_signal_is_remembered_also_after_workers_have_started():
     before = signal.getsignal(signal.SIGTERM)
     request = TerminationRequest()
     request.listen()
-    assert signal.getsignal(signal.SIGTERM) != before
+    assert not request.is_agreed()
+    with hold_termination():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert not request.is_agreed()
+    assert request.is_agreed()
     request.stop_listening()
     assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 class _Strangers(Dataset):
@@ -63,19 +54,7 @@ def shielded_loader():
     signal.signal(signal.SIGCHLD, handler)
 
 
-def _list_workers():
-    return [child for child in multiprocessing.active_children() if child.daemon]
-
-
-def test_worker_heeds_its_parent_only(shielded_loader):
-    assert [int(item) for item in shielded_loader] == [*range(4)]
-    for worker in _list_workers():
-        worker.terminate()
-        worker.join(10)
-        assert worker.exitcode == 0
-
-
-def test_worker_is_shielded_while_it_starts(shielded_loader, monkeypatch):
+def test_worker_heeds_its_parent_only_even_while_it_starts(shielded_loader, monkeypatch):
     set_handlers = signal_handling._set_worker_signal_handlers
 
     def set_and_kill():  # the first thing that a worker calls
@@ -84,18 +63,15 @@ def test_worker_is_shielded_while_it_starts(shielded_loader, monkeypatch):
 
     monkeypatch.setattr(signal_handling, '_set_worker_signal_handlers', set_and_kill)
     assert [int(item) for item in shielded_loader] == [*range(4)]
-
-
-def test_signal_is_received_after_workers_have_started(request_to_end):
-    with hold_termination():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert request_to_end.is_agreed()
-    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    for worker in [each for each in multiprocessing.active_children() if each.daemon]:
+        worker.terminate()
+        worker.join(10)
+        assert worker.exitcode == 0
 
 
 def test_workers_are_stopped(shielded_loader):
     next(iter(shielded_loader))
-    workers = _list_workers()
+    workers = [each for each in multiprocessing.active_children() if each.daemon]
     assert len(workers) == 2
     stop_workers()
     assert not any(worker.is_alive() for worker in workers)

@@ -1,0 +1,249 @@
+"""What the checks before training find, one sentence each."""
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.dataset import BaseDataset
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+
+from mmdet_detnet.config import load_config
+from mmdet_detnet.training.checks import (
+    find_config_problems,
+    find_frozen_norm_problems,
+    find_map_problems,
+    find_model_problems,
+    find_run_problems,
+    find_weight_problems,
+    watch_maps,
+)
+
+CHANNELS = 8
+IMAGE_SIZE = (192, 256)
+STRIDES = [4, 8, 16, 32, 64]
+DETNET_STRIDES = [4, 8, 16, 16, 16]
+CLASSES = 'dataloader.dataset.metainfo.classes'
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'words'),
+    [
+        (f'train_{CLASSES}', 'cat', "unique class names, ('name', ...), got 'cat'"),
+        (f'train_{CLASSES}', ('a', 'a'), 'must be unique class names'),
+        (f'train_{CLASSES}', (1, 2), 'must be unique class names'),
+        (f'val_{CLASSES}', ('WBC', 'RBC'), f'must be those of train_{CLASSES}'),
+    ],
+)
+def test_class_names_that_are_wrong_or_differ_are_named(key, value, words):
+    config = load_config('custom/faster-rcnn_detnet59-slim_fpn_custom.py')
+    assert find_config_problems(config) == []
+    config.merge_from_dict({key: value})
+    problems = find_config_problems(config)
+    assert problems and all(words in problem and problem.startswith(key) for problem in problems)
+
+
+class Backbone(nn.Module):
+    """Average pooling to each stride."""
+
+    def __init__(self, strides):
+        super().__init__()
+        self.strides = strides
+
+    def forward(self, image):
+        image = image[:, :1].repeat(1, CHANNELS, 1, 1)
+        return [nn.functional.avg_pool2d(image, each, ceil_mode=True) for each in self.strides]
+
+
+def make_detector(map_strides=STRIDES, rpn=STRIDES, roi=STRIDES[:4], base_sizes=STRIDES, **heads):
+    generator = dict(
+        type='AnchorGenerator', scales=[8], ratios=[1.0], strides=rpn, base_sizes=base_sizes
+    )
+    extractor = dict(
+        type='SingleRoIExtractor',
+        roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0),
+        out_channels=CHANNELS,
+        featmap_strides=roi,
+    )
+    box_head = dict(type='Shared2FCBBoxHead', in_channels=CHANNELS, fc_out_channels=CHANNELS)
+    heads = heads or dict(
+        rpn_head=dict(type='RPNHead', in_channels=CHANNELS, anchor_generator=generator),
+        roi_head=dict(type='StandardRoIHead', bbox_roi_extractor=extractor, bbox_head=box_head),
+    )
+    detector = nn.Module()
+    detector.backbone = Backbone(map_strides)
+    for name, head in heads.items():
+        detector.add_module(name, MODELS.build(head))
+    return detector
+
+
+@pytest.mark.parametrize(
+    ('map_strides', 'rpn', 'roi', 'words'),
+    [
+        (DETNET_STRIDES, STRIDES, DETNET_STRIDES, 'the strides of rpn_head.prior_generator must'),
+        (DETNET_STRIDES, DETNET_STRIDES, STRIDES, 'bbox_roi_extractor.featmap_strides must'),
+        (STRIDES, DETNET_STRIDES, STRIDES, 'by the sizes of the feature maps, got [(4, 4), (8, 8)'),
+        (STRIDES, STRIDES[:4], STRIDES[:4], 'levels of rpn_head.prior_generator must be 5'),
+        (STRIDES[:3], STRIDES[:3], STRIDES[:4], 'levels of roi_head.bbox_roi_extractor.featmap'),
+    ],
+)
+def test_wrong_strides_stop_the_first_batch(map_strides, rpn, roi, words):
+    detector = make_detector(map_strides, rpn, roi, STRIDES[: len(rpn)])
+    handles = watch_maps(detector)
+    with pytest.raises(ValueError) as error:
+        detector.backbone(torch.zeros(2, 3, *IMAGE_SIZE))
+    assert words in str(error.value)
+    for handle in handles:
+        handle.remove()
+    detector.backbone(torch.zeros(2, 3, *IMAGE_SIZE))
+
+
+def test_points_have_strides_too():
+    head = dict(type='FCOSHead', num_classes=2, in_channels=CHANNELS, feat_channels=32)
+    detector = make_detector(bbox_head=head)
+    maps = Backbone([4, *STRIDES[:4]])(torch.zeros(1, 3, *IMAGE_SIZE))
+    (problem,) = find_map_problems(detector, maps, IMAGE_SIZE)
+    assert problem.startswith('the strides of bbox_head.prior_generator must be [4.0, 4.0, 8.0,')
+
+
+@pytest.mark.parametrize('size', [(192, 256), (193, 255), (33, 65), (1, 1)])
+@pytest.mark.parametrize('strides', [STRIDES, DETNET_STRIDES])
+def test_any_image_size_fits_right_strides(size, strides):
+    detector = make_detector(strides, strides, strides[:4])
+    assert find_map_problems(detector, detector.backbone(torch.zeros(1, 3, *size)), size) == []
+
+
+@pytest.mark.parametrize(
+    ('base_sizes', 'words'),
+    [
+        (STRIDES, []),
+        (None, ['levels 2 and 3 are equal, 16 pixels: set base_sizes.']),
+        ([4, 8, 16, 32, 32], ['levels 3 and 4 are equal, 32 pixels']),
+    ],
+)
+def test_equal_anchors_are_named(base_sizes, words):
+    problems = find_model_problems(make_detector(rpn=DETNET_STRIDES, base_sizes=base_sizes))
+    assert len(problems) == len(words)
+    assert all(map(str.__contains__, problems, words))
+
+
+def make_norm(is_frozen=False, is_evaluated=False, **values):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    model[1].requires_grad_(not is_frozen)
+    for name, value in values.items():
+        nn.init.constant_(getattr(model[1], name), value)
+    if is_evaluated:
+        model[1].train = lambda mode=True: model[1].eval() if mode else model[1]
+        model[1].training = False
+    return model
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(is_evaluated=True), ['initial statistics 0 and 1 in 1 (1 layers)']),
+        (dict(is_frozen=True, weight=0), ['initial scale 0 in 1 (1 layers)']),
+        (dict(is_evaluated=True, running_mean=0.1), []),
+        (dict(is_evaluated=True, weight=0.7), []),  # Caffe's
+        (dict(is_frozen=True), []),
+        (dict(weight=0), []),
+    ],
+)
+def test_norm_frozen_at_its_initial_values_is_named(options, words):
+    problems = find_frozen_norm_problems(make_norm(**options))
+    assert len(problems) == len(words)
+    assert all(map(str.__contains__, problems, words))
+
+
+@pytest.mark.parametrize('is_frozen', [False, True])
+def test_added_parts_may_start_without_statistics_where_they_learn(is_frozen):
+    model = nn.Module()
+    model.backbone = nn.Module()
+    model.backbone.guidance = make_norm(is_frozen, is_evaluated=True)
+    model.backbone.added_parts = ['guidance']
+    assert len(find_frozen_norm_problems(model)) == is_frozen
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda state: state.pop('0.bias'), ['A lacks weights of the config: 0.bias.']),
+        (
+            lambda state: state.update(extra=torch.zeros(1)),
+            ['A has weights that the config lacks: extra.'],
+        ),
+        (
+            lambda state: state.update({'0.weight': torch.zeros(5, 3, 1, 1)}),
+            ['A has other shapes than the config: 0.weight (5, 3, 1, 1) instead of (4, 3, 1, 1).'],
+        ),
+        (
+            lambda state: state.clear(),
+            ['A lacks weights of the config: 0.bias, 0.weight, 1.bias and 3 more.'],
+        ),
+        (lambda state: state.pop('1.num_batches_tracked'), []),
+    ],
+)
+def test_weights_of_another_model_are_named(change, words):
+    model = make_norm()
+    state = dict(model.state_dict())
+    change(state)
+    assert find_weight_problems(model, state, 'A') == words
+
+
+class OneLine(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.line = nn.Linear(1, 1)
+
+    def forward(self, inputs, mode='tensor'):
+        raise AssertionError('is not trained')
+
+
+class Ones(BaseDataset):
+    def load_data_list(self):
+        return [{} for _ in range(4)]
+
+
+class CheckHook(Hook):
+    """Ends a run before its first iteration."""
+
+    def before_train(self, runner):
+        self.problems = find_run_problems(runner)
+        raise InterruptedError
+
+
+@pytest.mark.parametrize(
+    ('loader', 'loop', 'words'),
+    [
+        (dict(), dict(max_epochs=1), []),
+        (
+            dict(batch_size=5, drop_last=True),
+            dict(max_epochs=1),
+            ['train_dataloader has no batch: 4 images are fewer than batch_size 5, and drop_last'],
+        ),
+        (
+            dict(sampler=dict(type='InfiniteSampler')),
+            dict(max_epochs=1),
+            ['with the sampler InfiniteSampler must be IterBasedTrainLoop with max_iters'],
+        ),
+        (dict(sampler=dict(type='InfiniteSampler')), dict(by_epoch=False, max_iters=6), []),
+    ],
+)
+def test_epoch_without_a_batch_or_an_end_is_named(loader, loop, words, tmp_path):
+    options = dict(batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler'), dataset=Ones())
+    runner = Runner(
+        OneLine(),
+        str(tmp_path),
+        train_dataloader={**options, **loader},
+        train_cfg={'by_epoch': True, **loop},
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        log_level='ERROR',
+        experiment_name=str(tmp_path),
+    )
+    hook = CheckHook()
+    runner.register_hook(hook)
+    with pytest.raises(InterruptedError):
+        runner.train()
+    assert len(hook.problems) == len(words)
+    assert all(map(str.__contains__, hook.problems, words))
