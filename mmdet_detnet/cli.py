@@ -107,27 +107,17 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     gpus = 'number of processes, one per GPU; without a GPU, they share the CPU and each batch'
     parser.add_argument('--gpus', type=int, help=gpus)
     shown = parser.add_mutually_exclusive_group()
-    for option, show, text in (
-        ('--quiet', 'warnings', 'show warnings only'),
-        ('--verbose', 'everything', 'show all that is logged'),
-    ):
-        shown.add_argument(option, dest='show', action='store_const', const=show, help=text)
-    parser.set_defaults(show='progress')
+    show: dict[str, Any] = dict(dest='show', action='store_const', default='progress')
+    shown.add_argument('--quiet', const='warnings', help='show warnings only', **show)
+    shown.add_argument('--verbose', const='everything', help='show all that is logged', **show)
 
 
 def _train(args: Arguments, rest: Sequence[str]) -> int:
     from .data.check import report_training_data
     from .training.runs import train
 
-    checkpoint = train(
-        args.config,
-        rest,
-        args.work_dir,
-        args.from_start,
-        args.show,
-        args.gpus,
-        report_training_data,
-    )
+    options = dict(from_start=args.from_start, show=args.show, gpus=args.gpus)
+    checkpoint = train(args.config, rest, args.work_dir, **options, check_data=report_training_data)
     lines = next_lines(args.config, args.work_dir, is_trained=True)
     print(f'best checkpoint: {checkpoint}\n\nNext:\n{lines}')
     return 0

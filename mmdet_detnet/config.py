@@ -12,8 +12,6 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmdet_detnet.files import config_path
-
 # Read by mmengine and MMDetection's scripts, besides the arguments of the Runner.
 RUN_KEYS = {
     *inspect.signature(Runner.__init__).parameters,
@@ -58,9 +56,20 @@ def load_config(name: str | Path, options: Mapping[str, Any] | None = None) -> C
         FileNotFoundError: If there is no such config.
         ConfigProblem: If the config cannot be read, or as in :func:`set_options`.
     """
-    path = _find_in_package(str(name)) or _find_file(str(name))
-    with _quick_bases():
-        config = _read(path)
+    paths = (
+        _find_in_package(str(name)),
+        Path(name),
+        _find_in_package(f'mmdet_detnet::{name}'),
+    )
+    path = next((each for each in paths if each is not None and each.is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f'No such file: {name}.')
+    try:
+        with _quick_bases():
+            config = Config.fromfile(path)
+    # A config is a program: it can raise anything.
+    except Exception as error:
+        raise ConfigProblem(f'{path} cannot be read: {type(error).__name__}: {error}') from error
     set_options(config, options or {})
     return config
 
@@ -84,26 +93,6 @@ def set_options(config: Config, options: Mapping[str, Any]) -> None:
         is_tuple = isinstance(value, list) and isinstance(_find_value(config, key), tuple)
         changes[key] = tuple(value) if is_tuple else value
     config.merge_from_dict(changes)
-
-
-def _find_file(name: str) -> Path:
-    if Path(name).is_file():
-        return Path(name)
-    try:
-        path = Path(config_path(name))
-    except FileNotFoundError:
-        path = Path(name)
-    if not path.is_file():
-        raise FileNotFoundError(f'No such file: {name}.')
-    return path
-
-
-def _read(path: Path) -> Config:
-    try:
-        return Config.fromfile(path)
-    # A config is a program: it can raise anything.
-    except Exception as error:
-        raise ConfigProblem(f'{path} cannot be read: {type(error).__name__}: {error}') from error
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -58,11 +58,7 @@ def check_dependencies() -> None:
                 f'but {installed} is installed.',
                 stacklevel=3,
             )
-    _check_combinations()
-
-
-def _check_combinations() -> None:
-    """Reject combinations that would fail later, with a misleading message; unknown ones pass."""
+    # Combinations that would fail later, with a misleading message; unknown ones pass.
     torch, numpy, mmdet = map(find_version, ('torch', 'numpy', 'mmdet'))
     if () < _release(torch) < (2, 3, 0) and _release(numpy) >= (2, 0, 0):
         raise ImportError(
@@ -120,11 +116,7 @@ class OperatorFinder(MetaPathFinder, Loader):
 
 
 class OperatorModule(ModuleType):
-    """Module that replaces ``mmcv._ext``.
-
-    At import, ``mmcv.ops`` looks up every function that it might call. Functions that are not
-    provided exist, but raise NotImplementedError when called.
-    """
+    """Replaces ``mmcv._ext``, in which ``mmcv.ops`` looks up every function that it might call."""
 
     def __getattr__(self, name: str) -> Callable:
         if name.startswith('__'):
@@ -173,7 +165,7 @@ def describe_operators() -> str:
     )
 
 
-class TorchvisionGuard(MetaPathFinder, Loader):
+class TorchvisionGuard(MetaPathFinder):
     """Lets ``import torchvision`` fail as if it were not installed, where it does not fit torch.
 
     A torchvision built for another torch raises RuntimeError at its import. Programs that can do
@@ -181,33 +173,20 @@ class TorchvisionGuard(MetaPathFinder, Loader):
     a ModuleNotFoundError.
     """
 
-    def __init__(self) -> None:
-        self._loader: Any = None
-
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find the installed torchvision, and load it with this loader."""
+        """Find the installed torchvision, and load it by :meth:`_run`."""
         spec = PathFinder.find_spec(fullname, path) if fullname == 'torchvision' else None
-        if spec is not None:
-            self._loader, spec.loader = spec.loader, self
+        if spec is not None and spec.loader is not None:
+            run = partial(self._run, spec.loader.exec_module)
+            setattr(spec.loader, 'exec_module', run)  # noqa: B010 - mypy allows no method
         return spec
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """See :meth:`importlib.abc.Loader.create_module`."""
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Run the import of torchvision.
-
-        Raises:
-            ModuleNotFoundError: If it does not fit torch; a warning says so, too.
-        """
-        module.__loader__ = self._loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
+    @staticmethod
+    def _run(exec_module: Callable, module: ModuleType) -> None:
         try:
-            self._loader.exec_module(module)
+            exec_module(module)
         except (RuntimeError, OSError) as error:
             reason = (
                 f'torchvision {find_version("torchvision") or "?"} does not load with torch '

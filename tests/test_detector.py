@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import mmdet_detnet
 from mmdet_detnet import Detector
 from mmdet_detnet.training import runs
 
@@ -96,9 +95,3 @@ def test_onnx_file_needs_a_config_to_be_tested(tmp_path):
     (tmp_path / 'detector.onnx').touch()
     with pytest.raises(ValueError, match=r'Detector\.test needs a config; .*onnx has none'):
         Detector(tmp_path / 'detector.onnx').test()
-
-
-def test_names_of_the_package():
-    assert mmdet_detnet.Detector is Detector
-    with pytest.raises(AttributeError, match="no attribute 'Dectector'"):
-        print(mmdet_detnet.Dectector)

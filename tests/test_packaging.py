@@ -69,10 +69,3 @@ def test_wheel_from_the_source_distribution_is_the_same(wheel_names, copy_source
     run('-m', 'pip', 'wheel', *BUILD_OPTIONS, str(archive), folder=tmp_path)
     (wheel,) = tmp_path.glob('*.whl')
     assert set(list_files(wheel)) == set(wheel_names)
-
-
-def test_editable_install_leaves_the_sources_without_a_mim_folder(copy_sources, tmp_path):
-    sources = copy_sources(tmp_path / 'sources')
-    options = ['--target', str(tmp_path / 'installed'), '--editable', '.']
-    run('-m', 'pip', 'install', *BUILD_OPTIONS, *options, folder=sources)
-    assert not list(sources.rglob('.mim'))
