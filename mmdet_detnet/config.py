@@ -4,13 +4,14 @@ import contextlib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
+
+from mmdet_detnet.files import find_in_package
 
 # Read by mmengine and MMDetection's scripts, besides the arguments of the Runner.
 RUN_KEYS = {
@@ -57,9 +58,9 @@ def load_config(name: str | Path, options: Mapping[str, Any] | None = None) -> C
         ConfigProblem: If the config cannot be read, or as in :func:`set_options`.
     """
     paths = (
-        _find_in_package(str(name)),
+        find_in_package(str(name)),
         Path(name),
-        _find_in_package(f'mmdet_detnet::{name}'),
+        find_in_package(f'mmdet_detnet::{name}'),
     )
     path = next((each for each in paths if each is not None and each.is_file()), None)
     if path is None:
@@ -105,7 +106,7 @@ def _quick_bases() -> Iterator[None]:
     slow = Config._get_cfg_path
 
     def find(base: str, filename: str) -> tuple[str, str | None]:
-        path = _find_in_package(base)
+        path = find_in_package(base)
         return (str(path), base.partition('::')[0]) if path else slow(base, filename)
 
     Config._get_cfg_path = staticmethod(find)
@@ -113,17 +114,6 @@ def _quick_bases() -> Iterator[None]:
         yield
     finally:
         Config._get_cfg_path = staticmethod(slow)
-
-
-def _find_in_package(name: str) -> Path | None:
-    """Find ``package::folder/file.py`` in an installed package or a source checkout."""
-    package, separator, path = name.partition('::')
-    spec = find_spec(package) if separator and package.isidentifier() else None
-    if spec is None or spec.origin is None:
-        return None
-    root = Path(spec.origin).parent
-    files = [root / '.mim' / 'configs' / path, root.parent / 'configs' / path]
-    return next((file for file in files if file.is_file()), None)
 
 
 def _check_key(config: Config, names: list[str], key: str) -> str:

@@ -7,13 +7,24 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-PACKAGE = Path(__file__).resolve().parent
 # Names the files in a folder that our commands made, one per line.
 MARK = '.mmdet_detnet'
 BLOCK_SIZE = 1 << 20
+
+
+def find_in_package(name: str) -> Path | None:
+    """Find ``package::folder/file.py`` below the configs of a package, installed or a checkout."""
+    package, separator, path = name.partition('::')
+    spec = find_spec(package) if separator and package.isidentifier() else None
+    if spec is None or spec.origin is None:
+        return None
+    root = Path(spec.origin).resolve().parent
+    places = [root / '.mim' / 'configs' / path, root.parent / 'configs' / path]
+    return next((place for place in places if place.exists()), None)
 
 
 def config_path(name: str = '') -> str:
@@ -26,16 +37,9 @@ def config_path(name: str = '') -> str:
     Raises:
         FileNotFoundError: If there is no such config.
     """
-    roots = [PACKAGE / '.mim' / 'configs', PACKAGE.parent / 'configs']
-    root = next((folder for folder in roots if folder.is_dir()), None)
-    if root is None:
-        raise FileNotFoundError(
-            f'mmdet_detnet was installed without its configs: neither {roots[0]} nor {roots[1]} is '
-            'a folder.'
-        )
-    path = root / name
-    if not path.exists():
-        raise FileNotFoundError(f'mmdet_detnet has no config {name!r} below {root}.')
+    path = find_in_package(f'mmdet_detnet::{name}')
+    if path is None:
+        raise FileNotFoundError(f'mmdet_detnet has no config {name!r}.')
     return str(path)
 
 

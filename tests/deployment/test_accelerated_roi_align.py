@@ -44,13 +44,3 @@ def test_channels_last_maps_have_mmcvs_values_and_gradients(layers, feature_map)
         output.backward(gradient)
     torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=0, atol=1e-4)
     assert fast(feature_map, ROIS[:0]).shape == (0, 8, 7, 7)
-
-
-def test_low_precision_maps_are_pooled_in_float32(layers, feature_map):
-    plain, fast = layers
-    rounded = feature_map.bfloat16().requires_grad_()
-    expected = plain(rounded.float().contiguous(), ROIS)
-    actual = fast(rounded, ROIS)
-    torch.testing.assert_close(actual, expected.bfloat16())
-    actual.sum().backward()
-    assert rounded.grad.dtype == torch.bfloat16
