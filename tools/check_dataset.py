@@ -3,8 +3,7 @@
     python tools/check_dataset.py data/mine/annotations/train.json data/mine/images --config CONFIG
 
 Finds what stops mmdet, what it silently drops or mixes up, and pictures that another split includes
-as well; counts the boxes that are trained on and compares their sizes with the anchors. Prints the
-result and writes it as JSON, with a plot of the distributions.
+as well; counts the boxes that are trained on and compares their sizes with the anchors.
 
 The exit status is 0 if nothing would break or silently change training (there may be warnings), 1
 otherwise, and 2 for a wrong command line.
@@ -14,8 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmdet_detnet.cli import at_least, make_parser
-from mmdet_detnet.data.check import check_dataset, write_check
+from mmdet_detnet.cli import make_parser
+from mmdet_detnet.data.check import check_dataset
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,8 +30,6 @@ def parse_args() -> argparse.Namespace:
     add('--other-splits', nargs='+', type=Path, default=(), help='annotation files to compare with')
     text = 'decode all images, or only read their headers; default: decode up to 2,000 images'
     add('--decode', action=argparse.BooleanOptionalAction, help=text)
-    add('--out-dir', default='work_dirs/check_dataset', help='folder for the results')
-    add('--num-workers', type=at_least(1), help='images at a time; default: one per core')
     args = parser.parse_args()
     for path in (args.annotation_file, args.config, *args.other_splits):
         if path is not None and not path.is_file():
@@ -44,15 +41,12 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     """Run the checks; return the exit status."""
-    options = vars(parse_args())
-    out_dir = options.pop('out_dir')
     try:
-        check = check_dataset(**options)
-        print(check)
-        print('written to {} and {}'.format(*write_check(check, out_dir)))
-    except (FileExistsError, FileNotFoundError, ValueError) as error:
+        check = check_dataset(**vars(parse_args()))
+    except (FileNotFoundError, ValueError) as error:
         print(f'check_dataset: {error}', file=sys.stderr)
         return 1
+    print(check)
     return 1 if check.problems else 0
 
 

@@ -1,61 +1,50 @@
 """The rules for a COCO annotation file: wrong records, and what mmdet's CocoDataset keeps of them.
 
-Each rule is a call of ``problem_of``: its name, what it means, and the records that break it.
+Each rule is a call of ``problems.add`` or ``warn``: its name and meaning, and what breaks it.
 """
 
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmdet_detnet.arguments import is_number
 from mmdet_detnet.files import read_json
 
-from .records import Problem, problem_of
+from .records import Problems
+from .training_config import Anchors, Rescale
 
 Record = dict[str, Any]
+# The lists of a file: images, annotations and categories.
+Content = dict[str, list[Record]]
 LISTS = ('images', 'annotations', 'categories')
 # Limits of OpenCV.
 MAX_SIDE, MAX_PIXELS = 2**20, 2**30
+# Of a narrower image, no pixel of the short side is left when the long one becomes 320.
+MAX_PROPORTION = 640
 NUMBERS = {int, float}
 # Tolerance at the image border for rounding, in pixels.
 EDGE_TOLERANCE = 0.5
 # Minimum fractions at which the last two numbers of boxes are considered corners.
 OVER_EDGE_SHARE, CORNER_SHARE = 0.2, 0.95
+# Minimum fraction of the boxes that should be in the range of the anchors.
+ENOUGH_INSIDE = 0.5
 # COCO's bounds of small and medium areas, in square pixels of the original image.
 MEDIUM_AREA, LARGE_AREA = 32**2, 96**2
 SIZE_BINS = ('small', 'medium', 'large')
 # Why CocoDataset drops an annotation, besides its category.
 IGNORED = 'ignored-annotation'
 DROPPED_BOXES = {
-    'degenerate-box': 'boxes less than 1 pixel wide or high. CocoDataset drops them.',
-    'area-not-positive': 'annotations without a positive area. CocoDataset drops them.',
-    'box-outside-image': 'boxes outside their image. CocoDataset drops them.',
+    'degenerate-box': 'boxes less than 1 pixel wide or high',
+    'area-not-positive': 'annotations without a positive area',
+    'box-outside-image': 'boxes outside their image',
 }
 
 
-@dataclass(frozen=True)
-class AnnotationFile:
-    """The three lists of a COCO annotation file.
-
-    Attributes:
-        images: Records with ``id``, ``file_name``, ``width`` and ``height``.
-        annotations: Records with ``id``, ``image_id``, ``category_id``, ``bbox`` (left, top,
-            width and height in pixels), ``area`` and ``iscrowd``.
-        categories: Records with ``id`` and ``name``.
-    """
-
-    images: list[Record]
-    annotations: list[Record]
-    categories: list[Record]
-
-
-def read_annotation_file(path: Path) -> AnnotationFile:
+def read_annotation_file(path: Path) -> Content:
     """Read the lists of a file without checking their records; raise ValueError without them."""
     content = read_json(path)
     if not isinstance(content, dict):
@@ -64,10 +53,16 @@ def read_annotation_file(path: Path) -> AnnotationFile:
             f'but it contains a {type(content).__name__}.'
         )
     for name in LISTS:
-        records = content.get(name)
-        if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
-            raise ValueError(f'{path} has no list of objects "{name}", which COCO format requires.')
-    return AnnotationFile(**{name: content[name] for name in LISTS})
+        require_records(path, content, name)
+    return content
+
+
+def require_records(path: Path, content: Record, name: str) -> list[Record]:
+    """Take a list of records of a file; raise ValueError if it is anything else."""
+    records = content.get(name)
+    if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
+        raise ValueError(f'{path} has no list of objects "{name}", which COCO format requires.')
+    return records
 
 
 def is_id(value: object) -> bool:
@@ -97,8 +92,7 @@ def is_flag(value: object) -> bool:
     return isinstance(value, (int, float)) and value in (0, 1)
 
 
-Fields = dict[str, Callable[[object], bool]]
-FIELDS: dict[str, Fields] = {
+FIELDS: dict[str, dict[str, Callable[[object], bool]]] = {
     'images': {'id': is_id, 'file_name': is_text, 'width': is_length, 'height': is_length},
     'annotations': {
         'id': is_id,
@@ -115,155 +109,101 @@ CONSEQUENCES = {
     'area': 'CocoDataset stops with a KeyError. Width times height is used below.',
     'iscrowd': 'COCO evaluation stops with a KeyError. 0 is used below.',
 }
-OTHER_CONSEQUENCE = 'Training stops or goes wrong. Skipped in all further checks.'
+SKIPPED = 'Training stops or goes wrong. Skipped in all further checks.'
+UNIQUE = (
+    ('images', 'id', 'image-id: image ids. Only the last image is used, with the boxes of all.'),
+    ('annotations', 'id', 'annotation-id: annotation ids. CocoDataset stops with an error.'),
+    ('categories', 'id', 'category-id: category ids. Their boxes get the same label.'),
+    ('categories', 'name', 'category-name: names. CocoDataset makes more labels than classes.'),
+    ('images', 'file_name', 'file-name: image files that are listed more than once.'),
+)
 
 
-def check_fields(file: AnnotationFile) -> tuple[AnnotationFile, list[Problem]]:
+def check_fields(content: Content, problems: Problems) -> Content:
     """Find missing and wrong fields, and references to records that are not there.
 
     Returns:
-        The usable records, with ``area`` and ``iscrowd`` filled in, and problems.
+        The usable records, with ``area`` and ``iscrowd`` filled in.
     """
-    usable, problems = {}, []
-    for name, fields in FIELDS.items():
-        usable[name], of_list = _check_records(name, getattr(file, name), fields)
-        problems += of_list
-    large = [each for each in usable['images'] if each['width'] * each['height'] > MAX_PIXELS]
-    if large:
-        is_large = {*map(id, large)}
-        usable['images'] = [each for each in usable['images'] if id(each) not in is_large]
-    problems += problem_of(
-        'bad-size',
-        f'images of more than {MAX_PIXELS} pixels, which OpenCV cannot read. {OTHER_CONSEQUENCE}',
-        [f'{each["file_name"]} ({each["width"]} x {each["height"]})' for each in large],
-    )
-    selected = AnnotationFile(**usable)
-    return selected, problems + _check_ids(selected, file)
+    usable = {name: [*_select_usable(name, content[name], problems)] for name in LISTS}
+    for name, field, text in UNIQUE:
+        counts = Counter(record[field] for record in usable[name])
+        repeated = [value for value, count in counts.items() if count > 1]
+        problems.add(f'duplicate-{text}', repeated, is_warning=field == 'file_name')
+    for kind, name in (('image', 'images'), ('category', 'categories')):
+        known = {each['id'] for each in content[name] if is_id(each.get('id'))}
+        ids = [each['id'] for each in usable['annotations'] if each[f'{kind}_id'] not in known]
+        text = f'annotations whose {kind}_id is not in the file. CocoDataset drops them.'
+        problems.add(f'unknown-{kind}: {text}', ids)
+    text = 'an annotation has the id 0. COCO evaluation always counts its box as missed.'
+    is_zero = any(each['id'] == 0 for each in usable['annotations'])
+    problems.warn(f'annotation-id-0: {text}', *[0] * is_zero)
+    return usable
 
 
-def _check_records(
-    name: str, records: Sequence[Record], fields: Fields
-) -> tuple[list[Record], list[Problem]]:
-    problems: list[Problem] = []
-    unusable: set[int] = set()
-    incomplete: set[int] = set()
-    for key, is_valid in fields.items():
-        missing, bad = [], []
-        for index in [n for n, each in enumerate(records) if not is_valid(each.get(key))]:
-            record = records[index]
-            culprit = record.get('file_name') or record.get('id', f'{name}[{index}]')
-            culprit = culprit if isinstance(culprit, str) else reprlib.repr(culprit)
+def _select_usable(name: str, records: Sequence[Record], problems: Problems) -> Iterator[Record]:
+    fields = FIELDS[name].items()
+    for index, record in enumerate(records):
+        wrong = [key for key, is_valid in fields if not is_valid(record.get(key))]
+        if not wrong and (name != 'images' or _has_usable_size(record, problems)):
+            yield record
+        if not wrong:
+            continue
+        culprit = record.get('file_name') or record.get('id', f'{name}[{index}]')
+        culprit = culprit if isinstance(culprit, str) else reprlib.repr(culprit)
+        for key in wrong:
             if key in record:
-                bad.append(f'{culprit} ({reprlib.repr(record[key])})')
+                text = f'bad-{key}: {name} with a wrong "{key}". {SKIPPED}'
+                problems.add(text, [f'{culprit} ({reprlib.repr(record[key])})'])
             else:
-                missing.append(culprit)
-            can_be_used = key in CONSEQUENCES and key not in record
-            (incomplete if can_be_used else unusable).add(index)
-        text = f'{name} without "{key}". {CONSEQUENCES.get(key, OTHER_CONSEQUENCE)}'
-        problems += problem_of(f'missing-{key}', text, missing)
-        text = f'{name} with a wrong "{key}". {OTHER_CONSEQUENCE}'
-        problems += problem_of(f'bad-{key}', text, bad)
-    usable = [
-        _fill_in(record) if index in incomplete else record
-        for index, record in enumerate(records)
-        if index not in unusable
-    ]
-    return usable, problems
+                result = CONSEQUENCES.get(key, SKIPPED)
+                problems.add(f'missing-{key}: {name} without "{key}". {result}', [culprit])
+        if all(key in CONSEQUENCES and key not in record for key in wrong):
+            _, _, width, height = record['bbox']
+            yield {'area': width * height, 'iscrowd': 0, **record}
 
 
-def _fill_in(record: Record) -> Record:
-    _, _, width, height = record['bbox']
-    return {'area': width * height, 'iscrowd': 0, **record}
+def _has_usable_size(image: Record, problems: Problems) -> bool:
+    short, long = sorted([image['width'], image['height']])
+    is_usable = short * long <= MAX_PIXELS and long <= MAX_PROPORTION * short
+    if not is_usable:
+        text = f'images of more than {MAX_PIXELS} pixels or {MAX_PROPORTION} times as long as wide'
+        culprit = f'{image["file_name"]} ({image["width"]} x {image["height"]})'
+        problems.add(f'bad-size: {text}, which OpenCV cannot read or resize. {SKIPPED}', [culprit])
+    return is_usable
 
 
-UNIQUE = {
-    ('images', 'id'): 'image ids. Only the last image is used, with the boxes of all.',
-    ('annotations', 'id'): 'annotation ids. CocoDataset stops with an AssertionError.',
-    ('categories', 'id'): 'category ids. Their boxes get the same label.',
-    ('categories', 'name'): 'category names. CocoDataset creates more labels than classes.',
-}
+class Boxes(NamedTuple):
+    """Annotations whose image is in the file, in file order."""
 
-
-def _check_ids(file: AnnotationFile, whole_file: AnnotationFile) -> list[Problem]:
-    """Find ids that are not unique, and annotations of records that the whole file lacks."""
-
-    def repeated(records: list[Record], field: str) -> list[object]:
-        counts = Counter(record[field] for record in records)
-        return [value for value, count in counts.items() if count > 1]
-
-    def lost(field: str, records: Iterable[Record]) -> list[object]:
-        known = {record['id'] for record in records if is_id(record.get('id'))}
-        return [each['id'] for each in file.annotations if each[field] not in known]
-
-    problems = []
-    for (name, field), message in UNIQUE.items():
-        kind = message.partition(' ')[0]
-        culprits = repeated(getattr(file, name), field)
-        problems += problem_of(f'duplicate-{kind}-{field}', f'duplicate {message}', culprits)
-    return [
-        *problems,
-        *problem_of(
-            'duplicate-file-name',
-            'image files that are listed more than once.',
-            repeated(file.images, 'file_name'),
-            is_warning=True,
-        ),
-        *problem_of(
-            'unknown-image',
-            'annotations whose image_id is not in the file. CocoDataset drops them.',
-            lost('image_id', whole_file.images),
-        ),
-        *problem_of(
-            'unknown-category',
-            'annotations whose category_id is not in the file. CocoDataset drops them.',
-            lost('category_id', whole_file.categories),
-        ),
-        *problem_of(
-            'annotation-id-0',
-            'an annotation has the id 0. COCO evaluation always counts its box as missed.',
-            [each['id'] for each in file.annotations if each['id'] == 0],
-            is_warning=True,
-        ),
-    ]
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """Annotations whose image is in the file.
-
-    Attributes:
-        records: The annotations.
-        image_sizes: Width and height of the image of each, ``(N, 2)``, in pixels.
-        boxes: Left, top, width and height, ``(N, 4)``, in pixels.
-        areas: ``(N,)``, as in the file, in square pixels.
-    """
-
-    records: list[Record]
-    image_sizes: np.ndarray
-    boxes: np.ndarray
-    areas: np.ndarray
+    records: np.ndarray  # (N,)
+    image_sizes: np.ndarray  # (N, 2), width and height of the image of each, in pixels
+    boxes: np.ndarray  # (N, 4), left, top, width and height, in pixels
+    areas: np.ndarray  # (N,), as in the file, in square pixels
 
     @classmethod
-    def of_file(cls, file: AnnotationFile) -> 'Boxes':
-        """Select them from usable records, in file order."""
+    def of_file(cls, content: Content) -> 'Boxes':
+        """Select them from usable records."""
         # Of images with the same id, CocoDataset uses the last.
-        sizes = {each['id']: (each['width'], each['height']) for each in file.images}
-        records = [each for each in file.annotations if each['image_id'] in sizes]
-        of_images = np.array([sizes[each['image_id']] for each in records], float).reshape(-1, 2)
-        boxes = np.array([each['bbox'] for each in records], float).reshape(-1, 4)
-        return cls(records, of_images, boxes, np.array([each['area'] for each in records], float))
+        sizes = {each['id']: (each['width'], each['height']) for each in content['images']}
+        records = [each for each in content['annotations'] if each['image_id'] in sizes]
+        return cls(
+            np.array(records, object),
+            np.array([sizes[each['image_id']] for each in records], float).reshape(-1, 2),
+            np.array([each['bbox'] for each in records], float).reshape(-1, 4),
+            np.array([each['area'] for each in records], float),
+        )
 
     def select(self, mask: np.ndarray) -> 'Boxes':
         """Select by a mask ``(N,)``."""
-        records = [self.records[index] for index in np.flatnonzero(mask)]
-        return Boxes(records, self.image_sizes[mask], self.boxes[mask], self.areas[mask])
+        return Boxes(*(each[mask] for each in self))
+
+    def ids(self, mask: np.ndarray) -> list[object]:
+        """List the ids by a mask ``(N,)``."""
+        return [each['id'] for each in self.records[mask]]
 
     def drop_reasons(self) -> np.ndarray:
-        """Say why CocoDataset drops each, by the rules of ``CocoDataset.parse_data_info``.
-
-        Returns:
-            For each annotation ``IGNORED``, a key of ``DROPPED_BOXES``, or nothing if it is kept.
-        """
+        """Say why ``CocoDataset.parse_data_info`` drops each: ``(N,)``, '' if it is kept."""
         start, sides = self.boxes[:, :2], self.boxes[:, 2:]
         inside = np.minimum(start + sides, self.image_sizes) - np.maximum(start, 0)
         conditions = [
@@ -274,12 +214,14 @@ class Boxes:
         ]
         return np.select(conditions, [IGNORED, *DROPPED_BOXES], '')
 
-    def ids(self, mask: np.ndarray) -> list[object]:
-        """List the ids by a mask ``(N,)``."""
-        return [self.records[index]['id'] for index in np.flatnonzero(mask)]
+    def measure(self, rescale: Rescale) -> np.ndarray:
+        """Compute the square roots of the areas in the resized images, in pixels."""
+        sizes = self.image_sizes.astype(int).tolist()
+        factors = np.array([rescale(*size) for size in sizes], float).reshape(-1, 2)
+        return np.sqrt((self.boxes[:, 2:] * factors).prod(axis=1))
 
 
-def check_boxes(boxes: Boxes, num_boxes: int) -> list[Problem]:
+def check_boxes(boxes: Boxes, num_boxes: int, problems: Problems) -> None:
     """Find boxes that CocoDataset drops or that cross the border, of ``num_boxes`` in the file."""
     reasons = boxes.drop_reasons()
     start, last = boxes.boxes[:, :2], boxes.boxes[:, 2:]
@@ -290,179 +232,133 @@ def check_boxes(boxes: Boxes, num_boxes: int) -> list[Problem]:
         over_edge.sum() >= OVER_EDGE_SHARE * num_boxes
         and could_be_corners.all(axis=1).sum() >= CORNER_SHARE * num_boxes
     )
-    return [
-        *problem_of(
-            'corners-as-size',
-            'boxes cross the border of their image, and nearly all would fit as corners: COCO uses '
-            '[left, top, width, height], not [left, top, right, bottom].',
-            boxes.ids(over_edge & are_corners),
-        ),
-        *(
-            problem
-            for reason, message in DROPPED_BOXES.items()
-            for problem in problem_of(reason, message, boxes.ids(reasons == reason))
-        ),
-        *problem_of(
-            IGNORED,
-            'annotations with "ignore". CocoDataset drops them; their objects become background.',
-            boxes.ids(reasons == IGNORED),
-            is_warning=True,
-        ),
-        *problem_of(
-            'box-over-edge',
-            'boxes that cross the border of their image.',
-            boxes.ids(over_edge),
-            is_warning=True,
-        ),
-    ]
+    problems.add(
+        'corners-as-size: boxes cross the border of their image, and nearly all would fit as '
+        'corners: COCO uses [left, top, width, height], not [left, top, right, bottom].',
+        boxes.ids(over_edge & are_corners),
+    )
+    for reason, text in DROPPED_BOXES.items():
+        problems.add(f'{reason}: {text}. CocoDataset drops them.', boxes.ids(reasons == reason))
+    text = 'annotations with "ignore". CocoDataset drops them; their objects become background.'
+    problems.warn(f'{IGNORED}: {text}', *boxes.ids(reasons == IGNORED))
+    text = 'box-over-edge: boxes that cross the border of their image.'
+    problems.warn(text, *boxes.ids(over_edge))
 
 
-@dataclass(frozen=True)
-class Kept:
-    """Records that CocoDataset trains on.
+def check_sizes(boxes: Boxes, sizes: np.ndarray, anchors: Anchors, problems: Problems) -> None:
+    """Warn if most of the kept boxes, of these sizes, are smaller or larger than all anchors."""
+    if anchors.share(sizes) >= ENOUGH_INSIDE:
+        return
+    is_outside = ~anchors.include(sizes)
+    option = f'{anchors.head}.anchor_generator.{anchors.option or "sizes"}'
+    pairs = zip(boxes.ids(is_outside), sizes[is_outside], strict=True)
+    problems.warn(
+        f'anchor-sizes: boxes outside of the range of the anchors, {anchors}: most of them. Change '
+        f'{option}, or the image scale.',
+        *(f'{number} ({size:.0f} pixels)' for number, size in pairs),
+    )
 
-    Attributes:
-        categories: Categories with a label, in the order of the labels.
-        boxes: Their boxes, including crowds.
-        images: The images.
-    """
 
-    categories: list[Record]
-    boxes: Boxes
+class Kept(NamedTuple):
+    """Records that CocoDataset trains on."""
+
+    categories: list[Record]  # with a label, in the order of the labels
+    boxes: Boxes  # including crowds
     images: list[Record]
 
 
 def select_kept(
-    file: AnnotationFile, boxes: Boxes, classes: Collection[str] | None, filter_cfg: dict[str, Any]
+    content: Content, boxes: Boxes, classes: Collection[str] | None, filter_cfg: dict[str, Any]
 ) -> Kept:
     """Select the records that CocoDataset trains on, in file order.
 
     Args:
-        file: Usable records.
+        content: Usable records.
         boxes: All boxes of it.
         classes: Class names; None for all categories.
         filter_cfg: Option of the dataset: ``filter_empty_gt`` drops images without annotations of
             these classes, ``min_size`` those with a shorter side, in pixels.
     """
-    categories = [each for each in file.categories if classes is None or each['name'] in classes]
+    categories = [each for each in content['categories'] if not classes or each['name'] in classes]
     category_ids = {category['id'] for category in categories}
     is_trained = np.array([each['category_id'] in category_ids for each in boxes.records], bool)
-    # As in ``CocoDataset.filter_data``, dropped annotations count, too.
-    annotated = {
-        each['image_id'] for each in file.annotations if each['category_id'] in category_ids
-    }
-    empty_too = not filter_cfg.get('filter_empty_gt', False)
+    images = [*{image['id']: image for image in content['images']}.values()]
+    if filter_cfg.get('filter_empty_gt', False):
+        # As in ``CocoDataset.filter_data``, dropped annotations count, too.
+        trained = (each for each in content['annotations'] if each['category_id'] in category_ids)
+        annotated = {each['image_id'] for each in trained}
+        images = [image for image in images if image['id'] in annotated]
     min_size = filter_cfg.get('min_size', 0)
-    images = [
-        image
-        for image in {image['id']: image for image in file.images}.values()
-        if (empty_too or image['id'] in annotated)
-        and min(image['width'], image['height']) >= min_size
-    ]
+    images = [image for image in images if min(image['width'], image['height']) >= min_size]
     return Kept(categories, boxes.select(is_trained & (boxes.drop_reasons() == '')), images)
 
 
-def count_boxes(file: AnnotationFile, kept: Kept) -> list[dict[str, Any]]:
+def count_boxes(content: Content, kept: Kept) -> list[dict[str, Any]]:
     """Count the boxes of each category: in the file, kept, and of these crowds and sizes."""
-    in_file = Counter(annotation['category_id'] for annotation in file.annotations)
-    rows = {each['id']: Counter[str]() for each in kept.categories}
+    in_file = Counter(annotation['category_id'] for annotation in content['annotations'])
+    rows = {
+        each['id']: {'class': each['name'], 'in file': in_file[each['id']]}
+        | dict.fromkeys(('kept', 'crowd', *SIZE_BINS), 0)
+        for each in kept.categories
+    }
     bins = np.searchsorted((MEDIUM_AREA, LARGE_AREA), kept.boxes.areas, side='right')
     for record, number in zip(kept.boxes.records, bins.tolist(), strict=True):
         row = rows[record['category_id']]
         row['kept'] += 1
         row['crowd'] += bool(record['iscrowd'])
         row[SIZE_BINS[number]] += 1
-    return [
-        {
-            'class': category['name'],
-            'in file': in_file[category['id']],
-            **{name: rows[category['id']][name] for name in ('kept', 'crowd', *SIZE_BINS)},
-        }
-        for category in kept.categories
-    ]
+    return [rows[each['id']] for each in kept.categories]
 
 
-def check_kept(file: AnnotationFile, kept: Kept) -> list[Problem]:
+def check_kept(content: Content, kept: Kept, problems: Problems) -> None:
     """Find classes and images of which CocoDataset keeps no box."""
     records = kept.boxes.records
-    if not records:
-        images = [f'{len(file.images)} images']
-        return problem_of('no-boxes', 'CocoDataset keeps no boxes.', images)
+    if not len(records):
+        num_images = len(content['images'])
+        problems.add('no-boxes: CocoDataset keeps no boxes.', [f'{num_images} images'])
+        return
     if all(annotation['iscrowd'] for annotation in records):
-        crowds = [f'{len(records)} boxes']
-        return problem_of('only-crowds', 'all boxes are crowds, which are not trained on.', crowds)
-    classes_with_boxes = {annotation['category_id'] for annotation in records}
-    images_with_boxes = {annotation['image_id'] for annotation in records}
+        text = 'only-crowds: all boxes are crowds, which are not trained on.'
+        problems.add(text, [f'{len(records)} boxes'])
+        return
+    with_boxes = {annotation['category_id'] for annotation in records}
+    text = 'class-without-boxes: classes of which no box is kept.'
+    problems.warn(text, *(x['name'] for x in kept.categories if x['id'] not in with_boxes))
+    with_boxes = {annotation['image_id'] for annotation in records}
+    text = 'images of which no box is kept. They are used as background.'
+    names = (each['file_name'] for each in kept.images if each['id'] not in with_boxes)
+    problems.warn(f'image-without-boxes: {text}', *names)
     kept_ids = {image['id'] for image in kept.images}
-    return [
-        *problem_of(
-            'class-without-boxes',
-            'classes of which no box is kept.',
-            [each['name'] for each in kept.categories if each['id'] not in classes_with_boxes],
-            is_warning=True,
-        ),
-        *problem_of(
-            'image-without-boxes',
-            'images of which no box is kept. They are used as background.',
-            [each['file_name'] for each in kept.images if each['id'] not in images_with_boxes],
-            is_warning=True,
-        ),
-        *problem_of(
-            'image-left-out',
-            "images that the config's filter_cfg drops: without annotations, or too small.",
-            [each['file_name'] for each in file.images if each['id'] not in kept_ids],
-            is_warning=True,
-        ),
-    ]
+    text = "images that the config's filter_cfg drops: without annotations, or too small."
+    names = (each['file_name'] for each in content['images'] if each['id'] not in kept_ids)
+    problems.warn(f'image-left-out: {text}', *names)
 
 
 def check_classes(
-    file: AnnotationFile, classes: Sequence[str], allow_subset: bool = False
-) -> list[Problem]:
+    content: Content, classes: Sequence[str], allow_subset: bool, problems: Problems
+) -> None:
     """Compare the category names with the classes of the detector, and their order.
 
     CocoDataset finds categories by name, but numbers them in file order. If a class is missing from
     the file or the order differs, labels get other names than in the config.
     """
-    names = [category['name'] for category in file.categories]
+    num_boxes = Counter(annotation['category_id'] for annotation in content['annotations'])
+    names = {each['name']: num_boxes[each['id']] for each in content['categories']}
     of_config = [name for name in classes if name in names]
-    of_file = list(dict.fromkeys(name for name in names if name in classes))
-    num_boxes = Counter(annotation['category_id'] for annotation in file.annotations)
-    left_out = [category for category in file.categories if category['name'] not in classes]
-    return [
-        *problem_of(
-            'class-not-in-file',
-            'classes that are not in the file. They get no boxes, and the labels of the '
-            'following classes are shifted.',
-            [_with_similar_name(name, names) for name in classes if name not in names],
-        ),
-        *problem_of(
-            'category-not-in-classes',
-            'categories that are not in the config. CocoDataset drops their boxes.',
-            [
-                f'{each["name"]!r} ({num_boxes[each["id"]]} boxes)'
-                for each in left_out
-                if num_boxes[each['id']]
-            ],
-            is_warning=allow_subset,
-        ),
-        *problem_of(
-            'unused-category',
-            'categories without boxes that are not in the config.',
-            [repr(each['name']) for each in left_out if not num_boxes[each['id']]],
-            is_warning=True,
-        ),
-        *problem_of(
-            'class-order',
-            'the classes have different orders in config and file. Labels follow the file: '
-            'detections get the names of other classes.',
-            [f'config {of_config}, file {of_file}'] if of_config != of_file else [],
-        ),
-    ]
-
-
-def _with_similar_name(name: str, names: Sequence[str]) -> str:
-    by_lower_case = {each.lower(): each for each in names}
-    similar = get_close_matches(name.lower(), by_lower_case, n=1)
-    hint = f' (the file has {by_lower_case[similar[0]]!r})' if similar else ''
-    return repr(name) + hint
+    of_file = [name for name in names if name in classes]
+    left_out = {name: number for name, number in names.items() if name not in classes}
+    problems.add(
+        'class-not-in-file: classes that are not in the file. They get no boxes, and the labels of '
+        'the following classes are shifted.',
+        [repr(name) for name in classes if name not in names],
+    )
+    text = 'categories that are not in the config. CocoDataset drops their boxes.'
+    culprits = [f'{name!r} ({number} boxes)' for name, number in left_out.items() if number]
+    problems.add(f'category-not-in-classes: {text}', culprits, is_warning=allow_subset)
+    text = 'unused-category: categories without boxes that are not in the config.'
+    problems.warn(text, *(repr(name) for name, number in left_out.items() if not number))
+    problems.add(
+        'class-order: the classes have different orders in config and file. Labels follow the '
+        'file: detections get the names of other classes.',
+        [f'config {of_config}, file {of_file}'] if of_config != of_file else [],
+    )

@@ -1,8 +1,7 @@
 """Check a dataset in COCO format before training on it, or the datasets of a config."""
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,52 +14,21 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config, ConfigDict
 from tabulate import tabulate
 
-from mmdet_detnet.files import OutputFolder
-
-from .annotation_rules import (
-    DROPPED_BOXES,
-    SIZE_BINS,
-    AnnotationFile,
-    Boxes,
-    check_boxes,
-    check_classes,
-    check_fields,
-    check_kept,
-    count_boxes,
-    read_annotation_file,
-    select_kept,
-)
+from . import annotation_rules as rules
 from .image_rules import check_images, find_shared_pictures, find_small_values, sample
 from .images import read_images
-from .records import Problem
-from .training_config import (
-    Anchors,
-    TrainingConfig,
-    check_colors,
-    check_proportions,
-    check_sizes,
-    measure_boxes,
-    read_training_config,
-    share_inside,
-    suggest_anchors,
-)
+from .records import Problem, Problems
+from .training_config import Anchors, TrainingConfig, keep_size, read_training_config
 
 LOADERS = ('train_dataloader', 'val_dataloader')
 # Before training, the headers of at most so many images of a dataset are read.
 NUM_HEADERS = 1000
 # COCO itself has a few dropped boxes; more than this fraction is an error.
 DROPPED_SHARE = 0.01
-PERCENTILES = (5, 50, 95)
 NOT_DECODED = (
     'Only the headers of the images were read. tools/check_dataset.py --decode finds damaged files '
     'and pictures that are in two splits.'
 )
-# The plot.
-DPI = 120
-WIDTH_INCHES = 12
-HEIGHT_INCHES = 4.5
-INCHES_PER_CLASS = 0.22
-BINS_PER_OCTAVE = 5
 
 
 @dataclass(frozen=True)
@@ -72,7 +40,7 @@ class DatasetCheck:
         all_problems: Problems and warnings.
         num_images: Number of images in the file.
         num_used_images: Number of images that CocoDataset trains on.
-        rows: Numbers of boxes, one row per class, from :func:`.annotation_rules.count_boxes`.
+        rows: Numbers of boxes, one row per class.
         sizes: Square roots of the boxes' areas, in pixels.
         scale: Description of the image that the pixels refer to.
         anchors: Range of the anchors; None if the detector has none.
@@ -103,74 +71,33 @@ class DatasetCheck:
     def stopping_problems(self) -> list[Problem]:
         """The problems that should stop training: all except single boxes that are dropped."""
         most = DROPPED_SHARE * sum(row['in file'] for row in self.rows)
-        return [
-            each for each in self.problems if each.name not in DROPPED_BOXES or each.count > most
-        ]
+        dropped = rules.DROPPED_BOXES
+        return [each for each in self.problems if each.name not in dropped or each.count > most]
 
     @property
     def headline(self) -> str:
         """Summary of the training data in one sentence."""
+        kept = sum(row['kept'] for row in self.rows)
         return (
             f'{self.annotation_file}: CocoDataset uses {self.num_used_images} of '
-            f'{self.num_images} images, with {self._num_kept} boxes.'
+            f'{self.num_images} images, with {kept} boxes.'
         )
-
-    @property
-    def _num_kept(self) -> int:
-        return sum(row['kept'] for row in self.rows)
 
     def __str__(self) -> str:
-        is_decoded = any(each is not None for each in self.pictures.values()) or not self.pictures
-        lines = [
-            self.headline,
-            '',
-            tabulate(self.rows, headers='keys', tablefmt='github'),
-            '',
-            *self._size_lines(),
-            *map(str, self.problems + self.warnings),
-            *([] if is_decoded else [NOT_DECODED]),
-            f'Problems: {len(self.problems)}, warnings: {len(self.warnings)}.',
-        ]
+        lines = [self.headline, '', tabulate(self.rows, headers='keys', tablefmt='github'), '']
+        if len(self.sizes):
+            low, middle, high = np.percentile(self.sizes, (5, 50, 95))
+            sizes = f'median {middle:.0f} pixels, 5 to 95 %: {low:.0f} to {high:.0f}'
+            covered = 'The detector has no anchors.'
+            if self.anchors:
+                share = self.anchors.share(self.sizes)
+                covered = f'Anchors {self.anchors} cover {share:.0%} of them.'
+            lines += [f'Size of the boxes, sqrt(area) {self.scale}: {sizes}.', covered, '']
+        lines += map(str, self.problems + self.warnings)
+        if self.pictures and all(each is None for each in self.pictures.values()):
+            lines.append(NOT_DECODED)
+        lines.append(f'Problems: {len(self.problems)}, warnings: {len(self.warnings)}.')
         return '\n'.join(lines)
-
-    def _size_lines(self) -> list[str]:
-        if not len(self.sizes):
-            return []
-        low, middle, high = self._percentiles().values()
-        line = (
-            f'Size of the boxes, sqrt(area) {self.scale}: median {middle:.0f} pixels, '
-            f'{PERCENTILES[0]} to {PERCENTILES[-1]} %: {low:.0f} to {high:.0f}.'
-        )
-        if self.anchors is None:
-            return [line, 'The detector has no anchors.', '']
-        share = share_inside(self.sizes, self.anchors)
-        return [line, f'Anchors {self.anchors} cover {share:.0%} of them.', '']
-
-    def _percentiles(self) -> dict[str, float]:
-        if not len(self.sizes):
-            return {}
-        values = np.percentile(self.sizes, PERCENTILES).round(1).tolist()
-        return dict(zip(map(str, PERCENTILES), values, strict=True))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Convert the result for a JSON file: problems, numbers of images and boxes, anchors."""
-        anchors = self.anchors and {
-            'smallest': self.anchors.smallest,
-            'largest': self.anchors.largest,
-            'share_inside': round(share_inside(self.sizes, self.anchors), 4),
-            'suggestion': suggest_anchors(self.sizes, self.anchors),
-        }
-        return {
-            'annotation_file': self.annotation_file,
-            'problems': [asdict(problem) for problem in self.problems],
-            'warnings': [asdict(problem) for problem in self.warnings],
-            'images': self.num_images,
-            'used_images': self.num_used_images,
-            'kept_boxes': self._num_kept,
-            'classes': self.rows,
-            'size_percentiles': self._percentiles(),
-            'anchors': anchors,
-        }
 
 
 def check_dataset(
@@ -182,7 +109,6 @@ def check_dataset(
     allow_subset: bool = False,
     other_splits: Sequence[str | Path] = (),
     decode: bool | None = None,
-    num_workers: int | None = None,
 ) -> DatasetCheck:
     """Check a dataset in COCO format before training on it.
 
@@ -199,7 +125,6 @@ def check_dataset(
         other_splits: Annotation files of other splits, with images in the same folder.
         decode: Whether to decode all images, which finds damaged files and equal pictures, instead
             of reading their headers; None to decode up to 2,000 images.
-        num_workers: Number of images read at a time; None for one per core.
 
     Returns:
         Problems and counts. ``check.problems`` would break or silently change training;
@@ -212,18 +137,17 @@ def check_dataset(
     training = read_training_config(Path(config)) if config else TrainingConfig()
     training = replace(training, classes=classes or training.classes)
     folder = Path(images)
-    check = check_annotations(
-        annotation_file, training, folder, allow_subset, decode=decode, num_workers=num_workers
-    )
+    check = check_annotations(annotation_file, training, folder, allow_subset, decode=decode)
     splits = {str(annotation_file): check.pictures}
     for file in other_splits:
-        records, _ = check_fields(read_annotation_file(Path(file)))
-        paths = [folder / image['file_name'] for image in records.images]
-        states = read_images(paths, decode, num_workers)
-        splits[str(file)] = {
-            path: state.thumbnail for path, state in zip(paths, states, strict=True)
-        }
-    check.all_problems.extend(find_shared_pictures(splits))
+        records = rules.check_fields(rules.read_annotation_file(Path(file)), Problems())['images']
+        paths = [folder / image['file_name'] for image in records]
+        states = read_images(paths, decode)
+        thumbnails = (state.thumbnail for state in states)
+        splits[str(file)] = dict(zip(paths, thumbnails, strict=True))
+    shared = Problems()
+    find_shared_pictures(splits, shared)
+    check.all_problems.extend(shared)
     return check
 
 
@@ -233,79 +157,84 @@ def check_annotations(
     folder: Path,
     allow_subset: bool = False,
     *,
-    file: AnnotationFile | None = None,
+    content: rules.Content | None = None,
     max_images: int | None = None,
     decode: bool | None = None,
-    num_workers: int | None = None,
 ) -> DatasetCheck:
     """Check an annotation file and its images as :func:`check_dataset` does.
 
     Args:
-        annotation_file: JSON file in COCO format.
+        annotation_file: As there.
         training: The parts of a config that the data is compared with.
         folder: Folder of the images.
         allow_subset: As there.
-        file: Content of the file; None to read it.
-        max_images: Maximum number of image files to read, evenly spaced; None for all.
         decode: As there.
-        num_workers: As there.
+        content: Content of the file; None to read it.
+        max_images: Maximum number of image files to read, evenly spaced; None for all.
     """
-    file = read_annotation_file(Path(annotation_file)) if file is None else file
-    file, problems = check_fields(file)
-    file, vanishing = check_proportions(file, training.rescale)
-    boxes = Boxes.of_file(file)
-    problems += vanishing + check_boxes(boxes, len(file.annotations)) + check_colors(training)
+    content = rules.read_annotation_file(Path(annotation_file)) if content is None else content
+    problems = Problems()
+    content = rules.check_fields(content, problems)
+    boxes = rules.Boxes.of_file(content)
+    rules.check_boxes(boxes, len(content['annotations']), problems)
     if training.classes is not None:
-        problems += check_classes(file, training.classes, allow_subset)
-    records = sample(file.images, max_images or len(file.images) or 1)
+        rules.check_classes(content, training.classes, allow_subset, problems)
+    records = sample(content['images'], max_images or len(content['images']) or 1)
     paths = [folder / image['file_name'] for image in records]
-    states = read_images(paths, decode, num_workers)
-    problems += check_images(records, states, folder)
-    small = None if training.scales_values else find_small_values(paths)
-    problems += small.problems() if small else []
-    kept = select_kept(file, boxes, training.classes, training.filter_cfg)
-    sizes = measure_boxes(kept.boxes, training.rescale)
-    problems += check_kept(file, kept)
+    states = read_images(paths, decode)
+    check_images(records, states, folder, problems)
+    small_values = None if training.scales_values else find_small_values(paths)
+    if small_values:
+        small_values.report(problems)
+    kept = rules.select_kept(content, boxes, training.classes, training.filter_cfg)
+    rules.check_kept(content, kept, problems)
+    sizes = kept.boxes.measure(training.rescale)
     if training.anchors is not None:
-        problems += check_sizes(kept.boxes, sizes, training.anchors)
+        rules.check_sizes(kept.boxes, sizes, training.anchors, problems)
+    is_original = training.rescale is keep_size
     return DatasetCheck(
         annotation_file=str(annotation_file),
-        all_problems=problems,
-        num_images=len(file.images),
+        all_problems=[*problems],
+        num_images=len(content['images']),
         num_used_images=len(kept.images),
-        rows=count_boxes(file, kept),
+        rows=rules.count_boxes(content, kept),
         sizes=sizes,
-        scale=training.scale,
+        scale='in the original image' if is_original else "after the config's resizing",
         anchors=training.anchors,
         pictures={path: state.thumbnail for path, state in zip(paths, states, strict=True)},
     )
 
 
 def check_training_data(config: Config) -> list[DatasetCheck]:
-    """Check the training and validation annotations of a config without decoding images.
+    """Check the training and validation files of a config in COCO format, without decoding images.
 
-    Skips datasets in other formats than COCO's, and files that are not on this machine.
-
-    Returns:
-        One result per annotation file.
+    Files that are not on this machine are skipped.
 
     Raises:
         ValueError: If an annotation file is unusable or missing.
     """
     register_all_modules(init_default_scope=False)
-    datasets = [each for name in LOADERS for each in _find_coco_datasets(config.get(name))]
+    loaders = [config.get(name) or {} for name in LOADERS]
+    datasets = [each for loader in loaders for each in _find_coco(loader.get('dataset') or {})]
     training = read_training_config(config) if datasets else TrainingConfig()
     checks = []
     for dataset in datasets:
-        if not Path(dataset.ann_file).is_file():
-            raise ValueError(f'the annotation file {dataset.ann_file} does not exist.')
-        folder = Path(dataset.data_prefix.get('img', ''))
-        checks.append(
-            check_annotations(
-                dataset.ann_file, training, folder, max_images=NUM_HEADERS, decode=False
-            )
-        )
+        file, folder = dataset.ann_file, Path(dataset.data_prefix.get('img', ''))
+        if not Path(file).is_file():
+            raise ValueError(f'the annotation file {file} does not exist.')
+        check = check_annotations(file, training, folder, max_images=NUM_HEADERS, decode=False)
+        checks.append(check)
     return checks
+
+
+def _find_coco(options: ConfigDict) -> Iterator[CocoDataset]:
+    """Build the datasets in COCO format, also those that others repeat, join or mix."""
+    for inner in options.get('datasets') or filter(None, [options.get('dataset')]):
+        yield from _find_coco(inner)
+    kind = options.get('type')
+    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+    if kind is CocoDataset and '://' not in str(options.get('data_root', '')):
+        yield DATASETS.build({**options, 'lazy_init': True, 'pipeline': []})
 
 
 def report_training_data(config: Config) -> list[str]:
@@ -317,73 +246,32 @@ def report_training_data(config: Config) -> list[str]:
         others = [problem for problem in check.all_problems if problem not in problems]
         print(check.headline, *others, sep='\n', flush=True)
         stopping += [f'{check.annotation_file}: {problem}' for problem in problems]
-    for problem in find_shared_pictures({each.annotation_file: each.pictures for each in checks}):
-        print(problem, flush=True)
+    shared = Problems()
+    find_shared_pictures({each.annotation_file: each.pictures for each in checks}, shared)
+    shared.print()
     return stopping
-
-
-def _find_coco_datasets(loader: ConfigDict | None) -> Iterator[CocoDataset]:
-    for options in _leaves((loader or {}).get('dataset') or {}):
-        kind = options.get('type')
-        kind = DATASETS.get(kind) if isinstance(kind, str) else kind
-        if kind is CocoDataset and '://' not in str(options.get('data_root', '')):
-            yield DATASETS.build({**options, 'lazy_init': True, 'pipeline': []})
-
-
-def _leaves(dataset: ConfigDict) -> Iterator[ConfigDict]:
-    """Unwrap datasets that repeat, join or mix others."""
-    inner = dataset.get('datasets') or [dataset.get('dataset')]
-    if inner == [None]:
-        yield dataset
-        return
-    for each in inner:
-        yield from _leaves(each)
-
-
-def write_check(check: DatasetCheck, out_dir: str | Path) -> tuple[Path, Path]:
-    """Write the result of the checks as JSON, with a plot of the distributions.
-
-    Args:
-        check: Result of the checks.
-        out_dir: Folder for both; it is made if it is missing.
-
-    Returns:
-        The JSON file and the plot, named after the annotation file.
-
-    Raises:
-        FileExistsError: If there is a file of this name that is not from an earlier check.
-    """
-    output = OutputFolder(out_dir)
-    name = Path(check.annotation_file).stem
-    names = f'{name}_check.json', f'{name}_boxes.png'
-    output.check(*names)
-    text, plot = map(output.path, names)
-    text.write_text(json.dumps(check.as_dict(), indent=1))
-    draw_distributions(check, plot)
-    return text, plot
 
 
 def draw_distributions(check: DatasetCheck, out: Path) -> None:
     """Plot a histogram of sizes next to the number of boxes per class, into the image ``out``."""
-    height = max(HEIGHT_INCHES, 1 + INCHES_PER_CLASS * len(check.rows))
-    figure = Figure((WIDTH_INCHES, height), DPI, layout='constrained')
+    names = [row['class'] for row in check.rows]
+    figure = Figure((12, max(4.5, 1 + 0.22 * len(names))), dpi=120, layout='constrained')
     figure.suptitle(check.headline, parse_math=False)
     sizes, classes = figure.subplots(1, 2)
 
     sizes.set_xscale('log', base=2)
-    if len(check.sizes):
-        first, last = np.floor(np.log2([check.sizes.min(), check.sizes.max()]) * BINS_PER_OCTAVE)
-        sizes.hist(check.sizes, 2 ** (np.arange(first, last + 2) / BINS_PER_OCTAVE))
-    if check.anchors is not None:
-        low, high = check.anchors.smallest, check.anchors.largest
-        sizes.axvspan(low, high, color='C2', alpha=0.15, label=f'anchors, {low:g} to {high:g}')
-        sizes.legend()
-    sizes.set(xlabel=f'sqrt(area) {check.scale}, in pixels', ylabel='boxes', title='Sizes')
     sizes.xaxis.set_major_formatter(ScalarFormatter())
+    sizes.set(xlabel=f'sqrt(area) {check.scale}, in pixels', ylabel='boxes', title='Sizes')
+    if len(check.sizes):
+        # Five bins an octave.
+        first, last = np.floor(5 * np.log2([check.sizes.min(), check.sizes.max()]))
+        sizes.hist(check.sizes, 2 ** (np.arange(first, last + 2) / 5))
+    if check.anchors is not None:
+        sizes.axvspan(check.anchors.smallest, check.anchors.largest, color='C2', alpha=0.15)
+        sizes.set_title(f'Sizes; anchors {check.anchors}')
 
-    names = [row['class'] for row in check.rows]
     start = np.zeros(len(names))
-    for size in SIZE_BINS:
+    for size in rules.SIZE_BINS:
         counts = np.array([row[size] for row in check.rows])
         classes.barh(range(len(names)), counts, left=start, label=size)
         start += counts

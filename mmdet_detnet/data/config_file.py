@@ -3,23 +3,25 @@
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 
 from mmdet_detnet.config import load_config
 from mmdet_detnet.files import config_path
 
 from .image_rules import ANY_DEPTH, SmallValues
-from .options import TEMPLATES, Options, Template
+from .options import TEMPLATES, Options
 from .records import LabeledImage
-from .training_config import Anchors, choose_factor, read_anchors, share_inside
+from .training_config import Anchors, read_anchors
 
+# Possible long sides of the images in pixels, learning rate, and the batch size that it is for.
+SLIM = (320, 416, 512, 640), 1e-3, 8
+FULL_WIDTH = (640, 800, 1024, 1333), 1e-4, 4
 # Percentage of the images that fit the image scale without being shrunk for their short side.
 SHAPE_PERCENTILE = 95
 # Percentage of the boxes that may be smaller than the image scale is made for.
@@ -39,28 +41,27 @@ MAX_VALIDATIONS = 30
 ENOUGH = 0.9
 
 BRACES = '{{'
-LOADERS = ('train', 'val', 'test')
 TEXT = """\
-# {summary}
+# {num_images} training images. Written by mmdet-detnet new, for you to change.
 _base_ = __import__('mmdet_detnet').config_path('{base}')
 data_root = __import__('mmdet_detnet').folder_of_config()  # with the folder annotations
 images = {images}
 class_names = {classes!r}  # in the order of the annotation files
-max_epochs = {settings.max_epochs}
-image_scale = {settings.image_scale}  # {settings.scale_reason}
+max_epochs = {max_epochs}
+image_scale = {image_scale}  # {scale_reason}
 {resizes}
-# {settings.anchor_reason}
-model = {model}
+# {anchor_reason}
+{model}
 data = dict(data_root=data_root, metainfo=dict(classes=class_names), data_prefix=dict(img=images))
-_base_.train_dataloader.batch_size = {settings.batch_size}  # {settings.batch_reason}
+_base_.train_dataloader.batch_size = {batch_size}  # {batch_reason}
 train_dataloader = dict(dataset=dict(ann_file='annotations/train.json', **data))
 val_dataloader = dict(dataset=dict(ann_file='annotations/val.json', **data))
 test_dataloader = dict(dataset=dict(ann_file='annotations/{test}.json', **data))
 val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
 test_evaluator = dict(ann_file=data_root + 'annotations/{test}.json')
-train_cfg = dict(max_epochs=max_epochs, val_interval={settings.val_interval})
+train_cfg = dict(max_epochs=max_epochs, val_interval={val_interval})
 _base_.param_scheduler[1].T_max = max_epochs
-optim_wrapper = dict(optimizer=dict(lr={settings.learning_rate:g}))  # {rate_reason}
+optim_wrapper = dict(optimizer=dict(lr={lr:g}))  # {rate:g} for batches of {rate_batch}
 custom_hooks = [*_base_.custom_hooks, _base_.early_stopping, _base_.weight_average]
 work_dir = data_root + '{work_dir}'
 """
@@ -72,57 +73,27 @@ _base_.val_dataloader.dataset.pipeline[:1] = loading
 _base_.test_dataloader.dataset.pipeline[:1] = loading
 """
 START = 'load_from = {}  # the weights to start from\n'
-
-Measured = Sequence[tuple[LabeledImage, tuple[int, int]]]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings in the config of a dataset.
-
-    Attributes:
-        image_scale: Long and short side that images are resized to, in pixels.
-        scale_reason: Why.
-        anchors: Path and value of the option of the anchors' sizes; None to keep them.
-        anchor_reason: Why.
-        batch_size: Images per batch.
-        batch_reason: Why.
-        max_epochs: Number of epochs.
-        val_interval: Epochs between validations.
-        learning_rate: The template's, scaled to the batch size.
-    """
-
-    image_scale: tuple[int, int]
-    scale_reason: str
-    anchors: tuple[str, object] | None
-    anchor_reason: str
-    batch_size: int
-    batch_reason: str
-    max_epochs: int
-    val_interval: int
-    learning_rate: float
+SUMMARY = """
+images {image_scale[0]} x {image_scale[1]}: {scale_reason}
+{anchor_reason}
+batches of {batch_size}: {batch_reason}
+epochs: {max_epochs}"""
 
 
 def compose_config(
     file: Path,
     options: Options,
-    images: Measured,
+    images: Sequence[LabeledImage],
     classes: Sequence[str],
     test_split: str = 'test',
     small_values: SmallValues | None = None,
-) -> tuple[str, Settings]:
-    """Compose a config that stands next to the folder ``annotations``.
+) -> tuple[str, str]:
+    """Compose a config at a path next to the folder ``annotations``; nothing is written.
 
-    Args:
-        file: Its path; nothing is written.
-        options: The user's options.
-        images: The training images with their sizes.
-        classes: Class names in the order of the annotation files.
-        test_split: Split of the test's annotation file.
-        small_values: The part of their range that the values of the images use, to be scaled.
+    ``images`` are those of training, ``small_values`` the part of their range that they use.
 
     Returns:
-        The text of the config, and the chosen settings.
+        The text of the config, and a summary of the chosen settings.
 
     Raises:
         ValueError: If a class cannot have its name.
@@ -134,28 +105,34 @@ def compose_config(
                 f'the class {name!r} must not contain {BRACES}, which mmengine replaces in '
                 'configs, even by code. Rename it.'
             )
-    template = TEMPLATES[options.model]
-    base = load_config(config_path(template.config))
-    settings = choose_settings(template, base.model, images, options.max_epochs)
-    values = dict.fromkeys(_class_counts(base.model), len(classes))
+    base = f'custom/{options.model}_fpn_custom.py'
+    cfg = load_config(config_path(base))
+    settings, anchors = choose_settings(options.model, cfg.model, images, options.max_epochs)
+    resizes = []
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        pipeline = cfg[loader].dataset.pipeline
+        number = next(i for i, each in enumerate(pipeline) if each.type == 'Resize')
+        resizes.append(f'_base_.{loader}.dataset.pipeline[{number}].scale = image_scale')
+    head = 'roi_head.bbox_head' if 'roi_head' in cfg.model else 'bbox_head'
+    model = {f'{head}.num_classes': len(classes), **anchors}
     text = TEXT.format(
-        summary=f'{len(images)} training images. Written by mmdet-detnet new, for you to change.',
-        base=template.config,
+        **settings,
+        num_images=len(images),
+        base=base,
         images=_quote(_images_prefix(options.image_folder, file.parent)),
         classes=tuple(classes),
-        settings=settings,
-        resizes=_resizes(base),
-        model=_nested({**values, **dict([settings.anchors] if settings.anchors else [])}),
+        resizes='\n'.join(resizes),
+        model='\n'.join(f'_base_.model.{key} = {value}' for key, value in model.items()),
         test=test_split,
-        rate_reason=f'{template.rate:g} for batches of {template.rate_batch}',
         work_dir=file.stem,
     )
+    summary = SUMMARY.format(**settings)
     if small_values is not None and not small_values.is_mixed:
-        scale = _write(small_values.transform)
-        text += SCALED.format(values=small_values, depth=ANY_DEPTH, scale=scale)
+        text += SCALED.format(values=small_values, depth=ANY_DEPTH, scale=small_values.code)
+        summary += f'\n{small_values}: the config scales them to 0 to 255.'
     if options.start_from is not None:
         text += START.format(_quote(str(options.start_from.resolve())))
-    return text, settings
+    return text, summary
 
 
 def _quote(text: str) -> str:
@@ -171,86 +148,49 @@ def _images_prefix(images: Path, folder: Path) -> str:
     return f'{images.as_posix()}/'
 
 
-def _resizes(base: Config) -> str:
-    lines = []
-    for loader in LOADERS:
-        pipeline = base[f'{loader}_dataloader'].dataset.pipeline
-        number = next(i for i, each in enumerate(pipeline) if each.type == 'Resize')
-        place = f'_base_.{loader}_dataloader.dataset.pipeline[{number}]'
-        lines.append(f'{place}.scale = image_scale')
-    return '\n'.join(lines)
-
-
-def _class_counts(node: Mapping, path: str = '') -> Iterator[str]:
-    """Find the options for the number of classes, except that of an RPN head."""
-    for key, value in node.items():
-        if key == 'num_classes':
-            yield f'{path}{key}'
-        elif isinstance(value, Mapping) and key != 'rpn_head':
-            yield from _class_counts(value, f'{path}{key}.')
-
-
-def _nested(values: Mapping[str, object]) -> str:
-    """Format dotted options as nested calls of ``dict``."""
-    tree: dict[str, Any] = {}
-    for path, value in values.items():
-        *parents, key = path.split('.')
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[key] = value
-    return _write(tree)
-
-
-def _write(value: object) -> str:
-    if not isinstance(value, dict):
-        return repr(value)
-    return f'dict({", ".join(f"{key}={_write(each)}" for key, each in value.items())})'
-
-
 def choose_settings(
-    template: Template, model: ConfigDict, images: Measured, max_epochs: int | None = None
-) -> Settings:
-    """Choose the settings for a dataset.
+    name: str, model: ConfigDict, images: Sequence[LabeledImage], max_epochs: int | None = None
+) -> tuple[dict[str, Any], dict[str, object]]:
+    """Choose the settings of a detector for training images; None chooses ``max_epochs``, too.
 
-    Args:
-        template: The detector.
-        model: Config of its model.
-        images: The training images with their sizes.
-        max_epochs: Number of epochs; None to choose it.
+    Returns:
+        Settings and their reasons, for ``TEXT``, and options of the model for the anchors.
     """
+    sides, rate, rate_batch = SLIM if name.endswith('-slim') else FULL_WIDTH
     anchors = read_anchors(model)
-    smallest = anchors.smallest if anchors else template.sides[0] / 20
-    scale, scale_reason, sizes = _choose_scale(template.sides, images, smallest)
-    batch, batch_reason = _choose_batch(template, scale, len(images))
+    smallest = anchors.smallest if anchors else sides[0] / 20
+    scale, scale_reason, sizes = _choose_scale(sides, images, smallest)
+    anchor_options, anchor_reason = _choose_anchors(anchors, sizes)
+    batch, batch_reason = _choose_batch(TEMPLATES[name], scale, len(images))
     if max_epochs is None:
         wanted = round(NUM_ITERATIONS * MAX_BATCH / len(images))
         max_epochs = min(max(wanted, MIN_EPOCHS), MAX_EPOCHS)
-    return Settings(
-        scale,
-        scale_reason,
-        *_choose_anchors(anchors, sizes),
-        batch,
-        batch_reason,
-        max_epochs,
-        math.ceil(max_epochs / MAX_VALIDATIONS),
-        template.rate * batch / template.rate_batch,
+    settings = dict(
+        image_scale=scale,
+        scale_reason=scale_reason,
+        anchor_reason=anchor_reason,
+        batch_size=batch,
+        batch_reason=batch_reason,
+        max_epochs=max_epochs,
+        val_interval=math.ceil(max_epochs / MAX_VALIDATIONS),
+        lr=rate * batch / rate_batch,
+        rate=rate,
+        rate_batch=rate_batch,
     )
+    return settings, anchor_options
 
 
 def _choose_scale(
-    sides: Sequence[int], images: Measured, smallest: float
+    sides: Sequence[int], images: Sequence[LabeledImage], smallest: float
 ) -> tuple[tuple[int, int], str, np.ndarray]:
     """Choose the smallest scale at which most boxes are as large as the smallest anchor.
 
-    It has the images' shape and is not larger than they are.
-
-    Returns:
-        The scale, the reason, and the square roots of the resized boxes' areas, in pixels.
+    It has the images' shape and is not larger than they are. Returns it, the reason, and the square
+    roots of the resized boxes' areas.
     """
-    long, short = np.array([(max(size), min(size)) for _, size in images], float).T
+    long, short = np.array([(max(image.size), min(image.size)) for image in images], float).T
     own, shape = np.median(long), np.percentile(short / long, SHAPE_PERCENTILE)
-    boxes = [[each.box for each in image.boxes if not each.is_crowd] for image, _ in images]
+    boxes = [[each.box for each in image.boxes if not each.is_crowd] for image in images]
     owners = np.repeat(np.arange(len(images)), [*map(len, boxes)])
     areas = np.array([width * height for of_image in boxes for _, _, width, height in of_image])
     original = np.sqrt(areas.clip(min=0))
@@ -268,40 +208,33 @@ def _choose_scale(
     return scale, reason, sizes
 
 
-def _choose_anchors(
-    anchors: Anchors | None, sizes: np.ndarray
-) -> tuple[tuple[str, object] | None, str]:
+def _choose_anchors(anchors: Anchors | None, sizes: np.ndarray) -> tuple[dict[str, object], str]:
     if anchors is None or not anchors.option:
-        return None, ''
-    share = share_inside(sizes, anchors)
-    moved = anchors.scaled(choose_factor(sizes, anchors))
-    better = share_inside(sizes, moved)
-    if share >= ENOUGH or better <= share:
-        low, high = anchors.smallest, anchors.largest
-        return None, f'anchors of {low:g} to {high:g} pixels cover {share:.0%} of the boxes'
+        return {}, ''
+    moved, share = anchors.moved(sizes, ENOUGH), anchors.share(sizes)
+    reason = f'anchors of {moved.smallest:g} to {moved.largest:g} pixels cover '
+    if moved is anchors:
+        return {}, f'{reason}{share:.0%} of the boxes'
+    option = f'{anchors.head}.anchor_generator.{anchors.option}'
     value = [*moved.values] if anchors.option == 'scales' else moved.values[0]
-    reason = (
-        f'anchors of {moved.smallest:g} to {moved.largest:g} pixels cover {better:.0%} of the '
-        f'boxes, not {share:.0%}'
-    )
-    return (f'{anchors.head}.anchor_generator.{anchors.option}', value), reason
+    return {option: value}, f'{reason}{moved.share(sizes):.0%} of the boxes, not {share:.0%}'
 
 
-def _choose_batch(template: Template, scale: tuple[int, int], num_images: int) -> tuple[int, str]:
-    memory = _free_memory()
-    factor, owner = (GPU_FACTOR, "the GPU's ") if torch.cuda.is_available() else (1, '')
-    each = factor * template.bytes_per_pixel * scale[0] * scale[1]
-    fitting = max(1, int(memory * MEMORY_SHARE / each))
+def _choose_batch(memory: int, scale: tuple[int, int], num_images: int) -> tuple[int, str]:
+    """Choose the batch size for a detector that takes so many bytes a pixel on a CPU."""
+    free, factor, owner = _free_memory(), 1.0, ''
+    if torch.cuda.is_available():
+        free, factor, owner = torch.cuda.mem_get_info()[0], GPU_FACTOR, "the GPU's "
+    each = factor * memory * scale[0] * scale[1]
+    fitting = max(1, int(free * MEMORY_SHARE / each))
     # At least a few steps per epoch.
     batch = min(MAX_BATCH, fitting, max(1, num_images // 4))
     batch = 2 ** (batch.bit_length() - 1)
-    sizes = f'{each * batch / 2**30:.1f} of {memory / 2**30:.0f} GiB'
+    sizes = f'{each * batch / 2**30:.1f} of {free / 2**30:.0f} GiB'
     return batch, f'{sizes} of {owner}memory, roughly'
 
 
 def _free_memory() -> int:
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0]
     # What Linux can free counts as well; others only say how much there is.
     with contextlib.suppress(OSError):
         lines = Path('/proc/meminfo').read_text().splitlines()

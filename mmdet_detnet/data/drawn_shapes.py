@@ -54,7 +54,12 @@ def generate_shapes(
         )
     sizes = {'train': num_train, 'val': num_val}
     if root.exists() and (root.is_file() or any(root.iterdir())):
-        _check_same(root, sizes, seed)
+        wanted = [_info(num_images, seed) for num_images in sizes.values()]
+        if (found := [_read_info(root, split) for split in sizes]) != wanted:
+            raise FileExistsError(
+                f'{root} is not empty and is not the requested dataset: it has {found}; wanted '
+                f'{wanted}. Delete the folder or choose another.'
+            )
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=f'.{root.name}-') as temporary:
@@ -65,59 +70,49 @@ def generate_shapes(
     return root
 
 
-def draw_image(
-    generator: np.random.Generator,
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
+def draw_image(rng: np.random.Generator) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Draw one image.
 
-    Args:
-        generator: Source of all random choices.
-
     Returns:
-        The image, ``(IMAGE_SIZE, IMAGE_SIZE, 3)`` uint8, and for each of its one to
-        ``MAX_OBJECTS`` shapes a dict of the COCO keys ``category_id`` (from 1), ``bbox``
-        (x, y, width, height in pixels), ``area``, ``segmentation`` (one polygon) and
-        ``iscrowd``.
+        The image, ``(IMAGE_SIZE, IMAGE_SIZE, 3)`` uint8, and the COCO annotation of each of its one
+        to ``MAX_OBJECTS`` shapes, without ids.
     """
-    background = generator.uniform(40, 216, 3)
-    image = background + _smooth_noise(generator)
+    background = rng.uniform(40, 216, 3)
+    coarse = rng.normal(0, 10, (10, 10, 3))
+    noise = cv2.resize(coarse, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_CUBIC)
+    image = background + noise
     occupied = np.zeros((IMAGE_SIZE, IMAGE_SIZE), bool)
     shapes: list[dict[str, Any]] = []
-    wanted = int(generator.integers(1, MAX_OBJECTS + 1))
+    wanted = int(rng.integers(1, MAX_OBJECTS + 1))
     for _ in range(wanted * PLACEMENT_TRIALS):
         if len(shapes) == wanted:
             break
-        shape, mask = _propose_shape(generator)
+        shape, mask = _propose_shape(rng)
         if (mask & occupied).any() or not _fits(shape['bbox'], [s['bbox'] for s in shapes]):
             continue
-        image[mask] = _contrasting_color(generator, background)
+        image[mask] = _contrasting_color(rng, background)
         occupied |= mask
         shapes.append(shape)
-    image += generator.normal(0, 12, image.shape)
+    image += rng.normal(0, 12, image.shape)
     return image.clip(0, 255).astype(np.uint8), shapes
 
 
-def _smooth_noise(generator: np.random.Generator) -> np.ndarray:
-    coarse = generator.normal(0, 10, (10, 10, 3))
-    return cv2.resize(coarse, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_CUBIC)
-
-
-def _contrasting_color(generator: np.random.Generator, background: np.ndarray) -> np.ndarray:
+def _contrasting_color(rng: np.random.Generator, background: np.ndarray) -> np.ndarray:
     while True:
-        color = generator.uniform(0, 255, 3)
+        color = rng.uniform(0, 255, 3)
         if np.linalg.norm(color - background) >= MIN_CONTRAST:
             return color
 
 
-def _propose_shape(generator: np.random.Generator) -> tuple[dict[str, Any], np.ndarray]:
+def _propose_shape(rng: np.random.Generator) -> tuple[dict[str, Any], np.ndarray]:
     """Draw class, size, rotation and place at random; measure the annotation on the mask."""
-    label = int(generator.integers(len(CLASSES)))
+    label = int(rng.integers(len(CLASSES)))
     corners = NUM_CORNERS[CLASSES[label]]
-    angles = 2 * math.pi * np.arange(corners) / corners + generator.uniform(0, 2 * math.pi)
+    angles = 2 * math.pi * np.arange(corners) / corners + rng.uniform(0, 2 * math.pi)
     polygon = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     polygon -= polygon.min(axis=0)
-    polygon *= generator.uniform(MIN_SIZE, MAX_SIZE) / polygon.max()
-    polygon += generator.uniform(0, IMAGE_SIZE - polygon.max(axis=0))
+    polygon *= rng.uniform(MIN_SIZE, MAX_SIZE) / polygon.max()
+    polygon += rng.uniform(0, IMAGE_SIZE - polygon.max(axis=0))
     points = polygon.round(2).ravel().tolist()
     encoded = coco_mask.frPyObjects([points], IMAGE_SIZE, IMAGE_SIZE)[0]
     shape = dict(
@@ -168,21 +163,8 @@ def _info(num_images: int, seed: int) -> dict[str, Any]:
     return dict(description='drawn shapes', version='1', num_images=num_images, seed=seed)
 
 
-def _check_same(root: Path, sizes: dict[str, int], seed: int) -> None:
-    for split, num_images in sizes.items():
-        found = _read_info(root / 'annotations' / f'{split}.json')
-        num_found = len(list((root / split).glob('*.png')))
-        wanted = _info(num_images, seed)
-        if found != wanted or num_found != num_images:
-            raise FileExistsError(
-                f'{root} is not empty and is not the requested dataset: its {split} split is '
-                f'{found or "missing"}, with {num_found} images; wanted {wanted}. '
-                'Delete the folder or choose another.'
-            )
-
-
-def _read_info(file: Path) -> dict[str, Any] | None:
+def _read_info(root: Path, split: str) -> dict[str, Any] | None:
     try:
-        return json.loads(file.read_text())['info']
+        return json.loads((root / 'annotations' / f'{split}.json').read_text())['info']
     except (OSError, ValueError, KeyError, TypeError):
         return None

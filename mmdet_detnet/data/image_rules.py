@@ -3,17 +3,18 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 from mmdet_detnet.files import OutputFolder
 
-from .images import THUMBNAIL, ImageState, open_image, read_image, show_progress
-from .records import Found, LabeledBox, LabeledImage, Problem, list_warnings, problem_of
+from .images import MISSING, THUMBNAIL, ImageState, open_image, read_image, show_progress
+from .records import UNKNOWN_SIZE, LabeledBox, LabeledImage, Problems
 
 # Number of images whose values are read, and of values of each.
 NUM_SAMPLED, VALUES_PER_IMAGE = 64, 10_000
@@ -28,14 +29,6 @@ MAX_BITS, MAX_LEVELS = 6, 4.0
 PLAIN = 2.0
 # Minimum width and height of the boxes that CocoDataset retains, in pixels.
 MIN_SIDE = 1
-REPAIRS = {
-    'fixed-image': 'truncated images, rewritten as far as they can be decoded.',
-    'fixed-rotation': 'images whose boxes ignore the EXIF rotation, rewritten without it.',
-    'fixed-size': 'images with a wrong size in the annotations. The size of the file is used.',
-    'fixed-box': 'boxes across the border of their image, clipped.',
-    'dropped-image': 'images that cannot be decoded. Skipped.',
-    'dropped-box': 'boxes with less than a pixel inside their image. Skipped.',
-}
 
 
 def sample(items: Sequence, number: int) -> Sequence:
@@ -44,88 +37,68 @@ def sample(items: Sequence, number: int) -> Sequence:
 
 
 def check_images(
-    images: Sequence[dict[str, Any]], states: Sequence[ImageState], folder: Path
-) -> list[Problem]:
+    images: Sequence[dict[str, Any]], states: Sequence[ImageState], folder: Path, problems: Problems
+) -> None:
     """Find missing and damaged images, and sizes that differ from those in their records."""
-    missing, broken, other_size = [], [], []
     for image, state in zip(images, states, strict=True):
         name, expected = image['file_name'], (image['width'], image['height'])
-        if state.is_missing:
-            missing.append(name)
+        if state.error == MISSING:
+            problems.add(f'missing-image: not in {folder}. Training stops.', [name])
         elif state.error:
-            broken.append(f'{name} ({state.error})')
+            text = 'damaged image files. Training stops or uses made-up pixels.'
+            problems.add(f'undecodable-image: {text}', [f'{name} ({state.error})'])
         elif state.size != expected:
+            text = 'images whose size differs from the annotations. Their boxes may be misplaced.'
             is_turned = state.size == expected[::-1]
             reason = ' (mmdet applies the EXIF rotation)' if is_turned else ''
-            other_size.append(
-                f'{name} is {state.size[0]} x {state.size[1]}, not {expected[0]} x {expected[1]}'
-                f'{reason}'
-            )
-    return [
-        *problem_of('missing-image', f'images that are not in {folder}. Training stops.', missing),
-        *problem_of(
-            'undecodable-image',
-            'damaged image files. Training stops or uses made-up pixels.',
-            broken,
-        ),
-        *problem_of(
-            'image-size',
-            'images whose size differs from the annotations. Their boxes may be misplaced.',
-            other_size,
-        ),
-    ]
+            found = '{} x {}, not {} x {}'.format(*state.size, *expected)
+            problems.add(f'image-size: {text}', [f'{name} is {found}{reason}'])
 
 
 def fix_images(
-    images: Sequence[LabeledImage], folder: Path, out: OutputFolder
-) -> tuple[list[LabeledImage], list[Problem]]:
-    """Repair images in copies, and their boxes.
-
-    Args:
-        images: The images.
-        folder: Folder that their names are relative to.
-        out: Output folder; the copies are in a folder ``repaired`` in it.
-
-    Returns:
-        The usable images, and descriptions of the repairs.
-    """
-    found: Found = defaultdict(list)
+    images: Sequence[LabeledImage], folder: Path, out: OutputFolder, problems: Problems
+) -> list[LabeledImage]:
+    """Repair images below ``folder`` in copies, and their boxes; return the usable ones."""
     names = [image.path.relative_to(folder).as_posix() for image in images]
     out.check(*(f'repaired/{name}.png' for name in names))
     fixed = []
     rows = zip(images, names, strict=True)
     for image, name in show_progress(rows, 'repairing', len(images), unit='image'):
-        usable = _fix_file(image, name, out, found)
+        usable = _fix_file(image, name, out, problems)
         if usable is not None:
-            boxes = [*_fix_boxes(usable, name, found)]
-            fixed.append(replace(usable, boxes=boxes))
-    return fixed, list_warnings(REPAIRS, found)
+            fixed.append(replace(usable, boxes=[*_fix_boxes(usable, name, problems)]))
+    return fixed
 
 
 def _fix_file(
-    image: LabeledImage, name: str, out: OutputFolder, found: Found
+    image: LabeledImage, name: str, out: OutputFolder, problems: Problems
 ) -> LabeledImage | None:
-    copy, state = f'repaired/{name}.png', read_image(image.path)
-    if state.error:
-        size = _write_copy(image.path, copy, out)
-        found['fixed-image' if size else 'dropped-image'].append(f'{name} ({state.error})')
-        return replace(image, path=out.path(copy), size=size) if size else None
-    if image.size in (None, state.size):
+    state = read_image(image.path)
+    if not state.error and image.size in (UNKNOWN_SIZE, state.size):
         return replace(image, size=state.size)
-    with open_image(image.path) as file:
-        is_unturned = file.size == image.size
-    if is_unturned and _write_copy(image.path, copy, out):
-        found['fixed-rotation'].append(name)
-        return replace(image, path=out.path(copy))
-    found['fixed-size'].append(f'{name} ({image.size} is {state.size})')
-    return replace(image, size=state.size)
+    pixels = _decode_partly(image.path)
+    if state.error and pixels is None:
+        text = 'dropped-image: images that cannot be decoded. Skipped.'
+        problems.warn(text, f'{name} ({state.error})')
+        return None
+    if pixels is None or not (state.error or pixels.size == image.size):
+        text = 'images with a wrong size in the annotations. The size of the file is used.'
+        problems.warn(f'fixed-size: {text}', f'{name} ({image.size} is {state.size})')
+        return replace(image, size=state.size)
+    text = 'fixed-rotation: images whose boxes ignore the EXIF rotation, rewritten without it.'
+    if state.error:
+        text = 'fixed-image: truncated images, rewritten as far as they can be decoded.'
+    problems.warn(text, f'{name} ({state.error})' if state.error else name)
+    copy = out.path(f'repaired/{name}.png')
+    pixels.save(copy)
+    return replace(image, path=copy, size=pixels.size)
 
 
-def _write_copy(source: Path, copy: str, out: OutputFolder) -> tuple[int, int] | None:
-    """Write the decodable pixels without EXIF data; None if there are none."""
+def _decode_partly(path: Path) -> Image.Image | None:
+    """Decode what can be decoded, without the EXIF rotation; None if there is nothing."""
     strict, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
     try:
-        with open_image(source) as image:
+        with open_image(path) as image:
             pixels = image.convert('RGB')
     # With a damaged file, decoders raise all kinds of errors.
     except Exception:
@@ -133,25 +106,25 @@ def _write_copy(source: Path, copy: str, out: OutputFolder) -> tuple[int, int] |
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = strict
     pixels.info.clear()
-    pixels.save(out.path(copy))
-    return pixels.size
+    return pixels
 
 
-def _fix_boxes(image: LabeledImage, name: str, found: Found) -> Iterator[LabeledBox]:
-    """Clip boxes at the border of their image; drop those of which less than a pixel remains."""
+def _fix_boxes(image: LabeledImage, name: str, problems: Problems) -> Iterator[LabeledBox]:
     for box in image.boxes:
         left, top, width, height = box.box
         right, bottom = left + width, top + height
-        across, down = image.size or (right, bottom)
+        across, down = image.size
         corners = max(left, 0), max(top, 0), min(right, across), min(bottom, down)
         sides = corners[2] - corners[0], corners[3] - corners[1]
         is_inside = corners == (left, top, right, bottom)
+        culprit = f'{name} ({box.label} {box.box})'
         if min((width, height) if is_inside else sides) < MIN_SIDE:
-            found['dropped-box'].append(f'{name} ({box.label} {box.box})')
+            text = 'dropped-box: boxes with less than a pixel inside their image. Skipped.'
+            problems.warn(text, culprit)
         elif is_inside:
             yield box
         else:
-            found['fixed-box'].append(f'{name} ({box.label} {box.box})')
+            problems.warn('fixed-box: boxes across the border of their image, clipped.', culprit)
             yield replace(box, box=(*corners[:2], *sides))
 
 
@@ -161,20 +134,13 @@ class SmallValues:
 
     ``LoadImageFromFile`` makes 8 bits of 16 by dropping the lower ones: of 12-bit values, 16 gray
     levels remain.
-
-    Attributes:
-        low: Value to become 0.
-        high: Value to become 255.
-        largest: Largest value of the file format.
-        images: Names of some of the images.
-        is_mixed: Whether other images have fewer bits, so that one scale does not fit all.
     """
 
-    low: float
-    high: float
-    largest: float
+    low: float  # to become 0
+    high: float  # to become 255
+    largest: float  # of the file format
     images: list[str]
-    is_mixed: bool = False
+    is_mixed: bool = False  # whether other images have fewer bits, so that no scale fits all
 
     def __str__(self) -> str:
         return f'the values of the images are {self.low:g} to {self.high:g} of {self.largest:g}'
@@ -185,16 +151,19 @@ class SmallValues:
         std = round((self.high - self.low) / 255, 4)
         return dict(type='Normalize', mean=[self.low] * 3, std=[std] * 3, to_rgb=False)
 
-    def problems(self) -> list[Problem]:
+    @property
+    def code(self) -> str:
+        """The transform as in a config."""
+        return f'dict({", ".join(f"{key}={value!r}" for key, value in self.transform.items())})'
+
+    def report(self, problems: Problems) -> None:
         """Say what is lost, and what to change in a config."""
+        load = f"dict(type='LoadImageFromFile', color_type={ANY_DEPTH})"
+        remedy = f'Start all pipelines with {load}, {self.code}.'
         if self.is_mixed:
             remedy = 'Other images have 8 bits: convert all to 8 bits.'
-        else:
-            options = ', '.join(f'{key}={value!r}' for key, value in self.transform.items())
-            load = f"dict(type='LoadImageFromFile', color_type={ANY_DEPTH})"
-            remedy = f'Start all pipelines with {load}, dict({options}).'
-        message = f'{self}, of which mmdet scales the whole range to 255. {remedy}'
-        return problem_of('values-use-small-part', message, self.images, self.largest == 255)
+        text = f'{self}, of which mmdet scales the whole range to 255. {remedy}'
+        problems.add(f'values-use-small-part: {text}', self.images, self.largest == 255)
 
 
 def find_small_values(paths: Sequence[Path]) -> SmallValues | None:
@@ -217,67 +186,54 @@ def find_small_values(paths: Sequence[Path]) -> SmallValues | None:
     largest = np.iinfo(kind).max if kind.kind == 'u' else 255
     if not 0 < high - low < SMALL_PART * largest:
         return None
-    for bits in (8, 10, 12, 14):
-        whole = 2**bits - 1
+    for whole in (2**bits - 1 for bits in (8, 10, 12, 14)):
         if whole < largest and SMALL_PART * whole <= high - low and high <= whole and low >= 0:
             low, high = 0, whole
             break
     return SmallValues(low, high, largest, names[kind], is_mixed=len(values) > 1)
 
 
-def find_shared_pictures(splits: Mapping[str, Mapping[Path, np.ndarray | None]]) -> list[Problem]:
+def find_shared_pictures(
+    splits: Mapping[str, Mapping[Path, np.ndarray | None]], problems: Problems
+) -> None:
     """Find pictures in two splits: the same file, or one that is resized or encoded again.
 
     Compares hashes of 64 bits (pHash: signs of the lowest frequencies of the cosine transform), and
-    where these agree, the thumbnails.
-
-    Args:
-        splits: For the name of each split, its images with their thumbnails, None for those that
-            were not decoded.
+    where these agree, the thumbnails, None for images that were not decoded.
     """
     hashed = {name: _hash_all(pictures) for name, pictures in splits.items()}
-    names = list(splits)
-    pairs = [
-        f'{first} ({one}) and {second} ({other})'
-        for number, one in enumerate(names)
-        for other in names[number + 1 :]
-        for first, second in [
+    for one, other in combinations(splits, 2):
+        pairs = [
             *((path.name, path.name) for path in splits[one] if path in splits[other]),
-            *_same_pictures(*hashed[one], *hashed[other]),
+            *_same_pictures(hashed[one], hashed[other]),
         ]
-    ]
-    message = (
-        'pictures that are in two splits, the same or nearly. Results on such images are too good.'
-    )
-    return problem_of('picture-in-two-splits', message, pairs, is_warning=True)
+        problems.warn(
+            'picture-in-two-splits: pictures that are in two splits, the same or nearly. Results '
+            'on such images are too good.',
+            *(f'{first} ({one}) and {second} ({other})' for first, second in pairs),
+        )
 
 
-def _hash_all(
-    pictures: Mapping[Path, np.ndarray | None],
-) -> tuple[list[Path], np.ndarray, np.ndarray]:
-    """Return paths, thumbnails and hashes of the pictures that are decoded and not plain."""
+# Paths, thumbnails (N, 32, 32), and hashes (N, 64) of -1 and 1.
+Hashed = tuple[list[Path], np.ndarray, np.ndarray]
+
+
+def _hash_all(pictures: Mapping[Path, np.ndarray | None]) -> Hashed:
+    """Hash the pictures that are decoded and not plain."""
     paths = [path for path, each in pictures.items() if each is not None and each.std() >= PLAIN]
     thumbnails = np.array([pictures[path] for path in paths], np.int16)
     thumbnails = thumbnails.reshape(-1, THUMBNAIL, THUMBNAIL)
     angles = np.pi / THUMBNAIL * np.outer(np.arange(8), np.arange(THUMBNAIL) + 0.5)
-    lowest = np.cos(angles) @ thumbnails @ np.cos(angles).T
-    frequencies = lowest.reshape(-1, 64)
-    signs = frequencies > np.median(frequencies, axis=1, keepdims=True)
-    return paths, thumbnails, np.packbits(signs, axis=1)
+    lowest = (np.cos(angles) @ thumbnails @ np.cos(angles).T).reshape(-1, 64)
+    is_high = lowest > np.median(lowest, axis=1, keepdims=True)
+    return paths, thumbnails, np.where(is_high, 1, -1).astype(np.float32)
 
 
-def _same_pictures(
-    first_paths: list[Path],
-    first: np.ndarray,
-    first_hashes: np.ndarray,
-    second_paths: list[Path],
-    second: np.ndarray,
-    second_hashes: np.ndarray,
-) -> Iterator[tuple[str, str]]:
-    num_ones = np.array([value.bit_count() for value in range(256)], np.uint8)
-    for path, thumbnail, bits in zip(first_paths, first, first_hashes, strict=True):
-        distances = num_ones[second_hashes ^ bits].sum(axis=1)
-        for index in np.flatnonzero(distances <= MAX_BITS):
-            is_same = np.abs(second[index] - thumbnail).mean() <= MAX_LEVELS
-            if is_same and second_paths[index] != path:
-                yield path.name, second_paths[index].name
+def _same_pictures(first: Hashed, second: Hashed) -> Iterator[tuple[str, str]]:
+    other_paths, others, other_hashes = second
+    for path, thumbnail, bits in zip(*first, strict=True):
+        # Of bits as -1 and 1, the product falls by 2 with each that differs.
+        for index in np.flatnonzero(other_hashes @ bits >= bits.size - 2 * MAX_BITS):
+            is_same = np.abs(others[index] - thumbnail).mean() <= MAX_LEVELS
+            if is_same and other_paths[index] != path:
+                yield path.name, other_paths[index].name

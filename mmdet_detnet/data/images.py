@@ -1,14 +1,13 @@
 """The files of a dataset: finding them, and reading the size or the pixels of images."""
 
-import io
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import mmcv
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from mmdet_detnet.files import MARK, OutputFolder
 
 from .options import TEMPLATES
-from .records import Found
+from .records import Problems
 
 # Words for the splits in the names of folders and files, and in tables.
 SPLIT_WORDS = {
@@ -40,13 +39,7 @@ SMALL_DATASET = 2000
 # Number of images that a thread reads at a time.
 CHUNK = 16
 THUMBNAIL = 32  # pixels, height and width
-MESSAGES = {
-    'folder-of-results': 'folders with results of mmdet_detnet. Skipped.',
-    'image-not-found': 'annotations without an image. Skipped.',
-    'image-not-supported': 'pictures in formats that neither Pillow nor OpenCV reads. Skipped. '
-    'Convert them.',
-    'image-not-annotated': 'images without an annotation. Skipped.',
-}
+MISSING = 'no such file'
 
 # A progress bar, for what takes longer than a second.
 show_progress = partial(tqdm, delay=1, leave=False)
@@ -61,18 +54,20 @@ def list_files(
     with results of our commands are left out, too, and added to ``skipped``.
     """
     root = folder.resolve()
-    skipped = [] if skipped is None else skipped
     followed: set[Path] = set()
 
     def is_listed(path: Path) -> bool:
-        if path.name[0] == '.' or (out and _is_result(path, out)):
+        target = path.resolve()
+        # The folder of a run is in the output folder.
+        is_run = out and target.parent == out.folder and target.name in TEMPLATES
+        if path.name[0] == '.' or is_run or (out and target == out.folder):
             return False
         if (path / MARK).exists():
-            skipped.append(str(path))
+            if skipped is not None:
+                skipped.append(str(path))
             return False
         if not path.is_symlink():
             return True
-        target = path.resolve()
         # A link to a folder above would never end.
         if target in followed or target.is_relative_to(root) or root.is_relative_to(target):
             return False
@@ -88,15 +83,9 @@ def list_files(
                 yield path
 
 
-def _is_result(folder: Path, out: OutputFolder) -> bool:
-    """Tell whether a folder is the output folder or that of a run in it."""
-    place = folder.resolve()
-    return place == out.folder or (place.parent == out.folder and place.name in TEMPLATES)
-
-
-def name_split(path: Path) -> str:
+def name_split(path: str | Path) -> str:
     """Find the split that a relative path names, if any; the innermost folder decides."""
-    for part in reversed(path.parts):
+    for part in reversed(Path(path).parts):
         for word in re.findall('[a-z]+', part.lower()):
             if word in SPLIT_WORDS:
                 return SPLIT_WORDS[word]
@@ -109,20 +98,17 @@ class ImageFiles:
     Args:
         folder: The folder.
         out: Output folder, whose files are left out.
-
-    Attributes:
-        folder: The folder.
-        files: All files in it.
-        paths: The images among them.
-        found: What was skipped or assumed while reading: the culprits of each kind.
     """
 
     def __init__(self, folder: Path, out: OutputFolder | None = None) -> None:
         self.folder = folder
-        self.found: Found = defaultdict(list)
+        self.problems = Problems()  # what was skipped or assumed while reading
+        results: list[str] = []
+        self.files = [*list_files(folder, out, results)]
+        text = 'folder-of-results: folders with results of mmdet_detnet. Skipped.'
+        self.problems.warn(text, *results)
         suffixes = {s for s, name in Image.registered_extensions().items() if name in Image.OPEN}
         suffixes -= NO_PICTURES
-        self.files = [*list_files(folder, out, self.found['folder-of-results'])]
         self.paths = [file for file in self.files if file.suffix.lower() in suffixes]
         self._unsupported = [file for file in self.files if file.suffix.lower() in UNSUPPORTED]
         self._used: set[Path] = set()
@@ -145,7 +131,7 @@ class ImageFiles:
                 one that leads to an image counts.
 
         Returns:
-            The image; None if there is none, which is recorded.
+            The image; None if there is none, which is a warning.
 
         Raises:
             ValueError: If several images match.
@@ -163,9 +149,14 @@ class ImageFiles:
         stems = {Path(name).stem for name in names}
         for path in self._unsupported:
             if path.stem in stems or path.name in names:
-                self.found['image-not-supported'].append(str(path.relative_to(self.folder)))
+                self.problems.warn(
+                    'image-not-supported: pictures in formats that neither Pillow nor OpenCV '
+                    'reads. Skipped. Convert them.',
+                    path.relative_to(self.folder),
+                )
                 return None
-        self.found['image-not-found'].append(f'{names[-1]} ({annotation.name})')
+        culprit = f'{names[-1]} ({annotation.name})'
+        self.problems.warn('image-not-found: annotations without an image. Skipped.', culprit)
         return None
 
     def candidates(self, annotation: Path, name: str) -> list[Path]:
@@ -186,7 +177,7 @@ class ImageFiles:
         common = [len(wanted.intersection(path.parent.parts)) for path in named]
         closest = [path for path, n in zip(named, common, strict=True) if n == max(common)]
         # Each split may number its images from 1: annotations/train.json, images/train/1.jpg.
-        split = name_split(Path(annotation.name))
+        split = name_split(annotation.name)
         return [path for path in closest if split and self.name_split(path) == split] or closest
 
     def name_split(self, image: Path) -> str:
@@ -201,21 +192,12 @@ class ImageFiles:
         return [str(path.relative_to(self.folder)) for path in self.paths if path not in self._used]
 
 
-@dataclass(frozen=True)
-class ImageState:
-    """What a file of an image turned out to be.
+class ImageState(NamedTuple):
+    """What a file of an image turned out to be."""
 
-    Attributes:
-        is_missing: Whether the file does not exist.
-        error: Error while reading it.
-        size: Width and height as in mmdet, in pixels, if it was read.
-        thumbnail: ``(32, 32)`` gray levels, if it was decoded.
-    """
-
-    is_missing: bool = False
-    error: str = ''
-    size: tuple[int, int] = (0, 0)
-    thumbnail: np.ndarray | None = None
+    error: str = ''  # why it cannot be read, such as MISSING
+    size: tuple[int, int] = (0, 0)  # width and height as in mmdet, in pixels, if it was read
+    thumbnail: np.ndarray | None = None  # (32, 32) gray levels, if it was decoded
 
 
 def open_image(path: Path) -> Image.Image:
@@ -228,26 +210,16 @@ def open_image(path: Path) -> Image.Image:
         OSError: If it is missing, or no image in these formats.
     """
     if not path.is_file():
-        raise FileNotFoundError(f'no such file: {path}')
-    return _open(path)
-
-
-def _open(source: Path | io.BytesIO) -> Image.Image:
+        raise FileNotFoundError(f'{MISSING}: {path}')
     Image.init()
-    return Image.open(source, formats=[name for name in FORMATS if name in Image.OPEN])
+    return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
-def read_header(path: Path) -> ImageState:
-    """Read the size of an image after its EXIF rotation, without decoding it."""
-    return _read(path, decode=False)
+def read_image(path: Path, decode: bool = True) -> ImageState:
+    """Decode an image as mmdet does, and find out whether the file is complete.
 
-
-def read_image(path: Path) -> ImageState:
-    """Decode an image as mmdet does, and find out whether the file is complete."""
-    return _read(path, decode=True)
-
-
-def _read(path: Path, decode: bool) -> ImageState:
+    Without ``decode``, only the header is read, for the size after its EXIF rotation.
+    """
     try:
         if not decode:
             with open_image(path) as image:
@@ -258,10 +230,10 @@ def _read(path: Path, decode: bool) -> ImageState:
         gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
         return ImageState(size=(width, height), thumbnail=gray)
     except FileNotFoundError:
-        return ImageState(is_missing=True)
+        return ImageState(MISSING)
     # With a damaged file, decoders raise all kinds of errors.
     except Exception as error:
-        return ImageState(error=str(error) or type(error).__name__)
+        return ImageState(str(error) or type(error).__name__)
 
 
 def _turned_size(image: Image.Image) -> tuple[int, int]:
@@ -273,11 +245,9 @@ def _turned_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _decode(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise FileNotFoundError(f'no such file: {path}')
-    content = path.read_bytes()
-    with _open(io.BytesIO(content)) as image:
+    with open_image(path) as image:
         kind = image.format
+    content = path.read_bytes()
     # OpenCV 4.8 makes up the pixels that a truncated JPEG lacks. In a complete one, the mark of the
     # end follows that of the last scan.
     if kind in ('JPEG', 'MPO') and content.rfind(b'\xff\xd9') < content.rfind(b'\xff\xda'):
@@ -288,27 +258,11 @@ def _decode(path: Path) -> np.ndarray:
     return pixels
 
 
-def read_images(
-    paths: Sequence[Path], decode: bool | None = None, num_workers: int | None = None
-) -> list[ImageState]:
-    """Read image files, with a progress bar.
-
-    Args:
-        paths: The files.
-        decode: Whether to decode them instead of reading headers only, which misses damage and
-            equal pictures; None to decode up to ``SMALL_DATASET``.
-        num_workers: Number of images read at a time; None for one per core.
-    """
+def read_images(paths: Sequence[Path], decode: bool | None = None) -> list[ImageState]:
+    """Read image files, with a progress bar; ``decode`` None decodes up to ``SMALL_DATASET``."""
     decode = len(paths) <= SMALL_DATASET if decode is None else decode
     words = 'decoding' if decode else 'reading headers'
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    states: list[ImageState] = []
     # Decoders and files release Python's lock, so threads are enough.
-    with (
-        ThreadPoolExecutor(num_workers or os.cpu_count()) as pool,
-        tqdm(total=len(paths), desc=words, unit='image') as bar,
-    ):
-        for of_chunk in pool.map(lambda chunk: [_read(path, decode) for path in chunk], chunks):
-            states += of_chunk
-            bar.update(len(of_chunk))
-    return states
+    with ThreadPool() as pool:
+        states = pool.imap(partial(read_image, decode=decode), paths, CHUNK)
+        return [*tqdm(states, total=len(paths), desc=words, unit='image')]

@@ -4,50 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FORMATS = ('coco', 'voc', 'yolo', 'csv', 'labelme', 'createml')
-
-
-@dataclass(frozen=True)
-class Template:
-    """A detector to train on the user's data.
-
-    Attributes:
-        config: Its config below ``configs/``.
-        sides: Possible long sides of the images, in pixels.
-        bytes_per_pixel: Training memory per pixel of a batch, in bytes.
-        rate: Learning rate for ``rate_batch`` images.
-        rate_batch: Batch size of this rate.
-    """
-
-    config: str
-    sides: tuple[int, ...]
-    bytes_per_pixel: int
-    rate: float
-    rate_batch: int
-
-
-# Training memory per pixel of a batch, in bytes, measured on a CPU: the growth of the resident
-# memory in two steps with AdamW, rounded up, for 8 images of 320 x 240 or 2 of 640 x 480 with 15
-# objects each.
-SLIM = {
+# Detectors, each with its training memory per pixel of a batch, in bytes. It was measured on a CPU:
+# the growth of the resident memory in two steps with AdamW, rounded up, for 8 images of 320 x 240
+# (slim) or 2 of 640 x 480 with 15 objects each.
+TEMPLATES = {
     'faster-rcnn_detnet59-slim': 1200,
     'double-head-ext_r50-slim': 2000,
     'retinanet-conf_r50-slim': 1200,
     'faster-rcnn_ipgnet50-slim': 1200,
     'faster-rcnn_r50-slim': 1200,
-}
-FULL_WIDTH = {
     'faster-rcnn_detnet59': 4000,
     'double-head-ext_r50': 9000,
     'retinanet-conf_r50': 2500,
     'faster-rcnn_ipgnet50': 4000,
-}
-CONFIG = 'custom/{}_fpn_custom.py'
-TEMPLATES = {
-    name: Template(CONFIG.format(name), (320, 416, 512, 640), memory, 1e-3, 8)
-    for name, memory in SLIM.items()
-} | {
-    name: Template(CONFIG.format(name), (640, 800, 1024, 1333), memory, 1e-4, 4)
-    for name, memory in FULL_WIDTH.items()
 }
 
 

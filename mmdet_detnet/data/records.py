@@ -1,39 +1,30 @@
 """What all formats are read into, images with labeled boxes, and problems of a dataset."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 SPLITS = ('train', 'val', 'test')
 NUM_EXAMPLES = 5
+UNKNOWN_SIZE = (-1, -1)
 
-Point = Sequence[float]
-Box = tuple[float, float, float, float]
-Segmentation = list[list[float]] | dict[str, object]
-# The culprits of each kind of problem.
-Found = dict[str, list[str]]
+Box = tuple[float, float, float, float]  # left, top, width and height, in pixels
+Segmentation = list[list[float]] | dict[str, object]  # polygons, or a run-length encoding
 
 
 @dataclass(frozen=True, slots=True)
 class LabeledBox:
-    """An object.
-
-    Attributes:
-        label: Name of its class.
-        box: Left, top, width and height, in pixels.
-        is_crowd: Whether it is a crowd, neither trained on nor counted.
-        segmentation: Its mask in COCO format, polygons or run-length encoding; None if it has none.
-        area: Area of the mask in square pixels; None for that of the box.
-    """
+    """An object of a class, perhaps with a mask."""
 
     label: str
     box: Box
-    is_crowd: bool = False
+    is_crowd: bool = False  # neither trained on nor counted
     segmentation: Segmentation | None = None
-    area: float | None = None
+    area: float | None = None  # of the mask, in square pixels; None for that of the box
 
     @classmethod
-    def of_polygon(cls, label: str, points: Sequence[Point]) -> 'LabeledBox':
+    def of_polygon(cls, label: str, points: Sequence[Sequence[float]]) -> 'LabeledBox':
         """Make an object of the corners of a polygon in order, with its mask and area."""
         pairs = zip(points, [*points[1:], points[0]], strict=True)
         doubled = sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in pairs)
@@ -41,29 +32,21 @@ class LabeledBox:
         return cls(label, outline_box(points), segmentation=[ring], area=abs(doubled) / 2)
 
 
-def outline_box(points: Sequence[Point]) -> Box:
-    """Compute the left, top, width and height of the box around points ``(x, y)``."""
+def outline_box(points: Sequence[Sequence[float]]) -> Box:
+    """Compute the box around points ``(x, y)``."""
     xs, ys = zip(*points, strict=True)
     return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
 
 @dataclass(frozen=True, slots=True)
 class LabeledImage:
-    """An image with its objects.
-
-    Attributes:
-        path: The file.
-        boxes: The objects; empty for background.
-        source: The annotation file; None for background without one.
-        split: One of ``SPLITS``, as in the dataset; empty if unknown.
-        size: Width and height from the annotations, in pixels; None for those of the file.
-    """
+    """An image with its objects."""
 
     path: Path
     boxes: Sequence[LabeledBox]
-    source: Path | None = None
-    split: str = ''
-    size: tuple[int, int] | None = None
+    source: Path | None = None  # the annotation file; None for background without one
+    split: str = ''  # one of SPLITS, as in the dataset; empty if unknown
+    size: tuple[int, int] = UNKNOWN_SIZE  # width and height, in pixels
 
 
 @dataclass(frozen=True)
@@ -91,45 +74,40 @@ class Problem:
         return f'{kind} {self.name} ({self.count}): {self.message} Here: {examples}'
 
 
-def problem_of(
-    name: str, message: str, culprits: Iterable[object], is_warning: bool = False
-) -> list[Problem]:
-    """Make a list of the problem that some records have; empty if there are no such records.
+class Problems:
+    """Collects the problems of a dataset, by a text: name, colon, description and consequence."""
 
-    Args:
-        name: Short name of the problem.
-        message: Description and consequence, in sentences.
-        culprits: Names or ids of the records.
-        is_warning: Whether it may be intended.
-    """
-    names = [*culprits]
-    if not names:
-        return []
-    return [Problem(name, message, len(names), [*map(str, names[:NUM_EXAMPLES])], is_warning)]
+    def __init__(self) -> None:
+        self._culprits: dict[tuple[str, bool], list[object]] = defaultdict(list)
 
+    def add(self, text: str, culprits: Iterable[object], is_warning: bool = False) -> None:
+        """Add records or images, perhaps none, that have a problem."""
+        self._culprits[text, is_warning] += culprits
 
-def list_warnings(messages: Mapping[str, str], found: Found) -> list[Problem]:
-    """Make warnings of what has been found, in the order of their messages."""
-    return [
-        problem
-        for name, message in messages.items()
-        for problem in problem_of(name, message, found.get(name, ()), is_warning=True)
-    ]
+    def warn(self, text: str, *culprits: object) -> None:
+        """Add records or images that have a problem which may be intended."""
+        self.add(text, culprits, is_warning=True)
+
+    def __iter__(self) -> Iterator[Problem]:
+        for (text, is_warning), culprits in self._culprits.items():
+            if culprits:
+                name, _, message = text.partition(': ')
+                examples = [*map(str, culprits[:NUM_EXAMPLES])]
+                yield Problem(name, message, len(culprits), examples, is_warning)
+
+    def print(self) -> None:
+        """Print one line for each."""
+        for problem in self:
+            print(problem, flush=True)
 
 
 @dataclass
 class LabeledSet:
-    """A dataset, read from any format.
-
-    Attributes:
-        images: The images.
-        classes: Class names in the order of the format; may be incomplete.
-        problems: What was skipped or assumed.
-    """
+    """A dataset, read from any format."""
 
     images: list[LabeledImage]
-    classes: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)  # in the format's order; may be incomplete
+    problems: list[Problem] = field(default_factory=list)  # what was skipped or assumed
 
     def all_classes(self) -> list[str]:
         """List the format's classes, then other classes found, sorted."""

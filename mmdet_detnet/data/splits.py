@@ -5,13 +5,11 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from .records import SPLITS, LabeledImage
 
 SHARES = {'train': 0.70, 'val': 0.15, 'test': 0.15}
-HEADER = ('image', 'split')
 
 Split = dict[Path, str]
 
@@ -26,28 +24,27 @@ def choose_splits(
         folder: Folder that names for ``group_by`` are relative to.
         seed: Seed of the random splits.
         group_by: Regular expression; images whose names have the same first group (or whole match,
-            without groups) stay together. None for no grouping.
+            without groups) stay together.
 
     Returns:
-        The split of each image, missing for images outside the dataset's own splits, and words for
-        where it is from.
+        The split of each image, except those outside the dataset's own, and where it is from.
 
     Raises:
         ValueError: If the expression does not match an image, or there are too few images.
     """
     own = {image.path: image.split for image in images if image.split}
     present = set(own.values())
-    shares = f'{SHARES["train"]:.0%}, {SHARES["val"]:.0%} and {SHARES["test"]:.0%}'
     if present >= {'train', 'val'}:
         words = "the dataset's own"
     elif present >= {'train', 'test'}:
         part = [image for image in images if image.split == 'train']
-        own.update(_draw(part, folder, seed, group_by, {**SHARES, 'test': 0}))
+        own |= _draw(part, folder, seed, group_by, {**SHARES, 'test': 0})
         words = f"the dataset's own, and validation drawn from training (seed {seed})"
     else:
         own = _draw(images, folder, seed, group_by, SHARES)
+        shares = f'{SHARES["train"]:.0%}, {SHARES["val"]:.0%} and {SHARES["test"]:.0%}'
         words = f'drawn: {shares} of the images (seed {seed})'
-    for split in SPLITS[:2]:
+    for split in ('train', 'val'):
         if split not in own.values():
             raise ValueError(f'{len(images)} images are too few: none are left for {split}.')
     return own, words
@@ -63,24 +60,21 @@ def _draw(
     groups: dict[str, list[LabeledImage]] = defaultdict(list)
     for image in images:
         name = image.path.relative_to(folder).as_posix()
-        groups[_group_name(name, group_by)].append(image)
+        groups[name if group_by is None else _match_group(name, group_by)].append(image)
     counts = [
         Counter(box.label for each in group for box in each.boxes) for group in groups.values()
     ]
-    drawn = draw_stratified(counts, [len(group) for group in groups.values()], shares, seed)
+    drawn = draw_stratified(counts, [*map(len, groups.values())], shares, seed)
     pairs = zip(groups.values(), drawn, strict=True)
     return {image.path: split for group, split in pairs for image in group}
 
 
-def _group_name(name: str, group_by: str | None) -> str:
-    if group_by is None:
-        return name
+def _match_group(name: str, group_by: str) -> str:
     try:
         match = re.search(group_by, name)
     except re.error as error:
-        raise ValueError(
-            f'--group-by {group_by!r} is not a regular expression: {error}.'
-        ) from error
+        message = f'--group-by {group_by!r} is not a regular expression: {error}.'
+        raise ValueError(message) from error
     if match is None:
         raise ValueError(f'--group-by {group_by!r} does not match the image {name}.')
     return match[1] if match.re.groups else match[0]
@@ -97,11 +91,8 @@ def draw_stratified(
     Args:
         counts: Boxes per class for each group.
         sizes: Number of images of each group.
-        shares: Fraction of each split, relative to their sum, which is at most 1.
+        shares: Fraction of each split, relative to their sum.
         seed: Seed of the order.
-
-    Returns:
-        The split of each group.
     """
     whole = sum(shares.values())
     total: Counter[str] = Counter()
@@ -134,14 +125,10 @@ def draw_stratified(
 
 
 def read_splits(file: Path, images: Sequence[LabeledImage], folder: Path) -> Split:
-    """Read the splits written by an earlier call.
-
-    Raises:
-        ValueError: If an image is missing in the file, or a split is unknown.
-    """
+    """Read the splits of an earlier call; raise ValueError for a missing image or unknown split."""
     with file.open(newline='', encoding='utf-8', errors='surrogateescape') as stream:
         known = {row['image']: row['split'] for row in csv.DictReader(stream)}
-    wrong = {split for split in known.values() if split not in ('', *SPLITS)}
+    wrong = {*known.values()} - {'', *SPLITS}
     if wrong:
         raise ValueError(f'{file} has the split {sorted(wrong)[0]!r}, not one of {SPLITS}.')
     names = {image.path: image.path.relative_to(folder).as_posix() for image in images}
@@ -159,12 +146,7 @@ def write_splits(file: Path, images: Sequence[LabeledImage], split: Split, folde
     # A file name need not be valid UTF-8.
     with file.open('w', newline='', encoding='utf-8', errors='surrogateescape') as stream:
         table = csv.writer(stream)
-        table.writerow(HEADER)
+        table.writerow(('image', 'split'))
         for image in images:
             name = image.path.relative_to(folder).as_posix()
             table.writerow((name, split.get(image.path, '')))
-
-
-def apply_splits(images: Sequence[LabeledImage], split: Split) -> list[LabeledImage]:
-    """Set the split of each image; drop images without one."""
-    return [replace(each, split=split[each.path]) for each in images if each.path in split]

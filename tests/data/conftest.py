@@ -1,15 +1,13 @@
-"""A small dataset on disk, and the command line that checks it."""
+"""A small dataset on disk, and its check."""
 
 import json
-import sys
 
-import check_dataset
 import cv2
 import numpy as np
 import pytest
 from small_dataset import HEIGHT, WIDTH, make_content
 
-from mmdet_detnet.data import check as data_check
+from mmdet_detnet.data.check import check_dataset
 
 
 @pytest.fixture
@@ -23,18 +21,12 @@ def content(tmp_path):
 
 
 @pytest.fixture
-def check(tmp_path, monkeypatch):
-    """Run the command line on a dataset; return its exit status and its report."""
+def check(tmp_path):
+    """Write a dataset and check it."""
 
-    def run(content, *options, with_picture=False):
+    def run(content, **options):
         file = tmp_path / 'data.json'
-        file.write_text(content if isinstance(content, str) else json.dumps(content))
-        paths = [str(file), str(tmp_path / 'images'), '--out-dir', str(tmp_path / 'out')]
-        monkeypatch.setattr(sys, 'argv', ['check_dataset.py', *paths, *map(str, options)])
-        if not with_picture:
-            monkeypatch.setattr(data_check, 'draw_distributions', lambda check, out: None)
-        status = check_dataset.main()
-        report = tmp_path / 'out/data_check.json'
-        return status, json.loads(report.read_text()) if report.exists() else None
+        file.write_text(json.dumps(content))
+        return check_dataset(file, tmp_path / 'images', **options)
 
     return run

@@ -14,6 +14,8 @@ from mmdet_detnet.data.options import Options
 
 WIDTH, HEIGHT = 100, 80
 CAT, PANDA = ('cat', (10, 20, 30, 40)), ('red panda', (50, 10, 20, 20))
+FILES = ('a.png', 'b.png')
+IMAGE = object()
 
 
 def write_image(path, width=WIDTH, height=HEIGHT):
@@ -21,9 +23,23 @@ def write_image(path, width=WIDTH, height=HEIGHT):
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
 
 
-def write_text(path, text, encoding='utf-8'):
+def write_text(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding=encoding)
+    path.write_text(text)
+
+
+def write_changes(folder, changes):
+    """Write files: a text, bytes, the content of a JSON file, ``IMAGE``, or None to remove it."""
+    for name, content in changes.items():
+        path = folder / name
+        if content is None:
+            path.unlink()
+        elif content is IMAGE:
+            write_image(path)
+        elif isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            write_text(path, content if isinstance(content, str) else json.dumps(content))
 
 
 def yolo_row(number, box):
@@ -32,9 +48,11 @@ def yolo_row(number, box):
     return f'{number} {x} {y} {width / WIDTH} {height / HEIGHT}\n'
 
 
-def voc_object(name, box, difficult=0):
+def voc_object(name, box, difficult=0, x=None):
+    """Write an object; ``x`` is a text instead of the left edge."""
     left, top, width, height = box
     corners = {'xmin': left + 1, 'ymin': top + 1, 'xmax': left + width, 'ymax': top + height}
+    corners['xmin'] = corners['xmin'] if x is None else x
     places = ''.join(f'<{key}>{value}</{key}>' for key, value in corners.items())
     return (
         f'<object><name>{name}</name><difficult>{difficult}</difficult>'
@@ -42,65 +60,77 @@ def voc_object(name, box, difficult=0):
     )
 
 
-def write_voc(root):
-    for name in ('a.png', 'b.png'):
-        write_image(root / 'pictures' / name)
+def voc_file(*objects):
     size = f'<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>'
-    objects = {'a': voc_object(*CAT) + voc_object(*PANDA), 'b': ''}
-    for name, text in objects.items():
-        wrong_name = '<filename>C:\\photos\\1.jpg</filename>'
-        content = f'<annotation>{wrong_name}{size}{text}</annotation>'
-        write_text(root / f'annots/{name}.xml', content)
+    wrong_name = '<filename>C:\\photos\\1.jpg</filename>'
+    return f'<annotation>{wrong_name}{size}{"".join(objects)}</annotation>'
+
+
+def write_voc(root):
+    for name, objects in (('a', [voc_object(*CAT), voc_object(*PANDA)]), ('b', [])):
+        write_image(root / f'pictures/{name}.png')
+        write_text(root / f'annots/{name}.xml', voc_file(*objects))
 
 
 def write_yolo(root):
-    for name in ('a.png', 'b.png'):
-        write_image(root / 'images' / name)
-    write_text(root / 'labels/a.txt', yolo_row(0, CAT[1]) + yolo_row(1, PANDA[1]))
-    write_text(root / 'data.yaml', 'names: {0: cat, 1: red panda}\n')
+    rows = yolo_row(0, CAT[1]) + yolo_row(1, PANDA[1])
+    names = 'names: {0: cat, 1: red panda}\n'
+    write_changes(root, {f'images/{name}': IMAGE for name in FILES})
+    write_changes(root, {'labels/a.txt': rows, 'data.yaml': names})
 
 
 def write_csv(root):
-    for name in ('a.png', 'b.png'):
-        write_image(root / name)
-    rows = 'a.png,100,80,cat,10,20,40,60\na.png,100,80,red panda,50,10,70,30\nb.png,100,80,,,,,\n'
-    write_text(root / 'boxes.csv', f'filename,width,height,class,xmin,ymin,xmax,ymax\n{rows}')
+    table = (
+        'filename,width,height,class,xmin,ymin,xmax,ymax\na.png,100,80,cat,10,20,40,60\n'
+        'a.png,100,80,red panda,50,10,70,30\nb.png,100,80,,,,,\n'
+    )
+    write_changes(root, {**dict.fromkeys(FILES, IMAGE), 'boxes.csv': table})
+
+
+def labelme_shapes(kind, points):
+    """Change the file of a.png to one shape."""
+    shape = {'label': 'cat', 'points': points, 'shape_type': kind}
+    return {'a.json': {'imagePath': 'a.png', 'shapes': [shape]}}
 
 
 def write_labelme(root):
+    write_changes(root, dict.fromkeys(FILES, IMAGE))
     shapes = [
         {'label': 'cat', 'points': [[40, 60], [10, 20]], 'shape_type': 'rectangle'},
         {'label': 'red panda', 'points': [[50, 10], [70, 10], [60, 30]], 'shape_type': 'polygon'},
     ]
     for name, found in (('a', shapes), ('b', [])):
-        write_image(root / f'{name}.png')
-        write_text(root / f'{name}.json', json.dumps({'imagePath': f'{name}.png', 'shapes': found}))
+        write_changes(root, {f'{name}.json': {'imagePath': f'{name}.png', 'shapes': found}})
 
 
 def write_createml(root):
-    records = [{'image': 'a.png', 'annotations': []}, {'image': 'b.png', 'annotations': []}]
+    records = [{'image': name, 'annotations': []} for name in FILES]
     for label, (left, top, width, height) in (CAT, PANDA):
         center = {'x': left + width / 2, 'y': top + height / 2, 'width': width, 'height': height}
         records[0]['annotations'].append({'label': label, 'coordinates': center})
-    for record in records:
-        write_image(root / record['image'])
-    write_text(root / 'annotations.json', json.dumps(records))
+    write_changes(root, {**dict.fromkeys(FILES, IMAGE), 'annotations.json': records})
+
+
+def coco_file(part='annotations', **changes):
+    """Write the file with changes of the first image, annotation or category."""
+    content = {
+        'images': [
+            {'id': i, 'file_name': n, 'width': 100, 'height': 80} for i, n in enumerate(FILES)
+        ],
+        'annotations': [
+            {'id': number, 'image_id': 0, 'category_id': number, 'bbox': list(box), 'iscrowd': 0}
+            for number, (_, box) in enumerate((CAT, PANDA))
+        ],
+        'categories': [{'id': 0, 'name': 'cat'}, {'id': 1, 'name': 'red panda'}],
+    }
+    content[part][0].update(changes)
+    return {'instances.json': content}
 
 
 def write_coco(root):
-    images = [{'id': i, 'file_name': n, 'width': 100, 'height': 80} for i, n in enumerate(FILES)]
-    annotations = [
-        {'id': number, 'image_id': 0, 'category_id': number, 'bbox': list(box), 'iscrowd': 0}
-        for number, (_, box) in enumerate((CAT, PANDA))
-    ]
-    categories = [{'id': 0, 'name': 'cat'}, {'id': 1, 'name': 'red panda'}]
-    for name in FILES:
-        write_image(root / 'pictures' / name)
-    content = {'images': images, 'annotations': annotations, 'categories': categories}
-    write_text(root / 'instances.json', json.dumps(content))
+    write_changes(root, {**{f'pictures/{name}': IMAGE for name in FILES}, **coco_file()})
 
 
-FILES = ('a.png', 'b.png')
 WRITERS = {
     'coco': write_coco,
     'voc': write_voc,

@@ -4,15 +4,8 @@ WIDTH, HEIGHT = 100, 80
 
 
 def make_annotation(number, image, category, box):
-    area = box[2] * box[3]
-    return {
-        'id': number,
-        'image_id': image,
-        'category_id': category,
-        'bbox': box,
-        'area': area,
-        'iscrowd': 0,
-    }
+    ids = {'id': number, 'image_id': image, 'category_id': category}
+    return {**ids, 'bbox': box, 'area': box[2] * box[3], 'iscrowd': 0}
 
 
 def make_content():
@@ -36,8 +29,8 @@ def remove(list_name, field):
     return lambda content: content[list_name][0].pop(field)
 
 
-def put(list_name, field, value):
-    return lambda content: content[list_name][0].update({field: value})
+def put(list_name, **fields):
+    return lambda content: content[list_name][0].update(fields)
 
 
 def add_box(category=1, image=1, **changes):
@@ -59,10 +52,6 @@ def both(*changes):
     return lambda content: [change(content) for change in changes]
 
 
-def names(report):
-    return [problem['name'] for problem in report['problems'] + report['warnings']]
-
-
 def mark_all(**changes):
     return lambda content: [each.update(changes) for each in content['annotations']]
 
@@ -71,3 +60,8 @@ def corners_for_sizes(content):
     for annotation in content['annotations']:
         left, top, width, height = annotation['bbox']
         annotation['bbox'] = [left, top, left + width, top + height]
+
+
+def names(check):
+    """Name the problems and then the warnings of a check."""
+    return [problem.name for problem in check.problems + check.warnings]

@@ -1,7 +1,9 @@
 """The checks as a command and before training: unreadable files, damaged images, what stops."""
 
 import json
+import sys
 
+import check_dataset as command
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from small_dataset import (
     HEIGHT,
     WIDTH,
     add_box,
+    add_category,
     add_image,
     corners_for_sizes,
     make_annotation,
@@ -20,67 +23,65 @@ from small_dataset import (
 )
 
 from mmdet_detnet import config_path
-from mmdet_detnet.data.check import check_annotations, check_training_data, report_training_data
-from mmdet_detnet.data.images import read_header, read_image
+from mmdet_detnet.data.check import (
+    check_annotations,
+    check_training_data,
+    draw_distributions,
+    report_training_data,
+)
+from mmdet_detnet.data.images import read_image
 from mmdet_detnet.data.training_config import TrainingConfig
 from mmdet_detnet.training import launch
 
 
-def test_sound_data_set_has_no_problems(content, check, tmp_path):
-    status, report = check(content, '--classes', 'cat', 'dog', with_picture=True)
-    assert (status, names(report)) == (0, [])
-    assert (report['images'], report['used_images'], report['kept_boxes']) == (2, 2, 4)
-    assert cv2.imread(str(tmp_path / 'out/data_boxes.png')).shape == (540, 1440, 3)
+@pytest.fixture
+def run_command(tmp_path, monkeypatch):
+    def run(text, *options):
+        (tmp_path / 'data.json').write_text(text)
+        paths = [str(tmp_path / 'data.json'), str(tmp_path / 'images')]
+        monkeypatch.setattr(sys, 'argv', ['check_dataset.py', *paths, *options])
+        return command.main()
+
+    return run
 
 
-def test_data_set_without_boxes_is_drawn(content, check):
-    content['annotations'] = []
-    assert names(check(content, with_picture=True)[1]) == ['no-boxes']
+def test_command_prints_counts_and_its_status_tells_of_problems(content, run_command, capsys):
+    assert run_command(json.dumps(content), '--classes', 'cat', 'dog') == 0
+    output = capsys.readouterr().out
+    assert 'CocoDataset uses 2 of 2 images, with 4 boxes.' in output
+    assert 'Problems: 0, warnings: 0.' in output
+    add_box(area=0)(content)
+    assert run_command(json.dumps(content)) == 1
+    assert 'PROBLEM area-not-positive (1): annotations without a pos' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ('content', 'complaint'),
+    ('text', 'complaint'),
     [
         ('[]', 'must contain an object with the lists images, annotations, categories'),
         ('{"images": [], "annotations": []}', 'no list of objects "categories"'),
-        ('{"images": {}, "annotations": [], "categories": []}', 'no list of objects "images"'),
         ('{"images": [1], "annotations": [], "categories": []}', 'no list of objects "images"'),
         ('{"images": [', 'is not valid JSON'),
         ('[' * 100_000, 'is not valid JSON'),
-        ('{"images": [' + '{"id": [' * 50_000, 'is not valid JSON'),
-        ('', 'is not valid JSON'),
-        ('null', 'must contain an object'),
         ('{"a": ' + '9' * 5000 + '}', 'is not valid JSON'),
-        ('\x00', 'is not valid JSON'),
+        ('', 'is not valid JSON'),
     ],
 )
-def test_unreadable_file_gives_one_sentence(check, tmp_path, capsys, content, complaint):
+def test_unreadable_file_gives_one_sentence(run_command, tmp_path, capsys, text, complaint):
     (tmp_path / 'images').mkdir()
-    assert check(content) == (1, None)
+    assert run_command(text) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
     assert str(tmp_path / 'data.json') in line
 
 
-@pytest.mark.parametrize(
-    'options',
-    [
-        ('--num-workers', '0'),
-        ('--config', 'absent.py'),
-        ('--config', 'absent.py', '--classes', 'cat'),
-        ('--classes',),
-    ],
-)
-def test_bad_usage_has_status_2(content, check, options):
-    with pytest.raises(SystemExit) as stop:
-        check(content, *options)
-    assert stop.value.code == 2
-
-
-@pytest.mark.parametrize('name', [r'$\frac{$', '$a$', '{', '\\', '猫', 'a' * 300])
-def test_any_class_name_can_be_drawn(content, check, name):
-    content['categories'][0]['name'] = name
-    assert check(content, with_picture=True)[0] == 0
+@pytest.mark.parametrize('has_boxes', [True, False])
+def test_any_class_name_can_be_drawn(content, check, tmp_path, has_boxes):
+    for number, name in enumerate([r'$\frac{$', '$a$', '{', '\\', '猫'], start=3):
+        add_category(number, name)(content)
+    content['annotations'] *= has_boxes
+    draw_distributions(check(content), tmp_path / 'boxes.png')
+    assert cv2.imread(str(tmp_path / 'boxes.png')).shape == (540, 1440, 3)
 
 
 @pytest.mark.parametrize('share_left', [0, 0.5, 0.95])
@@ -88,9 +89,9 @@ def test_truncated_image_is_reported(content, check, tmp_path, share_left):
     file = tmp_path / 'images/a.png'
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share_left * len(whole))])
-    status, report = check(content, '--num-workers', 1)
-    assert (status, names(report)) == (1, ['undecodable-image'])
-    assert report['problems'][0]['examples'][0].startswith('a.png (')
+    (problem,) = check(content).problems
+    assert problem.name == 'undecodable-image'
+    assert problem.examples[0].startswith('a.png (')
 
 
 def test_truncated_image_is_reported_where_opencv_lets_it_pass(tmp_path, monkeypatch):
@@ -111,20 +112,16 @@ def test_rotation_by_exif_changes_the_size(content, check, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: turn by 90 degrees to show
     Image.new('RGB', (WIDTH, HEIGHT)).save(tmp_path / 'images/b.png', exif=exif)
-    assert read_header(tmp_path / 'images/b.png').size == (HEIGHT, WIDTH)
-    status, report = check(content)
-    assert (status, names(report)) == (1, ['image-size'])
-    assert 'b.png is 80 x 100, not 100 x 80 (mmdet applies' in report['problems'][0]['examples'][0]
+    assert read_image(tmp_path / 'images/b.png', decode=False).size == (HEIGHT, WIDTH)
+    (problem,) = check(content).problems
+    assert problem.examples == ['b.png is 80 x 100, not 100 x 80 (mmdet applies the EXIF rotation)']
 
 
 def test_headers_of_many_images_are_sampled(content, tmp_path):
-    content['images'] = [
-        {'id': index, 'file_name': f'{index}.png', 'width': WIDTH, 'height': HEIGHT}
-        for index in range(2500)
-    ]
-    file = tmp_path / 'many.json'
-    file.write_text(json.dumps(content))
-    check = check_annotations(file, TrainingConfig(), tmp_path, max_images=1000, decode=False)
+    for number in range(3, 2501):
+        add_image(number, f'{number}.png')(content)
+    options = dict(content=content, max_images=1000, decode=False)
+    check = check_annotations('many.json', TrainingConfig(), tmp_path, **options)
     (missing,) = [each for each in check.problems if each.name == 'missing-image']
     assert missing.count == 834
 
@@ -152,10 +149,10 @@ def training_config(content, tmp_path):
         (lambda content: None, []),
         (mark_all(iscrowd=1), ['only-crowds']),
         (corners_for_sizes, ['corners-as-size']),
-        (put('categories', 'name', 'cow'), ['class-not-in-file', 'category-not-in-classes']),
+        (put('categories', name='cow'), ['class-not-in-file', 'category-not-in-classes']),
         (lambda content: content['categories'].reverse(), ['class-order']),
         (add_image(1, 'c.png'), ['duplicate-image-id']),
-        (put('images', 'file_name', 'absent.png'), ['missing-image']),
+        (put('images', file_name='absent.png'), ['missing-image']),
         (add_box(bbox=[20, 20, 0.5, 40]), ['degenerate-box']),
     ],
 )
@@ -171,40 +168,31 @@ def test_single_box_that_is_dropped_does_not_stop_training(content, training_con
     ]
     add_box(bbox=[20, 20, 0.5, 40])(content)
     check = check_training_data(training_config(content))[0]
-    assert [problem.name for problem in check.problems] == ['degenerate-box']
+    assert names(check) == ['degenerate-box']
     assert check.stopping_problems == []
 
 
-@pytest.mark.parametrize('dataset', [dict(type='VOCDataset', data_root='x'), None])
-def test_data_sets_of_other_formats_are_left_out(training_config, content, dataset):
-    config = training_config(content)
-    config.train_dataloader.dataset = dataset
-    config.val_dataloader = None
-    assert check_training_data(config) == []
-
-
-def test_wrapped_and_joined_data_sets_are_all_checked(training_config, content):
+def test_datasets_are_checked_wherever_they_are_joined_unless_of_other_formats(
+    training_config, content
+):
     config = training_config(content)
     leaf = config.train_dataloader.dataset
     joined = dict(type='ConcatDataset', datasets=[leaf, leaf])
     config.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=joined)
     assert len(check_training_data(config)) == 3
+    config.val_dataloader = None
+    config.train_dataloader.dataset = dict(type='VOCDataset', data_root='x')
+    assert check_training_data(config) == []
 
 
-@pytest.mark.parametrize(
-    ('is_there', 'words'),
-    [(True, 'only-crowds (1): all boxes are crowds'), (False, 'train.json does not exist.')],
-)
-def test_launcher_checks_the_data_first(
-    tmp_path, content, training_config, capsys, is_there, words
-):
+def test_launcher_checks_the_data_first(tmp_path, content, training_config, capsys):
     mark_all(iscrowd=1)(content)
     config = training_config(content)
-    if not is_there:
-        (tmp_path / 'annotations/train.json').unlink()
     config.model.roi_head.bbox_head.num_classes = 2
     config.dump(tmp_path / 'config.py')
-    with pytest.raises(SystemExit) as stop:
-        launch.train([str(tmp_path / 'config.py')], report_training_data)
-    assert stop.value.code == 2
-    assert words in capsys.readouterr().err
+    for words in ('only-crowds (1): all boxes are crowds', 'train.json does not exist.'):
+        with pytest.raises(SystemExit) as stop:
+            launch.train([str(tmp_path / 'config.py')], report_training_data)
+        assert stop.value.code == 2
+        assert words in capsys.readouterr().err
+        (tmp_path / 'annotations/train.json').unlink(missing_ok=True)

@@ -17,10 +17,12 @@ from mmdet_detnet.data.splits import (
 ROOT = Path('/data')
 
 
-def make_image(name, split='', labels=('cat',)):
-    return LabeledImage(
-        ROOT / name, [LabeledBox(each, (0, 0, 9, 9)) for each in labels], split=split
-    )
+def make_image(name, split=''):
+    return LabeledImage(ROOT / name, [LabeledBox('cat', (0, 0, 9, 9))], split=split)
+
+
+def make_images(number, split=''):
+    return [make_image(f'{index}.png', split) for index in range(number)]
 
 
 def count(splits):
@@ -37,8 +39,7 @@ def test_a_rare_class_is_in_each_split(seed):
 
 
 def test_seed_decides():
-    images = [make_image(f'{number}.png') for number in range(40)]
-    first, again, other = (choose_splits(images, ROOT, seed)[0] for seed in (0, 0, 1))
+    first, again, other = (choose_splits(make_images(40), ROOT, seed)[0] for seed in (0, 0, 1))
     assert first == again
     assert first != other
     assert count(first) == count(other) == {'train': 28, 'val': 6, 'test': 6}
@@ -54,9 +55,13 @@ def test_images_of_a_group_stay_together():
 
 @pytest.mark.parametrize(
     ('pattern', 'message'),
-    [('(', 'not a regular expression'), ('cow', 'does not match the image 0')],
+    [
+        ('(', 'not a regular expression'),
+        ('cow', 'does not match the image 0'),
+        (None, '1 images are too few: none are left for val'),
+    ],
 )
-def test_wrong_pattern_is_an_error(pattern, message):
+def test_wrong_pattern_or_too_few_images_are_an_error(pattern, message):
     with pytest.raises(ValueError, match=message):
         choose_splits([make_image('0.png')], ROOT, group_by=pattern)
 
@@ -68,22 +73,14 @@ def test_own_splits_are_used():
     assert words == "the dataset's own"
 
 
-def test_missing_validation_is_drawn_from_training():
-    images = [make_image(f'{number}.png', 'train') for number in range(17)]
-    splits, words = choose_splits([*images, make_image('x.png', 'test')], ROOT)
+def test_missing_splits_are_drawn_from_training():
+    images = [*make_images(17, 'train'), make_image('x.png', 'test')]
+    splits, words = choose_splits(images, ROOT)
     assert count(splits) == {'train': 14, 'val': 3, 'test': 1}
     assert splits[ROOT / 'x.png'] == 'test'
     assert 'validation drawn from training' in words
-
-
-def test_training_alone_is_split():
-    splits, _ = choose_splits([make_image(f'{n}.png', 'train') for n in range(20)], ROOT)
+    splits, _ = choose_splits(make_images(20, 'train'), ROOT)
     assert count(splits) == {'train': 14, 'val': 3, 'test': 3}
-
-
-def test_too_few_images_are_an_error():
-    with pytest.raises(ValueError, match='1 images are too few: none are left for val'):
-        choose_splits([make_image('0.png')], ROOT)
 
 
 def test_splits_are_read_as_they_were_written(tmp_path):
@@ -93,13 +90,10 @@ def test_splits_are_read_as_they_were_written(tmp_path):
     assert read_splits(tmp_path / 'splits.csv', images, ROOT) == splits
 
 
-def test_new_image_is_an_error(tmp_path):
-    write_splits(tmp_path / 'splits.csv', [make_image('a.png')], {}, ROOT)
-    with pytest.raises(ValueError, match=r'new\.png.*--resplit'):
+@pytest.mark.parametrize(
+    ('row', 'message'), [('a.png,train', r'new\.png.*--resplit'), ('new.png,holdout', "'holdout'")]
+)
+def test_new_image_or_unknown_split_is_an_error(tmp_path, row, message):
+    (tmp_path / 'splits.csv').write_text(f'image,split\n{row}\n')
+    with pytest.raises(ValueError, match=message):
         read_splits(tmp_path / 'splits.csv', [make_image('new.png')], ROOT)
-
-
-def test_unknown_split_is_an_error(tmp_path):
-    (tmp_path / 'splits.csv').write_text('image,split\na.png,holdout\n')
-    with pytest.raises(ValueError, match="'holdout'"):
-        read_splits(tmp_path / 'splits.csv', [make_image('a.png')], ROOT)

@@ -5,38 +5,27 @@ lose what an evaluation needs: docs/own_data.md compares them.
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from mmdet_detnet.data.images import MESSAGES, ImageFiles, list_files, show_progress
+from mmdet_detnet.data.images import ImageFiles, list_files, show_progress
 from mmdet_detnet.data.options import FORMATS, Options
-from mmdet_detnet.data.records import LabeledImage, LabeledSet, list_warnings
+from mmdet_detnet.data.records import LabeledImage, LabeledSet
 from mmdet_detnet.files import OutputFolder, read_json
 
 from . import coco, json_shapes, table, voc, yolo
 
 HEAD_SIZE = 2**16
-READERS: dict[str, tuple[Callable[..., LabeledSet], dict[str, str]]] = {
-    'coco': (coco.read, coco.MESSAGES),
-    'voc': (voc.read, voc.MESSAGES),
-    'yolo': (yolo.read, yolo.MESSAGES),
-    'csv': (table.read, table.MESSAGES),
-    'labelme': (json_shapes.read_labelme, json_shapes.MESSAGES),
-    'createml': (json_shapes.read_createml, {}),
-}
-# JSON files are recognized by their content, which is read only once; others by the file.
-JSON_FORMATS = {
-    'coco': coco.recognizes,
-    'labelme': json_shapes.is_labelme,
-    'createml': json_shapes.is_createml,
-}
-FILE_FORMATS = {
-    '.xml': ('voc', voc.recognizes),
-    '.txt': ('yolo', yolo.recognizes),
-    '.csv': ('csv', table.recognizes),
-    '.tsv': ('csv', table.recognizes),
+# The suffixes of the files of a format, what recognizes a file, and what reads all. A JSON file is
+# given as a pair with its content, since large ones take long to decode.
+READERS: dict[str, tuple[tuple[str, ...], Callable[..., bool], Callable[..., LabeledSet]]] = {
+    'coco': (('.json',), coco.recognizes, coco.read),
+    'voc': (('.xml',), voc.recognizes, voc.read),
+    'yolo': (('.txt',), yolo.recognizes, yolo.read),
+    'csv': (('.csv', '.tsv'), table.recognizes, table.read),
+    'labelme': (('.json',), json_shapes.is_labelme, json_shapes.read_labelme),
+    'createml': (('.json',), json_shapes.is_createml, json_shapes.read_createml),
 }
 
 
@@ -57,10 +46,9 @@ def read_folder(options: Options, out: OutputFolder | None = None) -> tuple[str,
     images = ImageFiles(options.image_folder, out)
     if not images.paths:
         raise ValueError(f'{images.folder} has no images.')
-    if place == options.image_folder:
-        files = images.files
-    else:
-        files = [place] if place.is_file() else [*list_files(place, out)]
+    files = [place] if place.is_file() else images.files
+    if place.is_dir() and place != options.image_folder:
+        files = [*list_files(place, out)]
     recognized = _recognize(files, images)
     if not recognized:
         raise ValueError(
@@ -74,31 +62,33 @@ def read_folder(options: Options, out: OutputFolder | None = None) -> tuple[str,
     if len(recognized) > 1 and not options.format_name:
         names = ', '.join(f'{name} ({len(files)} files)' for name, files in recognized.items())
         raise ValueError(f'{place} has several formats: {names}. Choose one with --format.')
-    read, messages = READERS[name]
+    _, _, read = READERS[name]
     labeled = read(recognized[name], images, options)
     _check_unique(labeled.images)
-    images.found['image-not-annotated'] += images.unused()
-    labeled.problems = list_warnings({**MESSAGES, **messages}, images.found)
+    result = 'Used as background.' if name == 'yolo' else 'Skipped.'
+    text = f'image-not-annotated: images without an annotation. {result}'
+    images.problems.warn(text, *images.unused())
+    labeled.problems = [*images.problems]
     return name, labeled
 
 
 def _recognize(files: Sequence[Path], images: ImageFiles) -> dict[str, list[Any]]:
-    """Sort files by format; a JSON file is a pair with its content."""
-    found: dict[str, list[Any]] = defaultdict(list)
-    files = [file for file in files if file.suffix.lower() in ('.json', *FILE_FORMATS)]
+    """Sort files by format."""
+    found: dict[str, list[Any]] = {name: [] for name in READERS}
+    known = {suffix for suffixes, _, _ in READERS.values() for suffix in suffixes}
+    files = [file for file in files if file.suffix.lower() in known]
     for file in show_progress(files, desc='reading annotations', unit='file'):
-        suffix = file.suffix.lower()
-        if suffix == '.json':
+        item: Any = file
+        if file.suffix.lower() == '.json':
             content = read_json(file)
             if isinstance(content, dict):
                 # The encoded images of a whole dataset may not fit the memory.
-                content.pop(json_shapes.IMAGE_DATA, None)
-            for name, recognizes in JSON_FORMATS.items():
-                found[name] += [(file, content)] if recognizes(content) else []
-        else:
-            name, recognizes_file = FILE_FORMATS[suffix]
-            found[name] += [file] if recognizes_file(file, images) else []
-    return {name: found[name] for name in FORMATS if found[name]}
+                content.pop('imageData', None)
+            item = file, content
+        for name, (suffixes, recognizes, _) in READERS.items():
+            if file.suffix.lower() in suffixes and recognizes(item, images):
+                found[name].append(item)
+    return {name: items for name, items in found.items() if items}
 
 
 def _check_unique(images: Sequence[LabeledImage]) -> None:
@@ -114,122 +104,64 @@ def _check_unique(images: Sequence[LabeledImage]) -> None:
         sources[image.path] = image.source
 
 
-class Foreign(NamedTuple):
-    """A format that is not read.
-
-    Attributes:
-        name: The format, and the tool that writes it.
-        advice: What to do.
-        path: Pattern of the files' paths.
-        text: Pattern of the first lines.
-    """
-
-    name: str
-    advice: str
-    path: str
-    text: str = ''
-
-
 NUMBER = r'-?\d+(?:\.\d+)?(?:e-?\d+)?'
-JSON = r'\.json$'
-CONVERT = 'Export COCO, Pascal VOC or YOLO from the tool that wrote it, or convert it to COCO.'
-FOREIGN = (
-    Foreign(
-        "CVAT's own XML",
-        'In CVAT, export the task or the project as "COCO 1.0".',
-        r'\.xml$',
-        r'<annotations>.*?<(?:version|meta|image|track)\b',
-    ),
-    Foreign(
-        'JSON of the VGG Image Annotator (VIA)',
-        'In VIA, choose Annotation, Export Annotations (as csv) or (COCO format).',
-        JSON,
-        r'"_via_img_metadata"|"shape_attributes"',
-    ),
-    Foreign(
-        "Label Studio's JSON",
-        'In Label Studio, export as "COCO" or as "Pascal VOC XML".',
-        JSON,
-        r'"rectanglelabels"|"polygonlabels"|"from_name"|"annotations":\s*\[\{"id".*"result"',
-    ),
-    Foreign(
-        "Supervisely's JSON",
-        'In Supervisely, run the app "Export to COCO" or "Export to Pascal VOC".',
-        JSON,
-        r'"classTitle"|"projectType"\s*:|"geometryType"',
-    ),
-    Foreign(
-        "Labelbox's export",
-        'Convert it with Labelbox\'s "COCO converter".',
-        r'\.(?:json|ndjson)$',
-        r'"Labeled Data"|"data_row"\s*:',
-    ),
-    Foreign("V7 Darwin's JSON", 'In V7, export as "COCO".', JSON, r'"bounding_box"\s*:\s*\{'),
-    Foreign(
-        "Datumaro's JSON",
+CONVERT = '. Export COCO, Pascal VOC or YOLO from the tool that wrote it, or convert it to COCO.'
+# Formats that are not read: by the pattern of a path, patterns of the first lines, with the name of
+# the format, and what to do.
+FOREIGN = {
+    r'\.xml$': {
+        r'<annotations>.*?<(?:version|meta|image|track)\b': "CVAT's own XML. In CVAT, export the "
+        'task or the project as "COCO 1.0".',
+    },
+    r'\.(?:json|ndjson)$': {
+        r'"_via_img_metadata"|"shape_attributes"': 'JSON of the VGG Image Annotator (VIA). In VIA, '
+        'choose Annotation, Export Annotations (as csv) or (COCO format).',
+        r'"rectanglelabels"|"polygonlabels"|"from_name"|"annotations":\s*\[\{"id".*"result"': (
+            'Label Studio\'s JSON. In Label Studio, export as "COCO" or as "Pascal VOC XML".'
+        ),
+        r'"classTitle"|"projectType"\s*:|"geometryType"': "Supervisely's JSON. In Supervisely, run "
+        'the app "Export to COCO" or "Export to Pascal VOC".',
+        r'"Labeled Data"|"data_row"\s*:': "Labelbox's export. Convert it with Labelbox's \"COCO "
+        'converter".',
+        r'"bounding_box"\s*:\s*\{': 'V7 Darwin\'s JSON. In V7, export as "COCO".',
+        r'"items"\s*:\s*\[\s*\{.*"annotations"|"label"\s*:\s*\{\s*"labels"': "Datumaro's JSON. "
         'Convert it with "datum convert" to the format coco_instances.',
-        JSON,
-        r'"items"\s*:\s*\[\s*\{.*"annotations"|"label"\s*:\s*\{\s*"labels"',
-    ),
-    Foreign("BDD100K's or Scalabel's JSON", CONVERT, JSON, r'"box2d"'),
-    Foreign(
-        'an output manifest of SageMaker Ground Truth', CONVERT, r'\.manifest$', r'"source-ref"'
-    ),
-    Foreign(
-        "KITTI's text files",
-        CONVERT,
-        r'\.txt$',
-        rf'\A[A-Za-z_]+ {NUMBER} -?\d+(?: {NUMBER}){{12,13}}\s*$',
-    ),
-    Foreign(
-        "DOTA's text files",
-        'Their rotated boxes need another detector, or a conversion to COCO.',
-        r'\.txt$',
+        r'"box2d"': f"BDD100K's or Scalabel's JSON{CONVERT}",
+    },
+    r'\.manifest$': {r'"source-ref"': f'an output manifest of SageMaker Ground Truth{CONVERT}'},
+    r'\.txt$': {
+        rf'\A[A-Za-z_]+ {NUMBER} -?\d+(?: {NUMBER}){{12,13}}\s*$': f"KITTI's text files{CONVERT}",
         r'\A(?:(?:imagesource|gsd)[^\n]*\n)*'
-        rf'{NUMBER}(?:\s+{NUMBER}){{7}}\s+[A-Za-z][\w-]*(?: \d)?\s*$',
-    ),
-    Foreign(
-        'the list of keras-yolo3',
-        'Write a row per box, as CSV: filename,xmin,ymin,xmax,ymax,class.',
-        r'\.txt$',
-        r'\A\S[^\n]*\.\w+ \d+,\d+,\d+,\d+,\d+(?:\s|$)',
-    ),
-    Foreign(
-        "WIDER FACE's list",
-        CONVERT,
-        r'\.txt$',
-        rf'\A[^\n]*\.\w+\s*\n\d+\s*\n{NUMBER}(?: {NUMBER}){{3}}',
-    ),
-    Foreign(
-        "MOT Challenge's text files",
-        CONVERT,
-        r'\.txt$',
-        rf'\A\d+,\s*-?\d+(?:,\s*{NUMBER}){{4,8}}\s*$',
-    ),
-    Foreign(
-        'TFRecord files of TensorFlow',
-        'Export the annotations again as COCO or Pascal VOC from where they were drawn.',
-        r'\.(?:tfrecords?|record)(?:-\d+-of-\d+)?$',
-    ),
-    Foreign('Parquet files', 'Convert them to COCO, with the pictures as files.', r'\.parquet$'),
-    Foreign(
-        'masks of Pascal VOC or a similar set, without boxes',
-        'Use the XML files in Annotations, or make COCO instances of the masks.',
-        r'(?:segmentation(?:class|object)|masks?|labels?)/[^/]*\.(?:png|bmp)$',
-    ),
-)
+        rf'{NUMBER}(?:\s+{NUMBER}){{7}}\s+[A-Za-z][\w-]*(?: \d)?\s*$': "DOTA's text files. Their "
+        'rotated boxes need another detector, or a conversion to COCO.',
+        r'\A\S[^\n]*\.\w+ \d+,\d+,\d+,\d+,\d+(?:\s|$)': 'the list of keras-yolo3. Write a row per '
+        'box, as CSV: filename,xmin,ymin,xmax,ymax,class.',
+        rf'\A[^\n]*\.\w+\s*\n\d+\s*\n{NUMBER}(?: {NUMBER}){{3}}': f"WIDER FACE's list{CONVERT}",
+        rf'\A\d+,\s*-?\d+(?:,\s*{NUMBER}){{4,8}}\s*$': f"MOT Challenge's text files{CONVERT}",
+    },
+    r'\.(?:tfrecords?|record)(?:-\d+-of-\d+)?$': {
+        '': 'TFRecord files of TensorFlow. Export the annotations again as COCO or Pascal VOC from '
+        'where they were drawn.',
+    },
+    r'\.parquet$': {'': 'Parquet files. Convert them to COCO, with the pictures as files.'},
+    r'(?:segmentation(?:class|object)|masks?|labels?)/[^/]*\.(?:png|bmp)$': {
+        '': 'masks of Pascal VOC or a similar set, without boxes. Use the XML files in '
+        'Annotations, or make COCO instances of the masks.',
+    },
+}
 
 
 def _recognize_foreign(files: Iterable[Path], root: Path) -> str:
     """Describe the first file in a format of ``FOREIGN``; return nothing if there is none."""
     for file in files:
         path = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
-        rows = [each for each in FOREIGN if re.search(each.path, path, re.IGNORECASE)]
-        if not rows:
+        tables = [each for key, each in FOREIGN.items() if re.search(key, path, re.IGNORECASE)]
+        if not tables:
             continue
         with file.open('rb') as stream:
             head = stream.read(HEAD_SIZE).decode('utf-8-sig', errors='replace')
-        for row in rows:
-            if re.search(row.text, head, re.MULTILINE | re.DOTALL):
-                return f'{file}: {row.name}, which mmdet-detnet does not read. {row.advice}'
+        for text, description in (row for each in tables for row in each.items()):
+            if re.search(text, head, re.MULTILINE | re.DOTALL):
+                name, _, advice = description.partition('. ')
+                return f'{file}: {name}, which mmdet-detnet does not read. {advice}'
     return ''

@@ -2,15 +2,11 @@
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
-
-from mmdet_detnet.data.records import Found
 
 # Lists with a name in each line, whose number is the class.
 LISTS = ('classes.txt', '*.names', '_darknet.labels')
@@ -19,30 +15,16 @@ MACHINE_ID = re.compile(r'/[a-z]/\w+')
 YOLO_KEYS = {'names', 'kpt_shape', 'train', 'val'}
 # Spellings of flags in tables and XML files.
 FLAGS = {'': False, '0': False, '1': True, 'false': False, 'true': True, 'no': False, 'yes': True}
-MESSAGES = {
-    'other-class-names': 'files with other class names than one nearer to the annotations. Not '
-    'used.',
-    'class-name-twice': 'names of several class numbers. These become one class.',
-}
 
 
-@dataclass(frozen=True)
-class ClassNames:
-    """Class names that are found for a folder of annotations.
+class ClassNames(NamedTuple):
+    """Class names that are found for a folder of annotations."""
 
-    Attributes:
-        names: The names by the number or id of the class.
-        file: The file with the names; None if there is none.
-        description: Content of the nearest YAML file for YOLO.
-        yaml_file: That file.
-        found: Culprits of ``MESSAGES``.
-    """
-
-    names: Mapping[str, str] = field(default_factory=dict)
-    file: Path | None = None
-    description: Mapping[str, Any] = field(default_factory=dict)
-    yaml_file: Path | None = None
-    found: Found = field(default_factory=dict)
+    names: Mapping[str, str]  # by the number or id of the class
+    file: Path | None  # with the names; None if there is none
+    others: list[str]  # files with other names, and what was used instead
+    description: Mapping[str, Any]  # content of the nearest YAML file for YOLO
+    yaml_file: Path | None  # that file
 
 
 def is_class_id(label: str) -> bool:
@@ -58,25 +40,21 @@ def find_class_names(folder: Path, root: Path, images: Path) -> ClassNames:
     Raises:
         ValueError: If a file is damaged, or two files in one folder name the classes differently.
     """
-    found, description, yaml_file = [], {}, None
+    found: dict[Path, dict[str, str]] = {}
+    described: dict[Path, dict[str, Any]] = {}
     for place in dict.fromkeys([*_places(folder, root), images]):
-        for file, content in _read_descriptions(place):
-            if yaml_file is None:
-                yaml_file, description = file, content
+        described |= _read_descriptions(place)
         sources = [*_read_names(place)]
         for file, names in sources[1:]:
             if names != sources[0][1]:
                 raise ValueError(
                     f'{sources[0][0]} and {file} name the classes differently. Remove one of them.'
                 )
-        found += sources[:1]
-    if not found:
-        return ClassNames({}, None, description, yaml_file)
-    nearest, names = found[0]
-    others = [f'{file} (used: {nearest})' for file, each in found[1:] if each != names]
-    twice = [f'{name} ({nearest})' for name, n in Counter(names.values()).items() if n > 1]
-    culprits = {'other-class-names': others, 'class-name-twice': twice}
-    return ClassNames(names, nearest, description, yaml_file, culprits)
+        found |= sources[:1]
+    nearest, names = next(iter(found.items()), (None, {}))
+    others = [f'{file} (used: {nearest})' for file, each in found.items() if each != names]
+    yaml_file, description = next(iter(described.items()), (None, {}))
+    return ClassNames(names, nearest, others, description, yaml_file)
 
 
 def find_id_table(ids: set[str], folder: Path, root: Path) -> dict[str, str]:
@@ -127,10 +105,10 @@ def _read_names(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     """Read the class names of each file in a folder that has some."""
     for file, content in _read_descriptions(folder):
         names = content.get('names')
-        pairs = [*names.items()] if isinstance(names, dict) else [*enumerate(_as_list(names))]
-        are_plain = all(isinstance(name, str | int | float) for _, name in pairs)
-        if pairs and are_plain and all(str(number).isdecimal() for number, _ in pairs):
-            yield file, {str(int(number)): str(name) for number, name in pairs}
+        if isinstance(names, list):
+            names = dict(enumerate(names))
+        if isinstance(names, dict) and names and all(map(_is_named, names.items())):
+            yield file, {str(int(number)): str(name) for number, name in names.items()}
     for pattern in LISTS:
         for file in sorted(folder.glob(pattern)):
             lines = enumerate(read_text(file).rstrip().splitlines())
@@ -138,27 +116,24 @@ def _read_names(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
             yield file, {str(number): line.strip() for number, line in lines if line.strip()}
 
 
-def _as_list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
+def _is_named(pair: tuple[object, object]) -> bool:
+    return str(pair[0]).isdecimal() and isinstance(pair[1], str | int | float)
 
 
 def _read_table(file: Path) -> dict[str, str]:
     """Read a table of two columns, an id and a name in either order; else return no names."""
+    rows = []
     with file.open(newline='', encoding='utf-8-sig', errors='replace') as stream:
-        reader = csv.reader(stream)
         try:
-            rows = [next(reader, []) for _ in range(2)]
-            if {len(row) for row in rows if row} != {2}:
-                return {}
-            rows += [row for row in reader if row]
+            for row in filter(None, csv.reader(stream)):
+                if len(row) != 2:
+                    return {}
+                rows.append([cell.strip() for cell in row])
         except csv.Error:
             return {}
-    rows = [[cell.strip() for cell in row] for row in rows if row]
-    if any(len(row) != 2 for row in rows):
-        return {}
     for key in (0, 1):
         # The first row may be a header.
-        body = rows if is_class_id(rows[0][key]) else rows[1:]
+        body = rows if rows and is_class_id(rows[0][key]) else rows[1:]
         if body and all(is_class_id(row[key]) and not is_class_id(row[1 - key]) for row in body):
             return {row[key]: row[1 - key] for row in body}
     return {}

@@ -1,42 +1,38 @@
 """COCO: JSON files with lists of images, annotations and categories."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmdet_detnet.arguments import is_number
-from mmdet_detnet.data.annotation_rules import Record, is_box, is_flag, is_id, is_text
+from mmdet_detnet.data.annotation_rules import (
+    Record,
+    is_box,
+    is_flag,
+    is_id,
+    is_text,
+    require_records,
+)
 from mmdet_detnet.data.images import ImageFiles, name_split, show_progress
 from mmdet_detnet.data.options import Options
 from mmdet_detnet.data.records import (
-    Found,
+    UNKNOWN_SIZE,
     LabeledBox,
     LabeledImage,
     LabeledSet,
-    Segmentation,
+    Problems,
     outline_box,
 )
 
 # What the annotations of a file are; an image in several files is read from the first kind.
 BOXES, KEYPOINTS, NOT_BOXES, NOTHING = range(4)
-MESSAGES = {
-    'annotation-not-read': 'annotations without a known image or category, or without a box. '
-    'Skipped.',
-    'mask-not-read': 'annotations with a mask that is neither polygons nor run lengths. Their '
-    'boxes are used.',
-    'annotation-id-twice': 'annotation ids that occur more than once. All are read.',
-    'category-name-twice': 'names of several categories. These become one class.',
-    'file-not-read': 'files with keypoints, captions or panoptic masks of images that other files '
-    'have boxes of, or without boxes at all. Skipped.',
-    'image-not-labeled': 'images of files without any annotation, in no split. To detect in them: '
-    'mmdet-detnet predict.',
-}
 
 
-def recognizes(content: object) -> bool:
+def recognizes(file: tuple[Path, Any], images: ImageFiles) -> bool:
     """Tell whether the content of a JSON file is in this format, perhaps without annotations."""
+    _, content = file
     if not isinstance(content, dict) or not isinstance(content.get('images'), list):
         return False
     if content.keys() >= {'annotations', 'categories'}:
@@ -47,40 +43,39 @@ def recognizes(content: object) -> bool:
 
 def read(files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options) -> LabeledSet:
     """Read annotation files, each with its content; ids need not agree between them."""
-    found = images.found
-    result: dict[Path, tuple[int, LabeledImage]] = {}
+    result: list[LabeledImage] = []
+    kind_of: dict[Path, int] = {}
     classes: dict[str, None] = {}
-    for file, content in sorted(files, key=lambda pair: _find_kind(*pair)):
-        kind = _find_kind(file, content)
+    kinds = {file: _find_kind(file, content) for file, content in files}
+    for file, content in sorted(files, key=lambda pair: kinds[pair[0]]):
+        kind = kinds[file]
         if kind == NOTHING:
-            paths = (images.find(file, _read_name(each, file)) for each in content['images'])
-            found['image-not-labeled'] += [str(path) for path in paths if path not in result]
+            paths = [images.find(file, _read_name(each, file)) for each in content['images']]
+            images.problems.warn(
+                'image-not-labeled: images of files without any annotation, in no split. To detect '
+                'in them: mmdet-detnet predict.',
+                *(path for path in paths if path not in kind_of),
+            )
             continue
-        names = _read_categories(file, content, found) if kind != NOT_BOXES else {}
+        names = _read_categories(file, content, images.problems) if kind != NOT_BOXES else {}
         read_images = _read_images(file, content, names, images) if names else []
         read_images = _set_splits(read_images, file, options, len(files) == 1)
-        new = [each for each in read_images if result.get(each.path, (kind,))[0] == kind]
+        new = [each for each in read_images if kind_of.get(each.path, kind) == kind]
         if not new:
-            found['file-not-read'].append(file.name)
+            images.problems.warn(
+                'file-not-read: files with keypoints, captions or panoptic masks of images that '
+                'other files have boxes of, or without boxes at all. Skipped.',
+                file.name,
+            )
             continue
-        for image in new:
-            if image.path in result:
-                other = result[image.path][1].source
-                raise ValueError(
-                    f'{image.path} is in several annotation files or twice in one: {other} and '
-                    f'{file}. Name one with --annotations.'
-                )
-            result[image.path] = kind, image
+        result += new
+        kind_of |= {image.path: kind for image in new}
         classes |= dict.fromkeys(names.values())
-    return LabeledSet([image for _, image in result.values()], [*classes])
+    return LabeledSet(result, [*classes])
 
 
 def _find_kind(file: Path, content: Record) -> int:
-    annotations = content.get('annotations', [])
-    if not isinstance(annotations, list) or not all(isinstance(x, dict) for x in annotations):
-        raise ValueError(
-            f'{file} has no list of objects "annotations", which COCO format requires.'
-        )
+    annotations = require_records(file, {'annotations': [], **content}, 'annotations')
     if not annotations:
         return NOTHING
     if not any('bbox' in each or 'segmentation' in each for each in annotations):
@@ -88,29 +83,27 @@ def _find_kind(file: Path, content: Record) -> int:
     return KEYPOINTS if any('keypoints' in each for each in annotations) else BOXES
 
 
-def _read_categories(file: Path, content: Record, found: Found) -> dict[Any, str]:
-    categories = content.get('categories')
-    if not isinstance(categories, list) or not all(isinstance(each, dict) for each in categories):
-        raise ValueError(f'{file} has no list of objects "categories", which COCO format requires.')
+def _read_categories(file: Path, content: Record, problems: Problems) -> dict[Any, str]:
     names: dict[Any, str] = {}
-    for each in categories:
+    for each in require_records(file, content, 'categories'):
         if is_id(each.get('id')) and is_text(each.get('name')):
             if each['id'] in names:
-                first = names[each['id']]
                 raise ValueError(
-                    f'{file}: the category id {each["id"]!r} is that of {first!r} and '
+                    f'{file}: the category id {each["id"]!r} is that of {names[each["id"]]!r} and '
                     f'{each["name"]!r}.'
                 )
             names[each['id']] = each['name']
-    twice = [name for name, number in Counter(names.values()).items() if number > 1]
-    found['category-name-twice'] += [f'{name} ({file.name})' for name in twice]
+    problems.warn(
+        'category-name-twice: names of several categories. These become one class.',
+        *(f'{name} ({file.name})' for name, n in Counter(names.values()).items() if n > 1),
+    )
     return names
 
 
 def _read_images(
     file: Path, content: Record, names: dict[Any, str], images: ImageFiles
 ) -> list[LabeledImage]:
-    found = images.found
+    problems = images.problems
     file_names: dict[Any, str] = {}
     for record in content['images']:
         name = _read_name(record, file)
@@ -121,12 +114,14 @@ def _read_images(
             )
         file_names[record['id']] = name
     boxes: dict[Any, list[LabeledBox]] = defaultdict(list)
-    ids = Counter(each['id'] for each in content['annotations'] if is_id(each.get('id')))
-    found['annotation-id-twice'] += [f'{file.name}: {i!r}' for i, n in ids.items() if n > 1]
     for number, record in enumerate(content['annotations']):
-        box = _read_box(record, names, file, number, found)
+        box = _read_box(record, names, file, number, problems)
         if box is None or not is_id(record.get('image_id')) or record['image_id'] not in file_names:
-            found['annotation-not-read'].append(_place(record, file, number))
+            problems.warn(
+                'annotation-not-read: annotations without a known image or category, or without a '
+                'box. Skipped.',
+                _place(record, file, number),
+            )
         else:
             boxes[record['image_id']].append(box)
     result = []
@@ -135,9 +130,8 @@ def _read_images(
         if path is not None:
             split = images.name_split(path)
             size = (record.get('width'), record.get('height'))
-            has_size = all(isinstance(side, int) for side in size)
-            own = boxes.get(record['id'], [])
-            result.append(LabeledImage(path, own, file, split, size if has_size else None))
+            size = size if all(isinstance(side, int) for side in size) else UNKNOWN_SIZE
+            result.append(LabeledImage(path, boxes.get(record['id'], []), file, split, size))
     return result
 
 
@@ -145,7 +139,7 @@ def _set_splits(
     images: list[LabeledImage], file: Path, options: Options, is_only_file: bool
 ) -> list[LabeledImage]:
     """Let the name of a file or of its folder decide, unless the images are in several splits."""
-    of_name = name_split(Path(file.name))
+    of_name = name_split(file.name)
     are_divided = len({image.split for image in images} - {''}) > 1
     if are_divided and (is_only_file or not of_name):
         return images
@@ -167,15 +161,23 @@ def _place(record: Record, file: Path, number: int) -> str:
 
 
 def _read_box(
-    record: Record, names: dict[Any, str], file: Path, number: int, found: Found
+    record: Record, names: Mapping[Any, str], file: Path, number: int, problems: Problems
 ) -> LabeledBox | None:
     if not is_flag(record.get('iscrowd', 0)):
         place = _place(record, file, number)
         raise ValueError(f'{place}: "iscrowd" must be 0 or 1, got {record["iscrowd"]!r}.')
     label = names.get(record['category_id']) if is_id(record.get('category_id')) else None
-    mask, is_wrong = _read_mask(record.get('segmentation'))
-    if is_wrong:
-        found['mask-not-read'].append(_place(record, file, number))
+    mask = record.get('segmentation')
+    # An empty mask is none.
+    if not mask or mask == [[]]:
+        mask = None
+    elif not _is_mask(mask):
+        problems.warn(
+            'mask-not-read: annotations with a mask that is neither polygons nor run lengths. '
+            'Their boxes are used.',
+            _place(record, file, number),
+        )
+        mask = None
     box = record.get('bbox')
     if not is_box(box):
         rings = mask if isinstance(mask, list) else []
@@ -188,19 +190,14 @@ def _read_box(
     return LabeledBox(label, tuple(box), bool(record.get('iscrowd')), mask, area)
 
 
-def _read_mask(value: Any) -> tuple[Segmentation | None, bool]:
-    """Read a mask, and tell whether it is wrong; an empty one is none."""
-    if not value or value == [[]]:
-        return None, False
+def _is_mask(value: Any) -> bool:
     if isinstance(value, dict):
-        is_mask = isinstance(value.get('counts'), str | list) and is_ring(value.get('size'), 2)
-        return (value, False) if is_mask else (None, True)
+        return isinstance(value.get('counts'), str | list) and _is_ring(value.get('size'), 2)
     # At least three points.
-    is_mask = isinstance(value, list) and all(is_ring(ring, 6) for ring in value)
-    return (value, False) if is_mask else (None, True)
+    return isinstance(value, list) and all(_is_ring(ring, 6) for ring in value)
 
 
-def is_ring(value: Any, length: int) -> bool:
+def _is_ring(value: Any, length: int) -> bool:
     """Tell whether a value is an even number of numbers, at least ``length``."""
     is_list = isinstance(value, list) and len(value) >= length and len(value) % 2 == 0
     return is_list and all(map(is_number, value))

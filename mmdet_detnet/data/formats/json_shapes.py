@@ -9,25 +9,20 @@ from mmdet_detnet.data.images import ImageFiles, name_split
 from mmdet_detnet.data.options import Options
 from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet, outline_box
 
-IMAGE_DATA = 'imageData'  # in each file of LabelMe, the encoded image
 # Of these, the points are those of the enclosing box: of a mask, two corners.
 OUTLINES = ('rectangle', 'mask', 'rotation', 'oriented_rectangle', 'quadrilateral')
-WITHOUT_AREA = ('point', 'points', 'line', 'linestrip', 'polygon')
 NAMES = ('image', 'imagefilename')
-MESSAGES = {
-    'shape-without-area': 'points, lines and polygons of less than three points, without an area. '
-    'Skipped.',
-    'shape-not-read': 'shapes of an unknown type. Skipped.',
-}
 
 
-def is_labelme(content: object) -> bool:
+def is_labelme(file: tuple[Path, Any], images: ImageFiles) -> bool:
     """Tell whether the content of a JSON file is LabelMe's."""
+    _, content = file
     return isinstance(content, dict) and content.keys() >= {'shapes', 'imagePath'}
 
 
-def is_createml(content: object) -> bool:
+def is_createml(file: tuple[Path, Any], images: ImageFiles) -> bool:
     """Tell whether the content of a JSON file is CreateML's."""
+    _, content = file
     first = content[0] if isinstance(content, list) and content else None
     return isinstance(first, dict) and 'annotations' in first and any(n in first for n in NAMES)
 
@@ -43,11 +38,10 @@ def read_labelme(
             for shape in content['shapes']:
                 kind = shape.get('shape_type') or 'polygon'
                 box = _read_shape(shape, kind)
+                boxes += [box] if box else []
                 if box is None:
-                    name = 'shape-without-area' if kind in WITHOUT_AREA else 'shape-not-read'
-                    images.found[name].append(f'{file.name} ({kind})')
-                else:
-                    boxes.append(box)
+                    text = 'shape-not-read: shapes without an area, or of an unknown type. Skipped.'
+                    images.problems.warn(text, f'{file.name} ({kind})')
             path = images.find(file, content['imagePath'], file.stem)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f'{file}: damaged shape or imagePath ({error!r}).') from error
@@ -83,7 +77,7 @@ def read_createml(
             except (AttributeError, KeyError, StopIteration, TypeError) as error:
                 raise ValueError(f'{file}: damaged record {record} ({error!r}).') from error
             if path is not None:
-                split = images.name_split(path) or name_split(Path(file.name))
+                split = images.name_split(path) or name_split(file.name)
                 result.append(LabeledImage(path, boxes, file, split))
     return LabeledSet(result)
 

@@ -11,87 +11,71 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from mmdet_detnet.data.images import ImageFiles, name_split, read_header
+from mmdet_detnet.data.images import ImageFiles, name_split, read_image
 from mmdet_detnet.data.options import Options
-from mmdet_detnet.data.records import Box, Found, LabeledBox, LabeledImage, LabeledSet, outline_box
+from mmdet_detnet.data.records import (
+    Box,
+    LabeledBox,
+    LabeledImage,
+    LabeledSet,
+    Problems,
+    outline_box,
+)
 
 from .class_names import find_class_names, find_id_table, is_class_id, read_flag
 
 HEAD_SIZE = 2**16
 SEPARATORS = ',;\t|'
-# Headers in lower case without punctuation; the first one found counts.
-IMAGE = (
-    *('filename', 'imagename', 'imagepath', 'filepath', 'path', 'image', 'imageid', 'img'),
-    *('file', 'imagefile', 'imgname', 'imgpath', 'frame', 'framename'),
-)
-LABEL = (
-    *('classname', 'labelname', 'categoryname', 'class', 'label', 'category', 'name'),
-    *('objectclass', 'objectname', 'objecttype', 'type', 'species', 'cls'),
-    *('classid', 'labelid', 'categoryid', 'classidx', 'classindex', 'classnumber'),
-)
-SPLIT = ('split', 'set', 'subset', 'mluse')
-CROWD = ('iscrowd', 'isgroupof', 'crowd', 'difficult', 'isdifficult')
+# Headers in lower case without punctuation, by their role; the first one found counts.
+ROLES = {
+    'image': 'filename imagename imagepath filepath path image imageid img file imagefile imgname '
+    'imgpath frame framename',
+    'label': 'classname labelname categoryname class label category name objectclass objectname '
+    'objecttype type species cls classid labelid categoryid classidx classindex classnumber',
+    'split': 'split set subset mluse',
+    'crowd': 'iscrowd isgroupof crowd difficult isdifficult',
+}
 # Before the headers of boxes, as in Roi.X1.
 PREFIX = re.compile('^(?:roi|bndbox|bbox|box|bb)(?=.)')
-CORNERS = (
-    ('xmin', 'ymin', 'xmax', 'ymax'),
-    ('x1', 'y1', 'x2', 'y2'),
-    ('x0', 'y0', 'x1', 'y1'),
-    ('left', 'top', 'right', 'bottom'),
-)
+CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 SIDES = (('w', 'h'), ('width', 'height'))
 CENTERS = (('xcenter', 'ycenter'), ('centerx', 'centery'), ('cx', 'cy'), ('xc', 'yc'))
 STARTS = (('x', 'y'), ('xmin', 'ymin'), ('left', 'top'), ('x1', 'y1'))
-# Headers of each kind of box.
-BOXES = {
-    'corners': CORNERS,
-    'center': [(*start, *sides) for start, sides in product(CENTERS, SIDES)],
-    'size': [(*start, *sides) for start, sides in product(STARTS, SIDES)],
-    'via': [('regionshapeattributes', 'regionattributes')],
-    'bbox': [('bbox',), ('boundingbox',)],
-}
+# The kind of a box, and its headers.
+BOXES: list[tuple[str, tuple[str, ...]]] = [
+    ('corners', CORNERS),
+    ('corners', ('x1', 'y1', 'x2', 'y2')),
+    ('corners', ('x0', 'y0', 'x1', 'y1')),
+    ('corners', ('left', 'top', 'right', 'bottom')),
+    *(('center', (*start, *sides)) for start, sides in product(CENTERS, SIDES)),
+    *(('size', (*start, *sides)) for start, sides in product(STARTS, SIDES)),
+    ('via', ('regionshapeattributes', 'regionattributes')),
+    ('bbox', ('bbox',)),
+    ('bbox', ('boundingbox',)),
+]
 # Tables without headers: of keras-retinanet, SKU-110K, and AutoML with and without the split.
 AUTOML = ('path', 'class', 'xmin', 'ymin', '-', '-', 'xmax', 'ymax', '-', '-')
 HEADLESS = (
-    ('path', 'x1', 'y1', 'x2', 'y2', 'class'),
-    ('path', 'x1', 'y1', 'x2', 'y2', 'class', 'imagewidth', 'imageheight'),
+    ('path', *CORNERS, 'class'),
+    ('path', *CORNERS, 'class', 'imagewidth', 'imageheight'),
     ('split', *AUTOML),
     AUTOML,
 )
-ROLES = {'image': IMAGE, 'label': LABEL, 'split': SPLIT, 'crowd': CROWD}
 ONLY_CLASS = 'object'
 # Fractions of the image beyond its border by no more are those of rounded boxes.
 ROUNDING = 0.01
-MESSAGES = {
-    'not-utf-8': 'tables that are not in UTF-8. Read as Latin-1: look at the names of the classes.',
-    'table-without-class': f'tables without a column of classes. Each box is {ONLY_CLASS!r}.',
-    'row-without-class': f'rows with a box, but without a class: {ONLY_CLASS!r}.',
-    'class-id-as-name': 'ids of classes without names. The ids are the names.',
-    'fraction-clipped': 'boxes a little beyond the border of their image. Clipped.',
-    'shape-without-area': 'points and lines. Skipped.',
-}
 
 
 class Table(NamedTuple):
-    """A table of boxes.
+    """A table of boxes."""
 
-    Attributes:
-        rows: The rows, with their line numbers.
-        columns: Numbers of the columns: image, and perhaps label, split and crowd.
-        box_kind: A key of ``BOXES``.
-        box_columns: Numbers of the columns of the box.
-        unused: Headers of other columns.
-        decimal_point: Character between the integer and the fraction of a number.
-        is_utf_8: Whether the text is in UTF-8 or UTF-16.
-    """
-
-    rows: list[tuple[int, list[str]]]
-    columns: dict[str, int]
-    box_kind: str
+    rows: list[tuple[int, list[str]]]  # with their line numbers
+    columns: dict[str, int]  # numbers of those of the image, and perhaps of other ROLES
+    box_kind: str  # as in BOXES
     box_columns: list[int]
-    unused: list[str]
+    unused: list[str]  # headers of other columns
     decimal_point: str
-    is_utf_8: bool
+    is_utf_8: bool  # or UTF-16
 
 
 class Row(NamedTuple):
@@ -118,13 +102,15 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
 
     Corners are positions from 0, in pixels or as fractions of the image.
     """
-    found = images.found
+    problems = images.problems
     merged: dict[Path, LabeledImage] = {}
     for file in files:
         table = _parse_table(file.read_bytes(), file)
         assert table is not None
-        found['not-utf-8'] += [] if table.is_utf_8 else [file.name]
-        rows = _name_classes([*_read_rows(table, file, found)], file, options, images)
+        if not table.is_utf_8:
+            text = 'tables that are not in UTF-8. Read as Latin-1: look at the names of the classes'
+            problems.warn(f'not-utf-8: {text}.', file.name)
+        rows = _name_classes([*_read_rows(table, file, problems)], file, options, images)
         # All boxes are in the first two pixels, or else fractions, perhaps rounded above 1.
         ends = [max(box[0] + box[2], box[1] + box[3]) for row in rows if (box := row.box)]
         are_fractions = bool(ends) and max(ends) <= 2
@@ -135,13 +121,13 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
             path = images.find(file, name)
             if path is None:
                 continue
-            size = read_header(path).size if are_fractions else None
+            size = read_image(path, decode=False).size if are_fractions else None
             boxes = [
-                LabeledBox(row.label, _scale(row.box, size, name, found), row.is_crowd)
+                LabeledBox(row.label, _scale(row.box, size, name, problems), row.is_crowd)
                 for row in of_image
                 if row.box
             ]
-            split = name_split(Path(of_image[0].split or file.stem)) or images.name_split(path)
+            split = name_split(of_image[0].split or file.stem) or images.name_split(path)
             known = merged.get(path)
             # The image may be in several files or spellings.
             if known is not None and known.boxes != boxes:
@@ -161,17 +147,13 @@ def _parse_table(content: bytes, file: Path) -> Table | None:
             raise ValueError(f'{file} is not a valid CSV file: {error}.') from error
         headless = _find_headless([row for _, row in rows])
         first = rows[0][1] if rows else []
-        headers = headless or [re.sub('[^a-z0-9]', '', cell.lower()) for cell in first]
+        headers = headless or [_simplify(cell) for cell in first]
         numbers = {name: number for number, name in reversed([*enumerate(headers)])}
         # Of width and bbox_width, the latter is the box's.
         numbers |= {PREFIX.sub('', name): n for name, n in numbers.items() if PREFIX.match(name)}
-        columns = {
-            role: next(numbers[name] for name in names if name in numbers)
-            for role, names in ROLES.items()
-            if {*names} & numbers.keys()
-        }
-        kinds = ((kind, names) for kind, each in BOXES.items() for names in each)
-        kind, names = next((pair for pair in kinds if {*pair[1]} <= numbers.keys()), ('', ()))
+        found = {role: [numbers[n] for n in ROLES[role].split() if n in numbers] for role in ROLES}
+        columns = {role: each[0] for role, each in found.items() if each}
+        kind, names = next((pair for pair in BOXES if {*pair[1]} <= numbers.keys()), ('', ()))
         if 'image' in columns and kind:
             box_columns = [numbers[name] for name in names]
             used = {*columns.values(), *box_columns}
@@ -180,6 +162,10 @@ def _parse_table(content: bytes, file: Path) -> Table | None:
             body = rows if headless else rows[1:]
             return Table(body, columns, kind, box_columns, unused, point, is_utf_8)
     return None
+
+
+def _simplify(header: str) -> str:
+    return re.sub('[^a-z0-9]', '', header.lower())
 
 
 def _decode(content: bytes) -> tuple[str, bool]:
@@ -195,13 +181,12 @@ def _decode(content: bytes) -> tuple[str, bool]:
 def _find_headless(rows: Sequence[list[str]]) -> Sequence[str]:
     """Find the headers of a table that has none; return none if it is not in ``HEADLESS``."""
     for names in HEADLESS:
-        numbers = [n for n, name in enumerate(names) if name in ('xmin', 'ymin', 'xmax', 'ymax')]
-        numbers = numbers or [1, 2, 3, 4]
+        numbers = [names.index(corner) for corner in CORNERS]
         boxes = [[row[n].strip() for n in numbers] for row in rows if len(row) == len(names)]
         # Rows of images without objects are empty behind the image.
-        boxes = [box for box in boxes if any(box)]
-        if len(rows) and len(rows[0]) == len(names) and boxes:
-            return names if all(_is_number(cell) for box in boxes for cell in box) else ()
+        cells = [cell for box in boxes if any(box) for cell in box]
+        if rows and len(rows[0]) == len(names) and cells:
+            return names if all(map(_is_number, cells)) else ()
     return ()
 
 
@@ -212,31 +197,34 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _read_rows(table: Table, file: Path, found: Found) -> Iterator[Row]:
+def _read_rows(table: Table, file: Path, problems: Problems) -> Iterator[Row]:
     if 'label' not in table.columns and table.box_kind != 'via':
-        found['table-without-class'].append(f'{file.name} (other columns: {table.unused})')
+        text = f'table-without-class: tables without a class. Each box is {ONLY_CLASS!r}.'
+        problems.warn(text, f'{file.name} (other columns: {table.unused})')
+    # A row may end early.
+    padding = [''] * (1 + max(*table.columns.values(), *table.box_columns))
     for line, cells in table.rows:
         place = f'{file.name}, line {line}'
-        cell = {
-            role: cells[number].strip() if number < len(cells) else ''
-            for role, number in table.columns.items()
-        }
-        texts = [cells[n].strip() if n < len(cells) else '' for n in table.box_columns]
+        padded = [*map(str.strip, cells), *padding]
+        cell = defaultdict(str, {role: padded[n] for role, n in table.columns.items()})
         try:
             if not cell['image']:
                 raise ValueError(f'no image in the row {cells}.')
-            label = cell.get('label', '')
+            label = cell['label']
+            texts = [padded[number] for number in table.box_columns]
             if table.box_kind == 'via':
                 box, label = _read_via(*texts)
-                found['shape-without-area'] += [place] if box is None and texts[0] != '{}' else []
+                if box is None and texts[0] != '{}':
+                    problems.warn('shape-without-area: points and lines. Skipped.', place)
             else:
                 box = _read_box(texts, table)
             if box and not label and 'label' in table.columns:
-                found['row-without-class'].append(place)
-            is_crowd = read_flag(cell.get('crowd', ''), 'a crowd')
+                text = f'row-without-class: rows with a box, but without a class: {ONLY_CLASS!r}.'
+                problems.warn(text, place)
+            is_crowd = read_flag(cell['crowd'], 'a crowd')
         except ValueError as error:
             raise ValueError(f'{file}, line {line}: {error}') from error
-        yield Row(cell['image'], cell.get('split', ''), label or ONLY_CLASS, box, is_crowd)
+        yield Row(cell['image'], cell['split'], label or ONLY_CLASS, box, is_crowd)
 
 
 def _read_box(texts: Sequence[str], table: Table) -> Box | None:
@@ -279,15 +267,14 @@ def _read_via(shape_text: str, attributes_text: str) -> tuple[Box | None, str]:
 
 def _find_via_label(attributes: dict[str, object]) -> str:
     """Find the class among the attributes of a region: the only one, or one named like a class."""
-    names = {re.sub('[^a-z0-9]', '', key.lower()): key for key in attributes}
-    key = next((names[name] for name in LABEL if name in names), None)
+    names = {_simplify(key): key for key in attributes}
+    key = next((names[name] for name in ROLES['label'].split() if name in names), None)
     if key is None and len(attributes) > 1:
         raise ValueError(f'none of the attributes {[*attributes]} is named class or label')
     value = attributes[key] if key else next(iter(attributes.values()), '')
     # A checkbox has the options that are chosen.
-    chosen = (
-        [name for name, is_on in value.items() if is_on] if isinstance(value, dict) else [value]
-    )
+    options = value if isinstance(value, dict) else {value: True}
+    chosen = [name for name, is_on in options.items() if is_on]
     if len(chosen) > 1:
         raise ValueError(f'several classes {chosen}')
     return str(chosen[0]).strip() if chosen else ''
@@ -302,12 +289,13 @@ def _name_classes(rows: list[Row], file: Path, options: Options, images: ImageFi
     if not ids <= names.keys():
         names = find_id_table(ids, file.parent, options.folder)
     if not names:
-        images.found['class-id-as-name'] += [f'{label} ({file.name})' for label in sorted(ids)]
+        text = 'class-id-as-name: ids of classes without names. The ids are the names.'
+        images.problems.warn(text, *(f'{label} ({file.name})' for label in sorted(ids)))
         return rows
     return [row._replace(label=names.get(row.label, row.label)) for row in rows]
 
 
-def _scale(box: Box, size: tuple[int, int] | None, name: str, found: Found) -> Box:
+def _scale(box: Box, size: tuple[int, int] | None, name: str, problems: Problems) -> Box:
     """Scale fractions to the size of the image; without a size, the box is in pixels."""
     if size is None:
         return box
@@ -316,7 +304,8 @@ def _scale(box: Box, size: tuple[int, int] | None, name: str, found: Found) -> B
     if -ROUNDING <= min(left, top) and max(right, bottom) <= 1 + ROUNDING:
         clipped = max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0)
         if clipped != (left, top, right, bottom):
-            found['fraction-clipped'].append(f'{name} ({box})')
+            text = 'fraction-clipped: boxes a little beyond the border of their image. Clipped.'
+            problems.warn(text, f'{name} ({box})')
         left, top, right, bottom = clipped
     width, height = size
     return left * width, top * height, (right - left) * width, (bottom - top) * height

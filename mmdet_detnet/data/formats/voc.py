@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, ParseError, iterparse, parse
 
 from mmdet_detnet.data.images import ImageFiles, name_split
 from mmdet_detnet.data.options import Options
-from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet
+from mmdet_detnet.data.records import UNKNOWN_SIZE, LabeledBox, LabeledImage, LabeledSet
 
 from .class_names import read_flag, read_text
 
@@ -23,10 +23,6 @@ LISTS = ('trainval', 'train', 'val', 'valid', 'test')
 DIVIDED = {('trainval', 'tra'), ('trainval', 'val')}
 FILE_SUFFIXES = {'.xml', '.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
-MESSAGES = {
-    'box-before-first-pixel': 'files with boxes that start before pixel 1. If they count from 0, '
-    'give --zero-based.',
-}
 
 
 def recognizes(file: Path, images: ImageFiles) -> bool:
@@ -46,59 +42,56 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
     read_lists = cache(_read_lists)
     result = []
     for file in files:
-        root = _parse(file)
-        boxes = [*_read_objects(root, file, 0 if options.zero_based else 1)]
+        try:
+            root = parse(file).getroot()
+        except ParseError as error:
+            raise ValueError(f'{file} is not valid XML: {error}.') from error
+        try:
+            boxes = [*_read_objects(root, first=0 if options.zero_based else 1)]
+        except ValueError as error:
+            raise ValueError(f'{file}: {error}') from error
         if any(min(each.box[:2]) < 0 for each in boxes):
-            images.found['box-before-first-pixel'].append(file.name)
+            images.problems.warn(
+                'box-before-first-pixel: files with boxes that start before pixel 1. If they count '
+                'from 0, give --zero-based.',
+                file.name,
+            )
         # The XML file has its image's name; <filename> may be from another machine.
-        path = images.find(file, file.stem, root.findtext('filename', '').strip())
+        path = images.find(file, file.stem, _read_text(root, 'filename'))
         if path is not None:
             split = read_lists(file.parent).get(file.stem, '') or images.name_split(path)
-            result.append(LabeledImage(path, boxes, file, split, _read_size(root)))
+            # Some tools leave the size out, or write 0.
+            width, height = (_read_text(root, f'size/{side}') for side in ('width', 'height'))
+            has_size = width.isdecimal() and height.isdecimal() and int(width) and int(height)
+            size = (int(width), int(height)) if has_size else UNKNOWN_SIZE
+            result.append(LabeledImage(path, boxes, file, split, size))
     return LabeledSet(result)
 
 
-def _parse(file: Path) -> Element:
-    try:
-        return parse(file).getroot()
-    except ParseError as error:
-        raise ValueError(f'{file} is not valid XML: {error}.') from error
+def _read_text(element: Element, path: str) -> str:
+    return element.findtext(path, '').strip()
 
 
-def _read_objects(root: Element, file: Path, first: int) -> Iterator[LabeledBox]:
+def _read_objects(root: Element, first: int) -> Iterator[LabeledBox]:
     """Read the objects; ``first`` is the number of the first pixel."""
     for element in root.findall('object'):
-        try:
-            name = _read_text(element, 'name')
-            left, top, right, bottom = (_read_number(element, f'bndbox/{each}') for each in CORNERS)
-            is_difficult = read_flag(element.findtext('difficult', ''), '<difficult>')
-        except ValueError as error:
-            raise ValueError(f'{file}: {error}') from error
+        name = _read_text(element, 'name')
+        if not name:
+            raise ValueError('an object has no <name>.')
+        left, top, right, bottom = (_read_number(element, f'bndbox/{each}') for each in CORNERS)
+        is_difficult = read_flag(_read_text(element, 'difficult'), '<difficult>')
         box = (left - first, top - first, right - left + first, bottom - top + first)
         yield LabeledBox(name, box, is_difficult)
 
 
-def _read_text(element: Element, path: str) -> str:
-    text = element.findtext(path, '').strip()
-    if not text:
-        raise ValueError(f'an object has no <{path}>.')
-    return text
-
-
 def _read_number(element: Element, path: str) -> float:
     text = _read_text(element, path)
+    if not text:
+        raise ValueError(f'an object has no <{path}>.')
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f'<{path}> must be a finite number, got {text!r}.')
     return value
-
-
-def _read_size(root: Element) -> tuple[int, int] | None:
-    """Read width and height; some tools leave them out, or write 0."""
-    width, height = (root.findtext(f'size/{side}', '').strip() for side in ('width', 'height'))
-    if not (width.isdecimal() and height.isdecimal()) or 0 in (int(width), int(height)):
-        return None
-    return int(width), int(height)
 
 
 def _read_lists(folder: Path) -> dict[str, str]:
@@ -122,4 +115,4 @@ def _merge_lists(files: Sequence[Path]) -> dict[str, str]:
             if other.name != file.name and (other.stem, file.stem[:3]) not in DIVIDED:
                 raise ValueError(f'{name!r} is in two lists: {other} and {file}.')
             found[name] = file
-    return {name: name_split(Path(file.name)) for name, file in found.items()}
+    return {name: name_split(file.name) for name, file in found.items()}

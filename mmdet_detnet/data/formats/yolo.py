@@ -1,15 +1,14 @@
 """YOLO: a text file per image, and a YAML file with classes and splits."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from mmdet_detnet.data.images import ImageFiles, read_header, show_progress
+from mmdet_detnet.data.images import ImageFiles, read_image, show_progress
 from mmdet_detnet.data.options import Options
-from mmdet_detnet.data.records import SPLITS, LabeledBox, LabeledImage, LabeledSet
+from mmdet_detnet.data.records import SPLITS, LabeledBox, LabeledImage, LabeledSet, Problems
 
-from . import class_names
 from .class_names import ClassNames, find_class_names, read_text
 
 NUM_LINES = 5
@@ -17,24 +16,9 @@ NUM_LINES = 5
 NUM_LISTED = 5
 # The first line of a text file that may be damaged, but is not a text.
 NUMBERS = re.compile(r'[-+.,;\s\deE]*\d[-+.,;\s\deE]*')
-MESSAGES = {
-    **class_names.MESSAGES,
-    'doubled-split': 'identical splits in the YAML file, such as one folder for train and val. '
-    'Split again.',
-    'rotated-box': 'files whose rows have eight numbers: rotated boxes, or polygons of four '
-    'corners. Their enclosing boxes are used.',
-    'undecodable-image': 'unreadable images. Skipped.',
-    'image-not-labeled': 'test images, of which none has a text file. In no split. To detect in '
-    'them: mmdet-detnet predict.',
-    'image-not-annotated': 'images without an annotation. Used as background.',
-}
 
-
-class Row(NamedTuple):
-    """An object: the name of its class, and the numbers after the class."""
-
-    label: str
-    values: list[float]
+# The name of the class of an object, and the numbers after the class.
+Row = tuple[str, list[float]]
 
 
 def recognizes(file: Path, images: ImageFiles) -> bool:
@@ -64,48 +48,61 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
 
     As in YOLO, an image without a text file is background.
     """
-    found = images.found
     folders = dict.fromkeys(file.parent for file in files)
     names = {each: find_class_names(each, options.folder, images.folder) for each in folders}
+    _warn_of_names(names.values(), images.problems)
     places = _find_splits(names.values(), images)
-    rows = _read_files(_add_unrecognized(files, folders, images), names, images)
-    has_polygons = any(len(row.values) not in (4, 8) for _, each in rows.values() for row in each)
+    # Also text files of images that do not look like rows, so that what is wrong is said.
+    texts = (file for folder in folders for file in sorted(folder.glob('*.txt')))
+    others = [file for file in texts if file.stem in images and file.stat().st_size]
+    rows = _read_files(dict.fromkeys([*files, *others]), names, images)
+    lengths = {len(values) for _, of_image in rows.values() for _, values in of_image}
+    has_polygons = not lengths <= {4, 8}
     result = []
     for path in show_progress(images.paths, desc='reading image sizes', unit='image'):
-        state = read_header(path)
+        state = read_image(path, decode=False)
         if state.error:
-            found['undecodable-image'].append(f'{path.name} ({state.error})')
+            text = 'undecodable-image: unreadable images. Skipped.'
+            images.problems.warn(text, f'{path.name} ({state.error})')
             continue
         source, of_image = rows.get(path, (None, []))
-        if not has_polygons and any(len(row.values) == 8 for row in of_image):
-            found['rotated-box'].append(str(source))
+        if not has_polygons and any(len(values) == 8 for _, values in of_image):
+            images.problems.warn(
+                'rotated-box: files whose rows have eight numbers: rotated boxes, or polygons of '
+                'four corners. Their enclosing boxes are used.',
+                source,
+            )
         boxes = [_scale(row, state.size) for row in of_image]
         real = path.parent.resolve()
         keys = (path, real / path.name, real, *real.parents)
         split = next((places[key] for key in keys if key in places), '')
-        result.append(LabeledImage(path, boxes, source, split or images.name_split(path)))
+        split = split or images.name_split(path)
+        result.append(LabeledImage(path, boxes, source, split, state.size))
     tested = [image for image in result if image.split == 'test']
     if tested and not any(image.source for image in tested):
-        found['image-not-labeled'] = [str(image.path) for image in tested]
+        images.problems.warn(
+            'image-not-labeled: test images, of which none has a text file. In no split. To detect '
+            'in them: mmdet-detnet predict.',
+            *(image.path for image in tested),
+        )
         result = [image for image in result if image.split != 'test']
-    for kind in class_names.MESSAGES:
-        # Folders below one file of names have the same problems with it.
-        culprits = (each for of_folder in names.values() for each in of_folder.found.get(kind, ()))
-        found[kind] = [*dict.fromkeys(culprits)]
     classes = dict.fromkeys(name for each in names.values() for name in each.names.values())
     return LabeledSet(result, [*classes])
 
 
-def _add_unrecognized(
-    files: Sequence[Path], folders: Mapping[Path, None], images: ImageFiles
-) -> Iterator[Path]:
-    """List text files of images that do not look like rows, too, so that what is wrong is said."""
-    yield from files
-    known = {*files}
-    for folder in folders:
-        for file in sorted(folder.glob('*.txt')):
-            if file not in known and file.stem in images and file.stat().st_size:
-                yield file
+def _warn_of_names(found_names: Iterable[ClassNames], problems: Problems) -> None:
+    # Folders below one file of names have the same problems with it.
+    others = dict.fromkeys(text for each in found_names for text in each.others)
+    problems.warn(
+        'other-class-names: files with other class names than one nearer to the annotations. Not '
+        'used.',
+        *others,
+    )
+    for file, names in {each.file: each.names for each in found_names}.items():
+        problems.warn(
+            'class-name-twice: names of several class numbers. These become one class.',
+            *(f'{name} ({file})' for name, n in Counter(names.values()).items() if n > 1),
+        )
 
 
 def _read_files(
@@ -117,7 +114,7 @@ def _read_files(
         ValueError: If rows are wrong; lists the first ones of several files.
     """
     rows: dict[Path, tuple[Path, list[Row]]] = {}
-    wrong: dict[Path, list[str]] = {}
+    wrong: list[list[str]] = []
     for file in files:
         path = images.find(file, file.stem)
         if path in rows:
@@ -125,11 +122,10 @@ def _read_files(
         if path is not None:
             of_file, errors = _read_rows(file, names[file.parent])
             rows[path] = file, of_file
-            if errors:
-                wrong[file] = errors
+            wrong += [errors] if errors else []
     if wrong:
-        count = sum(map(len, wrong.values()))
-        lines = [errors[0] for errors in wrong.values()][:NUM_LISTED]
+        count = sum(map(len, wrong))
+        lines = [errors[0] for errors in wrong[:NUM_LISTED]]
         more = f'In all, {count} rows of {len(wrong)} files are wrong.'
         raise ValueError('\n'.join([*lines, more] if count > 1 else lines))
     return rows
@@ -142,22 +138,21 @@ def _read_rows(file: Path, names: ClassNames) -> tuple[list[Row], list[str]]:
             f'{file.parent} has no names of classes for YOLO, nor has a folder above it: write '
             'data.yaml with a line such as names: [cat, dog].'
         )
-    keypoints = names.description.get('kpt_shape')
-    try:
-        num_keypoints = keypoints[0] * keypoints[1] if keypoints else 0
-    except (IndexError, KeyError, TypeError):
-        raise ValueError(
-            f'{names.yaml_file}: kpt_shape must be two numbers, got {keypoints!r}.'
-        ) from None
-    shape = 'four numbers or the corners of a polygon'
-    shape = f'four numbers and keypoints as in kpt_shape {keypoints}' if keypoints else shape
+    shape, num_keypoints = 'four numbers or the corners of a polygon', 0
+    if keypoints := names.description.get('kpt_shape'):
+        shape = f'four numbers and keypoints as in kpt_shape {keypoints}'
+        try:
+            num_keypoints = keypoints[0] * keypoints[1]
+        except (IndexError, KeyError, TypeError):
+            message = f'{names.yaml_file}: kpt_shape must be two numbers, got {keypoints!r}.'
+            raise ValueError(message) from None
     rows, errors = [], []
     for number, line in enumerate(read_text(file).splitlines(), start=1):
         if not line.strip():
             continue
         try:
             label, *texts = line.split()
-            rows.append(Row(_find_name(label, names), _read_values(texts, num_keypoints)))
+            rows.append((_find_name(label, names), _read_values(texts, num_keypoints)))
         except ValueError as error:
             errors.append(
                 f'{file}, line {number}: {line!r} must be the number of a class and {shape}, as '
@@ -204,7 +199,7 @@ def _scale(row: Row, size: tuple[int, int]) -> LabeledBox:
 def _find_splits(found_names: Iterable[ClassNames], images: ImageFiles) -> dict[Path, str]:
     """Find the folders or images of each split in the YAML files; none if two are identical."""
     places: dict[Path, str] = {}
-    doubled = images.found['doubled-split']
+    doubled: list[str] = []
     descriptions = {each.yaml_file: each.description for each in found_names if each.yaml_file}
     for file, description in descriptions.items():
         path = description.get('path')
@@ -220,6 +215,11 @@ def _find_splits(found_names: Iterable[ClassNames], images: ImageFiles) -> dict[
                     doubled += [entry] if place in own else []
                     own.setdefault(place, split)
         places |= own
+    images.problems.warn(
+        'doubled-split: identical splits in the YAML file, such as one folder for train and val. '
+        'Split again.',
+        *doubled,
+    )
     return {} if doubled else places
 
 

@@ -1,0 +1,554 @@
+"""What becomes of folders of annotations: boxes, splits, warnings and errors.
+
+A case is a format, whose dataset `folders` writes, and what is different in it: files by name.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from folders import (
+    CAT,
+    IMAGE,
+    PANDA,
+    WRITERS,
+    boxes,
+    coco_file,
+    labelme_shapes,
+    problems,
+    read,
+    splits,
+    voc_file,
+    voc_object,
+    write_changes,
+    yolo_row,
+)
+from mmdet.datasets import XMLDataset
+
+from mmdet_detnet.data.formats import read_folder
+from mmdet_detnet.data.images import list_files
+from mmdet_detnet.data.options import Options
+
+BOX = '0.5 0.5 0.4 0.4'
+BOX_OF = ('cat', (30, 24, 40, 32))
+CORNERS = '0.1 0.1 0.3 0.1 0.3 0.5 0.1 0.5'
+KEYPOINTS = '0.35 0.35 2 0.65 0.35 2 0.65 0.65 2 0.35 0.65 2'
+POSE = {'data.yaml': 'kpt_shape: [4, 3]\nnames: [cat]'}
+QUADRILATERAL = [[60, 10], [80, 15], [75, 40], [55, 35]]
+VIA_HEADER = 'filename,file_size,region_shape_attributes,region_attributes\n'
+RECTANGLE = {'name': 'rect', 'x': 10, 'y': 20, 'width': 30, 'height': 40}
+TRIANGLE = {'name': 'polygon', 'all_points_x': [10, 40, 40], 'all_points_y': [20, 20, 60]}
+
+
+def via_table(shape, attributes):
+    texts = (json.dumps(each).replace('"', '""') for each in (shape, attributes))
+    return VIA_HEADER + 'a.png,1,"{}","{}"\n'.format(*texts)
+
+
+def voc_corners(*corners, **options):
+    """Write an object with its corners as they are in the file."""
+    left, top, right, bottom = corners
+    return voc_object('cat', (left - 1, top - 1, right - left + 1, bottom - top + 1), **options)
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_format_is_recognized_and_read_and_json_parsed_once(name, tmp_path, monkeypatch):
+    WRITERS[name](tmp_path)
+    loads, parsed = json.loads, []
+    monkeypatch.setattr(json, 'loads', lambda text: parsed.append(text) or loads(text))
+    found, labeled = read_folder(Options(tmp_path))
+    assert found == name
+    assert boxes(labeled) == {'a.png': [CAT, PANDA], 'b.png': []}
+    assert labeled.all_classes() == ['cat', 'red panda']
+    assert len(parsed) == len([*tmp_path.rglob('*.json')])
+
+
+TABLES = {
+    'names with underscores': 'image_id,x_min,y_min,x_max,y_max,label\na.png,10,20,40,60,cat\n',
+    'sizes': 'path,x,y,w,h,class name\nold/a.png,10,20,30,40,cat\n',
+    'bbox': 'image,bbox,category\na.png,"[10, 20, 30, 40]",cat\n',
+    'left and top': 'Filename,Left,Top,Width,Height,Class\na.png,10,20,30,40,cat\n',
+    'centers, and the size of the image': 'image,width,height,cx,cy,w,h,class\n'
+    'a.png,100,80,25,40,30,40,cat\n',
+    'prefixes, and the size of the image': 'image,width,height,bbox_x,bbox_y,bbox_width,'
+    'bbox_height,class\na.png,100,80,10,20,30,40,cat\n',
+    'Open Images': 'ImageID,LabelName,XMin,XMax,YMin,YMax\na,cat,0.1,0.4,0.25,0.75\n',
+    'Udacity': 'frame,xmin,xmax,ymin,ymax,class_id\na.png,10,40,20,60,cat\n',
+    'keras-retinanet, background first': 'b.png,,,,,\na.png,10,20,40,60,cat\n',
+    'SKU-110K': 'a.png,10,20,40,60,cat,100,80\n',
+    'AutoML': 'TRAIN,gs://my/a.png,cat,0.1,0.25,,,0.4,0.75,,\nTEST,gs://my/b.png' + ',' * 9 + '\n',
+    'AutoML without splits': 'gs://my/a.png,cat,0.1,0.25,0.4,0.25,0.4,0.75,0.1,0.75\n',
+    'semicolons': 'Filename;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;Class\na.png;10;20;40;60;cat\n',
+    'decimal commas': 'filename;xmin;ymin;xmax;ymax;class\na.png;10,0;20,0;40,0;60,0;cat\n',
+    'tabs': 'filename\txmin\tymin\txmax\tymax\tclass\na.png\t10\t20\t40\t60\tcat\n',
+    'VIA': via_table(RECTANGLE, {'type': 'cat'}),
+    'VIA, polygon and checkbox': via_table(
+        TRIANGLE, {'colour': 'red', 'class': {'cat': True, 'dog': False}}
+    ),
+}
+NUMBERED = {'boxes.csv': 'image,x1,y1,x2,y2,class\na.png,10,20,40,60,1\n'}
+# The boxes of a.png.
+BOXES = [
+    *(('csv', {'boxes.csv': table}, [CAT]) for table in TABLES.values()),
+    ('csv', NUMBERED, [('1', CAT[1])]),
+    ('csv', {**NUMBERED, 'classes.txt': 'dog\ncat\n'}, [CAT]),
+    ('csv', {**NUMBERED, 'data.yaml': 'names: {0: dog, 1: cat}'}, [CAT]),
+    ('csv', {**NUMBERED, 'names.csv': 'id,name\n1,cat\n0,dog\n'}, [CAT]),
+    ('csv', {**NUMBERED, 'names.csv': 'cat,1\ndog,0\n'}, [CAT]),
+    ('yolo', {'labels/a.txt': f'0 {BOX}'.encode('utf-8-sig')}, [BOX_OF]),
+    ('yolo', {'labels/a.txt': f'0 {BOX} {KEYPOINTS}\n0 {BOX}', **POSE}, [BOX_OF] * 2),
+    # A line without a name is a number without a name.
+    ('yolo', {'labels/a.txt': f'1 {BOX}', 'labels/classes.txt': '\ncat\n'}, [BOX_OF]),
+    ('labelme', labelme_shapes('circle', [[50, 40], [50, 50]]), [('cat', (40, 30, 20, 20))]),
+    ('labelme', labelme_shapes('mask', [[10, 10], [30, 40]]), [('cat', (10, 10, 20, 30))]),
+    ('labelme', labelme_shapes('rotation', QUADRILATERAL), [('cat', (55, 10, 25, 30))]),
+    ('labelme', labelme_shapes('oriented_rectangle', QUADRILATERAL), [('cat', (55, 10, 25, 30))]),
+    ('labelme', labelme_shapes(None, [[5, 5], [15, 5], [15, 20]]), [('cat', (5, 5, 10, 15))]),
+    ('coco', coco_file(bbox=None, segmentation=[[10, 20, 40, 20, 40, 60, 10, 60]]), [CAT, PANDA]),
+    ('coco', coco_file(segmentation=[[]]), [CAT, PANDA]),
+    ('voc', {'annots/a.xml': voc_file(voc_corners(1, 1, 100, 80))}, [('cat', (0, 0, 100, 80))]),
+    (
+        'voc',
+        {'annots/a.xml': voc_file(voc_corners(11, 21, 11.5, 30))},
+        [('cat', (10, 20, 1.5, 10))],
+    ),
+]
+
+
+@pytest.mark.parametrize(('base', 'changes', 'expected'), BOXES)
+def test_boxes(base, changes, expected, tmp_path):
+    WRITERS[base](tmp_path)
+    write_changes(tmp_path, changes)
+    assert boxes(read(tmp_path))['a.png'] == expected
+
+
+CROWDS = [
+    *((f'<difficult>{text}</difficult>', True) for text in ('1', ' True ', 'yes')),
+    *((f'<difficult>{text}</difficult>', False) for text in ('0', 'false', '')),
+]
+
+
+@pytest.mark.parametrize(('text', 'is_crowd'), CROWDS)
+def test_difficult_objects_of_voc_are_crowds_however_they_are_marked(text, is_crowd, tmp_path):
+    WRITERS['voc'](tmp_path)
+    marked = voc_object(*CAT).replace('<difficult>0</difficult>', text)
+    write_changes(tmp_path, {'annots/a.xml': voc_file(marked, voc_object(*CAT))})
+    assert [box.is_crowd for box in read(tmp_path).images[0].boxes] == [is_crowd, False]
+
+
+def test_positions_of_voc_may_count_from_0(tmp_path):
+    WRITERS['voc'](tmp_path)
+    (image, _) = read(tmp_path, zero_based=True).images
+    assert [box.box for box in image.boxes] == [(11, 21, 29, 39), (51, 11, 19, 19)]
+
+
+def test_boxes_of_voc_begin_where_mmdets_reader_has_them(tmp_path):
+    WRITERS['voc'](tmp_path)
+    ours = read(tmp_path).images[0].boxes
+    (tmp_path / 'annots').rename(tmp_path / 'Annotations')
+    write_changes(tmp_path, {'train.txt': 'a\n'})
+    dataset = XMLDataset(
+        ann_file=str(tmp_path / 'train.txt'),
+        data_prefix=dict(sub_data_root=str(tmp_path)),
+        metainfo=dict(classes=('cat', 'red panda')),
+        pipeline=[],
+    )
+    for box, theirs in zip(ours, dataset[0]['instances'], strict=True):
+        left, top, right, _ = theirs['bbox']
+        assert box.box[:2] == (left, top)
+        # mmdet's reader takes the last pixel's near edge for the end of the box.
+        assert box.box[2] == right - left + 1
+
+
+def test_polygon_is_box_and_mask(tmp_path):
+    WRITERS['yolo'](tmp_path)
+    write_changes(tmp_path, {'labels/a.txt': f'0 {CORNERS}\n0 0.1 0.1 0.3 0.1 0.3 0.5'})
+    labeled = read(tmp_path)
+    box = labeled.images[0].boxes[0]
+    assert box.box == pytest.approx((10, 8, 20, 32))
+    assert box.segmentation == [pytest.approx([10, 8, 30, 8, 30, 40, 10, 40])]
+    assert box.area == pytest.approx(640)
+    assert 'rotated-box' not in problems(labeled)
+
+
+def test_ids_of_open_images_get_their_names_and_groups_are_crowds(tmp_path):
+    WRITERS['csv'](tmp_path)
+    table = (
+        'ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf,split\n'
+        'a,/m/01yrx,0.1,0.4,0.25,0.75,0,valid\na,/m/0bt9lr,0.1,0.4,0.25,0.75,1,valid\n'
+    )
+    names = '/m/01yrx,Cat\n/m/0bt9lr,Dog\n'
+    write_changes(tmp_path, {'boxes.csv': table, 'class-descriptions.csv': names})
+    image = read(tmp_path).images[0]
+    assert [(box.label, box.is_crowd) for box in image.boxes] == [('Cat', False), ('Dog', True)]
+    assert image.split == 'val'
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'latin-1'])
+def test_encoding_of_a_table_is_found_or_said(encoding, tmp_path):
+    WRITERS['csv'](tmp_path)
+    table = 'filename,xmin,ymin,xmax,ymax,class\na.png,10,20,40,60,Käfer\n'
+    write_changes(tmp_path, {'boxes.csv': table.encode(encoding)})
+    labeled = read(tmp_path)
+    assert labeled.all_classes() == ['Käfer']
+    assert ('not-utf-8' in problems(labeled)) == (encoding == 'latin-1')
+
+
+MAIN = 'ImageSets/Main'
+NAMES = 'names: [cat, red panda]\n'
+# The splits of a.png and b.png.
+SPLITS = [
+    ('voc', {f'{MAIN}/train.txt': 'b', f'{MAIN}/test.txt': 'a\n'}, 'test train'),
+    ('voc', {f'{MAIN}/trainval.txt': 'b', f'{MAIN}/test.txt': 'a'}, 'test train'),
+    (
+        'voc',
+        {f'{MAIN}/trainval.txt': 'a\nb', f'{MAIN}/train.txt': 'b', f'{MAIN}/val.txt': 'a'},
+        'val train',
+    ),
+    (
+        'voc',
+        {'ImageSets/train.txt': 'pictures/b.png annots/b.xml', 'ImageSets/val.txt': 'a.png'},
+        'val train',
+    ),
+    (
+        'yolo',
+        {
+            'one.txt': './images/b.png\n',
+            'two.txt': '/content/data/images/a.png\n',
+            'data.yaml': f'{NAMES}train: one.txt\nval: two.txt',
+        },
+        'val train',
+    ),
+    ('yolo', {'data.yaml': f'{NAMES}train: images/a.png\nval: images'}, 'train val'),
+    # Roboflow's paths lead nowhere.
+    ('yolo', {'data.yaml': f'{NAMES}train: ../train/images\nval: ../valid/images'}, ' '),
+]
+
+
+@pytest.mark.parametrize(('base', 'changes', 'expected'), SPLITS)
+def test_splits(base, changes, expected, tmp_path, monkeypatch):
+    WRITERS[base](tmp_path / 'data')
+    write_changes(tmp_path / 'data', changes)
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / 'data', Path('data')):
+        assert [*splits(read(folder)).values()] == expected.split(' ')
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_folders_are_splits_and_have_images_of_the_same_names(name, tmp_path):
+    for split in ('train', 'valid'):
+        WRITERS[name](tmp_path / split)
+    found = {
+        (image.path.relative_to(tmp_path).parts[0], image.split) for image in read(tmp_path).images
+    }
+    assert found == {('train', 'train'), ('valid', 'val')}
+
+
+def test_one_root_of_voc_need_not_split_as_another(tmp_path):
+    for year, names in (('VOC2007', ('a', 'b')), ('VOC2012', ('b', 'a'))):
+        WRITERS['voc'](tmp_path / year)
+        lists = zip((f'{MAIN}/train.txt', f'{MAIN}/val.txt'), names, strict=True)
+        write_changes(tmp_path / year, dict(lists))
+    images = read(tmp_path).images
+    found = {(image.path.parts[-3], image.path.stem): image.split for image in images}
+    assert [*found.values()] == ['train', 'val', 'val', 'train']
+
+
+def coco_of(image, **annotation):
+    """Write a COCO file of one image, with a cat."""
+    fields = {'id': 0, 'image_id': 0, 'category_id': 1, 'bbox': CAT[1], **annotation}
+    categories = [{'id': 1, 'name': 'cat'}]
+    images = [{'id': 0, 'file_name': image}]
+    return {'images': images, 'annotations': [fields], 'categories': categories}
+
+
+def test_instances_come_before_keypoints_and_captions(tmp_path):
+    for split in ('train2017', 'val2017'):
+        captions = {**coco_of('1.png'), 'annotations': [{'id': 0, 'image_id': 0, 'caption': 'A'}]}
+        del captions['categories']
+        changes = {
+            f'images/{split}/1.png': IMAGE,
+            f'annotations/captions_{split}.json': captions,
+            f'annotations/instances_{split}.json': coco_of('1.png'),
+            f'annotations/person_keypoints_{split}.json': coco_of('1.png', keypoints=[1, 1, 2]),
+        }
+        write_changes(tmp_path, changes)
+    labeled = read(tmp_path)
+    # The files tell images of one name apart.
+    found = {image.path.parent.name: image.split for image in labeled.images}
+    assert found == {'train2017': 'train', 'val2017': 'val'}
+    assert problems(labeled)['file-not-read'].count == 4
+    for file in tmp_path.glob('annotations/instances*'):
+        file.unlink()
+    assert boxes(read(tmp_path)) == {'1.png': [CAT]}
+
+
+def test_classes_of_several_files_agree_by_their_names(tmp_path):
+    for split, names in (('train', ['cat', 'dog']), ('valid', ['dog', 'cat'])):
+        categories = [{'id': i, 'name': name} for i, name in enumerate(names)]
+        content = {**coco_of(f'{split}.png'), 'categories': categories}
+        write_changes(tmp_path / split, {'labels.json': content, f'{split}.png': IMAGE})
+    found = {name: each[0][0] for name, each in boxes(read(tmp_path)).items()}
+    assert found == {'train.png': 'dog', 'valid.png': 'cat'}
+
+
+def test_each_file_of_yolo_is_read_with_the_nearest_names(tmp_path):
+    for folder, names in (('one', '[cat, dog]'), ('two', '[dog, cat]')):
+        changes = {
+            f'train/images/{folder}.png': IMAGE,
+            f'train/labels/{folder}.txt': f'0 {BOX}',
+            'data.yaml': f'names: {names}',
+        }
+        write_changes(tmp_path / folder, changes)
+    labeled = read(tmp_path)
+    found = {name: each[0][0] for name, each in boxes(labeled).items()}
+    assert found == {'one.png': 'cat', 'two.png': 'dog'}
+    assert labeled.all_classes() == ['cat', 'dog']
+
+
+ODD_MASKS = (['abcdef'], [[1, 2, 3]], [[1, 2, 'x', 4, 5, 6]], 'x', {'counts': 5, 'size': [1, 1]})
+FAR = 'image,xmin,ymin,xmax,ymax,class\na,.1,.25,.4,.75,cat\nb,0.5,0.5,1.0002,1,cat\n'
+UNLABELED = {'images': [{'id': 1, 'file_name': 't.png'}], 'categories': []}
+# The only warning, and its examples.
+WARNINGS = [
+    ('voc', {'annots/a.xml': voc_file(voc_corners(0, 5, 9, 9))}, 'box-before-first-pixel', 'a.xml'),
+    ('voc', {'pictures/a.png': None}, 'image-not-found', '1.jpg (a.xml)'),
+    ('voc', {'pictures/c.png': IMAGE}, 'image-not-annotated', 'pictures/c.png'),
+    (
+        'voc',
+        {'pictures/a.png': None, 'pictures/a.heic': ''},
+        'image-not-supported',
+        'pictures/a.heic',
+    ),
+    (
+        'yolo',
+        {'data.yaml': f'{NAMES}train: images\nval: images'},
+        'doubled-split',
+        'images',
+    ),
+    ('yolo', {'images/b.png': 'no image'}, 'undecodable-image', 'b.png (cannot'),
+    ('yolo', {'labels/a.txt': f'0 {CORNERS}'}, 'rotated-box', 'labels/a.txt'),
+    ('yolo', {'labels/classes.txt': 'owl\nelk\n'}, 'other-class-names', 'labels/classes.txt)'),
+    ('yolo', {'data.yaml': 'names: [cat, cat]'}, 'class-name-twice', 'cat ('),
+    ('yolo', {'test/t.png': IMAGE}, 'image-not-labeled', 'test/t.png'),
+    ('labelme', labelme_shapes('point', [[5, 5]]), 'shape-not-read', 'a.json (point)'),
+    ('labelme', labelme_shapes('cuboid', [[5, 5]] * 8), 'shape-not-read', 'a.json (cuboid)'),
+    ('csv', {'boxes.csv': FAR}, 'fraction-clipped', 'b ('),
+    (
+        'csv',
+        {'boxes.csv': 'image_id,bbox,source\na,"[1, 2, 3, 4]",x\nb,,x\n'},
+        'table-without-class',
+        "boxes.csv (other columns: ['source'])",
+    ),
+    (
+        'csv',
+        {'boxes.csv': 'image,x1,y1,x2,y2,ClassId\na.png,10,20,40,60,7\nb.png,,,,,\n'},
+        'class-id-as-name',
+        '7 (boxes.csv)',
+    ),
+    ('coco', coco_file(category_id=9), 'annotation-not-read', 'instances.json: 0'),
+    ('coco', coco_file(image_id=9), 'annotation-not-read', 'instances.json: 0'),
+    *(('coco', coco_file(segmentation=m), 'mask-not-read', 'instances.json: 0') for m in ODD_MASKS),
+    ('coco', coco_file('categories', name='red panda'), 'category-name-twice', 'red panda (inst'),
+    ('coco', {'test/t.png': IMAGE, 'test/i.json': UNLABELED}, 'image-not-labeled', 'test/t.png'),
+    (
+        'coco',
+        {'test/t.png': IMAGE, 'test/i.json': {**UNLABELED, 'annotations': []}},
+        'image-not-labeled',
+        'test/t.png',
+    ),
+]
+
+
+@pytest.mark.parametrize(('base', 'changes', 'name', 'example'), WARNINGS)
+def test_warning(base, changes, name, example, tmp_path):
+    WRITERS[base](tmp_path)
+    write_changes(tmp_path, changes)
+    labeled = read(tmp_path)
+    found = problems(labeled)
+    if base == 'yolo':
+        del found['image-not-annotated']  # b.png
+    assert [*found] == [name]
+    assert example in found[name].examples[0]
+    assert all(image.path.name in ('a.png', 'b.png') for image in labeled.images)
+
+
+# The first one has ten billion names.
+BOMB = 'a0: &a0 [x]\n' + ''.join(f'a{n}: &a{n} [{f"*a{n - 1}, " * 10}]\n' for n in range(1, 11))
+WRONG_ROWS = (
+    f'2 {BOX}',
+    f'-1 {BOX}',
+    f'0.0 {BOX}',
+    '0,0.5,0.5,0.3,0.3',
+    '0 0.5 0.5 0.3',
+    f'0 {BOX} 0.9',
+    '0 0.5 0.5 0.1 x',
+    '0 0.5 0.5 0.1 nan',
+    '0 320 240 50 50',
+    f'0 {BOX} {KEYPOINTS}',  # of which no kpt_shape tells
+)
+NOT_YAML = 'is not a valid YAML file'
+ERRORS = [
+    *(
+        (
+            'yolo',
+            {'labels/b.txt': f'{yolo_row(0, CAT[1]) * n}{row}'},
+            rf'b\.txt, line {n + 1}: .*must be',
+        )
+        for row in WRONG_ROWS
+        for n in (0, 1, 6)
+    ),
+    *(
+        (
+            'yolo',
+            {'labels/a.txt': f'0 {BOX}\n0{" 0.5" * n}', **POSE},
+            f'a.txt, line 2: .*{n} numbers',
+        )
+        for n in (3, 8, 15)
+    ),
+    ('yolo', {'data.yaml': None}, 'has no names of classes'),
+    ('yolo', {'data.yaml': f'{BOMB}names: *a10\n'}, 'has no names of classes'),
+    ('yolo', {'data.yaml': 'names: {0: cat, b: red panda}\n'}, 'has no names of classes'),
+    ('yolo', {'data.yaml': f'{NAMES}train: 5\n'}, 'train must be a path or a list of paths'),
+    ('yolo', {'data.yaml': f'{NAMES}kpt_shape: 4\n'}, 'kpt_shape must be two numbers, got 4'),
+    ('yolo', {'data.yaml': 'names: !!python/object/apply:os.system [exit]\n'}, NOT_YAML),
+    ('yolo', {'data.yaml': '[' * 10_000}, NOT_YAML),
+    ('yolo', {'obj.names': 'dog\n'}, r'data\.yaml and .*obj\.names name the classes differently'),
+    ('yolo', {'labels_old/a.txt': f'0 {BOX}'}, r'a\.png has two files of annotations'),
+    ('voc', {'annots/b.xml': '<annotation>'}, r'b\.xml is not valid XML'),
+    ('voc', {'annots/b.xml': voc_file(voc_object('', CAT[1]))}, r'b\.xml: an object has no <name>'),
+    ('voc', {'annots/b.xml': voc_file(voc_object(*CAT, x='one'))}, r"b\.xml: could not .*'one'"),
+    (
+        'voc',
+        {'annots/b.xml': voc_file(voc_object(*CAT, x=''))},
+        r'b\.xml: an object has no <bndbox/xmin',
+    ),
+    (
+        'voc',
+        {'annots/b.xml': voc_file(voc_object(*CAT, x='nan'))},
+        "xmin> must be .* finite .*'nan'",
+    ),
+    ('voc', {'annots/b.xml': voc_file(voc_object(*CAT, 'maybe'))}, '<difficult> must be one of'),
+    *(
+        (
+            'voc',
+            {f'{MAIN}/{name}.txt': 'a\nb', f'{MAIN}/test.txt': 'b'},
+            f"'b' is in two .*{name}.txt and",
+        )
+        for name in ('train', 'trainval')
+    ),
+    *(
+        (
+            'csv',
+            {'boxes.csv': f'image,x1,y1,x2,y2,class\na,{x},1,2,3,cat'},
+            rf"boxes\.csv, line 2: .*'{x}'",
+        )
+        for x in ('ten', 'nan', '')
+    ),
+    (
+        'csv',
+        {'boxes.csv': via_table(RECTANGLE, {'a': 'x', 'b': 'y'})},
+        'line 2: .*none of the attrib',
+    ),
+    (
+        'csv',
+        {'boxes.csv': f'file,x1,y1,x2,y2,class\na,0,0,9,9,"{"a" * 200_000}'},
+        'is not a valid CSV',
+    ),
+    ('csv', {'one/a.png': IMAGE, 'two/a.png': IMAGE, 'a.png': None}, r"'a\.png' may be .*--images"),
+    ('csv', {'boxes.csv': None}, 'no annotations in a known format'),
+    ('csv', {'a.xml': voc_file()}, r'voc \(1 files\), csv \(1 files\).*--format'),
+    (
+        'createml',
+        {'a.json': [{'image': 'a.png', 'annotations': []}]},
+        r'a\.json and .*annotations\.json',
+    ),
+    ('coco', coco_file(iscrowd='no'), r'instances\.json: 0: "iscrowd" must be 0 or 1'),
+    ('coco', coco_file(iscrowd=2), r'instances\.json: 0: "iscrowd" must be 0 or 1'),
+    ('coco', coco_file('images', id=1), r'instances\.json: the image id 1 is that of a\.png and b'),
+    ('coco', coco_file('images', file_name=5), 'an image has no "id" or no "file_name"'),
+    ('coco', coco_file('categories', id=1), "the category id 1 is that of 'cat' and 'red panda'"),
+    ('coco', {'more.json': coco_of('a.png')}, r'a\.png .*instances\.json and .*more\.json'),
+    ('coco', {'instances.json': '{'}, r'instances\.json is not valid JSON'),
+]
+
+
+@pytest.mark.parametrize(('base', 'changes', 'message'), ERRORS)
+def test_error(base, changes, message, tmp_path):
+    WRITERS[base](tmp_path)
+    write_changes(tmp_path, changes)
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path)
+
+
+def test_wrong_rows_of_several_files_are_listed_and_counted(tmp_path):
+    write_changes(tmp_path, {'data.yaml': 'names: [cat]'})
+    for number in range(7):
+        rows = f'0 {BOX}\n' if number == 2 else f'0 {BOX}\n8 {BOX}\n9 {BOX}\n'
+        write_changes(tmp_path, {f'images/{number}.png': IMAGE, f'labels/{number}.txt': rows})
+    with pytest.raises(ValueError) as error:
+        read(tmp_path)
+    *lines, last = str(error.value).splitlines()
+    starts = [line.partition(': ')[0].rpartition('/')[2] for line in lines]
+    assert starts == [f'{number}.txt, line 2' for number in (0, 1, 3, 4, 5)]
+    assert last == 'In all, 12 rows of 6 files are wrong.'
+
+
+def test_options_choose_a_format_and_the_images(tmp_path):
+    WRITERS['csv'](tmp_path)
+    write_changes(tmp_path, {'a.xml': voc_file(), 'other/a.png': IMAGE, 'other/b.png': IMAGE})
+    labeled = read(tmp_path, format_name='csv', images=tmp_path / 'other')
+    assert {image.path.parent.name for image in labeled.images} == {'other'}
+
+
+@pytest.mark.parametrize('name', ['.', '..', '/', './', '../../../etc/passwd', '/etc/passwd'])
+def test_name_that_is_no_image_is_not_found(name, tmp_path):
+    table = f'file,x1,y1,x2,y2,class\n{name},0,0,9,9,cat\n'
+    write_changes(tmp_path, {'a.png': IMAGE, 'boxes.csv': table})
+    labeled = read(tmp_path)
+    assert labeled.images == []
+    assert [*problems(labeled)] == ['image-not-found', 'image-not-annotated']
+
+
+def test_linked_folder_of_images_is_read_once(tmp_path):
+    WRITERS['voc'](tmp_path / 'data')
+    (tmp_path / 'data/pictures').rename(tmp_path / 'elsewhere')
+    for name, target in (('pictures', 'elsewhere'), ('again', 'elsewhere'), ('all', 'data')):
+        (tmp_path / 'data' / name).symlink_to(tmp_path / target)
+    (tmp_path / 'elsewhere/up').symlink_to(tmp_path)
+    assert boxes(read(tmp_path / 'data')) == {'a.png': [CAT, PANDA], 'b.png': []}
+
+
+def test_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / 'a.json')
+    os.symlink('/dev/zero', tmp_path / 'b.png')
+    write_changes(tmp_path, {'c.png': IMAGE})
+    assert list(list_files(tmp_path)) == [tmp_path / 'c.png']
+
+
+KITTI = 'Car 0.00 0 -1.58 10.0 10.0 30.0 40.0 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59\n'
+LABEL_STUDIO = '[{"id": 1, "data": {"image": "a.png"}, "annotations": [{"id": 1, "result": []}]}]'
+FOREIGN = {
+    'annotations.xml': ('<?xml version="1.0"?><annotations><version>1.1</version>', 'CVAT'),
+    'via.json': ('{"a.png1": {"regions": [{"shape_attributes": {"name": "rect"}}]}}', 'VIA'),
+    'export.json': (LABEL_STUDIO, 'Label Studio'),
+    'min.json': ('[{"image": "a.png", "label": [{"rectanglelabels": ["cat"]}]}]', 'Label Studio'),
+    'a.png.json': ('{"objects": [{"classTitle": "cat"}], "size": {"width": 9}}', 'Supervisely'),
+    'export.ndjson': ('{"data_row": {"id": "x"}}', 'Labelbox'),
+    'bdd.json': ('[{"name": "a", "labels": [{"box2d": {"x1": 1}}]}]', 'BDD100K'),
+    'label_2/a.txt': (KITTI, 'KITTI'),
+    'dota/a.txt': ('imagesource:X\ngsd:0.1\n1.0 1.0 9 1 9 9 1 9 small-vehicle 0\n', 'DOTA'),
+    'train.txt': ('images/a b.png 10,20,40,60,0 1,2,3,4,1\n', 'keras-yolo3'),
+    'gt/gt.txt': ('1,1,912,484,97,109,0,7,1\n', 'MOT'),
+    'cats.tfrecord-00000-of-00001': ('', 'TFRecord'),
+    'SegmentationClass/a.png': ('', 'masks'),
+}
+
+
+@pytest.mark.parametrize('name', FOREIGN)
+def test_format_that_is_not_read_is_named_with_what_to_export(name, tmp_path):
+    text, tool = FOREIGN[name]
+    write_changes(tmp_path, {'images/a.png': IMAGE, name: text})
+    with pytest.raises(ValueError, match=f'{name}: .*{tool}.*does not read'):
+        read(tmp_path)
