@@ -4,7 +4,6 @@ import ast
 import functools
 from pathlib import Path
 
-import mmdet
 import pytest
 import torch
 from mmdet.models import ResNet, ResNeXt
@@ -21,7 +20,6 @@ from mmdet_detnet.training.checks import find_config_problems, find_model_proble
 pytestmark = pytest.mark.xdist_group('configs')
 
 ROOT = Path(config_path())
-MMDET_CONFIGS = Path(mmdet.__file__).parent / '.mim' / 'configs'
 CONFIGS = sorted(
     str(path.relative_to(ROOT)) for path in ROOT.rglob('*.py') if '_base_' not in path.parts
 )
@@ -34,15 +32,9 @@ FEW_ROIS = 16
 SAFETY_HOOKS = ['DurableCheckpoint', 'FiniteCheck', 'PlainCheckpoint', 'Seed']
 # Widths are divided by this: what fits what stays the same, and the tests are quick.
 NARROWER = 8
-WIDTHS = {
-    'base_channels',
-    'groups',
-    'in_channels',
-    'out_channels',
-    'feat_channels',
-    'conv_out_channels',
-    'fc_out_channels',
-}
+WIDTHS = (
+    'base_channels groups in_channels out_channels feat_channels conv_out_channels fc_out_channels'
+).split()
 
 
 def make_narrow(settings):
@@ -73,20 +65,15 @@ def narrowed(config):
 
 def make_batch(detector, num_boxes):
     """Make one image for each number of boxes."""
-    inputs = demo_mm_inputs(
-        len(num_boxes),
-        [IMAGE_SHAPE] * len(num_boxes),
-        num_items=num_boxes,
-        num_classes=3,
-        with_mask=detector.with_mask,
-    )
+    shapes = [IMAGE_SHAPE] * len(num_boxes)
+    options = dict(num_items=num_boxes, num_classes=3, with_mask=detector.with_mask)
+    inputs = demo_mm_inputs(len(shapes), shapes, **options)
     return detector.data_preprocessor(inputs, training=True)
 
 
 def total_loss(detector, num_boxes):
     """Sum the losses of one batch, and name them."""
-    losses = detector(**make_batch(detector, num_boxes), mode='loss')
-    total, log = detector.parse_losses(losses)
+    total, log = detector.parse_losses(detector(**make_batch(detector, num_boxes), mode='loss'))
     return total, set(log)
 
 
@@ -131,7 +118,6 @@ def describe_model(load_config):
     return lambda name: repr(narrowed(load_config(name)).to_dict())
 
 
-@functools.cache
 def build(model):
     """Build the detector of a text, with one block a stage."""
     with pytest.MonkeyPatch.context() as patch:
@@ -169,17 +155,11 @@ def assert_learns_and_predicts(model):
         batch = make_batch(detector, [1, 0])
         predictions = detector(**batch, mode='predict')
     assert [len(p.pred_instances.bboxes.shape) for p in predictions] == [2, 2]
+    assert_levels(detector)
 
 
-@pytest.mark.parametrize('name', DETECTORS)
-def test_anchors_and_rois_lie_on_the_levels(name, describe_model):
-    assert_levels(describe_model(name))
-
-
-@functools.cache
-def assert_levels(model):
-    """Compare strides with the sizes of feature maps."""
-    detector = build(model)
+def assert_levels(detector):
+    """Compare the strides of anchors and RoIs with the sizes of feature maps."""
     with torch.no_grad():
         features = detector.extract_feat(torch.zeros(1, 3, LARGE, LARGE))
     strides = [LARGE // feature.shape[2] for feature in features]

@@ -25,19 +25,8 @@ TESTS = Path(__file__).resolve().parents[1]
 TIMEOUT = 240  # seconds
 
 
-def run_as_main(arguments: list[str]) -> None:
-    """Run what Python would run with these arguments, as ``__main__``."""
-    sys.argv = arguments
-    if arguments[0] == '-c':
-        sys.path.insert(0, '')
-        exec(arguments.pop(1), {'__name__': '__main__'})
-    else:
-        sys.path.insert(0, os.path.dirname(os.path.abspath(arguments[0])))
-        runpy.run_path(arguments[0], run_name='__main__')
-
-
-def run_in_fork(folder: str, arguments: list[str], output: str) -> int:
-    """Run a program in a folder, its output in a file; the exit code."""
+def run_in_fork(folder, arguments, output):
+    """Run what Python would run with these arguments, its output in a file; the exit code."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -46,12 +35,17 @@ def run_in_fork(folder: str, arguments: list[str], output: str) -> int:
     for stream in (1, 2):
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     os.chdir(folder)
-    run_as_main(arguments)
+    sys.argv = arguments
+    if arguments[0] == '-c':
+        sys.path.insert(0, '')
+        exec(arguments.pop(1), {'__name__': '__main__'})
+    else:
+        sys.path.insert(0, os.path.dirname(os.path.abspath(arguments[0])))
+        runpy.run_path(arguments[0], run_name='__main__')
     sys.exit()  # by way of Python's own end, as after an error
 
 
-def main() -> None:
-    """Answer requests until the input ends."""
+if __name__ == '__main__':
     sys.path[0] = str(TESTS)  # for quick_configs and frozen_imports
     with contextlib.redirect_stdout(sys.stderr):  # some print when imported
         for name in [*IMPORTED_ONCE, *sys.argv[1:], 'frozen_imports']:
@@ -59,7 +53,3 @@ def main() -> None:
     del sys.path[0]
     for line in sys.stdin:
         print(run_in_fork(*json.loads(line)), flush=True)
-
-
-if __name__ == '__main__':
-    main()

@@ -29,16 +29,6 @@ def project(make_project):
     return make_project('mim')
 
 
-def test_subprocesses_use_the_installed_wheel(installation, tmp_path):
-    code = (
-        'import importlib.util, pkg_resources; '
-        "print(importlib.util.find_spec('mmdet_detnet').origin, "
-        "pkg_resources.get_distribution('mmdet_detnet').location)"
-    )
-    output = installation.python('-c', code, cwd=tmp_path)
-    assert output.split() == [str(installation.module / '__init__.py'), str(installation.folder)]
-
-
 # The programs that mim starts are printed, and run by the tests without the seconds of its import.
 PRINT_INSTEAD_OF_STARTING = """
 import subprocess
@@ -104,10 +94,6 @@ def test_run_finds_a_tool_by_its_name(installation, find_started, tmp_path):
     assert len(list((tmp_path / 'drawn').rglob('*.png'))) == 3
 
 
-def test_list_has_the_package(installation, tmp_path):
-    assert 'mmdet-detnet' in installation.mim('list', cwd=tmp_path)
-
-
 def test_search_lists_every_model(installation, tmp_path):
     installation.mim('search', 'mmdet_detnet', '--json', 'models.json', cwd=tmp_path)
     found = json.loads((tmp_path / 'models.json').read_text())
@@ -116,14 +102,13 @@ def test_search_lists_every_model(installation, tmp_path):
     models = {model['Name'] for metafile in metafiles for model in metafile['Models']}
     assert set(found['config']) == set(models)
     # Without a text here `mim download` ends in a traceback.
-    assert [name for name in models if not isinstance(found['weight'][name], str)] == []
+    assert all('not published yet' in found['weight'][name] for name in models)
 
 
 def test_download_of_unpublished_weights_gives_the_flat_config(installation, tmp_path):
     name = 'retinanet-conf_r50_fpn_1x_coco'
-    installation.mim(
-        'download', 'mmdet_detnet', '--config', name, '--dest', 'downloads', cwd=tmp_path
-    )
+    options = ['--config', name, '--dest', 'downloads']
+    installation.mim('download', 'mmdet_detnet', *options, cwd=tmp_path)
     (config,) = (tmp_path / 'downloads').iterdir()
     assert not re.search('^_base_', config.read_text(), re.MULTILINE)
     head = Config.fromfile(config).model.bbox_head
@@ -131,18 +116,8 @@ def test_download_of_unpublished_weights_gives_the_flat_config(installation, tmp
     assert head.num_classes == 80
 
 
-def test_search_says_that_weights_are_not_published(installation, tmp_path):
-    query = ['--config', 'retinanet-conf_r50_fpn_1x_coco', '--field', 'weight']
-    output = installation.mim('search', 'mmdet_detnet', *query, cwd=tmp_path)
-    assert 'weights that are not published yet' in output
-
-
 USAGE = (ROOT / 'docs' / 'usage.md').read_text().replace(' \\\n    ', ' ').splitlines()
 LAUNCHES = [line for line in USAGE if line.startswith('mim ') and '--launcher' in line]
-
-
-def test_launch_lines_are_documented():
-    assert {'pytorch', 'slurm'} <= {re.search('--launcher (\\w+)', line)[1] for line in LAUNCHES}
 
 
 @pytest.mark.parametrize('line', LAUNCHES)
