@@ -1,6 +1,11 @@
 # Double-Head-Ext on the slim ResNet-50, with equally narrow heads.
 _base_ = ['./faster-rcnn_detnet59-slim_fpn_custom.py', '../_base_/models/double_head.py']
-slim = dict(in_channels=64, conv_out_channels=256, fc_out_channels=256, num_classes=3)
+slim = dict(
+    in_channels=64,
+    conv_out_channels=256,
+    fc_out_channels=256,
+    num_classes=len(_base_.class_names),
+)
 model = dict(
     _base_.slim_r50,
     roi_head=dict(

@@ -7,5 +7,5 @@ model = dict(
         norm_eval=False,
         init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'),
     ),
-    roi_head=dict(bbox_head=dict(num_classes=3)),
+    roi_head=dict(bbox_head=dict(num_classes=len(_base_.class_names))),
 )

@@ -1,3 +1,3 @@
 # RetinaNet-Conf at full width on one GPU, from torchvision's ResNet-50.
 _base_ = ['../_base_/models/retinanet-conf_r50_fpn.py', '../_base_/custom_full_width.py']
-model = dict(bbox_head=dict(num_classes=3))
+model = dict(bbox_head=dict(num_classes=len(_base_.class_names)))

@@ -89,19 +89,18 @@ class Ranking(NamedTuple):
         found = int(hits.sum())
         return Counts(found, len(hits) - found, self.objects - found)
 
-    def best_score(self) -> float | None:
-        """Find the score with the highest F1: between the last detection to count and the next.
+    def best_f1(self) -> tuple[float, float | None]:
+        """Find the highest F1, and its score: between the last detection to count and the next.
 
-        Returns:
-            The score; None if no detection found an object.
+        The score is None if no detection found an object.
         """
         f1 = 2 * self.hits.cumsum() / (np.arange(1, len(self.hits) + 1) + self.objects)
         following = np.append(self.scores[1:], 0.0)
         f1[self.scores <= following] = 0  # equal scores count together
         if not f1.any():
-            return None
+            return 0.0, None
         best = f1.argmax()
-        return float(self.scores[best] + following[best]) / 2
+        return float(f1[best]), float(self.scores[best] + following[best]) / 2
 
 
 def choose_thresholds(
@@ -113,10 +112,10 @@ def choose_thresholds(
         The scores; None if no detection found an object. A class of which none did has no score.
     """
     rankings = rank(truth, match_boxes(truth, detections))
-    best = pool(rankings).best_score()
+    _, best = pool(rankings).best_f1()
     if best is None:
         return None
-    scores = zip(truth.classes.values(), (each.best_score() for each in rankings), strict=True)
+    scores = zip(truth.classes.values(), (each.best_f1()[1] for each in rankings), strict=True)
     return ScoreThresholds(best, {name: score for name, score in scores if score is not None})
 
 
@@ -182,7 +181,7 @@ def match_boxes(truth: GroundTruth, detections: Sequence[Detection]) -> list[Mat
 
 
 def rank(truth: GroundTruth, matches: Sequence[Match]) -> list[Ranking]:
-    """Rank the detections of each class."""
+    """Rank the detections of each class, by their matches at the first IoU."""
     rankings = []
     for category in truth.classes:
         own = [each for each in matches if each['category_id'] == category]

@@ -1,0 +1,246 @@
+"""The plan of a study from its file, and its runs."""
+
+import json
+import shutil
+from dataclasses import replace
+from fcntl import LOCK_EX, flock
+
+import pytest
+import torch
+from helpers import fork_server
+from mmengine.runner import Runner
+
+from mmdet_detnet import config_path
+from mmdet_detnet.evaluation import study as study_module
+from mmdet_detnet.evaluation.study import Run, execute, read_study, train_and_test
+from mmdet_detnet.training import SeedHook
+from mmdet_detnet.training.checks import find_config_problems
+
+pytestmark = pytest.mark.xdist_group('fork server')
+
+CONTENT = """
+data_sets:
+  cells: {data_root: data/cells, class_names: [red, white]}
+seeds: [0, 1]
+options: {max_epochs: 3}
+detectors:
+  plain: {config: CONFIG}
+  slow: {config: CONFIG, options: {max_epochs: 5}}
+  other: {config: CONFIG, options: {model.backbone.base_channels: 8}}
+comparisons:
+  - [slow, plain]
+  - [other, plain]
+"""
+OTHER = 'config: CONFIG, options: {model.backbone.base_channels: 8}'
+LOADERS = {
+    f'{name}_dataloader.{key}': value
+    for name in ('train', 'test')
+    for key, value in dict(num_workers=0, persistent_workers=False).items()
+}
+OPTIONS = {'train_cfg.max_epochs': 2, 'train_dataloader.batch_size': 1, **LOADERS}
+CONV_HEAD = {'model.roi_head.bbox_head.type': 'Shared4Conv1FCBBoxHead'}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write the study with a part of its text replaced; the path of the file."""
+
+    def write(old='', new=''):
+        assert old in CONTENT
+        config = config_path('custom/faster-rcnn_r50-slim_fpn_custom.py')
+        (tmp_path / 'mine.yml').write_text(CONTENT.replace(old, new).replace('CONFIG', config))
+        return tmp_path / 'mine.yml'
+
+    return write
+
+
+def test_runs_come_in_pairs_seed_after_seed_and_once(write):
+    study = read_study(write())
+    names = 'plain_seed0 slow_seed0 plain_seed1 slow_seed1 other_seed0 other_seed1'
+    assert [run.name for run in study.runs] == [f'cells_{name}' for name in names.split()]
+    assert study.comparisons == (('slow', 'plain'), ('other', 'plain'))
+
+
+def test_options_of_study_data_set_and_detector_reach_the_config(write):
+    plain, slow, *_, other = (run.load_config() for run in read_study(write()).runs)
+    assert plain.train_cfg.max_epochs == plain.param_scheduler[1].T_max == 3
+    assert slow.train_cfg.max_epochs == 5  # the detector's option is the last word
+    assert plain.test_evaluator.ann_file == 'data/cells/annotations/test.json'
+    assert plain.train_dataloader.dataset.metainfo.classes == ('red', 'white')
+    assert plain.model.roi_head.bbox_head.num_classes == 2
+    assert other.model.backbone.base_channels == 8
+
+
+def test_weights_are_trained_first_with_the_same_settings(write):
+    file = write(OTHER, 'weights: slow, options: {model.test_cfg.rcnn.score_thr: 0.3}')
+    file.write_text(file.read_text().replace('  - [slow, plain]\n', ''))
+    plain, slow, other, *_ = read_study(file).runs
+    assert [run.detector for run in (plain, slow, other)] == ['plain', 'slow', 'other']
+    assert (plain.source, slow.source, other.source) == (None, None, slow.name)
+    assert other.config == slow.config
+    assert other.options == slow.options | {'model.test_cfg.rcnn.score_thr': 0.3}
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'message'),
+    [
+        ('seeds: [0, 1]', 'seed: 0', 'must have comparisons, data_sets, detectors, seeds'),
+        ('seeds: [0, 1]', 'seeds: [-1]', r'seeds must be .* from 0 on, got \[-1\]'),
+        ('seeds: [0, 1]', 'seeds: [0, 1', 'mine.yml: while parsing'),
+        ('[slow, plain]', '[fast, plain]', 'comparisons must be pairs of plain, slow, other'),
+        ('[slow, plain]', '[[slow], plain]', 'comparisons must be pairs of'),
+        ('  - [other, plain]\n', '', 'no comparison has other'),
+        ('options: {max_epochs: 5}', 'option: 1', 'detectors.slow must have config or weights'),
+        (OTHER, 'weights: other', "other.weights must be one of plain, slow, got 'other'"),
+        ('{max_epochs: 3}', '[max_epochs]', 'options must be a mapping'),
+        ('{max_epochs: 5}', '', 'detectors.slow.options must be a mapping .*, got None'),
+        ('  other: {', '  59: {', 'detectors must be a mapping with text as keys, got .*59'),
+    ],
+)
+def test_mistakes_in_the_file_are_named(write, old, new, message):
+    with pytest.raises(ValueError, match=message):
+        read_study(write(old, new))
+
+
+@pytest.mark.parametrize('option', ['mdoel.x', 'max_epoch'])
+def test_option_that_would_change_nothing_is_refused(write, option):
+    run = read_study(write('max_epochs: 3', f'{option}: 1')).runs[0]
+    with pytest.raises(ValueError, match=option):
+        run.load_config()
+
+
+def test_first_lines_of_a_template_are_set_as_if_they_were_changed_in_the_file():
+    name = 'custom/retinanet-conf_r50-slim_fpn_custom.py'
+    options = {'data_root': '/my/data/', 'class_names': ['cat', 'red panda'], 'load_from': 'a'}
+    config = Run('any', 'any', 0, name, options).load_config()
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        assert loader.dataset.data_root == '/my/data/'
+        assert loader.dataset.metainfo.classes == ('cat', 'red panda')
+    assert config.val_evaluator.ann_file == '/my/data/annotations/val.json'
+    assert config.model.bbox_head.num_classes == 2
+    assert config.load_from == 'a'
+    assert find_config_problems(config) == []
+
+
+@pytest.fixture(scope='module')
+def make_run(tiny_detector):
+    """Make a run of the tiny detector."""
+
+    def make(detector='plain', seed=0, **options):
+        return Run(detector, 'shapes', seed, str(tiny_detector[0]), {**OPTIONS, **options})
+
+    return make
+
+
+@pytest.fixture(scope='module')
+def finished(make_run, tmp_path_factory):
+    """A result, and the folder of its run."""
+    folder = tmp_path_factory.mktemp('run')
+    return train_and_test(make_run(), folder), folder
+
+
+def test_result_says_what_was_done(finished):
+    result, folder = finished
+    assert (result['iterations'], result['epochs'], result['images']) == (4, 2, 2)
+    assert result['final_loss'] > 0
+    assert result['train_seconds'] > 0 and result['cpu_seconds'] > 0
+    assert set(result['per_class']) == {'circle', 'square', 'triangle'}
+    assert torch.__version__ in result['environment']
+    assert [path.name for path in folder.glob('*.pth')] == ['epoch_2.pth']
+    json.dumps(result)
+
+
+def test_stopped_run_goes_on_to_the_same_result(make_run, finished, tmp_path, monkeypatch):
+    begin = SeedHook.before_train_epoch
+
+    def stop(hook, runner):
+        if runner.epoch == 1:
+            raise KeyboardInterrupt
+        begin(hook, runner)
+
+    def note(hook, runner):
+        epochs.append(runner.epoch)
+        begin(hook, runner)
+
+    epochs = []
+    monkeypatch.setattr(SeedHook, 'before_train_epoch', stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_and_test(make_run(), tmp_path)
+    monkeypatch.setattr(SeedHook, 'before_train_epoch', note)
+    result, expected = train_and_test(make_run(), tmp_path), finished[0]
+    # A GPU sums in no fixed order.
+    same = [] if torch.cuda.is_available() else ['metrics', 'matches', 'final_loss']
+    for key in (*same, 'iterations'):
+        assert result[key] == expected[key], key
+    assert epochs == [1]  # the second one only
+
+
+def test_other_detector_is_tested_with_the_weights_of_its_source(make_run, finished, tmp_path):
+    trained, folder = finished
+    run = replace(make_run('all', **{'model.test_cfg.rcnn.max_per_img': 0}), weights='plain')
+    shutil.copytree(folder, tmp_path / run.source)
+    result = train_and_test(run, tmp_path / run.name)
+    for key in ('iterations', 'epochs', 'final_loss', 'train_seconds'):
+        assert result[key] == trained[key], key
+    longer = replace(make_run('all', **{'train_cfg.max_epochs': 3}), weights='plain')
+    with pytest.raises(FileNotFoundError, match='shapes_plain_seed0/epoch_3.pth is missing'):
+        train_and_test(longer, tmp_path / longer.name)
+
+
+def test_interrupted_fine_tuning_goes_on_from_its_own_checkpoint(make_run, finished):
+    cfg = make_run(load_from='pretrained.pth').load_config()
+    study_module._resume(cfg, finished[1] / 'new', None)
+    assert (cfg.resume, cfg.load_from) == (False, 'pretrained.pth')
+    study_module._resume(cfg, finished[1], None)
+    assert (cfg.resume, cfg.load_from) == (True, str(finished[1] / 'epoch_2.pth'))
+
+
+def test_detectors_of_a_seed_see_the_same_images_in_the_same_order(make_run, tmp_path, monkeypatch):
+    def end(runner):
+        raise KeyboardInterrupt
+
+    seen = {}
+    monkeypatch.setattr(Runner, 'test', end)
+    for run in (make_run(), make_run('conv', **CONV_HEAD), make_run(seed=1)):
+        images = seen[run.name] = []
+
+        def watch(hook, runner, batch_idx, data_batch=None, images=images):
+            images.append([(each.img_id, each.flip) for each in data_batch['data_samples']])
+
+        monkeypatch.setattr(SeedHook, 'before_train_iter', watch)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_test(run, tmp_path / run.name)
+    plain, conv, reseeded = seen.values()
+    assert len(plain) == 4
+    assert conv == plain
+    assert reseeded != plain
+
+
+def test_failed_run_is_a_result_and_leaves_the_others_alone(make_run, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(study_module, 'get_context', lambda method: fork_server())
+    broken, plain = make_run('broken', **{'model.backbone.depth': 7}), make_run()
+    tested = replace(make_run('tested'), weights='plain')  # waits for the weights
+    execute([broken, plain, tested], tmp_path, jobs=3)
+    results = {file.stem: json.loads(file.read_text()) for file in tmp_path.glob('results/*')}
+    failure = results[broken.name]['failure']
+    assert failure.startswith('exit status 1: ') and 'depth' in failure
+    assert results[tested.name]['metrics'] == results[plain.name]['metrics']
+    assert 'shapes_plain_seed0: done' in capfd.readouterr().out
+    assert 'Epoch(train)' in (tmp_path / 'runs/shapes_plain_seed0/log.txt').read_text()
+    execute([plain], tmp_path, jobs=1)  # it is there
+    assert 'started' not in capfd.readouterr().out
+    with pytest.raises(ValueError, match='shapes_plain_seed0 was made with other settings'):
+        execute([make_run(**{'train_cfg.max_epochs': 3})], tmp_path, jobs=1)
+
+
+def test_mistake_in_a_later_run_stops_before_the_first(make_run, tmp_path, capfd):
+    with pytest.raises(ValueError, match='mdoel'):
+        execute([make_run(), make_run('wrong', **{'mdoel.x': 1})], tmp_path, jobs=1)
+    assert 'started' not in capfd.readouterr().out
+
+
+def test_one_study_at_a_time_in_a_folder(tmp_path):
+    with (tmp_path / 'lock').open('w') as file:
+        flock(file, LOCK_EX)
+        with pytest.raises(RuntimeError, match='in use by another process'):
+            execute([], tmp_path, jobs=1)
