@@ -7,10 +7,10 @@
     python tools/benchmark.py detnet --batch 1 2 4 --size 400x667 800x1333
     python tools/benchmark.py detnet --amp bf16 --channels-last --compile --accelerate added
 
-Shows a progress bar, prints tables, and writes a plot and, after every round, a JSON file for each
-comparison. Times are medians over the rounds; ratios are taken within each round and given with
-quartiles. The exit status is 1 if anything could not be measured. After Ctrl-C, the tables of the
-finished rounds are printed, and the exit status is 130.
+Shows progress bars, prints tables, and writes a JSON file for each comparison. Times are medians
+over the rounds; ratios are taken within each round and given with quartiles. The exit status is 1
+if anything could not be measured. After Ctrl-C, there are tables and a file of the finished rounds,
+and the exit status is 130.
 """
 
 import argparse
@@ -25,10 +25,18 @@ import mmdet_detnet  # noqa: F401  (before torch, whose OpenMP reads what it set
 import torch
 from mmengine.device import get_device
 
-from mmdet_detnet.benchmark import Rounds, Row, Settings, Workload, format_rows, make_rows, measure
+from mmdet_detnet.benchmark import (
+    Rounds,
+    Row,
+    Settings,
+    Workload,
+    format_rows,
+    make_rows,
+    measure,
+    write_results,
+)
 from mmdet_detnet.benchmark.comparisons import COMPARISONS, find_comparisons, make_entries
 from mmdet_detnet.benchmark.measurement import warn_if_busy
-from mmdet_detnet.benchmark.results import ResultFile
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.cli import at_least, make_parser
 
@@ -110,18 +118,17 @@ def main() -> None:
     rounds = Rounds(args.rounds, args.warm_up, not args.no_training, not args.quick, not args.quick)
     is_interrupted = False
     for name, by_workload in rows.items():
-        every_row = [row for some in by_workload for row in some]
-        file = ResultFile(every_row, args.out_dir, name, args.device)
         try:
             for some in by_workload:
-                measure(some, rounds, args.device, file.write)
+                measure(some, rounds, args.device)
         except KeyboardInterrupt:
             is_interrupted = True
-        file.write()
-        file.draw()
         for some in by_workload:
             print(f'\n{name}, {some[0].workload}\n\n{format_rows(some)}')
-        print(f'\nwritten to {file.path}', flush=True)
+        every_row = [row for some in by_workload for row in some]
+        print(
+            f'\nwritten to {write_results(every_row, args.out_dir, name, args.device)}', flush=True
+        )
         if is_interrupted:
             print('benchmark: interrupted; the tables show the finished rounds.', file=sys.stderr)
             sys.exit(INTERRUPTED)

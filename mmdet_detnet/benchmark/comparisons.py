@@ -3,29 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Input of every row of a comparison.
+    """Input of every row of a comparison: images, sides in pixels, and what passes ``score_thr``.
 
-    Attributes:
-        height: Height of the images, in pixels.
-        width: Width of the images, in pixels.
-        batch: Number of images.
-        candidates: Number of pairs of anchor and class per image above the score threshold of a
-            one-stage detector. Random weights would give none, and NMS no work.
-        passing: Number of proposals per image with a foreground class above the score threshold of
-            a two-stage detector. Random weights would give none.
-        seed: Seed of weights, images and boxes.
+    Random weights would let nothing pass, and leave NMS without work.
     """
 
     height: int = 800
     width: int = 1333
     batch: int = 1
-    candidates: int = 2000
-    passing: int = 100
-    seed: int = 0
+    candidates: int = 2000  # pairs of anchor and class of an image, in a one-stage detector
+    passing: int = 100  # proposals of an image, in a two-stage detector
+    seed: int = 0  # of weights, images and boxes
 
     def __str__(self) -> str:
         return f'{self.batch} x {self.height} x {self.width}'
@@ -33,15 +26,9 @@ class Workload:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a detector is accelerated.
+    """How a detector is accelerated, as by :func:`.accelerate`."""
 
-    Attributes:
-        precision: Type of most operations: ``'fp32'``, ``'fp16'`` or ``'bf16'``.
-        channels_last: Whether tensors are in the channels-last memory format.
-        compile: Whether backbone, neck and head towers are compiled.
-    """
-
-    precision: str = 'fp32'
+    precision: str = 'fp32'  # or 'fp16', 'bf16'
     channels_last: bool = False
     compile: bool = False
 
@@ -95,14 +82,10 @@ def split_options(name: str) -> tuple[str, list[str]]:
     return path + suffix.strip(), options.split()
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Configs to measure in turn.
+class Comparison(NamedTuple):
+    """Configs to measure in turn; the last is the reference, MMDetection's counterpart.
 
-    Attributes:
-        configs: Their names; the last is the reference, MMDetection's counterpart.
-        kind: The part that is measured, see :class:`Entry`.
-        passing: Number of proposals above the score threshold, if the comparison sets it.
+    ``kind`` as of :class:`Entry`; ``passing`` as of :class:`Workload`, if the comparison sets it.
     """
 
     configs: tuple[str, ...]
@@ -185,15 +168,8 @@ def make_entries(
 ) -> list[Entry]:
     """List the entries of a comparison, the reference last.
 
-    Args:
-        comparison: Its configs.
-        settings: Settings of accelerated entries.
-        accelerate: Accelerated entries: ``'all'``; ``'ours'``, all but the reference; or
-            ``'added'``, an additional entry for each config.
-        checkpoints: One per config, or none.
-
-    Raises:
-        ValueError: If there are checkpoints, but not one per config.
+    ``settings`` are those of ``'all'`` entries; of ``'ours'``, all but the reference; or of an
+    ``'added'`` entry for each config. ``checkpoints`` are one per config, or none.
     """
     if checkpoints and len(checkpoints) != len(comparison.configs):
         raise ValueError(

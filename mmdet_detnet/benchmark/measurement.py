@@ -3,14 +3,12 @@
 import gc
 import multiprocessing
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +23,7 @@ from .results import Row
 from .timed_networks import NETWORKS, TimedNetwork, build_without_weights, load_with_options
 
 Result = TypeVar('Result')
-KIBIBYTE, MEBIBYTE = 2**10, 2**20
+MEBIBYTE = 2**20
 # Processes that use a core, on average over a minute, besides this one at its start.
 BUSY = 0.5
 SMALLER = 'take a smaller batch, height or width'
@@ -33,27 +31,13 @@ SMALLER = 'take a smaller batch, height or width'
 
 @dataclass(frozen=True)
 class Rounds:
-    """Number of runs, and what is measured.
-
-    Attributes:
-        timed: Number of timed runs.
-        warm_up: Number of untimed runs before.
-        training: Whether to measure training steps.
-        split: Whether to split inference into parts.
-        memory: Whether to measure peak memory.
-    """
+    """Number of runs, and what is measured."""
 
     timed: int = 10
-    warm_up: int = 2
+    warm_up: int = 2  # untimed runs before
     training: bool = True
-    split: bool = True
-    memory: bool = True
-
-    def actions(self) -> dict[str, int]:
-        """List the actions to time, each with its number of untimed runs."""
-        split = {'parts': 0} if self.split else {}  # follows inference and needs no warm-up
-        training = {'train': self.warm_up} if self.training else {}
-        return {'predict': self.warm_up, **split, **training}
+    split: bool = True  # of inference into parts
+    memory: bool = True  # at its peak
 
 
 def compare(
@@ -62,17 +46,9 @@ def compare(
     rounds: Rounds = Rounds(),  # noqa: B008
     device: str | torch.device | None = None,
 ) -> list[Row]:
-    """Measure detectors in turn. If one fails, the others continue.
+    """Measure detectors in turn, on a GPU if there is one. If one fails, the others continue.
 
-    Args:
-        configs: Paths of configs, ``package::folder/file.py``, paths among this package's, or
-            entries; the last is the reference.
-        workload: Images, and numbers of scores above the threshold.
-        rounds: Number of runs, and what is measured.
-        device: Device to measure on; by default a GPU if there is one.
-
-    Returns:
-        One row per detector, in the given order.
+    Configs are named as in :class:`Entry`, and the last is the reference. Returns a row for each.
 
     Examples:
         >>> rows = compare(
@@ -93,13 +69,16 @@ def make_rows(configs: Sequence[str | Entry], workload: Workload) -> list[Row]:
     entries = [Entry(each) if isinstance(each, str) else each for each in configs]
     rows = [Row(entry, workload) for entry in entries]
     for row in rows:
-        with noting_failure(row):
-            kind = row.entry.kind
-            detector = build_without_weights(load_with_options(row.entry.config))
-            counted = detector if kind == 'detector' else getattr(detector, kind)
-            row.parameters = sum(each.numel() for each in counted.parameters())
-            row.gmacs = count_gmacs(detector, workload.height, workload.width, kind)
+        attempt(row, _count_row, row)
     return rows
+
+
+def _count_row(row: Row) -> None:
+    kind = row.entry.kind
+    detector = build_without_weights(load_with_options(row.entry.config))
+    counted = detector if kind == 'detector' else getattr(detector, kind)
+    row.parameters = sum(each.numel() for each in counted.parameters())
+    row.gmacs = count_gmacs(detector, row.workload.height, row.workload.width, kind)
 
 
 def warn_if_busy() -> None:
@@ -117,63 +96,35 @@ def measure(
     rows: Sequence[Row],
     rounds: Rounds = Rounds(),  # noqa: B008
     device: str | torch.device | None = None,
-    after_round: Callable[[], object] = lambda: None,
 ) -> None:
-    """Measure rows in turn, with a progress bar. If interrupted, they have all finished rounds.
-
-    Args:
-        rows: Rows of one workload; the last is the reference.
-        rounds: Number of runs, and what is measured.
-        device: Device to measure on; by default a GPU if there is one.
-        after_round: Called whenever there are new results.
-    """
+    """Measure rows in turn, the reference last. If interrupted, they have all finished rounds."""
     device = torch.device(device or get_device())
     # Random weights give denormal numbers, which are a hundred times slower on a CPU.
     torch.set_flush_denormal(True)
-    working = [row for row in rows if not row.failure]
-    total = len(working) * rounds.memory + sum(
-        warm_up + rounds.timed
-        for row in working
-        for action, warm_up in rounds.actions().items()
-        if action in NETWORKS[row.entry.kind].actions
-    )
-
-    def finish_round() -> None:
-        for row in rows:
-            row.compare_with(rows[-1])
-        after_round()
-
-    # Outside a terminal, a line a minute.
-    interval = 0.1 if sys.stderr.isatty() else 60
-    with tqdm(total=total, desc=str(rows[0].workload), mininterval=interval) as bar:
-        for row in working if rounds.memory else ():
-            with noting_failure(row):
-                given = row.entry, row.workload, device, rounds.training
-                if torch.device(device).type == 'cuda':
-                    row.predict_mib, row.train_mib = measure_memory(*given)
-                else:  # resident memory is the whole process's
-                    row.predict_mib, row.train_mib = run_alone(measure_memory, *given)
-            bar.update()
-            finish_round()
-        networks = _build(rows, device)
-        for action in rounds.actions():
-            chosen = [
-                (row, network)
-                for row, network in networks
-                if not row.failure and action in network.actions
-            ]
-            for _ in _time(action, chosen, rounds, device, bar):
-                finish_round()
+    for row in rows if rounds.memory else ():
+        given = row.entry, row.workload, device, rounds.training
+        # On a CPU, resident memory is the whole process's.
+        call: Callable[..., Any] = measure_memory
+        if device.type == 'cpu':
+            call = partial(run_alone, measure_memory)
+        if peaks := attempt(row, call, *given):
+            row.predict_mib, row.train_mib = peaks
+    networks = _build(rows, device)
+    _time('predict', networks, rounds, device)
+    if rounds.split:
+        # These rounds follow inference, so they need no warm-up.
+        _time('parts', networks, replace(rounds, warm_up=0), device)
+    if rounds.training:
+        _time('train', networks, rounds, device)
 
 
 def _build(rows: Sequence[Row], device: torch.device) -> list[tuple[Row, TimedNetwork]]:
     """Build rows that have not failed; the reference first, whose weights the others share."""
     networks: list[tuple[Row, TimedNetwork]] = []
     reference = None
-    for row in reversed([row for row in rows if not row.failure]):
-        with noting_failure(row):
-            network = NETWORKS[row.entry.kind](row.entry, row.workload, device, reference)
-            row.passing = network.passing
+    for row in reversed(rows):
+        build = NETWORKS[row.entry.kind]
+        if network := attempt(row, build, row.entry, row.workload, device, reference):
             networks.insert(0, (row, network))
             reference = network if row is rows[-1] else reference
     return networks
@@ -181,27 +132,28 @@ def _build(rows: Sequence[Row], device: torch.device) -> list[tuple[Row, TimedNe
 
 def _time(
     action: str,
-    chosen: Sequence[tuple[Row, TimedNetwork]],
+    networks: Sequence[tuple[Row, TimedNetwork]],
     rounds: Rounds,
     device: torch.device,
-    bar: tqdm,
-) -> Iterator[None]:
-    parts: list[dict[str, float]] = [{} for _ in chosen]
+) -> None:
+    """Add the rounds of an action to the rows of the networks that have it."""
+    chosen = [(row, network) for row, network in networks if action in network.actions]
+    turns = time_in_turn(
+        [partial(_run, action, row, network) for row, network in chosen],
+        rounds.timed,
+        rounds.warm_up,
+        device,
+    )
+    # Without a terminal, there is no bar.
+    for seconds in tqdm(turns, action, total=rounds.timed, disable=None):
+        for (row, _), of_row in zip(chosen, seconds, strict=True):
+            if not row.failure and action != 'parts':
+                getattr(row, f'{action}_seconds').append(of_row)
 
-    def run(index: int) -> None:
-        row, network = chosen[index]
-        bar.set_postfix_str(f'{action} of {row.entry.title}', refresh=False)
-        if not row.failure:
-            with noting_failure(row):
-                parts[index] = getattr(network, action)() or {}
-        bar.update()
 
-    runs = [partial(run, index) for index in range(len(chosen))]
-    warm_up = rounds.actions()[action]
-    for seconds in time_in_turn(runs, rounds.timed, warm_up, device):
-        for (row, _), of_row, of_parts in zip(chosen, seconds, parts, strict=True):
-            row.add_round(action, of_row, of_parts)
-        yield
+def _run(action: str, row: Row, network: TimedNetwork) -> None:
+    for part, seconds in (attempt(row, getattr(network, action)) or {}).items():
+        row.parts.setdefault(part, []).append(seconds)
 
 
 def time_in_turn(
@@ -209,14 +161,8 @@ def time_in_turn(
 ) -> Iterator[list[float]]:
     """Run A B A B ..., so that changes in the machine's speed affect all actions.
 
-    Args:
-        actions: Functions to time.
-        rounds: Number of timed runs of each action, after ``warm_up`` untimed ones.
-        warm_up: Number of untimed runs.
-        device: Device of the actions; a GPU is synchronized before and after each.
-
     Yields:
-        The seconds of all actions, after each timed round.
+        The seconds of all actions, after each round but the first ``warm_up`` ones.
     """
     for number in range(-warm_up, rounds):
         seconds = []
@@ -253,46 +199,35 @@ def watch_memory(device: torch.device) -> Callable[[], float]:
     if device.type == 'cuda':
         gc.collect()  # what was measured before
         torch.cuda.reset_peak_memory_stats(device)
+        return lambda: torch.cuda.max_memory_allocated(device) / MEBIBYTE
     start = _read_memory('VmRSS')
-
-    def read_peak() -> float:
-        if device.type == 'cuda':
-            return torch.cuda.max_memory_allocated(device) / MEBIBYTE
-        return (_read_memory('VmHWM') - start) / MEBIBYTE
-
-    return read_peak
+    return lambda: (_read_memory('VmHWM') - start) / MEBIBYTE
 
 
 def _read_memory(field: str) -> int:
     """Read a size from /proc; getrusage would include the parent's memory."""
     lines = Path('/proc/self/status').read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * KIBIBYTE
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
 
 
 def run_alone(function: Callable[..., Result], *arguments: object) -> Result:
     """Call a function of a module in a fresh process, to measure only its memory."""
     context = multiprocessing.get_context('spawn')
-    others = multiprocessing.active_children()
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-        result = pool.submit(function, *arguments)
-        try:
-            return result.result()
-        except KeyboardInterrupt:
-            # Otherwise the pool would wait until the function has finished.
-            for process in set(multiprocessing.active_children()) - set(others):
-                process.kill()
-            raise
+        return pool.submit(function, *arguments).result()
 
 
-@contextmanager
-def noting_failure(row: Row) -> Iterator[None]:
-    """Note an error in the row instead of ending the run."""
+def attempt(row: Row, action: Callable[..., Result], *arguments: object) -> Result | None:
+    """Call a function unless the row has failed; an error is noted there, and ends no run."""
+    if row.failure:
+        return None
     try:
-        yield
+        return action(*arguments)
     except Exception as error:
         row.failure = explain(error)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        return None
 
 
 def explain(error: Exception) -> str:

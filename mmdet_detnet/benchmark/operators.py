@@ -62,11 +62,13 @@ def make_cases(device: torch.device) -> dict[str, Case]:
     torch.manual_seed(0)
 
     def draw_rois(number: int, smallest: int, largest: int, width: int, height: int) -> Tensor:
+        """Draw RoIs (number, 5) of one image, with sides of these lengths, in pixels."""
         sizes = smallest + torch.rand(number, 2) * (largest - smallest)
         corners = torch.rand(number, 2) * (torch.tensor([width, height]) - sizes).clamp(min=0)
         return torch.cat([torch.zeros(number, 1), corners, corners + sizes], 1).to(device)
 
     def draw_map(channels: int, height: int, width: int) -> Tensor:
+        """Draw a feature map (1, C, H, W) that needs a gradient."""
         return torch.randn(1, channels, height, width, device=device).requires_grad_()
 
     small, large, deep = draw_map(64, 40, 40), draw_map(256, 200, 336), draw_map(256, 50, 84)
@@ -117,11 +119,7 @@ def compare_operators(
 def compare_detectors(
     rounds: int, device: torch.device
 ) -> Iterator[tuple[str, str, dict[str, float]]]:
-    """Time whole detectors with the implementations in turn: inference and a training step.
-
-    Yields:
-        Detector and images, pass, and the median seconds with each implementation.
-    """
+    """Time whole detectors likewise: inference and a training step."""
     for config, workload in DETECTORS.items():
         entry = Entry(config)
         detector = TimedDetector(entry, workload, device)
@@ -138,6 +136,7 @@ def _run_both(operator: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> No
 
 def _time(action: Callable[[], object], rounds: int, device: torch.device) -> dict[str, float]:
     def run(switch: Callable[[], AbstractContextManager]) -> None:
+        """Run the action with an implementation."""
         with switch():
             action()
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -52,9 +53,9 @@ def count_gmacs(
 
     Args:
         detector: A detector on the meta device, with shapes but no memory.
-        height: Height of the image in pixels; padded to a multiple of 32.
-        width: Width of the image in pixels; padded likewise.
-        kind: ``'detector'``, or its ``'backbone'`` or ``'roi_head'`` alone.
+        height: Height of the image in pixels; padded to a multiple of 32, as ``width``.
+        width: Width of the image in pixels.
+        kind: As of :class:`.Entry`.
 
     Returns:
         Multiply-adds of each part, in units of 1e9.
@@ -103,22 +104,15 @@ def wait_for(device: torch.device) -> None:
 
 
 class PartClock:
-    """A clock that runs for exactly one part at a time.
+    """A clock that runs for exactly one of :data:`PARTS` at a time; first for the rest.
 
-    Args:
-        device: Device to synchronize before the clock is read.
-        now: Returns the time in seconds.
+    ``device`` is synchronized before the clock is read.
     """
 
-    def __init__(self, device: torch.device, now: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.now = now
         self.seconds = dict.fromkeys(PARTS, 0.0)
         self._running = [REST]
-        self._since = 0.0
-
-    def start(self) -> None:
-        """Start with the part :data:`REST`."""
         self._since = self._time()
 
     def stop(self) -> None:
@@ -128,7 +122,7 @@ class PartClock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Switch to another of :data:`PARTS`, and back afterwards."""
+        """Switch to another part, and back afterwards."""
         self.stop()
         self._running.append(name)
         try:
@@ -139,18 +133,18 @@ class PartClock:
 
     def _time(self) -> float:
         wait_for(self.device)
-        return self.now()
+        return time.perf_counter()
 
 
 def time_parts(
     network: nn.Module, action: Callable[[], object], device: torch.device
 ) -> dict[str, float]:
     """Run the inference of a detector or a RoI head; return the seconds of :data:`PARTS`."""
-    clock = PartClock(device)
     with ExitStack() as stack:
+        clock = PartClock(device)
         for owner, method, part in _list_boundaries(network):
-            stack.enter_context(_wrapped(owner, method, clock, part))
-        clock.start()
+            timed = _put_on_clock(getattr(owner, method), clock, part)
+            stack.enter_context(patch.object(owner, method, timed))
         action()
         clock.stop()
     return clock.seconds
@@ -173,20 +167,10 @@ def _list_boundaries(network: nn.Module) -> list[tuple[nn.Module, str, str]]:
     return found
 
 
-@contextmanager
-def _wrapped(owner: nn.Module, method: str, clock: PartClock, part: str) -> Iterator[None]:
-    """Temporarily time a method of an object."""
-    original, had_own = getattr(owner, method), method in vars(owner)
-
-    @wraps(original)
-    def on_the_clock(*args: Any, **kwargs: Any) -> Any:
+def _put_on_clock(method: Callable, clock: PartClock, part: str) -> Callable:
+    @wraps(method)
+    def timed(*args: Any, **kwargs: Any) -> Any:
         with clock.part(part):
-            return original(*args, **kwargs)
+            return method(*args, **kwargs)
 
-    setattr(owner, method, on_the_clock)
-    try:
-        yield
-    finally:
-        delattr(owner, method)
-        if had_own:
-            setattr(owner, method, original)
+    return timed

@@ -1,6 +1,6 @@
 """Networks to time, with input: a detector, or its backbone or RoI head alone.
 
-Random weights are given the work of a trained detector: its number of proposals and scores.
+With random weights, they get the work of a trained detector: its number of proposals and scores.
 """
 
 import argparse
@@ -78,26 +78,13 @@ def make_batch(detector: nn.Module, workload: Workload, device: torch.device) ->
 
 
 class TimedNetwork:
-    """A network with its input.
+    """A network with its input, of which inference and a training step can be timed.
 
-    Subclasses have ``_build``, which returns the network, and ``predict``, and what else of
-    ``actions`` can be timed.
-
-    Args:
-        entry: What to build and how it is accelerated.
-        workload: Its input.
-        device: Where it runs.
-        reference: Network to share weights with where names and shapes agree; None if this is the
-            reference.
-
-    Attributes:
-        actions: Which of ``predict``, ``parts`` and ``train`` can be timed.
-        network: The network with the weights.
-        passing: How many proposals exceed the score threshold, of how many; None for a one-stage
-            detector or a checkpoint.
+    Subclasses have ``_build``, which returns the network, ``predict`` and ``train``. Random weights
+    are shared with the reference where names and shapes agree.
     """
 
-    actions: tuple[str, ...] = ('predict', 'parts', 'train')
+    actions: tuple[str, ...] = ('predict', 'parts', 'train')  # those that can be timed
     predict: Callable[[], None]
     _build: Callable[[], nn.Module]
 
@@ -109,7 +96,6 @@ class TimedNetwork:
         reference: 'TimedNetwork | None' = None,
     ) -> None:
         self.entry, self.workload, self.device = entry, workload, device
-        self.passing: tuple[int, int] | None = None
         self.network = self._build()
         if entry.checkpoint:
             load_checkpoint(self.network, entry.checkpoint, map_location='cpu')
@@ -117,20 +103,23 @@ class TimedNetwork:
             if reference is not None:
                 _share_weights(self.network, reference.network)
             self._set_scores()
-        self._accelerate()
-        roi_head = self._find_roi_head()
-        if roi_head is not None and not entry.checkpoint:
-            self.passing = set_passing(roi_head, self.predict, workload.passing * workload.batch)
+        settings = entry.settings
+        if settings != PLAIN:
+            dtype = None if settings.precision == 'fp32' else settings.precision
+            options = dict(channels_last=settings.channels_last, compile=settings.compile)
+            accelerate(self.network, dtype=dtype, **options)
+
+    def _build_detector(self) -> tuple[nn.Module, dict]:
+        config = load_with_options(self.entry.config)
+        detector = build_detector(config, self.workload, self.device)
+        return detector, make_batch(detector, self.workload, self.device)
 
     def parts(self) -> dict[str, float]:
         """Run inference and return the seconds of each part."""
         return time_parts(self.network, self.predict, self.device)
 
     def _set_scores(self) -> None:
-        """Spread the scores of a one-stage detector as in a trained one."""
-
-    def _find_roi_head(self) -> nn.Module | None:
-        return getattr(self.network, 'roi_head', None)
+        """Give the scores the values of a trained detector."""
 
     def _set_mode(self, training: bool) -> None:
         if self.network.training != training:
@@ -142,13 +131,6 @@ class TimedNetwork:
         if precision == 'fp32':
             return nullcontext()
         return torch.autocast(self.device.type, DTYPES[precision])
-
-    def _accelerate(self) -> None:
-        settings = self.entry.settings
-        if settings != PLAIN:
-            dtype = None if settings.precision == 'fp32' else settings.precision
-            options = dict(channels_last=settings.channels_last, compile=settings.compile)
-            accelerate(self.network, dtype=dtype, **options)
 
 
 def _share_weights(network: nn.Module, reference: nn.Module) -> None:
@@ -165,8 +147,7 @@ class TimedDetector(TimedNetwork):
     """A whole detector: from preprocessed images to boxes or an optimizer step."""
 
     def _build(self) -> nn.Module:
-        detector = build_detector(load_with_options(self.entry.config), self.workload, self.device)
-        self.batch = make_batch(detector, self.workload, self.device)
+        detector, self.batch = self._build_detector()
         if not self.entry.checkpoint:
             fix_proposals(detector, self.workload, self.device)
         self.optimizer: torch.optim.Optimizer | None = None
@@ -174,6 +155,7 @@ class TimedDetector(TimedNetwork):
 
     def _set_scores(self) -> None:
         set_candidates(self.network, self.batch, self.workload.candidates)
+        set_passing(getattr(self.network, 'roi_head', None), self.workload)
 
     @torch.no_grad()
     def predict(self) -> None:
@@ -200,8 +182,8 @@ class TimedBackbone(TimedNetwork):
     actions = ('predict', 'train')
 
     def _build(self) -> nn.Module:
-        detector = build_detector(load_with_options(self.entry.config), self.workload, self.device)
-        self.inputs = make_batch(detector, self.workload, self.device)['inputs']
+        detector, batch = self._build_detector()
+        self.inputs = batch['inputs']
         # Under its name, as in the detector whose weights it shares.
         return nn.ModuleDict({'backbone': detector.backbone})
 
@@ -226,15 +208,11 @@ class TimedRoIHead(TimedNetwork):
     actions = ('predict', 'parts')
 
     def _build(self) -> nn.Module:
-        config = load_with_options(self.entry.config)
-        model, size = config.model, self.workload
-        if 'roi_head' not in model:
-            raise ValueError(f'the detector {model.type} has no RoI head')
-        init_default_scope(config.get('default_scope', 'mmdet'))
-        torch.manual_seed(size.seed)
-        settings = dict(train_cfg=model.train_cfg.rcnn, test_cfg=model.test_cfg.rcnn)
-        roi_head = MODELS.build({**model.roi_head, **settings}).to(self.device).eval()
-        extractor = roi_head.bbox_roi_extractor
+        detector, batch = self._build_detector()
+        if not hasattr(detector, 'roi_head'):
+            raise ValueError(f'the detector {type(detector).__name__} has no RoI head')
+        roi_head, size = detector.roi_head, self.workload
+        extractor = list_modules(roi_head.bbox_roi_extractor)[0]
         self.features = tuple(
             torch.randn(
                 (size.batch, extractor.out_channels, -(-size.height // s), -(-size.width // s)),
@@ -243,12 +221,11 @@ class TimedRoIHead(TimedNetwork):
             for s in extractor.featmap_strides
         )
         self.boxes = draw_proposals(NUM_PROPOSALS, size, self.device)
-        images = demo_mm_inputs(size.batch, (3, size.height, size.width), device=str(self.device))
-        self.samples = images['data_samples']
+        self.samples = batch['data_samples']
         return roi_head
 
-    def _find_roi_head(self) -> nn.Module:
-        return self.network
+    def _set_scores(self) -> None:
+        set_passing(self.network, self.workload)
 
     @torch.no_grad()
     def predict(self) -> None:
@@ -267,8 +244,8 @@ def draw_proposals(number: int, workload: Workload, device: torch.device) -> lis
     """Draw boxes like those of a region proposal network, the same for every detector.
 
     Returns:
-        For each image, ``bboxes`` of shape (number, 4) as (x1, y1, x2, y2) in pixels, ``scores``
-        and ``labels``.
+        For each image, ``bboxes`` of shape (number, 4), corners in pixels, ``scores`` and
+        ``labels``.
     """
     random = torch.Generator().manual_seed(workload.seed)
     limits = torch.tensor([workload.width, workload.height])
@@ -301,6 +278,7 @@ def fix_proposals(detector: nn.Module, workload: Workload, device: torch.device)
 def _replace_result(method: Callable, proposals: Sequence[InstanceData]) -> Callable:
     @wraps(method)
     def with_fixed_proposals(*args: Any, **kwargs: Any) -> Any:
+        """Call the method, and return its result with the fixed proposals."""
         result = method(*args, **kwargs)
         # The RoI head removes the boxes from its input.
         fixed = [one_image.clone() for one_image in proposals]
@@ -311,7 +289,7 @@ def _replace_result(method: Callable, proposals: Sequence[InstanceData]) -> Call
 
 @torch.no_grad()
 def set_candidates(detector: nn.Module, batch: dict, candidates: int) -> None:
-    """Spread the class scores of a detector with a RetinaHead as in a trained one.
+    """Spread the class scores of a detector with a RetinaHead as in a trained one; else do nothing.
 
     The logits get the standard deviation of a trained detector, and a mean at which ``candidates``
     pairs of anchor and class exceed the threshold; the cost of post-processing depends on both.
@@ -330,80 +308,29 @@ def set_candidates(detector: nn.Module, batch: dict, candidates: int) -> None:
     head.retina_cls.bias += torch.tensor(head.test_cfg.score_thr).logit().to(lowest) - lowest
 
 
-@torch.no_grad()
-def set_passing(
-    roi_head: nn.Module, predict: Callable[[], object], number: int
-) -> tuple[int, int] | None:
-    """Change the classifiers so that a given number of proposals exceed the score threshold.
+def set_passing(roi_head: nn.Module | None, workload: Workload) -> None:
+    """Replace the class scores of a RoI head in inference, as if it were trained.
 
-    The logits of each class (in a cascade, their average over the stages) get zero mean and a
-    trained detector's spread over the proposals. The background's bias then decides: for each
-    proposal, there is a bias at which its best foreground score equals the threshold; the new bias
-    lies half-way between those of the last proposal that passes and the next one.
-
-    Args:
-        roi_head: A RoI head whose box heads end in a linear layer ``fc_cls`` with softmax; others
-            are not changed.
-        predict: Runs the RoI head.
-        number: How many of all proposals of the batch are to exceed it.
-
-    Returns:
-        How many proposals exceed ``score_thr``, and of how many; None if the head was not changed.
+    Of all proposals of a batch, ``workload.passing`` per image, evenly spread, have a foreground
+    class above the score threshold. The logits have a trained detector's spread. Nothing changes in
+    training, and in box heads that do not end in a linear layer ``fc_cls``.
     """
-    heads = list_modules(getattr(roi_head, 'bbox_head', None))
-    last_layers = [getattr(head, 'fc_cls', None) for head in heads]
-    classifiers = [layer for layer in last_layers if isinstance(layer, nn.Linear)]
-    if not heads or len(classifiers) < len(heads):
-        return None
-    features = _record_inputs(classifiers, predict)
+    number = workload.passing * workload.batch
+    fixed: dict[torch.Size, torch.Tensor] = {}
 
-    def compute_logits() -> torch.Tensor:  # (R, num_classes + 1), always in float32
-        logits = [
-            nn.functional.linear(stage.float(), layer.weight.float(), layer.bias.float())
-            for layer, stage in zip(classifiers, features, strict=True)
-        ]
-        return torch.stack(logits).mean(dim=0)
+    def replace(layer: nn.Module, inputs: tuple, logits: torch.Tensor) -> torch.Tensor | None:
+        if layer.training:
+            return None
+        if logits.shape not in fixed:
+            random = torch.Generator().manual_seed(workload.seed)
+            drawn = LOGIT_STD * torch.randn(logits.shape, generator=random)
+            rank = torch.arange(len(logits) + 1) * min(number, len(logits)) // len(logits)
+            passes = rank.diff() > 0
+            # The background is as likely as the best class, or far more likely than all.
+            drawn[:, -1] = drawn[:, :-1].amax(dim=1) + torch.where(passes, 0, 10 * LOGIT_STD)
+            fixed[logits.shape] = drawn.to(logits)
+        return fixed[logits.shape]
 
-    logits = compute_logits()
-    scale = LOGIT_STD / logits.std(dim=0, correction=0).clamp(min=torch.finfo(logits.dtype).eps)
-    for layer in classifiers:
-        layer.weight *= scale[:, None].to(layer.weight)
-        layer.bias.copy_((layer.bias.float() - logits.mean(dim=0)) * scale)
-    threshold = roi_head.test_cfg.score_thr
-    bias = _find_bias(compute_logits(), threshold, number)
-    for layer in classifiers:
-        layer.bias[-1] += bias.to(layer.bias)
-    best = compute_logits().softmax(dim=1)[:, :-1].amax(dim=1)
-    return int((best > threshold).sum()), len(best)
-
-
-def _record_inputs(
-    modules: Sequence[nn.Module], action: Callable[[], object]
-) -> list[torch.Tensor]:
-    inputs: dict[nn.Module, list[torch.Tensor]] = {module: [] for module in modules}
-    handles = [
-        module.register_forward_pre_hook(lambda module, given: inputs[module].append(given[0]))
-        for module in modules
-    ]
-    try:
-        action()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [torch.cat(seen) for seen in inputs.values()]
-
-
-def _find_bias(logits: torch.Tensor, threshold: float, number: int) -> torch.Tensor:
-    """Find the addition to the background's logit at which ``number`` proposals pass.
-
-    From exp(best) / (sum of foreground exp + exp(background + bias)) = threshold. A bias is minus
-    infinity if the foreground classes are too even to reach the threshold.
-    """
-    foreground, background = logits[:, :-1].double(), logits[:, -1].double()
-    others = (foreground - foreground.amax(dim=1, keepdim=True)).exp().sum(dim=1)
-    room = (1 / threshold - others).clamp(min=0)
-    biases = room.log() + foreground.amax(dim=1) - background
-    biases = biases[biases.isfinite()].sort(descending=True).values
-    if not 0 < number < len(biases):
-        return biases[0] + 1 if number <= 0 else biases[-1] - 1
-    return biases[number - 1 : number + 1].mean()
+    for head in list_modules(getattr(roi_head, 'bbox_head', None)):
+        if isinstance(getattr(head, 'fc_cls', None), nn.Linear):
+            head.fc_cls.register_forward_hook(replace)

@@ -1,9 +1,10 @@
-"""A comparison from entries to rows: failures, interruptions, progress and precision."""
+"""A comparison from entries to rows: order, times, memory, failures and precision."""
 
 import warnings
 
 import pytest
 import torch
+from helpers import make_row
 
 from mmdet_detnet.benchmark import (
     Entry,
@@ -11,17 +12,68 @@ from mmdet_detnet.benchmark import (
     Settings,
     Workload,
     compare,
-    make_rows,
-    measure,
+    format_rows,
     measurement,
     timed_networks,
 )
 from mmdet_detnet.benchmark.comparisons import PLAIN
+from mmdet_detnet.benchmark.measurement import (
+    MEBIBYTE,
+    explain,
+    measure_memory,
+    run_alone,
+    time_in_turn,
+    watch_memory,
+)
 
 CPU = torch.device('cpu')
 SMALL = Workload(height=64, width=96, passing=20)
 SLIM = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
 FAST = Settings('bf16', channels_last=True, compile=True)
+ONCE = Rounds(timed=1, warm_up=0)
+
+
+def test_actions_run_in_turn_and_warm_up_is_not_timed():
+    calls = []
+    actions = [lambda name=name: calls.append(name) for name in 'AB']
+    rounds = list(time_in_turn(actions, rounds=2, warm_up=1, device=CPU))
+    assert calls == list('ABABAB')
+    assert [len(times) for times in rounds] == [2, 2]
+
+
+def test_ratio_is_taken_round_by_round_and_failures_are_named():
+    # 1/2, 2/2, 3/2, 4/2 and 10/4: the median is the third, the quartiles the second and fourth.
+    rows = [
+        make_row('a.py', [1.0, 2.0, 3.0, 4.0, 10.0]),
+        make_row('b.py', failure='out of memory: take less.'),
+        make_row('c.py', [2.0, 2.0, 2.0, 2.0, 4.0]),
+    ]
+    text = format_rows(rows)
+    assert '3.000 s: 1.500 (1.000 to 2.000)' in text
+    assert '| failed ' in text
+    assert 'FAILED b: out of memory: take less.' in text
+
+
+def measure_and_allocate(mebibytes):
+    measured = measure_memory(Entry(SLIM), SMALL, CPU, train=True)
+    read_peak = watch_memory(CPU)
+    torch.ones(mebibytes * 2**18).sum()
+    return measured, read_peak()
+
+
+def test_peak_memory_is_what_was_allocated():
+    ((predicting,), (training,)), allocated = run_alone(measure_and_allocate, 200)
+    assert allocated == pytest.approx(200, abs=30)
+    assert 0 < predicting <= training
+
+
+@pytest.mark.cuda
+def test_peak_memory_of_a_gpu_leaves_out_what_was_freed():
+    torch.ones(2**26, device='cuda')
+    allocated = torch.cuda.memory_allocated() / MEBIBYTE
+    read_peak = watch_memory(torch.device('cuda'))
+    torch.ones(200 * 2**18, device='cuda').sum()
+    assert read_peak() == pytest.approx(allocated + 200, abs=2)
 
 
 class Failing(timed_networks.TimedDetector):
@@ -30,27 +82,17 @@ class Failing(timed_networks.TimedDetector):
 
 
 @pytest.mark.usefixtures('in_this_process')
-def test_row_that_runs_out_of_memory_keeps_what_it_has_and_others_go_on(monkeypatch):
+def test_row_that_fails_keeps_what_it_has_and_others_go_on(monkeypatch):
     monkeypatch.setitem(timed_networks.NETWORKS, 'failing', Failing)
     monkeypatch.setattr(measurement, 'count_gmacs', lambda *arguments: {})
     monkeypatch.setattr(torch.nn.Module, 'failing', torch.nn.Identity(), raising=False)
-    entries = [Entry(SLIM, 'failing'), Entry(SLIM)]
-    failed, reference = compare(entries, SMALL, Rounds(timed=1, warm_up=0), CPU)
+    entries = [Entry(SLIM, 'failing'), Entry(SLIM), Entry('nowhere.py')]
+    failed, row, reference = compare(entries, SMALL, ONCE, CPU)
     assert failed.failure.startswith('out of memory: take a smaller batch')
-    assert len(failed.predict_seconds) == 1
-    assert failed.train_seconds == []
-    assert reference.failure is None
-    assert len(reference.train_seconds) == 1
-
-
-@pytest.mark.usefixtures('in_this_process')
-def test_without_a_reference_the_others_are_measured_and_have_no_ratios(capsys):
-    entries = [Entry(SLIM), Entry('nowhere.py')]
-    row, reference = compare(entries, SMALL, Rounds(timed=1, warm_up=0), CPU)
+    assert (len(failed.predict_seconds), failed.train_seconds) == (1, [])
+    assert (row.failure, len(row.train_seconds)) == (None, 1)
     assert 'nowhere.py' in reference.failure
-    assert len(row.predict_seconds) == 1
-    assert row.ratios == {}
-    assert '1 x 64 x 96: 100%' in capsys.readouterr().err.splitlines()[-1]
+    assert row.divide_by(reference, 'train_seconds') is None
 
 
 @pytest.mark.parametrize(('load', 'warns'), [(0.2, False), (1.7, True)])
@@ -62,23 +104,18 @@ def test_busy_machine_is_warned_of(monkeypatch, load, warns):
     assert [str(each.message)[:24] for each in caught] == ['the load average is 1.7:'] * warns
 
 
-@pytest.mark.usefixtures('in_this_process')
-def test_interrupted_rows_hold_the_finished_rounds(interrupt_training):
-    interrupt_training(call=4)  # the second row of the second round
-    rows = make_rows([SLIM, SLIM], SMALL)
-    seen = []
-    with pytest.raises(KeyboardInterrupt):
-        measure(
-            rows,
-            Rounds(timed=2, warm_up=0, split=False),
-            CPU,
-            lambda: seen.append([len(row.train_seconds) for row in rows]),
-        )
-    assert [len(row.predict_seconds) for row in rows] == [2, 2]
-    assert [len(row.train_seconds) for row in rows] == [1, 1]
-    assert rows[0].ratios['train_seconds'].rounds == 1
-    # Twice memory, two rounds of inference, one of training.
-    assert seen == [[0, 0]] * 4 + [[1, 1]]
+@pytest.mark.parametrize(
+    ('error', 'start'),
+    [
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), 'out of memo'),
+        (FileNotFoundError('no config x.py.'), 'FileNotFoundError: no config x.py.'),
+        (KeyError('Net is not in the registry.'), 'KeyError: Net is not in the registry.'),
+        (ValueError('first\nsecond'), 'ValueError: first.'),
+        (AssertionError(), 'AssertionError.'),
+    ],
+)
+def test_errors_become_sentences(error, start):
+    assert explain(error).startswith(start)
 
 
 @pytest.mark.usefixtures('in_this_process')

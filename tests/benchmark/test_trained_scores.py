@@ -1,5 +1,7 @@
 """The split of inference, and the scores that give post-processing and RoI heads their work."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -27,12 +29,13 @@ from mmdet_detnet.benchmark.timed_networks import (
 CPU = torch.device('cpu')
 SLIM = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
 RETINANET = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+TWO_IMAGES = Workload(height=64, width=96, batch=2, passing=37)
 
 
-def test_clock_runs_for_one_part_at_a_time():
+def test_clock_runs_for_one_part_at_a_time(monkeypatch):
     times = iter([0, 1, 3, 6, 10, 15])
-    clock = PartClock(CPU, now=lambda: next(times))
-    clock.start()
+    monkeypatch.setattr(PartClock, '_time', lambda self: next(times))
+    clock = PartClock(CPU)
     with clock.part(DENSE_HEAD), clock.part(DECODE):
         pass
     clock.stop()
@@ -45,42 +48,30 @@ def predict(detector, batch):
     detector(**batch, mode='predict')
 
 
-@pytest.fixture(scope='module')
-def slim():
-    workload = Workload(height=64, width=96, batch=2)
-    detector = build_detector(load_with_options(SLIM), workload, CPU)
+def build(config, workload):
+    detector = build_detector(load_with_options(config), workload, CPU)
     return detector, make_batch(detector, workload, CPU)
 
 
-def test_parts_sum_to_the_total(slim, monkeypatch):
-    detector, batch = slim
-    ticks = iter(range(10_000))
+def test_parts_sum_to_the_total_and_leave_the_detector_as_it_was(monkeypatch):
+    detector, batch = build(SLIM, TWO_IMAGES)
+    detector.roi_head.predict = own = detector.roi_head.predict
+    ticks = itertools.count()
     monkeypatch.setattr(PartClock, '_time', lambda self: next(ticks))
     seconds = time_parts(detector, lambda: predict(detector, batch), CPU)
     # One tick a reading, the first of which starts the clock.
     assert sum(seconds.values()) == next(ticks) - 1
     assert all(seconds[part] > 0 for part in PARTS)
-
-
-def test_split_leaves_the_detector_as_it_was(slim):
-    detector, batch = slim
-    roi_head = detector.roi_head
-    roi_head.predict = own = roi_head.predict
-    time_parts(detector, lambda: predict(detector, batch), CPU)
-    assert roi_head.predict is own
-    del roi_head.predict
-    time_parts(detector, lambda: predict(detector, batch), CPU)
-    assert 'predict' not in vars(roi_head)
+    assert detector.roi_head.predict is own
+    assert 'predict' not in vars(detector.rpn_head)
 
 
 def test_every_detector_gets_the_same_proposals_inside_the_image():
-    workload = Workload(height=64, width=96, batch=2)
     seen = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        detector = build_detector(load_with_options(SLIM), Workload(seed=seed), CPU)
-        fix_proposals(detector, workload, CPU)
-        batch = make_batch(detector, workload, CPU)
+        detector, batch = build(SLIM, Workload(64, 96, batch=2, seed=seed))
+        fix_proposals(detector, TWO_IMAGES, CPU)
         maps = detector.extract_feat(batch['inputs'])
         samples = batch['data_samples']
         seen.append(detector.rpn_head.predict(maps, samples, rescale=False))
@@ -96,66 +87,35 @@ def test_every_detector_gets_the_same_proposals_inside_the_image():
     assert boxes[0][..., 1::2].max() <= 64
 
 
-def count_passing(roi_head, action):
-    """Count from what the classifier gives out in a real run."""
+def find_passing(roi_head, action):
+    """Tell from what the classifier gives out in a real run which proposals pass."""
     scores = []
     handle = roi_head.bbox_head.fc_cls.register_forward_hook(
         lambda module, inputs, logits: scores.append(logits.softmax(dim=1)[:, :-1])
     )
     action()
     handle.remove()
-    best = torch.cat(scores).amax(dim=1)
-    return (best > roi_head.test_cfg.score_thr).sum().item(), len(best)
+    return torch.cat(scores).amax(dim=1) > roi_head.test_cfg.score_thr
 
 
-@pytest.mark.parametrize('wanted', [0, 37, 199, 500])
-def test_exactly_the_wanted_number_passes(slim, wanted):
-    detector, batch = slim
-
-    def run():
-        predict(detector, batch)
-
-    found = set_passing(detector.roi_head, run, wanted)
-    # Two images of 100 proposals.
-    assert found == (min(wanted, 200), 200)
-    assert count_passing(detector.roi_head, run) == found
-
-
-def test_in_a_cascade_the_wanted_number_passes_the_averaged_logits():
-    config = load_with_options(SLIM)
-    stages = 2
-    head = config.model.roi_head
-    train_cfg = [config.model.train_cfg.rcnn] * stages
-    cascade = dict(
-        type='CascadeRoIHead',
-        num_stages=stages,
-        stage_loss_weights=[1.0] * stages,
-        bbox_head=[head.bbox_head] * stages,
-        bbox_roi_extractor=head.bbox_roi_extractor,
-    )
-    config.model.roi_head = cascade
-    config.model.train_cfg.rcnn = train_cfg
-    workload = Workload(height=64, width=96)
-    detector = build_detector(config, workload, CPU)
-    batch = make_batch(detector, workload, CPU)
+@pytest.mark.parametrize(('passing', 'expected'), [(0, 0), (37, 37), (100, 100), (500, 100)])
+def test_exactly_the_wanted_number_passes_in_each_image(passing, expected):
+    workload = Workload(height=64, width=96, batch=2, passing=passing)
+    detector, batch = build(SLIM, workload)
     fix_proposals(detector, workload, CPU)
-
-    def run():
-        predict(detector, batch)
-
-    assert set_passing(detector.roi_head, run, 37) == (37, 100)
-    logits = []
-    for stage in detector.roi_head.bbox_head:
-        stage.fc_cls.register_forward_hook(lambda module, inputs, output: logits.append(output))
-    run()
-    best = (sum(logits) / stages).softmax(dim=1)[:, :-1].amax(dim=1)
-    assert (best > detector.roi_head.test_cfg.score_thr).sum() == 37
+    set_passing(detector.roi_head, workload)
+    passes = find_passing(detector.roi_head, lambda: predict(detector, batch))
+    assert passes.reshape(2, 100).sum(dim=1).tolist() == [expected, expected]
+    # Training has its own scores, with gradients.
+    detector.train()
+    losses = detector(**batch, mode='loss')
+    losses['loss_cls'].backward()
+    assert detector.roi_head.bbox_head.fc_cls.weight.grad.abs().sum() > 0
 
 
 def test_wanted_number_of_scores_exceeds_the_threshold():
     workload = Workload(height=64, width=96, candidates=50)
-    detector = build_detector(load_with_options(RETINANET), workload, CPU)
-    batch = make_batch(detector, workload, CPU)
+    detector, batch = build(RETINANET, workload)
     set_candidates(detector, batch, workload.candidates)
     with torch.no_grad():
         levels = detector(**batch, mode='tensor')[0]
@@ -167,15 +127,11 @@ def test_wanted_number_of_scores_exceeds_the_threshold():
     assert min(seconds[BACKBONE], seconds[DENSE_HEAD], seconds[DECODE]) > 0
 
 
-def test_head_without_a_classifier_is_left_alone():
-    assert set_passing(torch.nn.Module(), lambda: None, 10) is None
-
-
 def test_roi_head_alone_gets_1000_proposals_of_which_the_wanted_number_passes():
     workload = Workload(height=64, width=96, passing=50)
     timed = TimedRoIHead(Entry(SLIM, kind='roi_head'), workload, CPU)
-    assert timed.passing == (50, 1000)
-    assert count_passing(timed.network, timed.predict) == (50, 1000)
+    passes = find_passing(timed.network, timed.predict)
+    assert (len(passes), passes.sum()) == (1000, 50)
     parts = timed.parts()
     assert parts[BACKBONE] == parts[DENSE_HEAD] == 0
     assert min(parts[ROI_HEAD], parts[DECODE]) > 0
