@@ -11,11 +11,14 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.config import DictAction
 
 from .data.options import FORMATS, TEMPLATES, Options
+
+if TYPE_CHECKING:
+    from .evaluation.tiles import Tiles
 
 SUMMARY = """\
 From a folder of images with annotations to a trained detector:
@@ -125,14 +128,42 @@ def _train(args: Arguments, rest: Sequence[str]) -> int:
 
 def _add_test(parser: argparse.ArgumentParser) -> None:
     _add_run(parser)
+    _add_checkpoint(parser)
+    _add_tiles(parser)
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--checkpoint', type=Path, help='default: the best of the run')
+
+
+def _add_tiles(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('--tiles', type=at_least(1), metavar='SIZE', help='also detect in tiles of this side')
+    add('--overlap', type=float, help='overlap of two tiles, as a fraction of a tile; default: 0.2')
+
+
+def _read_tiles(args: Arguments) -> 'Tiles | None':
+    from .evaluation.tiles import Tiles
+
+    if args.overlap is not None and args.tiles is None:
+        raise ValueError(f'--overlap {args.overlap:g} is that of tiles; --tiles is missing.')
+    overlap = {} if args.overlap is None else {'overlap': args.overlap}
+    return Tiles(args.tiles, **overlap) if args.tiles else None
 
 
 def _test(args: Arguments, rest: Sequence[str]) -> int:
     from .evaluation import report
+    from .evaluation.predict import Predictor, evaluate_in_tiles
     from .training import runs
 
-    if rest:  # such as --tta, --out or --show-dir
+    if tiles := _read_tiles(args):
+        if rest:
+            raise ValueError(f"--tiles has no effect on MMDetection's test.py, which {rest} runs.")
+        work_dir, checkpoint = _find_run(args)
+        predictor = Predictor(args.config, checkpoint, work_dir=work_dir)
+        for name, value in evaluate_in_tiles(predictor, tiles).items():
+            print(f'{name}: {value:.3f}')
+    elif rest:  # such as --tta, --out or --show-dir
         runs.test(args.config, args.checkpoint, rest, args.work_dir)
     else:
         work_dir, checkpoint = _find_run(args)
@@ -141,7 +172,8 @@ def _test(args: Arguments, rest: Sequence[str]) -> int:
 
 
 def _add_look(parser: argparse.ArgumentParser) -> None:
-    _add_test(parser)
+    _add_run(parser)
+    _add_checkpoint(parser)
     parser.add_argument('--out-dir', type=Path, help="default: a folder in the run's folder")
     parser.add_argument('--score-thr', type=float, help='default: the best on validation images')
 
@@ -165,8 +197,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     add('--score-thr', type=float, help='lowest score; default: that chosen by `test`, else 0.3')
     add('--batch', type=at_least(1), default=1, help='images or tiles at a time')
     add('--every', type=at_least(1), default=1, metavar='N', help='every N-th frame of a video')
-    add('--tiles', type=at_least(1), metavar='SIZE', help='also detect in tiles of this side')
-    add('--overlap', type=float, help='overlap of two tiles, as a fraction of a tile; default: 0.2')
+    _add_tiles(parser)
     for name in ('--device', '--allow-mismatch'):
         add(name, **SHARED_ARGUMENTS[name])
 
@@ -174,12 +205,8 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 def _predict(args: Arguments, rest: Sequence[str]) -> int:
     from .evaluation.predict import Predictor, is_onnx
     from .evaluation.prediction_folder import write_predictions
-    from .evaluation.tiles import Tiles
 
-    if args.overlap is not None and args.tiles is None:
-        raise ValueError(f'--overlap {args.overlap:g} is that of tiles; --tiles is missing.')
-    overlap = {} if args.overlap is None else {'overlap': args.overlap}
-    tiles = Tiles(args.tiles, **overlap) if args.tiles else None
+    tiles = _read_tiles(args)
     if is_onnx(args.config):
         config, work_dir, checkpoint = None, args.work_dir or args.config.parent, args.config
     else:

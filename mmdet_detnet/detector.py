@@ -15,9 +15,8 @@ from .config import load_config
 from .data.check import report_training_data
 from .data.options import Options
 from .data.project import create_project
-from .evaluation.predict import Predictor, Result, is_onnx
+from .evaluation.predict import Predictor, Result, evaluate_in_tiles, is_onnx
 from .evaluation.sources import Frame, Source, find_sources, read_frames
-from .evaluation.tiled_evaluation import evaluate_in_tiles
 from .evaluation.tiles import Tiles
 from .training import runs
 
@@ -38,7 +37,7 @@ class Detector:
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If there are several configs next to a checkpoint.
+        ValueError: If there are several configs next to a checkpoint, or the file is none of these.
 
     Examples:
         >>> detector = Detector.new('my_data', model='double-head-ext_r50')
@@ -62,8 +61,14 @@ class Detector:
         if path.suffix == '.py':
             self.config, self._checkpoint = path, None
             self.work_dir = runs.find_work_dir(path)
-        elif config is None and not is_onnx(path):
-            self.config = _find_config(path)
+        elif not is_onnx(path):
+            with path.open('rb') as content:
+                # A zip archive, a pickle of torch before 1.6, or empty, which has its own message.
+                if not (content.read(2) or b'PK').startswith((b'PK', b'\x80')):
+                    raise ValueError(
+                        f'{path} is neither a config (.py), an ONNX file (.onnx) nor a checkpoint.'
+                    )
+            self.config = self.config or _find_config(path)
         self._predictor: Predictor | None = None
 
     @classmethod

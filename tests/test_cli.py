@@ -13,7 +13,6 @@ DETECTOR = ['config.py', 'detector.pth', '--device', 'cpu', '--allow-mismatch']
 OPTIONS = ['--cfg-options', 'model.test_cfg.score_thr=0.1']
 SCRIPTS = {
     'sweep_conf_exponent': ('sweep_conf_exponent', [*DETECTOR, *OPTIONS]),
-    'sweep_gate_threshold': ('sweep_gate', [*DETECTOR, *OPTIONS]),
 }
 
 CALL = """

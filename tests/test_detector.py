@@ -66,6 +66,12 @@ def test_config_of_a_checkpoint_is_next_to_it(tiny_detector, tmp_path):
         Detector(tmp_path / 'best.pth')
 
 
+def test_other_file_is_named(tmp_path):
+    (tmp_path / 'note.txt.jpg').write_text('a note')
+    with pytest.raises(ValueError, match=r'note\.txt\.jpg is neither a config \(\.py\), an ONNX'):
+        Detector(tmp_path / 'note.txt.jpg')
+
+
 def test_config_stands_for_the_best_checkpoint_of_its_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'my.py').write_text("work_dir = 'work'\n")

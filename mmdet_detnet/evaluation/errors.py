@@ -13,11 +13,8 @@ from .metrics import IOU_THR, Detection, GroundTruth, Match
 class Box(NamedTuple):
     """A detection or a missed object.
 
-    Attributes:
-        bbox: Left, top, width and height in pixels.
-        score: Score of the detection.
-        found: Number of the class that was detected; -1 for a missed object.
-        true: Number of the object's class; -1 for a detection without an object.
+    ``bbox`` is left, top, width and height in pixels. ``found`` is the label of the detection, -1
+    for a missed object; ``true`` that of the object, -1 for a detection without one.
     """
 
     bbox: Sequence[float]
@@ -59,7 +56,7 @@ def find_errors(
     matches: Sequence[Match],
     score_thr: float,
 ) -> list[ImageErrors]:
-    """List the boxes of each image, with what is left after matching paired across classes.
+    """List the boxes of each image; what is left after matching is paired across classes.
 
     Only detections with a score above ``score_thr`` count; ``matches`` are those of
     :func:`.match_boxes`.

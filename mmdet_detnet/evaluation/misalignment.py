@@ -23,18 +23,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from mmdet.registry import DATASETS
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from pycocotools import mask as mask_utils
 from scipy.stats import pearsonr, spearmanr
 
-from mmdet_detnet.config import load_config
 from mmdet_detnet.data.annotation_rules import LARGE_AREA, MEDIUM_AREA
 from mmdet_detnet.files import OutputFolder
 
-from .detections import read_ground_truth, read_predictions, run_detector
-from .loading import load_detector
+from .loading import load_detector, read_ground_truth, run_detector
 
 # A detection does not count if a larger fraction of it is in a crowd.
 CROWD_SHARE = 0.5
@@ -48,58 +44,36 @@ SIZES = {
 }
 NUM_BINS = 40
 TILE_INCHES = 3.2
-DPI = 110
 
 
 class Detections(NamedTuple):
-    """Detections that count, as arrays of equal length.
-
-    Attributes:
-        scores: Scores.
-        ious: IoU with the best ground truth of the same class.
-        areas: Area of that ground truth, or of the detection if the IoU is 0, in pixels.
-    """
+    """Detections that count, as arrays of equal length."""
 
     scores: np.ndarray
-    ious: np.ndarray
-    areas: np.ndarray
+    ious: np.ndarray  # with the best ground truth of the same class
+    areas: np.ndarray  # of that ground truth, or of the detection if the IoU is 0, in pixels
 
 
 def match_data_set(
-    config: str | Path,
-    predictions: str | Path,
-    score_thr: float = 0.05,
-    **options: Any,
+    config: str | Path, checkpoint: str | Path, score_thr: float = 0.05, **options: Any
 ) -> Detections:
     """Compare the detections on a test set with its ground truth.
 
     Args:
         config: Config file of a detector; its ``test_dataloader`` names the dataset.
-        predictions: Checkpoint of the detector, or its predictions (``.pkl``).
+        checkpoint: Checkpoint of the detector.
         score_thr: Only detections with a higher score count.
         **options: As for :func:`.load_detector`.
 
-    Returns:
-        The detections of all images.
-
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If the checkpoint is of another detector, or the predictions are of other
-            images.
+        ValueError: If the checkpoint is of another detector.
     """
-    if Path(predictions).suffix in ('.pkl', '.pickle'):
-        cfg = load_config(config, options.get('cfg_options'))
-        init_default_scope(cfg.get('default_scope', 'mmdet'))
-        dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        found = read_predictions(predictions, dataset)
-    else:
-        model = load_detector(config, predictions, **options)
-        loader = Runner.build_dataloader(model.cfg.test_dataloader)
-        dataset = loader.dataset
-        found = list(run_detector(model, loader))
-    truth = read_ground_truth(dataset)
+    model = load_detector(config, checkpoint, **options)
+    loader = Runner.build_dataloader(model.cfg.test_dataloader)
+    truth = read_ground_truth(loader.dataset)
     detections_of, objects_of = (defaultdict[Any, list[Any]](list) for _ in range(2))
-    for each in found:
+    for each in run_detector(model, loader):
         detections_of[each['image_id']].append(each)
     for annotation in truth.annotations:
         objects_of[annotation['image_id']].append(annotation)
@@ -111,11 +85,7 @@ def match_data_set(
 def match_image(
     detections: Sequence[Mapping[str, Any]], objects: Sequence[Mapping[str, Any]], score_thr: float
 ) -> Detections:
-    """Compare the detections in one image with its ground truth, both as in COCO.
-
-    Returns:
-        The detections that count: those with a score above ``score_thr`` and outside of crowds.
-    """
+    """Compare the detections in one image with its ground truth, both as in COCO."""
     kept = [each for each in detections if each['score'] > score_thr]
     boxes = [each['bbox'] for each in kept]
     # The last object, of no class and without an area, stands for none.
@@ -135,12 +105,6 @@ def match_image(
     counted = ~in_crowd | (ious > WELL_LOCALIZED_IOU)
     areas = np.where(ious > 0, areas[best], own_areas)
     return Detections(*(values[counted] for values in (scores, ious, areas)))
-
-
-def _select_size(detections: Detections, size: str) -> Detections:
-    low, high = SIZES[size]
-    selected = (detections.areas >= low) & (detections.areas < high)
-    return Detections(*(values[selected] for values in detections))
 
 
 def summarize(detections: Detections) -> dict[str, float | int | None]:
@@ -173,12 +137,7 @@ def _correlation(function: Callable, scores: np.ndarray, ious: np.ndarray) -> fl
 def write_misalignment(
     results: Sequence[tuple[str, Detections]], out_dir: str | Path, score_thr: float
 ) -> list[dict[str, Any]]:
-    """Write the statistics and the plot.
-
-    Args:
-        results: Name and detections of one or more detectors.
-        out_dir: Folder for ``misalignment.json`` and ``misalignment.png``.
-        score_thr: Score threshold of the detections.
+    """Write ``misalignment.json`` and ``misalignment.png`` of the named detectors.
 
     Returns:
         For each detector, its ``name`` and the statistics of each size.
@@ -187,13 +146,15 @@ def write_misalignment(
     output.check('misalignment.json', 'misalignment.png')
     report = []
     figure_size = (len(SIZES) * TILE_INCHES, len(results) * (TILE_INCHES + 0.8))
-    figure = Figure(figure_size, DPI, layout='constrained')
+    figure = Figure(figure_size, dpi=110, layout='constrained')
     rows = figure.subfigures(len(results), 1, squeeze=False).ravel()
     for row, (name, detections) in zip(rows, results, strict=True):
         row.suptitle(name)
         numbers = {}
         for axes, size in zip(row.subplots(1, len(SIZES)), SIZES, strict=True):
-            selected = _select_size(detections, size)
+            low, high = SIZES[size]
+            of_size = (detections.areas >= low) & (detections.areas < high)
+            selected = Detections(*(values[of_size] for values in detections))
             numbers[size] = summarize(selected)
             _draw(axes, size, selected, numbers[size])
         report.append({'name': name, **numbers})
@@ -220,8 +181,8 @@ def _draw(
     axes.axvline(LOW_SCORE, color='gray', linestyle='--', linewidth=1)
 
 
-def detector_name(config: str, predictions: str, options: dict[str, Any] | None) -> str:
-    """Name a detector by its config, its checkpoint or predictions, and its options."""
+def detector_name(config: str, checkpoint: str, options: dict[str, Any] | None) -> str:
+    """Name a detector by its config, its checkpoint and its options."""
     changes = ''.join(f', {key}={value}' for key, value in (options or {}).items())
     # Every training ends with the same file name; its folder tells which one.
-    return f'{Path(config).stem}, {Path(*Path(predictions).parts[-2:])}{changes}'
+    return f'{Path(config).stem}, {Path(*Path(checkpoint).parts[-2:])}{changes}'

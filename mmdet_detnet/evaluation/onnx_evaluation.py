@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 from mmdet.utils import register_all_modules
@@ -18,8 +17,8 @@ from torch import nn
 
 from mmdet_detnet.deployment import OnnxDetector
 
-from .evaluators import BOX_AP, build_evaluators, evaluate_each
-from .loading import load_detector
+from .loading import load_detector, read_ground_truth, to_coco
+from .metrics import Detection, coco_figures
 
 MAX_SCORE_DIFFERENCE = 1e-4
 MAX_CORNER_DIFFERENCE = 1e-3  # pixels
@@ -27,13 +26,7 @@ MAX_CORNER_DIFFERENCE = 1e-3  # pixels
 
 @dataclass
 class Result:
-    """Results of one detector.
-
-    Attributes:
-        box_ap: COCO box AP; NaN without detections.
-        seconds: Time of each image.
-        detections: ``bboxes``, ``scores`` and ``labels`` of each image.
-    """
+    """Results of one detector: time and detections of each image, and COCO's box AP."""
 
     box_ap: float = math.nan
     seconds: list[float] = field(default_factory=list)
@@ -45,11 +38,12 @@ class Result:
         return median(self.seconds[1:] or self.seconds)
 
 
+@torch.no_grad()
 def evaluate(cfg: Config, detectors: Mapping[str, nn.Module]) -> dict[str, Result]:
     """Run detectors on the test images in turn, one image at a time.
 
     Args:
-        cfg: Config with the test images, and COCO's metric as ``test_evaluator``.
+        cfg: Config with the test images, a ``CocoDataset``.
         detectors: Detectors with a ``test_step``, by name.
 
     Returns:
@@ -58,36 +52,28 @@ def evaluate(cfg: Config, detectors: Mapping[str, nn.Module]) -> dict[str, Resul
     loader = Runner.build_dataloader(
         dict(cfg.test_dataloader, batch_size=1, num_workers=0, persistent_workers=False)
     )
-    evaluators = build_evaluators(detectors, cfg.test_evaluator, loader.dataset.metainfo)
     results = {name: Result() for name in detectors}
+    found: dict[str, list[Detection]] = {name: [] for name in detectors}
     for data in loader:
         for name, detector in detectors.items():
-            sample = _run(detector, copy.deepcopy(data), results[name])
-            evaluators[name].process(data_samples=[sample], data_batch=data)
-    for name, metrics in evaluate_each(evaluators, len(loader.dataset)).items():
-        results[name].box_ap = metrics.get(BOX_AP, math.nan)
+            own = copy.deepcopy(data)
+            start = time.perf_counter()
+            (sample,) = detector.test_step(own)
+            results[name].seconds.append(time.perf_counter() - start)
+            results[name].detections.append(sample.pred_instances)
+            found[name] += to_coco(sample.to_dict(), loader.dataset)
+    truth = read_ground_truth(loader.dataset)
+    for name, result in results.items():
+        box_ap = coco_figures(truth, found[name])[0]['AP']
+        result.box_ap = math.nan if box_ap is None else box_ap
     return results
 
 
-@torch.no_grad()
-def _run(detector: nn.Module, data: dict[str, Any], result: Result) -> Any:
-    start = time.perf_counter()
-    (sample,) = detector.test_step(data)
-    result.seconds.append(time.perf_counter() - start)
-    result.detections.append(sample.pred_instances)
-    return sample
-
-
 def count_matches(found: InstanceData, truth: InstanceData) -> int:
-    """Count equal detections of two detectors in one image.
+    """Count the equal detections of two detectors in one image.
 
-    Args:
-        found: Detections of one detector.
-        truth: Detections of the other.
-
-    Returns:
-        Number of pairs with the same label, scores within 1e-4 and corners within 1e-3 pixels. Each
-        detection is in at most one pair.
+    Equal are pairs with the same label, scores within 1e-4 and corners within 1e-3 pixels. Each
+    detection is in at most one pair.
     """
     is_equal = found.labels[:, None] == truth.labels
     is_equal &= (found.scores[:, None] - truth.scores).abs() < MAX_SCORE_DIFFERENCE
@@ -136,24 +122,19 @@ def evaluate_onnx(
 
 def format_results(results: Mapping[str, Result]) -> str:
     """Format a table of results; the others are compared with the first one."""
-    (first, *others) = results.items()
+    first = next(iter(results.values()))
     lines = [f'{"":<14}{"box AP":>8}{"ms/image":>10}{"ratio":>8}   equal detections']
-    for name, result in (first, *others):
-        ratio = result.median_seconds / first[1].median_seconds
+    for name, result in results.items():
+        ratio = result.median_seconds / first.median_seconds
         row = f'{name:<14}{result.box_ap:>8.3f}{1000 * result.median_seconds:>10.1f}{ratio:>8.2f}'
-        if result is not first[1]:
-            matches, number = compare(result, first[1])
-            row += f'   {matches} of {number}'
+        if result is not first:
+            row += '   {} of {}'.format(*compare(result, first))
         lines.append(row)
     return '\n'.join(lines)
 
 
 def compare(result: Result, reference: Result) -> tuple[int, int]:
-    """Count the equal detections of two detectors in all images.
-
-    Args:
-        result: Results of one detector.
-        reference: Results of another, for the same images.
+    """Count the equal detections of two detectors in the same images.
 
     Returns:
         Number of equal detections, and the number if none were missing, added or different.

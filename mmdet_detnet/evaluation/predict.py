@@ -1,7 +1,5 @@
 """Detect objects in images and videos, with a checkpoint or an ONNX file of a detector."""
 
-import contextlib
-import io
 import logging
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,20 +13,23 @@ import mmcv
 import numpy as np
 import torch
 from mmdet.apis import DetInferencer
+from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
-from mmengine.logging import MMLogger
+from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
+from tqdm import tqdm
 
 from mmdet_detnet.arguments import reject
 from mmdet_detnet.deployment.onnx_detector import OnnxInferencer
 from mmdet_detnet.files import check_files
 from mmdet_detnet.training.checks import check_checkpoint
 
+from .loading import silence
 from .score_threshold import ScoreThresholds, read_score_thr
-from .sources import Frame
+from .sources import Frame, find_sources, read_frames
 from .tiles import Tiles, merge
 
 if TYPE_CHECKING:
@@ -101,8 +102,10 @@ class Result:
 
     def to_pandas(self) -> 'pd.DataFrame':
         """Return a table with a detection a row: ``label``, ``score``, ``x1`` to ``y2``."""
-        import pandas as pd  # half a second, which nothing else needs
-
+        try:
+            import pandas as pd  # half a second, which nothing else needs
+        except ImportError as error:
+            raise ImportError('to_pandas needs pandas: pip install pandas.') from error
         table = pd.DataFrame(self.boxes, columns=['x1', 'y1', 'x2', 'y2'])
         table.insert(0, 'label', self.labels)
         table.insert(1, 'score', self.scores)
@@ -177,16 +180,13 @@ class Predictor:
         batch: int = 1,
         tiles: Tiles | None = None,
     ) -> Iterator[Result]:
-        """Detect in images.
+        """Detect in images; what cannot be read or processed has a ``problem``.
 
         Args:
             frames: The images.
             score_thr: The lowest score of a detection; None for that of the detector.
             batch: Number of images, or tiles, at a time.
             tiles: How to cut large images, in which objects are small; None for whole images.
-
-        Returns:
-            The results, as they are found. What cannot be read or processed has a ``problem``.
 
         Raises:
             ValueError: If an argument is wrong, or tiles are for a detector with masks.
@@ -257,29 +257,47 @@ def _load_inferencer(
     if is_onnx(checkpoint):
         if device not in (None, 'cpu'):
             reject('Predictor', 'device', device, "'cpu' for an ONNX file")
-        with _quiet():
+        with silence(logging.ERROR):
             return OnnxInferencer(checkpoint, config, allow_mismatch)
     if config is None:
         reject('Predictor', 'config', None, 'a file, unless the checkpoint is an ONNX file')
     check_files(config, checkpoint)
-    with _quiet():
+    with silence(logging.ERROR):  # check_checkpoint says what is wrong
         inferencer = DetInferencer(
             str(config), str(checkpoint), device or get_device(), show_progress=False
         )
-    if not allow_mismatch:
-        check_checkpoint(inferencer.model, checkpoint)
+        if not allow_mismatch:
+            check_checkpoint(inferencer.model, checkpoint)
     return inferencer
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what mmengine says while it loads; check_checkpoint says what is wrong."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter('ignore', UserWarning)
-            yield
-    finally:
-        logger.setLevel(level)
+def evaluate_in_tiles(
+    predictor: Predictor, tiles: Tiles | None, batch: int = 1
+) -> dict[str, float]:
+    """Evaluate a detector on the test images of its config, cut into tiles.
+
+    Returns:
+        The metrics of the config's ``test_evaluator``, such as ``coco/bbox_mAP_s``, without those
+        that are undefined, such as of small objects if there are none.
+
+    Raises:
+        ValueError: If an image cannot be read or processed.
+    """
+    cfg = predictor.inferencer.cfg
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    frames = (frame for info in infos for frame in read_frames(find_sources([info['img_path']])))
+    evaluator = Evaluator(cfg.test_evaluator)
+    evaluator.dataset_meta = dataset.metainfo
+    results = predictor.predict(frames, 0.0, batch, tiles)
+    for info, result in zip(infos, tqdm(results, total=len(infos)), strict=True):
+        if result.problem:
+            raise ValueError(f'{info["img_path"]} {result.problem}.')
+        size = (info['height'], info['width'])
+        sample = DetDataSample(metainfo=dict(img_id=info['img_id'], ori_shape=size))
+        sample.pred_instances = result.pred_instances
+        evaluator.process([sample])
+    with silence():
+        metrics = evaluator.evaluate(len(dataset))
+    # COCO returns -1 if there are no objects, for example no small ones.
+    return {name: value for name, value in metrics.items() if value >= 0}

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mmdet_detnet.files import OutputFolder
 
 from .predict import Predictor, Result
-from .sources import Frame, Source, count_frames, find_sources, read_frames
+from .sources import Frame, Source, find_sources, read_frames
 from .tiles import Tiles
 
 FILE_NAME = 'predictions.jsonl'
@@ -31,16 +31,10 @@ def write_predictions(
     every: int = 1,
     tiles: Tiles | None = None,
 ) -> tuple[int, int]:
-    """Detect in images and videos, and write the results.
+    """Detect in images and videos, and write ``predictions.jsonl``, and pictures in ``vis``.
 
-    Args:
-        predictor: The detector.
-        inputs: As for :func:`.find_sources`.
-        out_dir: Folder for ``predictions.jsonl``, and for pictures and videos in ``vis``.
-        score_thr: The lowest score of a detection; None for that of the detector.
-        batch: Number of images, or tiles, at a time.
-        every: Take every ``every``-th frame of a video.
-        tiles: How to cut large images; None for whole images.
+    ``inputs`` are as for :func:`.find_sources`, ``every`` as for :func:`.read_frames`, and the
+    other options as for :meth:`.Predictor.predict`.
 
     Returns:
         The numbers of images and frames that were detected in, and of those that failed, which are
@@ -55,7 +49,7 @@ def write_predictions(
     frames = read_frames(sources, every)
     results = predictor.predict(frames, score_thr, batch, tiles)
     numbers = [0, 0]
-    total = count_frames(sources, every)
+    total = len(sources) if all(each.kind == 'image' for each in sources) else None
     with PredictionFolder(out_dir, sources, every) as folder:
         # Without a terminal, there is no bar.
         for result in tqdm(results, total=total, unit=' frames', disable=None):

@@ -20,9 +20,8 @@ from mmdet_detnet.arguments import reject
 from mmdet_detnet.training.runs import find_checkpoint, find_work_dir
 from mmdet_detnet.version import __version__
 
-from .detections import read_ground_truth, run_detector
 from .errors import ImageErrors, confuse, find_errors
-from .loading import load_detector, only_warnings
+from .loading import load_detector, read_ground_truth, run_detector, silence
 from .metrics import (
     Counts,
     Detection,
@@ -45,13 +44,8 @@ SCORE_GRID = np.linspace(0, 1, 101)
 class ClassRow(NamedTuple):
     """The figures of a class; undefined ones are None.
 
-    Attributes:
-        name: The class.
-        images: Number of images with such objects.
-        objects: Number of objects, without crowds.
-        ap: Average precision over IoU thresholds from 0.5 to 0.95; ``ap50`` at 0.5.
-        score_thr: Score of the counts.
-        counts: Objects found and missed, and false detections.
+    ``images`` have such objects, ``objects`` are without crowds, ``ap`` is the mean over IoU
+    thresholds from 0.5 to 0.95, and ``counts`` are at the score ``score_thr``.
     """
 
     name: str
@@ -130,12 +124,9 @@ def make_report(
 ) -> Report:
     """Compare detections with the objects.
 
-    Args:
-        truth: The objects.
-        detections: Results as in COCO: ``image_id``, ``category_id``, ``bbox``, ``score``, and
-            ``segmentation`` (RLE) of a detector of masks.
-        score_thr: Only detections with a higher score count, except for average precision.
-        source: What was tested and how, as text by topic.
+    Detections are as in COCO: ``image_id``, ``category_id``, ``bbox``, ``score``, and
+    ``segmentation`` (RLE) of a detector of masks. Only those with a score above ``score_thr``
+    count, except for average precision. ``source`` tells what was tested and how.
     """
     figures, precisions = coco_figures(truth, detections)
     has_masks = any('segmentation' in each for each in detections)
@@ -149,25 +140,16 @@ def make_report(
             images_of[each['category_id']].add(each['image_id'])
     rows = []
     for index, (category, name) in enumerate(truth.classes.items()):
-        own, own_thr = rankings[index], score_thr.classes.get(name, score_thr.all)
         ap, ap50 = (_mean(each[..., index]) for each in (precisions, precisions[:1]))
-        num_images = len(images_of[category])
-        rows.append(
-            ClassRow(name, num_images, own.objects, ap, ap50, own_thr, own.count_above(own_thr))
-        )
+        own_thr = score_thr.classes.get(name, score_thr.all)
+        rows.append(_make_row(name, images_of[category], rankings[index], ap, ap50, own_thr))
+    ap, ap50 = figures['AP'], figures['AP50']
+    all_images: set[Any] = set().union(*images_of.values())
     return Report(
         figures,
         coco_figures(truth, detections, 'segm')[0] if has_masks else {},
         score_thr,
-        ClassRow(
-            'all classes',
-            len(set().union(*images_of.values())),
-            pooled.objects,
-            figures['AP'],
-            figures['AP50'],
-            score_thr.all,
-            pooled.count_above(score_thr.all),
-        ),
+        _make_row('all classes', all_images, pooled, ap, ap50, score_thr.all),
         rows,
         [(score, pooled.count_above(score)) for score in sorted({*SCORES, score_thr.all})],
         np.where(precisions[0] < 0, np.nan, precisions[0]).T,
@@ -176,6 +158,18 @@ def make_report(
         images,
         source or {},
     )
+
+
+def _make_row(
+    name: str,
+    images: set[Any],
+    ranking: Ranking,
+    ap: float | None,
+    ap50: float | None,
+    score_thr: float,
+) -> ClassRow:
+    counts = ranking.count_above(score_thr)
+    return ClassRow(name, len(images), ranking.objects, ap, ap50, score_thr, counts)
 
 
 def _mean(precisions: np.ndarray) -> float | None:
@@ -219,7 +213,7 @@ def test(
         reject('test', 'score_thr', score_thr, 'in [0, 1]')
     work_dir = Path(work_dir or find_work_dir(Path(config)))
     checkpoint = checkpoint or find_checkpoint(work_dir)
-    with only_warnings():
+    with silence():
         model = load_detector(config, checkpoint, cfg_options, device, allow_mismatch)
         loader = Runner.build_dataloader(model.cfg.test_dataloader)
     truth = read_ground_truth(loader.dataset)
@@ -246,7 +240,7 @@ def _choose_score_thr(
     model: nn.Module, loader: DataLoader, truth: GroundTruth, detections: Sequence[Detection]
 ) -> tuple[ScoreThresholds, str]:
     """Choose the scores on the validation images, and say how."""
-    with only_warnings():
+    with silence():
         val_loader = Runner.build_dataloader(model.cfg.val_dataloader)
     file = _shorten(val_loader.dataset.ann_file)
     if val_loader.dataset.ann_file == loader.dataset.ann_file:

@@ -62,14 +62,9 @@ def _is_score(value: object) -> bool:
 def read_score_thr(
     checkpoint: str | Path, work_dir: str | Path | None = None
 ) -> ScoreThresholds | None:
-    """Read the score thresholds of a checkpoint.
+    """Read the score thresholds of a checkpoint; None if none were chosen, and for a URL.
 
-    Args:
-        checkpoint: The checkpoint; a URL has no thresholds.
-        work_dir: Folder that may have a ``score_thr.json`` for this checkpoint.
-
-    Returns:
-        The thresholds; None if none were chosen.
+    ``work_dir`` may have a ``score_thr.json`` for this checkpoint.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
@@ -96,11 +91,8 @@ def write_score_thr(
 ) -> Path:
     """Keep the score thresholds of a checkpoint.
 
-    Args:
-        thresholds: The thresholds.
-        checkpoint: The checkpoint. It is rewritten, atomically and with the same weights, if this
-            package wrote it in the last run of ``work_dir``.
-        work_dir: Work directory of the run.
+    It is rewritten, atomically and with the same weights, if this package wrote it in the last run
+    of ``work_dir``.
 
     Returns:
         The file that has the thresholds now: the checkpoint, or ``score_thr.json`` in ``work_dir``.

@@ -15,7 +15,6 @@ from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmdet_detnet.data.images import open_image
 
 VIDEO_EXTENSIONS = '.avi .flv .gif .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ts .webm .wmv'.split()
-# These say exactly how many frames they have.
 COUNTED = ('.avi', '.m4v', '.mov', '.mp4')
 DEFAULT_RATE = 25.0  # frames a second, of a camera that does not say it
 
@@ -25,12 +24,10 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 class Source(NamedTuple):
-    """What frames come from.
+    """What frames come from: an ``'image'``, ``'video'``, ``'camera'`` or ``'stream'``.
 
-    Attributes:
-        name: Path as given, ``'camera 0'``, or an address without user name and password.
-        kind: ``'image'``, ``'video'``, ``'camera'`` or ``'stream'``.
-        target: The path, number or address.
+    ``name`` is the path as given, ``'camera 0'``, or an address without user name and password;
+    ``target`` is the path, number or address.
     """
 
     name: str
@@ -42,27 +39,15 @@ class Source(NamedTuple):
         """Whether it is an image or a video file."""
         return self.kind in ('image', 'video')
 
-    def open(self) -> cv2.VideoCapture:
-        """Open a video, camera or stream."""
-        return cv2.VideoCapture(int(self.target) if self.kind == 'camera' else self.target)
-
 
 class Frame(NamedTuple):
-    """An image, or a frame of a video.
-
-    Attributes:
-        source: What it is from.
-        image: BGR, uint8, ``(H, W, 3)``; None if it cannot be read.
-        problem: Why it cannot be read, as a part of a sentence.
-        number: Number of the frame in its video, from 0; None for an image.
-        rate: Frames a second of the video.
-    """
+    """An image, or a frame of a video."""
 
     source: Source
-    image: np.ndarray | None
-    problem: str = ''
-    number: int | None = None
-    rate: float = DEFAULT_RATE
+    image: np.ndarray | None  # BGR, uint8, (H, W, 3); None if it cannot be read
+    problem: str = ''  # why it cannot be read, as a part of a sentence
+    number: int | None = None  # in a video, from 0
+    rate: float = DEFAULT_RATE  # frames a second of the video
 
     @property
     def name(self) -> str:
@@ -131,14 +116,9 @@ def _file_source(path: Path) -> Source:
 
 
 def read_frames(sources: Sequence[Source], every: int = 1) -> Iterator[Frame]:
-    """Read the images and the frames of the videos, one at a time.
+    """Read the images and every ``every``-th frame of the videos, one at a time.
 
-    Args:
-        sources: The sources.
-        every: Take every ``every``-th frame of a video.
-
-    Yields:
-        The frames. What cannot be read has a ``problem``.
+    What cannot be read has a ``problem``.
     """
     for source in sources:
         if source.kind == 'image':
@@ -168,7 +148,8 @@ def _read_image(source: Source) -> Frame:
 
 
 def _read_video(source: Source, every: int) -> Iterator[Frame]:
-    capture = source.open()
+    is_camera = source.kind == 'camera'
+    capture = cv2.VideoCapture(int(source.target) if is_camera else source.target)
     try:
         if not capture.isOpened():
             yield Frame(source, None, f'cannot be opened as a {source.kind}')
@@ -182,28 +163,10 @@ def _read_video(source: Source, every: int) -> Iterator[Frame]:
                 image = image if is_decoded else None
                 yield Frame(source, image, '' if is_decoded else 'cannot be decoded', number, rate)
             number += 1
-        announced = _count_frames(capture, source)
-        if number < max(announced, 1):
-            problem = f'only {number} of {max(announced, 1)} frames can be read'
-            yield Frame(source, None, problem)
+        # Only some kinds of files say exactly how many frames they have.
+        is_counted = source.kind == 'video' and Path(source.target).suffix.lower() in COUNTED
+        announced = max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if is_counted else 0)
+        if number < announced:
+            yield Frame(source, None, f'only {number} of {announced} frames can be read')
     finally:
         capture.release()
-
-
-def _count_frames(capture: cv2.VideoCapture, source: Source) -> int:
-    """Read the number of frames that a video announces; 0 if it may be a guess."""
-    is_exact = source.kind == 'video' and Path(source.target).suffix.lower() in COUNTED
-    return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if is_exact else 0
-
-
-def count_frames(sources: Sequence[Source], every: int = 1) -> int | None:
-    """Count the frames that :func:`read_frames` will read; None if that is not known."""
-    total = 0
-    for source in sources:
-        announced = every
-        if source.kind != 'image':
-            announced = _count_frames(source.open(), source) if source.kind == 'video' else 0
-        if announced < 1:
-            return None
-        total += -(-announced // every)
-    return total

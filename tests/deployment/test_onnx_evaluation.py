@@ -1,6 +1,5 @@
 """AP of an ONNX file next to that of the detector in PyTorch."""
 
-import math
 import sys
 
 import pytest
@@ -46,9 +45,9 @@ class Blind(torch.nn.Module):
         return [sample]
 
 
-def test_without_detections_there_is_no_ap(files):
+def test_without_detections_the_ap_is_0(files):
     results = onnx_evaluation.evaluate(Config.fromfile(files[0]), {'blind': Blind()})
-    assert math.isnan(results['blind'].box_ap)
+    assert results['blind'].box_ap == 0
 
 
 @pytest.fixture

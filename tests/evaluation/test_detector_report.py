@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 import pytest
-import torch
 from coco_cases import BOX, OTHER_BOX, detect, make_truth
 
 from mmdet_detnet.cli import main
@@ -132,7 +131,7 @@ def test_links_of_the_page_lead_to_something(page):
 def test_names_from_outside_are_text_and_errors_have_a_caption(page):
     for name in (HOSTILE, '<b>3.jpg', 'a <b>.py', 'my <i>'):
         assert name in page.text
-    groups = [attrs.get('class') for tag, attrs in page.tags if tag == 'g']
+    groups = [attrs['class'] for tag, attrs in page.tags if tag == 'g' and 'class' in attrs]
     assert groups == ['wrong', 'false', 'hit']
     assert f'of a wrong class: {HOSTILE} 0.80, is cat' in page.text
 
@@ -208,12 +207,3 @@ def test_untrained_detector_can_be_tested_from_the_command_line(tiny_detector, t
     printed = capsys.readouterr().out
     assert 'all classes' in printed
     assert 'mmengine' not in printed
-
-
-def test_checkpoint_of_another_detector_is_refused(tiny_detector, tmp_path, capsys):
-    config, checkpoint = tiny_detector
-    content = torch.load(checkpoint, weights_only=True)
-    del content['state_dict']['backbone.conv1.weight']
-    torch.save(content, tmp_path / 'other.pth')
-    assert main(['look', str(config), '--checkpoint', str(tmp_path / 'other.pth')]) == 2
-    assert 'backbone.conv1.weight' in capsys.readouterr().err

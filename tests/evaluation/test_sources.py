@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mmdet_detnet.data.images import read_image
-from mmdet_detnet.evaluation.sources import count_frames, find_sources, read_frames
+from mmdet_detnet.evaluation.sources import find_sources, read_frames
 
 
 @pytest.fixture
@@ -109,14 +109,6 @@ def test_every_second_frame(tmp_path):
     assert [frame.number for frame in frames] == [0, 2, 4]
     assert [round(float(frame.image.mean()), -1) for frame in frames] == [0, 80, 160]
     assert {frame.rate for frame in frames} == {10}
-    assert count_frames(sources, every=2) == 3
-
-
-def test_number_of_frames_is_known_for_files_that_say_it(photos, tmp_path):
-    video = write_video(tmp_path / 'a.mp4')
-    assert count_frames(find_sources([photos, video])) == 6
-    shutil.copy(video, tmp_path / 'a.mkv')
-    assert count_frames(find_sources([tmp_path / 'a.mkv'])) is None
 
 
 def test_truncated_video_gives_its_frames_and_says_so(tmp_path):

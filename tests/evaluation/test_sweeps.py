@@ -1,19 +1,19 @@
 import json
+import sys
 
-import cv2
 import pytest
 import torch
-from helpers import TINY_DOUBLE_HEAD, save_detector
+from analysis_tools import sweep_conf_exponent as script
+from helpers import save_detector
 from mmdet.apis import inference_detector, init_detector
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from mmdet_detnet import config_path
-from mmdet_detnet.evaluation.sweeps import format_table, sweep_conf_exponent, sweep_gate
+from mmdet_detnet.evaluation.sweeps import sweep_conf_exponent
 
 EXPONENT = 0.4
 NUM_OBJECTS = 12
-PROPOSALS = 40
 
 
 @pytest.fixture(scope='module')
@@ -73,11 +73,9 @@ def best_detections(folder, shapes_root):
     return truth
 
 
-def test_each_exponent_is_evaluated(tiny_retinanet, tmp_path):
-    results = sweep_conf_exponent(
-        *tiny_retinanet, tmp_path / 'new', exponents=[0, EXPONENT, 0.7], device='cpu'
-    )
-    box_ap = {scoring: figures['AP'] for scoring, figures in results.items()}
+def test_each_exponent_is_evaluated(tiny_retinanet):
+    rows = sweep_conf_exponent(*tiny_retinanet, exponents=[0, EXPONENT, 0.7], device='cpu')
+    box_ap = {(row['select_by'], row['exponent']): row['AP'] for row in rows}
     assert box_ap['joint', EXPONENT] == 1
     assert 0 < box_ap['joint', 0] < 1
     assert 0 < box_ap['joint', 0.7] < 1
@@ -85,81 +83,26 @@ def test_each_exponent_is_evaluated(tiny_retinanet, tmp_path):
     assert box_ap['cls', 0] == box_ap['joint', 0]
     assert box_ap['cls', EXPONENT] != box_ap['cls', 0]
     # No image is large enough for such an object.
-    assert results['joint', 0]['AP_large'] is None
-    rows = json.loads((tmp_path / 'new/sweep.json').read_text())
-    assert [((row['select_by'], row['conf_exponent']), row['AP']) for row in rows] == list(
-        box_ap.items()
-    )
-    assert cv2.imread(str(tmp_path / 'new/sweep.png')).shape == (600, 840, 3)
-    lines = format_table(results).splitlines()
-    assert lines[2].replace('|', ' ').split()[:2] == ['joint', '0']
-    assert [line.split('|')[-2].strip() for line in lines[2:]] == ['-'] * len(results)
+    assert rows[0]['AP_large'] is None
 
 
-def test_no_detection_at_all_is_an_ap_of_0(tiny_retinanet, tmp_path):
-    results = sweep_conf_exponent(
-        *tiny_retinanet,
-        tmp_path,
-        exponents=[EXPONENT],
-        cfg_options={'model.test_cfg.score_thr': 1.0},
-        device='cpu',
-    )
-    assert [figures['AP'] for figures in results.values()] == [0, 0]
-    assert cv2.imread(str(tmp_path / 'sweep.png')) is not None
+def test_script_prints_a_table(tiny_retinanet, monkeypatch, capsys):
+    arguments = [*map(str, tiny_retinanet), '--device', 'cpu', '--exponents', '0.4']
+    # Without a detection, AP is 0.
+    arguments += ['--cfg-options', 'model.test_cfg.score_thr=1.0']
+    monkeypatch.setattr(sys, 'argv', ['sweep_conf_exponent.py', *arguments])
+    script.main()
+    *_, joint, by_class = capsys.readouterr().out.splitlines()
+    cells = [cell.strip() for cell in joint.strip('|').split('|')]
+    assert [*cells[:3], cells[-1]] == ['joint', '0.4', '0.000', '-']
+    assert 'cls' in by_class
 
 
-def test_other_heads_are_refused(tiny_detector, tmp_path):
+def test_other_heads_are_refused(tiny_detector):
     with pytest.raises(ValueError, match=r'config\.py must have a confidence branch'):
-        sweep_conf_exponent(*tiny_detector, tmp_path, device='cpu')
+        sweep_conf_exponent(*tiny_detector, device='cpu')
 
 
-def test_wrong_exponent_is_named(tiny_retinanet, tmp_path):
+def test_wrong_exponent_is_named(tiny_retinanet):
     with pytest.raises(ValueError, match='conf_exponent must be .* got 1'):
-        sweep_conf_exponent(*tiny_retinanet, tmp_path, exponents=[0.5, 1], device='cpu')
-
-
-@pytest.fixture(scope='module')
-def tiny_ext(tmp_path_factory, tiny_detector):
-    """Config and checkpoint of a small Ext with random weights."""
-    folder = tmp_path_factory.mktemp('ext')
-    cfg = Config.fromfile(tiny_detector[0])
-    cfg.model.test_cfg.rpn.update(
-        nms_pre=PROPOSALS, max_per_img=PROPOSALS, nms=dict(iou_threshold=1)
-    )
-    head = dict(
-        TINY_DOUBLE_HEAD,
-        in_channels=cfg.model.neck.out_channels,
-        lambda_fc=0.7,
-        lambda_conv=0.8,
-        fusion='complementary',
-    )
-    cfg.model.roi_head.update(type='mmdet_detnet.DoubleHeadRoIHead', reg_roi_scale_factor=1.3)
-    cfg.model.roi_head.bbox_head = head
-    cfg.dump(folder / 'config.py')
-    torch.manual_seed(0)
-    save_detector(MODELS.build(cfg.model), cfg, folder / 'detector.pth')
-    return folder / 'config.py', folder / 'detector.pth'
-
-
-def test_table_has_the_rois_convolved_at_each_threshold(tiny_ext):
-    lines = sweep_gate(*tiny_ext, thresholds=[0.0, 1.0], device='cpu').splitlines()
-    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
-    assert cells[0] == ['scores', 'RoIs convolved', 'box AP', 'time']
-    # Every score is above 0 and none above 1; the fc-head's scores alone leave all to score_thr.
-    assert [row[:2] for row in cells[2:5]] == [
-        ['complementary', str(PROPOSALS)],
-        ['gate 0', str(PROPOSALS)],
-        ['gate 1', '0'],
-    ]
-    assert cells[5][0] == 'none'
-    assert cells[2][3] == '1.00'
-
-
-def test_detector_without_fused_scores_is_refused(tiny_detector):
-    with pytest.raises(ValueError, match='must have a DoubleHeadRoIHead that fuses scores'):
-        sweep_gate(*tiny_detector, device='cpu')
-
-
-def test_wrong_threshold_is_named(tiny_ext):
-    with pytest.raises(ValueError, match=r'thresholds must be in 0 to 1, got \[2\]'):
-        sweep_gate(*tiny_ext, thresholds=[2], device='cpu')
+        sweep_conf_exponent(*tiny_retinanet, exponents=[0.5, 1], device='cpu')

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.structures import InstanceData
 
+from mmdet_detnet.cli import main
 from mmdet_detnet.evaluation.predict import Predictor
-from mmdet_detnet.evaluation.tiled_evaluation import evaluate_in_tiles
 from mmdet_detnet.evaluation.tiles import Tiles, merge
 from mmdet_detnet.files import read_json
 
@@ -85,8 +85,9 @@ def test_small_object_inside_a_large_one_is_kept():
     assert len(merged_boxes(found(large), found(small), found())) == 2
 
 
-def test_evaluation_of_a_detector_that_finds_every_object(tiny_detector, shapes_root, monkeypatch):
-    predictor = Predictor(*tiny_detector, device='cpu')
+def test_evaluation_of_a_detector_that_finds_every_object(
+    tiny_detector, shapes_root, tmp_path, monkeypatch, capsys
+):
     content = read_json(shapes_root / 'annotations/val.json')
     gts = {image['id']: [] for image in content['images']}
     for each in content['annotations']:
@@ -94,6 +95,12 @@ def test_evaluation_of_a_detector_that_finds_every_object(tiny_detector, shapes_
         row = (x, y, x + width, y + height, 1, each['category_id'] - 1)
         gts[each['image_id']].append(row)
     objects = iter(gts.values())
-    monkeypatch.setattr(predictor, '_detect', lambda images: [found(*next(objects))])
-    metrics = evaluate_in_tiles(predictor, Tiles(200))
-    assert metrics['coco/bbox_mAP'] == 1
+    monkeypatch.setattr(Predictor, '_detect', lambda self, images: [found(*next(objects))])
+    config, checkpoint = map(str, tiny_detector)
+    run = [config, '--checkpoint', checkpoint, '--work-dir', str(tmp_path)]
+    assert main(['test', *run, '--tiles', '200', '--overlap', '0.3']) == 0
+    assert 'coco/bbox_mAP: 1.000\n' in capsys.readouterr().out
+    assert main(['test', *run, '--overlap', '0.3']) == 2
+    assert '--tiles is missing' in capsys.readouterr().err
+    assert main(['test', *run, '--tiles', '200', '--tta']) == 2
+    assert "--tiles has no effect on MMDetection's test.py" in capsys.readouterr().err

@@ -2,9 +2,8 @@
 
     python tools/analysis_tools/misalignment.py CONFIG CHECKPOINT --out-dir misalignment
 
-takes any MMDetection config that predicts boxes. Instead of the checkpoint, it accepts predictions
-from ``tools/test.py --out predictions.pkl`` (unpickling executes code: use only your own files). To
-compare with a second detector, here the same one without its joint score:
+takes any MMDetection config that predicts boxes. To compare with a second detector, here the same
+one without its joint score:
 
     ... --compare CONFIG CHECKPOINT --compare-options model.bbox_head.conf_exponent=0
 
@@ -27,24 +26,25 @@ from mmdet_detnet.evaluation.misalignment import detector_name, match_data_set, 
 def main() -> None:
     """Run the command line."""
     force_weights_only()
-    parser = make_parser(__doc__, 'config', '--cfg-options', '--device', '--allow-mismatch')
-    parser.add_argument('predictions', help='its checkpoint, or its predictions (.pkl)')
-    parser.add_argument('--compare', nargs=2, metavar=('CONFIG', 'PREDICTIONS'))
+    parser = make_parser(
+        __doc__, 'config', 'checkpoint', '--cfg-options', '--device', '--allow-mismatch'
+    )
+    parser.add_argument('--compare', nargs=2, metavar=('CONFIG', 'CHECKPOINT'))
     parser.add_argument('--compare-options', nargs='+', action=DictAction, help='key=value ...')
     parser.add_argument('--score-thr', type=float, default=0.05, help='minimum score to count')
     parser.add_argument('--out-dir', default='misalignment', help='folder for the results')
     args = parser.parse_args()
-    detectors = [(args.config, args.predictions, args.cfg_options)]
+    detectors = [(args.config, args.checkpoint, args.cfg_options)]
     if args.compare:
         detectors.append((*args.compare, args.compare_options))
     results = []
     try:
-        for config, predictions, options in detectors:
+        for config, checkpoint, options in detectors:
             shared = dict(device=args.device, allow_mismatch=args.allow_mismatch)
             detections = match_data_set(
-                config, predictions, args.score_thr, cfg_options=options, **shared
+                config, checkpoint, args.score_thr, cfg_options=options, **shared
             )
-            results.append((detector_name(config, predictions, options), detections))
+            results.append((detector_name(config, checkpoint, options), detections))
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f'{error}\n')
     for numbers in write_misalignment(results, args.out_dir, args.score_thr):

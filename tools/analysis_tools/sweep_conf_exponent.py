@@ -1,17 +1,19 @@
 """Evaluate a head with a confidence branch for several exponents of the joint score.
 
-    python tools/analysis_tools/sweep_conf_exponent.py CONFIG CHECKPOINT --out-dir sweep
+    python tools/analysis_tools/sweep_conf_exponent.py CONFIG CHECKPOINT
 
 The network runs once over the validation set. Its outputs are converted to detections for each
 exponent, with ``select_by='joint'`` as in the authors' code, and with ``'cls'``, which gives every
-exponent the same candidates. Prints a table, and writes ``sweep.json`` and ``sweep.png``. To use
-the best exponent, pass ``--cfg-options model.bbox_head.conf_exponent=...`` to ``tools/test.py``, or
-write it into the config.
+exponent the same candidates. Prints a table in Markdown. To use the best exponent, pass
+``--cfg-options model.bbox_head.conf_exponent=...`` to ``tools/test.py``, or write it into the
+config.
 """
+
+from tabulate import tabulate
 
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.cli import make_parser
-from mmdet_detnet.evaluation.sweeps import EXPONENTS, format_table, sweep_conf_exponent
+from mmdet_detnet.evaluation.sweeps import EXPONENTS, sweep_conf_exponent
 
 
 def main() -> None:
@@ -19,12 +21,13 @@ def main() -> None:
     force_weights_only()
     shared = ('config', 'checkpoint', '--cfg-options', '--device', '--allow-mismatch')
     parser = make_parser(__doc__, *shared)
-    parser.add_argument('--out-dir', default='sweep', help='folder for the results')
     parser.add_argument('--exponents', type=float, nargs='+', default=EXPONENTS)
     try:
-        print(format_table(sweep_conf_exponent(**vars(parser.parse_args()))))
+        rows = sweep_conf_exponent(**vars(parser.parse_args()))
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f'{error}\n')
+    digits = ('g', 'g', *['.3f'] * 6)
+    print(tabulate(rows, headers='keys', tablefmt='github', floatfmt=digits, missingval='-'))
 
 
 if __name__ == '__main__':
