@@ -232,11 +232,8 @@ def check_boxes(boxes: Boxes, num_boxes: int, problems: Problems) -> None:
         over_edge.sum() >= OVER_EDGE_SHARE * num_boxes
         and could_be_corners.all(axis=1).sum() >= CORNER_SHARE * num_boxes
     )
-    problems.add(
-        'corners-as-size: boxes cross the border of their image, and nearly all would fit as '
-        'corners: COCO uses [left, top, width, height], not [left, top, right, bottom].',
-        boxes.ids(over_edge & are_corners),
-    )
+    text = 'boxes cross the image border, but fit as corners. COCO uses [left, top, width, height].'
+    problems.add(f'corners-as-size: {text}', boxes.ids(over_edge & are_corners))
     for reason, text in DROPPED_BOXES.items():
         problems.add(f'{reason}: {text}. CocoDataset drops them.', boxes.ids(reasons == reason))
     text = 'annotations with "ignore". CocoDataset drops them; their objects become background.'
@@ -252,11 +249,8 @@ def check_sizes(boxes: Boxes, sizes: np.ndarray, anchors: Anchors, problems: Pro
     is_outside = ~anchors.include(sizes)
     option = f'{anchors.head}.anchor_generator.{anchors.option or "sizes"}'
     pairs = zip(boxes.ids(is_outside), sizes[is_outside], strict=True)
-    problems.warn(
-        f'anchor-sizes: boxes outside of the range of the anchors, {anchors}: most of them. Change '
-        f'{option}, or the image scale.',
-        *(f'{number} ({size:.0f} pixels)' for number, size in pairs),
-    )
+    text = f'most boxes are outside the anchors, {anchors}. Change {option} or the image scale.'
+    problems.warn(f'anchor-sizes: {text}', *(f'{n} ({size:.0f} pixels)' for n, size in pairs))
 
 
 class Kept(NamedTuple):
@@ -272,12 +266,9 @@ def select_kept(
 ) -> Kept:
     """Select the records that CocoDataset trains on, in file order.
 
-    Args:
-        content: Usable records.
-        boxes: All boxes of it.
-        classes: Class names; None for all categories.
-        filter_cfg: Option of the dataset: ``filter_empty_gt`` drops images without annotations of
-            these classes, ``min_size`` those with a shorter side, in pixels.
+    None stands for the classes of all categories. Of the dataset's ``filter_cfg``,
+    ``filter_empty_gt`` drops images without annotations of these classes, ``min_size`` those with a
+    shorter side, in pixels.
     """
     categories = [each for each in content['categories'] if not classes or each['name'] in classes]
     category_ids = {category['id'] for category in categories}
@@ -347,18 +338,14 @@ def check_classes(
     of_config = [name for name in classes if name in names]
     of_file = [name for name in names if name in classes]
     left_out = {name: number for name, number in names.items() if name not in classes}
-    problems.add(
-        'class-not-in-file: classes that are not in the file. They get no boxes, and the labels of '
-        'the following classes are shifted.',
-        [repr(name) for name in classes if name not in names],
-    )
+    text = 'classes that are not in the file. The labels of the following classes are shifted.'
+    missing = [repr(name) for name in classes if name not in names]
+    problems.add(f'class-not-in-file: {text}', missing)
     text = 'categories that are not in the config. CocoDataset drops their boxes.'
     culprits = [f'{name!r} ({number} boxes)' for name, number in left_out.items() if number]
     problems.add(f'category-not-in-classes: {text}', culprits, is_warning=allow_subset)
     text = 'unused-category: categories without boxes that are not in the config.'
     problems.warn(text, *(repr(name) for name, number in left_out.items() if not number))
-    problems.add(
-        'class-order: the classes have different orders in config and file. Labels follow the '
-        'file: detections get the names of other classes.',
-        [f'config {of_config}, file {of_file}'] if of_config != of_file else [],
-    )
+    if of_config != of_file:
+        text = 'class-order: labels follow the file, so that detections get names of other classes.'
+        problems.add(text, [f'config {of_config}, file {of_file}'])

@@ -207,11 +207,8 @@ def find_shared_pictures(
             *((path.name, path.name) for path in splits[one] if path in splits[other]),
             *_same_pictures(hashed[one], hashed[other]),
         ]
-        problems.warn(
-            'picture-in-two-splits: pictures that are in two splits, the same or nearly. Results '
-            'on such images are too good.',
-            *(f'{first} ({one}) and {second} ({other})' for first, second in pairs),
-        )
+        text = 'picture-in-two-splits: the same or nearly the same. Results are too good.'
+        problems.warn(text, *(f'{first} ({one}) and {second} ({other})' for first, second in pairs))
 
 
 # Paths, thumbnails (N, 32, 32), and hashes (N, 64) of -1 and 1.

@@ -93,12 +93,7 @@ def name_split(path: str | Path) -> str:
 
 
 class ImageFiles:
-    """The images below a folder, found by their names in annotations.
-
-    Args:
-        folder: The folder.
-        out: Output folder, whose files are left out.
-    """
+    """The images below a folder, without those of ``out``, found by their names in annotations."""
 
     def __init__(self, folder: Path, out: OutputFolder | None = None) -> None:
         self.folder = folder
@@ -123,18 +118,12 @@ class ImageFiles:
         return name in self._by_name
 
     def find(self, annotation: Path, *names: str) -> Path | None:
-        """Find the image of an annotation.
+        """Find the image of an annotation file; none is a warning, several are a ValueError.
 
         Args:
             annotation: The annotation file; the image may be next to it.
             *names: Paths or names, with or without suffix, possibly from another machine. The first
                 one that leads to an image counts.
-
-        Returns:
-            The image; None if there is none, which is a warning.
-
-        Raises:
-            ValueError: If several images match.
         """
         for name in filter(None, names):
             candidates = self.candidates(annotation, name)
@@ -149,11 +138,8 @@ class ImageFiles:
         stems = {Path(name).stem for name in names}
         for path in self._unsupported:
             if path.stem in stems or path.name in names:
-                self.problems.warn(
-                    'image-not-supported: pictures in formats that neither Pillow nor OpenCV '
-                    'reads. Skipped. Convert them.',
-                    path.relative_to(self.folder),
-                )
+                text = 'pictures that neither Pillow nor OpenCV reads. Skipped. Convert them.'
+                self.problems.warn(f'image-not-supported: {text}', path.relative_to(self.folder))
                 return None
         culprit = f'{names[-1]} ({annotation.name})'
         self.problems.warn('image-not-found: annotations without an image. Skipped.', culprit)

@@ -31,9 +31,6 @@ PICTURE = 'boxes.png'
 def create_project(options: Options) -> Path | None:
     """Read, split and check a dataset and write a config; print problems and choices.
 
-    Args:
-        options: The user's options.
-
     Returns:
         The config; None if the checks found problems that would stop training or make it wrong.
 

@@ -87,20 +87,13 @@ def test_small_boxes_get_larger_images_and_smaller_anchors(folder):
     for number in range(NUM_IMAGES):
         write_image(folder / f'{number}.png', 1600, 1200)
         write_cat(folder, number, (100, 100, 10, 10))
-    assert new() == 0
+    assert new('--epochs', 7) == 0
     config = Config.fromfile(CONFIG)
+    assert config.param_scheduler[1].T_max == config.train_cfg.max_epochs == 7
     assert config.image_scale == (640, 480)
     assert config.model.rpn_head.anchor_generator.scales == [1.0]
     resize = config.val_dataloader.dataset.pipeline[1]
     assert resize.scale == config.train_dataloader.dataset.pipeline[2].scale == (640, 480)
-
-
-def test_start_from_is_in_the_config(folder, tmp_path):
-    (tmp_path / 'weights.pth').touch()
-    assert new('--start-from', 'weights.pth', '--epochs', 7) == 0
-    config = Config.fromfile(CONFIG)
-    assert config.load_from == str(tmp_path / 'weights.pth')
-    assert config.param_scheduler[1].T_max == config.train_cfg.max_epochs == 7
 
 
 def test_problem_is_said_and_the_config_not_written(folder, capsys):
@@ -201,8 +194,8 @@ def test_output_folder_may_be_that_of_the_data(folder, monkeypatch, capsys):
 
 def test_results_among_the_data_are_left_out(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    assert main(['new', '.', '--out', 'first']) == 0
-    assert main(['new', '.', '--out', 'second']) == 0
+    for out in ('first', 'second'):
+        assert main(['new', '.', '--out', out]) == 0
     assert 'warning folder-of-results (1)' in capsys.readouterr().out
 
 

@@ -30,14 +30,7 @@ READERS: dict[str, tuple[tuple[str, ...], Callable[..., bool], Callable[..., Lab
 
 
 def read_folder(options: Options, out: OutputFolder | None = None) -> tuple[str, LabeledSet]:
-    """Read a dataset in any known format.
-
-    Args:
-        options: Where the dataset is, and how to read it.
-        out: The output folder, whose files are left out.
-
-    Returns:
-        The name of the format, and the dataset.
+    """Read a dataset in any known format, without the files of ``out``; return its format, too.
 
     Raises:
         ValueError: If no annotations or several formats are found, or a file is damaged.

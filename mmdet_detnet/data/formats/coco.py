@@ -51,22 +51,16 @@ def read(files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options
         kind = kinds[file]
         if kind == NOTHING:
             paths = [images.find(file, _read_name(each, file)) for each in content['images']]
-            images.problems.warn(
-                'image-not-labeled: images of files without any annotation, in no split. To detect '
-                'in them: mmdet-detnet predict.',
-                *(path for path in paths if path not in kind_of),
-            )
+            text = 'image-not-labeled: images of files without any annotation. In no split.'
+            images.problems.warn(text, *(path for path in paths if path not in kind_of))
             continue
         names = _read_categories(file, content, images.problems) if kind != NOT_BOXES else {}
         read_images = _read_images(file, content, names, images) if names else []
         read_images = _set_splits(read_images, file, options, len(files) == 1)
         new = [each for each in read_images if kind_of.get(each.path, kind) == kind]
         if not new:
-            images.problems.warn(
-                'file-not-read: files with keypoints, captions or panoptic masks of images that '
-                'other files have boxes of, or without boxes at all. Skipped.',
-                file.name,
-            )
+            text = 'files without boxes, or of images that have boxes in another file. Skipped.'
+            images.problems.warn(f'file-not-read: {text}', file.name)
             continue
         result += new
         kind_of |= {image.path: kind for image in new}
@@ -93,10 +87,9 @@ def _read_categories(file: Path, content: Record, problems: Problems) -> dict[An
                     f'{each["name"]!r}.'
                 )
             names[each['id']] = each['name']
-    problems.warn(
-        'category-name-twice: names of several categories. These become one class.',
-        *(f'{name} ({file.name})' for name, n in Counter(names.values()).items() if n > 1),
-    )
+    counts = Counter(names.values())
+    text = 'category-name-twice: names of several categories. These become one class.'
+    problems.warn(text, *(f'{name} ({file.name})' for name in counts if counts[name] > 1))
     return names
 
 
@@ -117,11 +110,8 @@ def _read_images(
     for number, record in enumerate(content['annotations']):
         box = _read_box(record, names, file, number, problems)
         if box is None or not is_id(record.get('image_id')) or record['image_id'] not in file_names:
-            problems.warn(
-                'annotation-not-read: annotations without a known image or category, or without a '
-                'box. Skipped.',
-                _place(record, file, number),
-            )
+            text = 'annotations without a known image or category, or without a box. Skipped.'
+            problems.warn(f'annotation-not-read: {text}', _place(record, file, number))
         else:
             boxes[record['image_id']].append(box)
     result = []
@@ -172,11 +162,8 @@ def _read_box(
     if not mask or mask == [[]]:
         mask = None
     elif not _is_mask(mask):
-        problems.warn(
-            'mask-not-read: annotations with a mask that is neither polygons nor run lengths. '
-            'Their boxes are used.',
-            _place(record, file, number),
-        )
+        text = 'mask-not-read: masks that are neither polygons nor run lengths. Boxes are used.'
+        problems.warn(text, _place(record, file, number))
         mask = None
     box = record.get('bbox')
     if not is_box(box):

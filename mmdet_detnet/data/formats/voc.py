@@ -51,11 +51,8 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
         except ValueError as error:
             raise ValueError(f'{file}: {error}') from error
         if any(min(each.box[:2]) < 0 for each in boxes):
-            images.problems.warn(
-                'box-before-first-pixel: files with boxes that start before pixel 1. If they count '
-                'from 0, give --zero-based.',
-                file.name,
-            )
+            text = 'files with boxes that start before pixel 1. Do they count from 0? --zero-based'
+            images.problems.warn(f'box-before-first-pixel: {text}', file.name)
         # The XML file has its image's name; <filename> may be from another machine.
         path = images.find(file, file.stem, _read_text(root, 'filename'))
         if path is not None:

@@ -67,11 +67,8 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
             continue
         source, of_image = rows.get(path, (None, []))
         if not has_polygons and any(len(values) == 8 for _, values in of_image):
-            images.problems.warn(
-                'rotated-box: files whose rows have eight numbers: rotated boxes, or polygons of '
-                'four corners. Their enclosing boxes are used.',
-                source,
-            )
+            text = 'rotated-box: files with rows of eight numbers. Their enclosing boxes are used.'
+            images.problems.warn(text, source)
         boxes = [_scale(row, state.size) for row in of_image]
         real = path.parent.resolve()
         keys = (path, real / path.name, real, *real.parents)
@@ -80,11 +77,8 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
         result.append(LabeledImage(path, boxes, source, split, state.size))
     tested = [image for image in result if image.split == 'test']
     if tested and not any(image.source for image in tested):
-        images.problems.warn(
-            'image-not-labeled: test images, of which none has a text file. In no split. To detect '
-            'in them: mmdet-detnet predict.',
-            *(image.path for image in tested),
-        )
+        text = 'image-not-labeled: test images, all without a text file. In no split.'
+        images.problems.warn(text, *(image.path for image in tested))
         result = [image for image in result if image.split != 'test']
     classes = dict.fromkeys(name for each in names.values() for name in each.names.values())
     return LabeledSet(result, [*classes])
@@ -93,16 +87,12 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
 def _warn_of_names(found_names: Iterable[ClassNames], problems: Problems) -> None:
     # Folders below one file of names have the same problems with it.
     others = dict.fromkeys(text for each in found_names for text in each.others)
-    problems.warn(
-        'other-class-names: files with other class names than one nearer to the annotations. Not '
-        'used.',
-        *others,
-    )
+    text = 'other-class-names: files with other class names than a nearer file. Not used.'
+    problems.warn(text, *others)
+    text = 'class-name-twice: names of several class numbers. These become one class.'
     for file, names in {each.file: each.names for each in found_names}.items():
-        problems.warn(
-            'class-name-twice: names of several class numbers. These become one class.',
-            *(f'{name} ({file})' for name, n in Counter(names.values()).items() if n > 1),
-        )
+        counts = Counter(names.values())
+        problems.warn(text, *(f'{name} ({file})' for name in counts if counts[name] > 1))
 
 
 def _read_files(
@@ -215,11 +205,8 @@ def _find_splits(found_names: Iterable[ClassNames], images: ImageFiles) -> dict[
                     doubled += [entry] if place in own else []
                     own.setdefault(place, split)
         places |= own
-    images.problems.warn(
-        'doubled-split: identical splits in the YAML file, such as one folder for train and val. '
-        'Split again.',
-        *doubled,
-    )
+    text = 'doubled-split: folders or images of two splits in the YAML file. Split again.'
+    images.problems.warn(text, *doubled)
     return {} if doubled else places
 
 
