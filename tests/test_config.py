@@ -22,17 +22,13 @@ def test_bases_of_packages_are_found_without_reading_all_metafiles(monkeypatch, 
 
     expected = Config.fromfile(load_config(DEMO).filename)
     monkeypatch.setattr(slow_lookup, '_get_cfg_metainfo', refuse)
+    before = Config._get_cfg_path
     assert load_config(DEMO).to_dict() == expected.to_dict()
+    assert Config._get_cfg_path is before
     (tmp_path / 'mine.py').write_text(f"_base_ = 'mmdet_detnet::{DEMO}'\nwork_dir = 'here'\n")
     config = load_config(tmp_path / 'mine.py')
     assert config.work_dir == 'here'
     assert config.model.backbone == expected.model.backbone
-
-
-def test_mmengine_finds_bases_as_before_afterwards():
-    before = Config._get_cfg_path
-    load_config(DEMO)
-    assert Config._get_cfg_path is before
 
 
 @pytest.mark.parametrize('name', ['nothing.py', 'mmdet::nothing/at_all.py', 'no_package::a/b.py'])

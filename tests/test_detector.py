@@ -72,17 +72,6 @@ def test_other_file_is_named(tmp_path):
         Detector(tmp_path / 'note.txt.jpg')
 
 
-def test_config_stands_for_the_best_checkpoint_of_its_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / 'my.py').write_text("work_dir = 'work'\n")
-    detector = Detector('my.py')
-    with pytest.raises(FileNotFoundError, match='work has no checkpoint'):
-        print(detector.checkpoint)
-    (tmp_path / 'work').mkdir()
-    (tmp_path / 'work/best_coco_epoch_2.pth').touch()
-    assert detector.checkpoint.name == 'best_coco_epoch_2.pth'
-
-
 def test_epochs_move_the_end_of_the_schedule(tiny_detector, started):
     detector = Detector(tiny_detector[0])
     assert detector.train(epochs=7).name == 'best_1.pth'

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import torch
-from deployment import export_onnx, test_onnx
+from deployment import test_onnx
 from exportable_detectors import CLASSES, make_config, shorten
 from mmengine.config import Config
 from mmengine.runner import save_checkpoint
@@ -82,14 +82,3 @@ def test_script_compares_with_pytorch(files, monkeypatch, capsys):
 def test_file_alone(files):
     table = onnx_evaluation.evaluate_onnx(*files[:2], num_threads=1)
     assert [line.split()[0] for line in table.splitlines()] == ['box', 'onnxruntime']
-
-
-@pytest.mark.parametrize('missing', [0, 1])
-def test_missing_file_is_named(missing, tiny_detector, monkeypatch, capsys, tmp_path):
-    arguments = [*map(str, tiny_detector), str(tmp_path / 'detector.onnx')]
-    arguments[missing] = 'absent'
-    monkeypatch.setattr(sys, 'argv', ['export_onnx.py', *arguments])
-    with pytest.raises(SystemExit) as stop:
-        export_onnx.main()
-    assert stop.value.code == 2
-    assert capsys.readouterr().err == 'No such file: absent.\n'

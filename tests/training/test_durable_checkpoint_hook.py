@@ -2,13 +2,17 @@
 
 import io
 import logging
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mmdet_detnet.checkpoints import BACKEND, write_checkpoint
+from mmdet_detnet.config import ConfigProblem
 from mmdet_detnet.training import DurableCheckpointHook
+from mmdet_detnet.training.resuming import claim_folder
 
 
 @pytest.fixture
@@ -70,3 +74,19 @@ def test_named_file_is_not_replaced(resume, load_from, runner):
 @pytest.mark.parametrize(('given', 'used'), [(None, BACKEND), (dict(backend='local'), 'local')])
 def test_given_backend_is_not_replaced(given, used):
     assert DurableCheckpointHook(backend_args=given).backend_args == dict(backend=used)
+
+
+LOCK = (
+    'import fcntl, sys; f = open(sys.argv[1], "w"); fcntl.lockf(f, fcntl.LOCK_EX); print(); input()'
+)
+
+
+def test_folder_in_which_another_process_trains_is_refused(tmp_path):
+    command = [sys.executable, '-uc', LOCK, str(tmp_path / 'run_id')]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(ConfigProblem, match='another process trains in this folder'):
+            claim_folder(tmp_path, 'mine')
+        other.kill()
+    claim_folder(tmp_path, 'mine').close()
+    assert (tmp_path / 'run_id').read_text() == 'mine\n'

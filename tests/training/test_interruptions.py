@@ -282,9 +282,12 @@ def test_rank_whose_peer_dies_ends_and_says_why(config_file, tmp_path):
     assert 'rank 0 of 2 lost another rank' in outputs[0], outputs[0]
 
 
-def test_all_ranks_end_on_sigterm_to_one(config_file, tmp_path):
+def test_all_ranks_end_on_sigterm_to_one_and_one_rank_may_resume(config_file, tmp_path):
     codes, outputs = train_ranks(
         config_file, tmp_path / 'run', iteration=1, signal_number=int(signal.SIGTERM)
     )
     assert codes == [143, 143], outputs
     assert (tmp_path / 'run' / 'epoch_0_iter_2.pth').exists()
+    code, output = train(config_file, tmp_path / 'run', resume=True)
+    assert code == 0, output
+    assert 'The checkpoint is of a run with 2 ranks, and this one has 1' in output
