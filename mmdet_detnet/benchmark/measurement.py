@@ -98,24 +98,24 @@ def measure(
     device: str | torch.device | None = None,
 ) -> None:
     """Measure rows in turn, the reference last. If interrupted, they have all finished rounds."""
-    device = torch.device(device or get_device())
+    place = torch.device(device or get_device())
     # Random weights give denormal numbers, which are a hundred times slower on a CPU.
     torch.set_flush_denormal(True)
     for row in rows if rounds.memory else ():
-        given = row.entry, row.workload, device, rounds.training
+        given = row.entry, row.workload, place, rounds.training
         # On a CPU, resident memory is the whole process's.
         call: Callable[..., Any] = measure_memory
-        if device.type == 'cpu':
+        if place.type == 'cpu':
             call = partial(run_alone, measure_memory)
         if peaks := attempt(row, call, *given):
             row.predict_mib, row.train_mib = peaks
-    networks = _build(rows, device)
-    _time('predict', networks, rounds, device)
+    networks = _build(rows, place)
+    _time('predict', networks, rounds, place)
     if rounds.split:
         # These rounds follow inference, so they need no warm-up.
-        _time('parts', networks, replace(rounds, warm_up=0), device)
+        _time('parts', networks, replace(rounds, warm_up=0), place)
     if rounds.training:
-        _time('train', networks, rounds, device)
+        _time('train', networks, rounds, place)
 
 
 def _build(rows: Sequence[Row], device: torch.device) -> list[tuple[Row, TimedNetwork]]:

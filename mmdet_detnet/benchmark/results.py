@@ -116,8 +116,7 @@ def write_results(
     device: str | torch.device | None = None,
 ) -> Path:
     """Write the rows of one comparison as JSON; return the file, named by ``name`` and the time."""
-    device = torch.device(device or get_device())
-    is_gpu = device.type == 'cuda'
+    is_gpu = torch.device(device or get_device()).type == 'cuda'
     now = datetime.now()
     content = {
         'name': name,

@@ -99,12 +99,15 @@ def _replace_first_lines(values: Options) -> Iterator[set[str]]:
         text = Path(copy).read_text(encoding='utf-8')
         lines = text.splitlines(keepends=True)
         for node in reversed(ast.parse(text).body):
-            name = getattr(node.targets[0], 'id', '') if isinstance(node, ast.Assign) else ''
+            if not isinstance(node, ast.Assign):
+                continue
+            name = getattr(node.targets[0], 'id', '')
             if name in values:
                 value = values[name]
-                is_tuple = isinstance(value, list) and isinstance(node.value, ast.Tuple)
-                value = tuple(value) if is_tuple else value
-                value = os.path.join(value, '') if name == 'data_root' else value
+                if isinstance(value, list) and isinstance(node.value, ast.Tuple):
+                    value = tuple(value)
+                if name == 'data_root':
+                    value = os.path.join(value, '')
                 lines[node.lineno - 1 : node.end_lineno] = [f'{name} = {value!r}\n']
                 found.add(name)
         Path(copy).write_text(''.join(lines), encoding='utf-8')
@@ -239,10 +242,7 @@ def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
                 for run in ready[: jobs - len(running)]:
                     waiting.remove(run)
                     print(f'{run.name}: started', flush=True)
-                    arguments = run, folder, threads
-                    process = get_context('spawn').Process(target=_execute_alone, args=arguments)
-                    process.start()
-                    running[process] = run
+                    running[_start(run, folder, threads)] = run
                 connection.wait([process.sentinel for process in running])
                 for process in [each for each in running if not each.is_alive()]:
                     _note(running.pop(process), process.exitcode, folder)
@@ -273,6 +273,13 @@ def _lock(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise RuntimeError(f'{folder} is in use by another process.') from error
         yield
+
+
+def _start(run: Run, folder: Path, threads: int) -> BaseProcess:
+    arguments = run, folder, threads
+    process = get_context('spawn').Process(target=_execute_alone, args=arguments)
+    process.start()
+    return process
 
 
 def _execute_alone(run: Run, folder: Path, threads: int) -> None:
