@@ -32,10 +32,11 @@ def step(runner, hook, gradient=3.0, **losses):
     """Take a step with a gradient and report losses."""
     runner.model.weight.grad = torch.full((1, 1), gradient)
     runner.optim_wrapper.step()
-    outputs = {name: torch.tensor(value) for name, value in losses.items()}
+    outputs = {name: torch.tensor(value, requires_grad=True) for name, value in losses.items()}
     hook.after_train_iter(runner, 0, DATA_BATCH, outputs)
 
 
+@pytest.mark.filterwarnings('error')
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
 def test_message_names_term_iteration_images_rate_and_gradient(value, runner, hook):
     step(runner, hook, gradient=3.0, loss=2.0, loss_cls=1.0, loss_bbox=1.0, acc=float('nan'))
