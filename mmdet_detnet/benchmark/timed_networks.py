@@ -319,6 +319,7 @@ def set_passing(roi_head: nn.Module | None, workload: Workload) -> None:
     fixed: dict[torch.Size, torch.Tensor] = {}
 
     def replace(layer: nn.Module, inputs: tuple, logits: torch.Tensor) -> torch.Tensor | None:
+        """Return fixed logits for those of the classifier, the same for the same number of RoIs."""
         if layer.training:
             return None
         if logits.shape not in fixed:

@@ -93,6 +93,7 @@ def _replace_first_lines(values: Options) -> Iterator[set[str]]:
     found: set[str] = set()
 
     def replace(filename: str, copy: str) -> None:
+        """Copy a config for mmengine to read, with other values of its variables."""
         original(filename, copy)
         if not copy.endswith('.py'):
             return
