@@ -41,6 +41,13 @@ RECTANGLE = {'name': 'rect', 'x': 10, 'y': 20, 'width': 30, 'height': 40}
 TRIANGLE = {'name': 'polygon', 'all_points_x': [10, 40, 40], 'all_points_y': [20, 20, 60]}
 
 
+def read_changed(folder, base, changes):
+    """Write the dataset of a format with changes, and read it."""
+    WRITERS[base](folder)
+    write_changes(folder, changes)
+    return read(folder)
+
+
 def via_table(shape, attributes):
     texts = (json.dumps(each).replace('"', '""') for each in (shape, attributes))
     return VIA_HEADER + 'a.png,1,"{}","{}"\n'.format(*texts)
@@ -118,9 +125,7 @@ BOXES = [
 
 @pytest.mark.parametrize(('base', 'changes', 'expected'), BOXES)
 def test_boxes(base, changes, expected, tmp_path):
-    WRITERS[base](tmp_path)
-    write_changes(tmp_path, changes)
-    assert boxes(read(tmp_path))['a.png'] == expected
+    assert boxes(read_changed(tmp_path, base, changes))['a.png'] == expected
 
 
 CROWDS = [
@@ -131,10 +136,10 @@ CROWDS = [
 
 @pytest.mark.parametrize(('text', 'is_crowd'), CROWDS)
 def test_difficult_objects_of_voc_are_crowds_however_they_are_marked(text, is_crowd, tmp_path):
-    WRITERS['voc'](tmp_path)
     marked = voc_object(*CAT).replace('<difficult>0</difficult>', text)
-    write_changes(tmp_path, {'annots/a.xml': voc_file(marked, voc_object(*CAT))})
-    assert [box.is_crowd for box in read(tmp_path).images[0].boxes] == [is_crowd, False]
+    changes = {'annots/a.xml': voc_file(marked, voc_object(*CAT))}
+    found = read_changed(tmp_path, 'voc', changes).images[0].boxes
+    assert [box.is_crowd for box in found] == [is_crowd, False]
 
 
 def test_positions_of_voc_may_count_from_0(tmp_path):
@@ -162,9 +167,8 @@ def test_boxes_of_voc_begin_where_mmdets_reader_has_them(tmp_path):
 
 
 def test_polygon_is_box_and_mask(tmp_path):
-    WRITERS['yolo'](tmp_path)
-    write_changes(tmp_path, {'labels/a.txt': f'0 {CORNERS}\n0 0.1 0.1 0.3 0.1 0.3 0.5'})
-    labeled = read(tmp_path)
+    changes = {'labels/a.txt': f'0 {CORNERS}\n0 0.1 0.1 0.3 0.1 0.3 0.5'}
+    labeled = read_changed(tmp_path, 'yolo', changes)
     box = labeled.images[0].boxes[0]
     assert box.box == pytest.approx((10, 8, 20, 32))
     assert box.segmentation == [pytest.approx([10, 8, 30, 8, 30, 40, 10, 40])]
@@ -173,24 +177,21 @@ def test_polygon_is_box_and_mask(tmp_path):
 
 
 def test_ids_of_open_images_get_their_names_and_groups_are_crowds(tmp_path):
-    WRITERS['csv'](tmp_path)
     table = (
         'ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf,split\n'
         'a,/m/01yrx,0.1,0.4,0.25,0.75,0,valid\na,/m/0bt9lr,0.1,0.4,0.25,0.75,1,valid\n'
     )
     names = '/m/01yrx,Cat\n/m/0bt9lr,Dog\n'
-    write_changes(tmp_path, {'boxes.csv': table, 'class-descriptions.csv': names})
-    image = read(tmp_path).images[0]
+    changes = {'boxes.csv': table, 'class-descriptions.csv': names}
+    image = read_changed(tmp_path, 'csv', changes).images[0]
     assert [(box.label, box.is_crowd) for box in image.boxes] == [('Cat', False), ('Dog', True)]
     assert image.split == 'val'
 
 
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'latin-1'])
 def test_encoding_of_a_table_is_found_or_said(encoding, tmp_path):
-    WRITERS['csv'](tmp_path)
     table = 'filename,xmin,ymin,xmax,ymax,class\na.png,10,20,40,60,Käfer\n'
-    write_changes(tmp_path, {'boxes.csv': table.encode(encoding)})
-    labeled = read(tmp_path)
+    labeled = read_changed(tmp_path, 'csv', {'boxes.csv': table.encode(encoding)})
     assert labeled.all_classes() == ['Käfer']
     assert ('not-utf-8' in problems(labeled)) == (encoding == 'latin-1')
 
@@ -199,8 +200,7 @@ MAIN = 'ImageSets/Main'
 NAMES = 'names: [cat, red panda]\n'
 # The splits of a.png and b.png.
 SPLITS = [
-    ('voc', {f'{MAIN}/train.txt': 'b', f'{MAIN}/test.txt': 'a\n'}, 'test train'),
-    ('voc', {f'{MAIN}/trainval.txt': 'b', f'{MAIN}/test.txt': 'a'}, 'test train'),
+    ('voc', {f'{MAIN}/trainval.txt': 'b', f'{MAIN}/test.txt': 'a\n'}, 'test train'),
     (
         'voc',
         {f'{MAIN}/trainval.txt': 'a\nb', f'{MAIN}/train.txt': 'b', f'{MAIN}/val.txt': 'a'},
@@ -363,9 +363,7 @@ WARNINGS = [
 
 @pytest.mark.parametrize(('base', 'changes', 'name', 'example'), WARNINGS)
 def test_warning(base, changes, name, example, tmp_path):
-    WRITERS[base](tmp_path)
-    write_changes(tmp_path, changes)
-    labeled = read(tmp_path)
+    labeled = read_changed(tmp_path, base, changes)
     found = problems(labeled)
     if base == 'yolo':
         del found['image-not-annotated']  # b.png
@@ -476,10 +474,8 @@ ERRORS = [
 
 @pytest.mark.parametrize(('base', 'changes', 'message'), ERRORS)
 def test_error(base, changes, message, tmp_path):
-    WRITERS[base](tmp_path)
-    write_changes(tmp_path, changes)
     with pytest.raises(ValueError, match=message):
-        read(tmp_path)
+        read_changed(tmp_path, base, changes)
 
 
 def test_wrong_rows_of_several_files_are_listed_and_counted(tmp_path):
