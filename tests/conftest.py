@@ -20,8 +20,8 @@ LONGEST = (
 
 
 def pytest_addoption(parser):
-    """Let the conformance tests take every config of mmdet, instead of a slice."""
-    parser.addoption('--all-configs', action='store_true', help="conformance with mmdet's configs")
+    """Let the conformance tests take every model family of mmdet, instead of a slice."""
+    parser.addoption('--all-configs', action='store_true', help='conformance with all of mmdet')
 
 
 def pytest_configure(config):

@@ -12,12 +12,12 @@ from mmengine.config import Config
 
 CONFIGS = Path(mmdet.__file__).parent / '.mim' / 'configs'
 # Folders of datasets, trackers, teachers and text; of operators that mmcv has for GPUs only; and
-# of what needs other packages.
+# of what needs other packages, given proposals or more layers.
 NO_FAMILIES = """_base_ albu_example boxinst bytetrack carafe cityscapes common convnext crowddet
-deepfashion deepsort dsdl efficientnet glip grounding_dino lad ld legacy_1.x lvis mask2former_vis
-masktrack_rcnn misc mm_grounding_dino objects365 ocsort openimages pascal_voc qdtrack reid
-resnet_strikes_back scratch seesaw_loss selfsup_pretrain simple_copy_paste soft_teacher sort
-strong_baselines strongsort timm_example v3det wider_face""".split()
+ddq deepfashion deepsort dsdl efficientnet fast_rcnn glip grounding_dino lad ld legacy_1.x lvis
+mask2former_vis masktrack_rcnn misc mm_grounding_dino objects365 ocsort openimages pascal_voc
+qdtrack reid resnet_strikes_back scratch seesaw_loss selfsup_pretrain simple_copy_paste
+soft_teacher sort strong_baselines strongsort timm_example v3det wider_face""".split()
 NUM_PROPOSALS = 20
 # As many as the detections that DETRs choose from them.
 NUM_QUERIES = 100
@@ -35,7 +35,8 @@ def all_families():
 
 def _simplicity(path):
     name = path.name
-    unfit = '_tta' in name or 'cascade-rpn_r50' in name
+    # No detector, an RPN alone, and given proposals.
+    unfit = '_tta' in name or 'cascade-rpn_r50' in name or 'fast-rcnn' in name
     return unfit, 'r50' not in name, 'panoptic' in name, len(name), name
 
 
@@ -62,14 +63,30 @@ def shorten(model):
         model.backbone.init_cfg = None
         if model.backbone.type == 'SwinTransformer':
             model.backbone.depths = (1, 1, 1, 1)
-        if model.backbone.type == 'HourglassNet':  # else minutes a step
-            model.backbone.update(stage_blocks=(1,) * 6, stage_channels=(256,) * 6)
-    for part in ('encoder', 'decoder'):
-        if 'num_layers' in model.get(part, {}):
-            model[part].num_layers = 1
+        if model.backbone.type == 'HourglassNet':
+            model.backbone.update(stage_blocks=(1,) * 6, stage_channels=(32,) * 6, feat_channel=32)
+            model.bbox_head.in_channels = 32
+    necks = model.get('neck') or []
+    for part in (
+        *(necks if isinstance(necks, list) else [necks]),
+        *(model.get(name) or {} for name in ('encoder', 'decoder', 'bbox_head')),
+    ):
+        if 'paths' in part:  # of FPG, which takes minutes a step
+            part.update(stack_times=1, paths=part.paths[:1])
+        if not isinstance(part, list):
+            part.update(
+                {key: 1 for key in ('num_layers', 'num_blocks', 'stacked_convs') if part.get(key)}
+            )
     if 'num_queries' in model:
         model.num_queries = NUM_QUERIES
-    test_cfg = model.get('test_cfg') or {}
+    shorten_settings(model.get('train_cfg') or {}, model.get('test_cfg') or {})
+
+
+def shorten_settings(train_cfg, test_cfg):
+    stages = train_cfg.get('rcnn') or []
+    for stage in stages if isinstance(stages, list) else [stages]:
+        if 'num' in stage.get('sampler', {}):
+            stage.sampler.num = NUM_PROPOSALS
     if 'filter_thr' in test_cfg:  # of SOLO, which resizes a mask for each
         test_cfg.nms_pre = NUM_PROPOSALS
     if test_cfg.get('rpn'):

@@ -37,7 +37,7 @@ def test_accelerated_equals_plain(family, pytestconfig, recwarn):
     batch = make_batch(detector)
     try:
         maps, scores = run(detector, batch)
-        assert all(each.isfinite().all() for each in maps), 'random weights overflow'
+        assert all(each.abs().max() < 1e9 for each in maps), 'random weights make maps too large'
     except Exception as error:
         if not pytestconfig.getoption('all_configs'):
             raise
@@ -47,6 +47,6 @@ def test_accelerated_equals_plain(family, pytestconfig, recwarn):
         fast_maps, fast_scores = run(detector, batch)
         assert_close(fast_maps, maps, tolerance)
         if dtype is None:
-            assert_close(fast_scores, scores, tolerance)
+            assert_close(fast_scores, scores, 10 * tolerance)  # of proposals, which move a little
     warnings = [str(w.message) for w in recwarn if 'accelerate:' in str(w.message)]
     assert [warning for warning in warnings if SLOW_CPU not in warning] == []
