@@ -13,6 +13,7 @@ from . import (
     ms_deform_attn,
     nms,
     roi_align,
+    roi_pool,
     sync_bn,
 )
 
@@ -46,6 +47,8 @@ FUNCTIONS = {
         nms.softnms,
         roi_align.roi_align_backward,
         roi_align.roi_align_forward,
+        roi_pool.roi_pool_backward,
+        roi_pool.roi_pool_forward,
         sync_bn.sync_bn_backward_data,
         sync_bn.sync_bn_backward_param,
         sync_bn.sync_bn_forward_mean,

@@ -9,9 +9,9 @@ from torch import Tensor
 from mmdet_detnet.host import advise_torchvision
 
 from . import torchvision_kernels
-from .roi_samples import CHUNK_SIZE, RoIGrid, make_lookups
+from .roi_samples import CHUNK_SIZE, RoIGrid, interpolate, make_lookups, sample_positions
 
-AVERAGE_POOLING = 1
+MAX_POOLING = 0
 
 
 def roi_align_forward(
@@ -19,22 +19,26 @@ def roi_align_forward(
     # Index of the image and corners (x1, y1, x2, y2) in pixels of the image, (num_rois, 5).
     rois: Tensor,
     output: Tensor,  # receives the features, (num_rois, C, h, w)
-    argmax_y: Tensor,  # unused
-    argmax_x: Tensor,  # unused
+    # Receives the row of the largest sample of each bin, with the shape of output; only for maximum
+    # pooling.
+    argmax_y: Tensor,
+    argmax_x: Tensor,  # receives its column
     aligned_height: int,  # number h of bins
     aligned_width: int,  # number w of bins
     spatial_scale: float,  # map pixels per image pixel
     sampling_ratio: int,  # samples along each side of a bin; 0 for one per map pixel
-    pool_mode: int,  # 1 for the average of the samples of a bin
+    pool_mode: int,  # 0 for the largest sample of a bin, 1 for their average
     aligned: bool,  # whether to subtract half a pixel, for pixel centers
 ) -> None:
     """Pool RoIs; one with NaNs or without area has features of zero."""
-    if pool_mode != AVERAGE_POOLING:
-        raise NotImplementedError(
-            "mmdet_detnet does not provide RoIAlign with pool_mode='max'; a compiled mmcv has it."
-        )
     grid = RoIGrid((aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned)
-    output.copy_(average_forward(input, rois, grid))
+    if pool_mode == MAX_POOLING:
+        values, rows, columns = max_forward(input, rois, grid)
+        argmax_y.copy_(rows)
+        argmax_x.copy_(columns)
+        output.copy_(values)
+    else:
+        output.copy_(average_forward(input, rois, grid))
 
 
 def roi_align_backward(
@@ -50,7 +54,10 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Write the gradient of the map to ``grad_input``."""
+    """Write the gradient of the map to ``grad_input``; ``argmax_y``, ``argmax_x`` are forward's."""
+    if pool_mode == MAX_POOLING:
+        grad_input.copy_(max_backward(grad_output, rois, argmax_y, argmax_x, grad_input.shape))
+        return
     grid = RoIGrid((aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned)
     grad_input.copy_(average_backward(grad_output, rois, grid, grad_input.shape))
 
@@ -151,3 +158,60 @@ def _shares(
         collected.append(shares)
     if collected:
         yield tuple(map(torch.cat, zip(*collected, strict=True)))
+
+
+def max_forward(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the largest sample in each bin of RoIs.
+
+    Returns:
+        The samples, their rows and their columns, ``(num_rois, C, h, w)`` each; 0, -1 and -1 for
+        RoIs without samples.
+    """
+    dtype = torch.promote_types(feature_map.dtype, torch.float32)
+    feature_map, rois = feature_map.to(dtype), rois.to(dtype)
+    samples = grid.scale(rois)[2]
+    values = feature_map.new_zeros(len(rois), *grid.output_size, feature_map.shape[1])
+    rows, columns = torch.full_like(values, -1), torch.full_like(values, -1)
+    sampled = (samples > 0).all(1).nonzero().squeeze(1)
+    if len(sampled):
+        size = values[0].numel() * int(samples.max()) ** 2
+        for members in sampled.split(max(1, CHUNK_SIZE // size)):
+            values[members], rows[members], columns[members] = _largest(
+                feature_map, rois[members], grid
+            )
+    return tuple(result.permute(0, 3, 1, 2) for result in (values, rows, columns))
+
+
+def _largest(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the largest samples, their rows and columns, ``(n, h, w, C)`` each."""
+    channels, height, width = feature_map.shape[1:]
+    axes = zip(
+        *(value.unbind(1) for value in grid.scale(rois)), grid.output_size[::-1], strict=True
+    )
+    x, y = (sample_positions(*axis)[0] for axis in axes)  # (n, w, sx) and (n, h, sy)
+    y, x = torch.broadcast_tensors(y[:, :, None, :, None], x[:, None, :, None, :])
+    pixels, weights = interpolate(y, x, height, width)  # (n, h, w, sy, sx, 4)
+    pixels = pixels + (rois[:, 0].long() * height * width)[:, None, None, None, None, None]
+    values = F.embedding_bag(
+        pixels.view(-1, 4),
+        feature_map.permute(0, 2, 3, 1).reshape(-1, channels),
+        mode='sum',
+        per_sample_weights=weights.view(-1, 4),
+    )
+    largest, index = values.view(*y.shape[:3], -1, channels).max(dim=3)
+    return largest, y.flatten(3).gather(3, index), x.flatten(3).gather(3, index)
+
+
+def max_backward(
+    gradient: Tensor, rois: Tensor, rows: Tensor, columns: Tensor, shape: torch.Size
+) -> Tensor:
+    """Compute the gradient of a map of a shape; ``rows`` and ``columns`` are those of forward."""
+    channels, height, width = shape[1:]
+    dtype = torch.promote_types(gradient.dtype, torch.float32)
+    pixels, weights = interpolate(rows.to(dtype), columns.to(dtype), height, width)
+    weights = weights * (rows != -1)[..., None] * gradient.to(dtype)[..., None]
+    image = rois[:, 0].nan_to_num().long()[:, None]
+    planes = image * channels + torch.arange(channels, device=rois.device)
+    pixels = pixels + (planes * height * width)[:, :, None, None, None]
+    total = weights.new_zeros(shape).flatten()
+    return total.index_add_(0, pixels.flatten(), weights.flatten()).view(shape)

@@ -84,9 +84,13 @@ def _line_lengths(bins: Tensor, samples: Tensor) -> Tensor:
     """
     span = (samples - 1) * bins / samples.clamp(min=1)
     length = torch.minimum(2 * samples, (span + 0.01).floor().long() + 3)
-    # By at most a quarter, to get few different lengths.
-    step = 2 ** (length.clamp(min=4).log2().floor().long() - 2)
-    return ((length + step - 1) // step * step).masked_fill(samples == 0, 0)
+    return round_up(length).masked_fill(samples == 0, 0)
+
+
+def round_up(lengths: Tensor) -> Tensor:
+    """Round lengths up by at most a quarter, to get few different ones."""
+    step = 2 ** (lengths.clamp(min=4).log2().floor().long() - 2)
+    return (lengths + step - 1) // step * step
 
 
 def group_equal(lengths: Tensor) -> Iterator[tuple[list[int], Tensor]]:
@@ -149,3 +153,28 @@ def sample_positions(
     middle = torch.minimum(sample, samples - 1) + 0.5
     # Follows mmcv's order of operations, because positions are rounded to 1e-5 pixels.
     return start + bins * bin_size + middle * bin_size / samples, valid
+
+
+def interpolate(y: Tensor, x: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Find the four pixels around each position, and their weights, which are differentiable.
+
+    A position up to one pixel outside the map is moved to its border; farther out, its weight is 0.
+    Returns indices in the flat map (H, W), and weights, of the shape of ``y`` and ``x`` with a last
+    dimension of 4.
+    """
+    inside = (y >= -1) & (y <= height) & (x >= -1) & (x <= width)
+    (top, bottom), weights_y = _neighbors(y, height)
+    (left, right), weights_x = _neighbors(x, width)
+    pixels = [row * width + column for row in (top, bottom) for column in (left, right)]
+    weights = [inside * of_y * of_x for of_y in weights_y for of_x in weights_x]
+    return torch.stack(pixels, dim=-1), torch.stack(weights, dim=-1)
+
+
+def _neighbors(
+    position: Tensor, extent: int
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    position = position.clamp(0, extent - 1)
+    low = position.detach().floor()
+    fraction = position - low
+    low = low.long()
+    return (low, (low + 1).clamp(max=extent - 1)), (1 - fraction, fraction)

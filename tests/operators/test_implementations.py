@@ -69,6 +69,7 @@ def make_cases(valid):
         f'roi_align {grid}': (ops.RoIAlign(*grid[:3], 'avg', grid[3]), feature_map, rois)
         for grid in ((7, 0.25, 0, True), ((3, 5), 0.25, 2, True), (14, 0.25, 0, False))
     }
+    cases['roi_align of maxima'] = ops.RoIAlign((3, 5), 0.25, 2, 'max'), feature_map, rois
     for kernel, *rest, deform_groups in GEOMETRIES:
         weight, bias = draw(12, 8 // rest[3], kernel, kernel), draw(12)
         size = torch.conv2d(images, weight, None, *rest).shape[2:]

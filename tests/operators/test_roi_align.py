@@ -54,7 +54,15 @@ def positions(start, end, num_bins, sampling_ratio, aligned):
     ]
 
 
-def restate(feature_map, sampling_ratio, aligned):
+def average(samples):
+    return sum(samples) / max(len(samples), 1) + torch.zeros((), dtype=torch.float64)
+
+
+def largest(samples):
+    return max(samples, default=torch.zeros((), dtype=torch.float64))
+
+
+def restate(feature_map, sampling_ratio, aligned, reduce):
     """Pool as Mask R-CNN's RoIAlign is defined: loops over RoIs, channels, bins and samples."""
     bins = []
     for image, x1, y1, x2, y2 in ROIS.tolist():
@@ -63,8 +71,7 @@ def restate(feature_map, sampling_ratio, aligned):
         for plane in feature_map[int(image)]:
             for ys in rows:
                 for xs in columns:
-                    samples = [sample(plane, y, x) for y in ys for x in xs]
-                    bins.append(sum(samples, plane.new_zeros(())) / max(len(samples), 1))
+                    bins.append(reduce([sample(plane, y, x) for y in ys for x in xs]))
     return torch.stack(bins).view(len(ROIS), -1, *SIZE)
 
 
@@ -73,15 +80,16 @@ def feature_map():
     return torch.randn(2, 2, 7, 12, dtype=torch.float64, requires_grad=True)
 
 
-def pool(feature_map, rois, sampling_ratio=0, aligned=True):
-    return ops.roi_align(feature_map, rois, SIZE, SCALE, sampling_ratio, 'avg', aligned)
+def pool(feature_map, rois, sampling_ratio=0, aligned=True, mode='avg'):
+    return ops.roi_align(feature_map, rois, SIZE, SCALE, sampling_ratio, mode, aligned)
 
 
+@pytest.mark.parametrize(('mode', 'reduce'), [('avg', average), ('max', largest)])
 @pytest.mark.parametrize('aligned', [True, False])
 @pytest.mark.parametrize('sampling_ratio', [0, 1, 3])
-def test_equals_the_definition(feature_map, sampling_ratio, aligned):
-    expected = restate(feature_map, sampling_ratio, aligned)
-    actual = pool(feature_map, ROIS, sampling_ratio, aligned)
+def test_equals_the_definition(feature_map, sampling_ratio, aligned, mode, reduce):
+    expected = restate(feature_map, sampling_ratio, aligned, reduce)
+    actual = pool(feature_map, ROIS, sampling_ratio, aligned, mode)
     torch.testing.assert_close(actual, expected)
     gradient = torch.randn_like(expected)
     torch.testing.assert_close(
@@ -94,12 +102,13 @@ def test_gradcheck_of_what_accelerated_detectors_call(feature_map):
     assert torch.autograd.gradcheck(RoIAlignAverage.apply, inputs, fast_mode=True)
 
 
+@pytest.mark.parametrize('mode', ['avg', 'max'])
 @pytest.mark.parametrize('sampling_ratio', [0, 2])
-def test_rois_of_nans_or_that_end_before_they_start_have_zeros(feature_map, sampling_ratio):
+def test_rois_of_nans_or_that_end_before_they_start_have_zeros(feature_map, sampling_ratio, mode):
     unusable = [[0, *[math.nan] * 4], [math.nan] * 5, [0, 20, 20, 5, 5], [1, 9, 3, 4, 8]]
     rois = torch.cat([ROIS[:1], torch.tensor(unusable).double()])
-    pooled = pool(feature_map, rois, sampling_ratio)
-    expected = pool(feature_map, rois[:1], sampling_ratio)
+    pooled = pool(feature_map, rois, sampling_ratio, mode=mode)
+    expected = pool(feature_map, rois[:1], sampling_ratio, mode=mode)
     assert pooled[0].equal(expected[0])
     assert not pooled[1:].any()
     ours, theirs = (torch.autograd.grad(each.sum(), feature_map)[0] for each in (pooled, expected))
@@ -116,11 +125,6 @@ def test_no_rois(feature_map):
 def test_index_of_an_image_that_is_not_there_is_refused(feature_map):
     with pytest.raises(RuntimeError, match='Expected idx'):
         pool(feature_map, torch.tensor([[2.0, 3, 2, 14, 11]]).double())
-
-
-def test_maximum_pooling_is_left_to_a_compiled_mmcv(feature_map):
-    with pytest.raises(NotImplementedError, match="pool_mode='max'; a compiled mmcv has it"):
-        ops.roi_align(feature_map, ROIS, SIZE, SCALE, 0, 'max', True)
 
 
 def test_chunks_give_the_same(monkeypatch, feature_map):

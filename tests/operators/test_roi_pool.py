@@ -1,0 +1,92 @@
+"""RoI pooling and its deformable form."""
+
+import math
+
+import pytest
+import torch
+from mmcv import ops
+
+pytestmark = pytest.mark.usefixtures('on_own_operators')
+ROIS = torch.tensor(
+    [
+        [0, 3, 2, 14, 11],
+        [1, 0, 5, 23, 8],
+        [1, -6, -6, 5, 5],
+        [0, 17, 9, 40, 30],
+        [0, 300, 300, 340, 340],
+    ],
+    dtype=torch.float64,
+)
+NANS = torch.tensor([[0] + 4 * [math.nan]], dtype=torch.float64)
+
+
+@pytest.fixture
+def feature_map():
+    torch.manual_seed(0)
+    return torch.randn(2, 3, 7, 12, dtype=torch.float64, requires_grad=True)
+
+
+def restate(feature_map, rois, size, scale):
+    """RoI pooling as it is defined: the largest pixel of a bin, its borders rounded outwards."""
+    pooled = feature_map.new_zeros(len(rois), feature_map.shape[1], *size)
+    for number, (image, x1, y1, x2, y2) in enumerate(rois.tolist()):
+        x1, y1, width, height = (x * scale for x in (x1, y1, x2 + 1 - x1, y2 + 1 - y1))
+        for row in range(size[0]):
+            top = max(math.floor(y1 + row * height / size[0]), 0)
+            bottom = max(math.ceil(y1 + (row + 1) * height / size[0]), 0)
+            for column in range(size[1]):
+                left = max(math.floor(x1 + column * width / size[1]), 0)
+                right = max(math.ceil(x1 + (column + 1) * width / size[1]), 0)
+                window = feature_map[int(image), :, top:bottom, left:right]
+                if window.numel():
+                    pooled[number, :, row, column] = window.amax((1, 2))
+    return pooled
+
+
+def test_roi_pool_equals_its_definition(feature_map):
+    expected = restate(feature_map, ROIS, (2, 3), 0.5)
+    actual = ops.roi_pool(feature_map, ROIS, (2, 3), 0.5)
+    assert actual.equal(expected)
+    gradient = torch.randn_like(actual)
+    (expected,) = torch.autograd.grad(expected, feature_map, gradient)
+    (actual,) = torch.autograd.grad(actual, feature_map, gradient)
+    torch.testing.assert_close(actual, expected)
+
+
+def test_roi_pool_of_nans_of_nothing_and_of_no_rois(feature_map):
+    without_area = torch.tensor([[0, 8, 8, 7, 7]], dtype=torch.float64)
+    pooled = ops.roi_pool(feature_map, torch.cat([NANS, without_area]), 2, 0.5)
+    pooled.sum().backward()
+    assert not pooled.any()
+    assert not feature_map.grad.any()
+    assert ops.roi_pool(feature_map, ROIS[:0], 2, 0.5).shape == (0, 3, 2, 2)
+
+
+@pytest.mark.parametrize('sampling_ratio', [0, 2])
+def test_deformable_pooling_without_offsets_is_roi_align(feature_map, sampling_ratio):
+    rois = torch.cat([ROIS, NANS])
+    expected = ops.roi_align(feature_map, rois, (2, 3), 0.5, sampling_ratio, 'avg', True)
+    for offset in (None, torch.zeros(6, 2, 2, 3).double()):
+        actual = ops.deform_roi_pool(feature_map, rois, offset, (2, 3), 0.5, sampling_ratio)
+        torch.testing.assert_close(actual, expected)
+
+
+def test_offsets_move_bins_by_parts_of_the_roi(feature_map):
+    rois = ROIS[:1]
+    offset = torch.tensor([2.0, -1.0]).double().view(1, 2, 1, 1).expand(1, 2, 2, 3)
+    actual = ops.deform_roi_pool(feature_map, rois, offset, (2, 3), 0.5, 2, 0.1)
+    # A RoI of 11 x 9 pixels, moved by 0.2 of its width and by -0.1 of its height.
+    moved = rois + torch.tensor([0, 2.2, -0.9, 2.2, -0.9]).double()
+    expected = ops.roi_align(feature_map, moved, (2, 3), 0.5, 2, 'avg', True)
+    torch.testing.assert_close(actual, expected)
+
+
+def test_gradcheck_of_deformable_pooling(feature_map):
+    torch.manual_seed(1)
+    rois = torch.cat([ROIS[[0, 1, 3]], NANS])
+    offset = torch.rand(4, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+
+    def pool(feature_map, offset):
+        return ops.deform_roi_pool(feature_map, rois, offset, 2, 0.5, 0, 0.1)
+
+    assert torch.autograd.gradcheck(pool, (feature_map, offset), fast_mode=True)
