@@ -25,6 +25,7 @@ from .resuming import (
     checkpoint_folder,
     claim_folder,
     compare_schedules,
+    digest_annotations,
     is_validation_due,
     loop_position,
     read_early_stopping,
@@ -39,6 +40,7 @@ EPOCH_LENGTH = 'epoch_length'
 VALIDATED = 'validated'
 EARLY_STOPPING = 'early_stopping'
 NUM_RANKS = 'num_ranks'
+ANNOTATIONS = 'annotation_digests'
 
 
 @HOOKS.register_module()
@@ -52,8 +54,8 @@ class DurableCheckpointHook(CheckpointHook):
       alone.
     * On SIGTERM, training finishes the step, saves, and exits with 143. A checkpoint saved inside
       an epoch resumes there; an interrupted validation is repeated.
-    * The state of ``EarlyStoppingHook`` is saved, too. A warning says if the number of ranks or the
-      schedules are others after an interruption.
+    * The state of ``EarlyStoppingHook`` is saved, too. A warning says if the number of ranks, the
+      annotation files or the schedules are others after an interruption.
 
     If ``backend_args`` or ``file_client_args`` is set, that backend writes the files instead. The
     arguments are those of the parent.
@@ -72,6 +74,7 @@ class DurableCheckpointHook(CheckpointHook):
         self._termination = TerminationRequest()
         self._run = ''
         self._resumed: dict[str, Any] = {}
+        self._annotations: dict[str, str] = {}
         # Epoch and iteration of the last checkpoint; epoch (or iteration) of the last validation.
         self._saved: tuple[int, int] | None = None
         self._validated = 0
@@ -118,7 +121,7 @@ class DurableCheckpointHook(CheckpointHook):
         self._run = self._resumed.get(RUN) or uuid4().hex
         if is_main_process():
             self._claim = claim_folder(Path(self.out_dir), self._run)
-            self._warn_of_other_runs(runner)
+            self._warn_of_changes(runner)
         self._termination.listen()
         loops = (runner.train_loop, runner.val_loop)
         for loader in [loop.dataloader for loop in loops if loop is not None]:
@@ -131,7 +134,14 @@ class DurableCheckpointHook(CheckpointHook):
             self.last_ckpt = runner._load_from
             runner.val_loop.run()
 
-    def _warn_of_other_runs(self, runner: Runner) -> None:
+    def _warn_of_changes(self, runner: Runner) -> None:
+        self._annotations = digest_annotations(runner)
+        # By content: a copied run may have them elsewhere.
+        before = self._resumed.get(ANNOTATIONS, self._annotations).values()
+        if changed := [file for file, digest in self._annotations.items() if digest not in before]:
+            runner.logger.warning(
+                f'Annotations have changed since the checkpoint was saved: {", ".join(changed)}.'
+            )
         num_ranks = self._resumed.get(NUM_RANKS, runner.world_size)
         if num_ranks != runner.world_size:
             runner.logger.warning(
@@ -215,6 +225,7 @@ class DurableCheckpointHook(CheckpointHook):
                 VALIDATED: self._validated,
                 EARLY_STOPPING: read_early_stopping(runner),
                 NUM_RANKS: runner.world_size,
+                ANNOTATIONS: self._annotations,
             }
         )
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from mmdet_detnet.checkpoints import RUN_FILE
 from mmdet_detnet.config import ConfigProblem
+from mmdet_detnet.files import file_digest
 
 # Of schedulers, what changes in every step; all else is as in the config.
 CHANGING = {
@@ -119,6 +120,24 @@ def restore_early_stopping(runner: Runner, state: EarlyStopping) -> None:
         is_better, threshold = hook.rule_map[hook.rule], hook.stopping_threshold
         reached = threshold is not None and is_better(hook.best_score, threshold)
         runner.train_loop.stop_training |= bool(reached) or hook.wait_count >= hook.patience
+
+
+def digest_annotations(runner: Runner) -> dict[str, str]:
+    """Return the SHA-256 of each annotation file of training and validation, by its path."""
+    loaders = [runner.train_dataloader]
+    if runner.val_loop is not None:
+        loaders.append(runner.val_dataloader)
+    files = {Path(file) for loader in loaders for file in _annotation_files(loader.dataset)}
+    return {str(file): file_digest(file) for file in sorted(files) if file.is_file()}
+
+
+def _annotation_files(dataset: object) -> Iterator[str]:
+    """List the annotation files of a dataset, and of those that it repeats or joins."""
+    if file := getattr(dataset, 'ann_file', None):
+        yield file
+    for inner in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
+        if inner is not None:
+            yield from _annotation_files(inner)
 
 
 def compare_schedules(runner: Runner, states: Sequence[dict[str, Any]]) -> str:

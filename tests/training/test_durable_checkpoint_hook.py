@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.runner import Runner
 
 from mmdet_detnet.checkpoints import BACKEND, write_checkpoint
 from mmdet_detnet.config import ConfigProblem
@@ -90,3 +91,49 @@ def test_folder_in_which_another_process_trains_is_refused(tmp_path):
         other.kill()
     claim_folder(tmp_path, 'mine').close()
     assert (tmp_path / 'run_id').read_text() == 'mine\n'
+
+
+class OneNumber(torch.utils.data.Dataset):
+    def __init__(self, ann_file):
+        self.ann_file = str(ann_file)
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return torch.ones(1)
+
+
+class Line(torch.nn.Linear):
+    def train_step(self, data, optim_wrapper):
+        optim_wrapper.update_params(self(data[0][None]).sum())
+        return {}
+
+
+@pytest.mark.parametrize('is_changed', [True, False])
+def test_changed_annotations_are_named_when_a_run_resumes(is_changed, tmp_path, capsys):
+    ann_file = tmp_path / 'train.json'
+    ann_file.write_text('before')
+
+    def train(epochs, **options):
+        loader = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler'))
+        Runner(
+            Line(1, 1),
+            str(tmp_path / 'run'),
+            train_dataloader=dict(
+                dataset=torch.utils.data.ConcatDataset([OneNumber(ann_file)]), **loader
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            default_hooks=dict(checkpoint=dict(type='mmdet_detnet.DurableCheckpointHook')),
+            experiment_name=f'{tmp_path}{epochs}',
+            **options,
+        ).train()
+
+    train(1)
+    if is_changed:
+        ann_file.write_text('after')
+    capsys.readouterr()
+    train(2, resume=True)
+    sentence = f'Annotations have changed since the checkpoint was saved: {ann_file}.'
+    assert (sentence in capsys.readouterr().out) == is_changed
