@@ -40,15 +40,15 @@ def prepare(detector):
 
 
 def take_step(detector, batch):
-    """Return losses and gradients by name."""
-    detector.zero_grad()
+    """Return losses and gradients by name; GHM's losses remember former steps."""
+    detector = copy.deepcopy(detector)
     MessageHub.get_current_instance().update_info('epoch', 0)  # which TOOD asks for
     torch.manual_seed(0)
     losses = detector(**copy.deepcopy(batch), mode='loss')
     total, values = detector.parse_losses(losses)
     total.backward()
     values = {name: value.detach() for name, value in values.items()}
-    gradients = {n: p.grad.clone() for n, p in detector.named_parameters() if p.grad is not None}
+    gradients = {n: p.grad for n, p in detector.named_parameters() if p.grad is not None}
     return values, gradients
 
 
