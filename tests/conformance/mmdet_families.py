@@ -66,13 +66,15 @@ def shorten(model):
         if model.backbone.type == 'HourglassNet':
             model.backbone.update(stage_blocks=(1,) * 6, stage_channels=(32,) * 6, feat_channel=32)
             model.bbox_head.in_channels = 32
-    necks = model.get('neck') or []
+    necks, panoptic_head = model.get('neck') or [], model.get('panoptic_head') or {}
     for part in (
         *(necks if isinstance(necks, list) else [necks]),
+        panoptic_head.get('transformer_decoder', {}),
+        panoptic_head.get('pixel_decoder', {}).get('encoder', {}),
         *(model.get(name) or {} for name in ('encoder', 'decoder', 'bbox_head')),
     ):
         if 'paths' in part:  # of FPG, which takes minutes a step
-            part.update(stack_times=1, paths=part.paths[:1])
+            part.update(stack_times=4, paths=part.paths[:4])
         if not isinstance(part, list):
             part.update(
                 {key: 1 for key in ('num_layers', 'num_blocks', 'stacked_convs') if part.get(key)}
