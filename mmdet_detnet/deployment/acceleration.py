@@ -49,14 +49,15 @@ def accelerate(
     channels_last: bool = True,
     compile: bool = True,
     dtype: str | torch.dtype | None = None,
+    train_dtype: str | torch.dtype | None = None,
 ) -> nn.Module:
     """Make a detector faster, in place.
 
     Names and values of the weights do not change, so checkpoints load and save as before. Nothing
     derived from the weights is kept, so they may change at any time. Anchors, box decoding, scores,
-    losses and NMS stay in float32. In training, ``channels_last`` has an effect, and RoIAlign on
-    the CPU is faster. A second call replaces the settings of the first; with all options off, the
-    detector runs as in MMDetection.
+    losses and NMS stay in float32. In training, ``channels_last`` and ``train_dtype`` have an
+    effect, and RoIAlign on the CPU is faster. A second call replaces the settings of the first;
+    with all options off, the detector runs as in MMDetection.
 
     Args:
         model: A detector of MMDetection, as returned by ``init_detector``, or one of its RoI heads;
@@ -68,6 +69,9 @@ def accelerate(
         dtype: Precision of convolutions and matrix products at inference: float32 if None,
             ``'bf16'``, or ``'fp16'`` on a GPU. ``'auto'`` uses bfloat16 if the device is known to
             have instructions for it, else float32.
+        train_dtype: Their precision in training: None, ``'bf16'`` or ``'auto'``. Weights and
+            gradients stay in float32. For float16, use MMEngine's ``AmpOptimWrapper``, which scales
+            the loss.
 
     Returns:
         The model.
@@ -88,6 +92,7 @@ def accelerate(
         )
         compile = False
     precision = choose_dtype(dtype, model)
+    train_precision = choose_dtype(train_dtype, model, 'train_dtype')
     detector = unwrap_model(model)
     parts = list(_find_parts(detector))
     if not parts:
@@ -95,13 +100,13 @@ def accelerate(
     for module in model.modules():
         restore_forward(module)
     _set_layout(detector, channels_last)
-    if not (channels_last or compile or precision):
+    if not (channels_last or compile or precision or train_precision):
         return model
     for module in _mmcv_operators(detector):
         kind = RoIAlignForward if type(module) is RoIAlign else ContiguousForward
         module.forward = kind(module)
     for head in _plain_heads(detector):
-        head.forward = PlainForward(head)
+        head.forward = PlainForward(head, train_precision)
     for module, may_compile, low_outputs in parts:
         # Only the image is converted; all later maps follow the layout of the weights.
         module.forward = PartForward(
@@ -109,6 +114,7 @@ def accelerate(
             channels_last=channels_last and module is getattr(detector, 'backbone', None),
             compile=compile and may_compile,
             dtype=precision,
+            train_dtype=train_precision,
             low_outputs=low_outputs,
         )
     return model
@@ -167,14 +173,17 @@ def _mmcv_operators(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if type(module).__module__.startswith('mmcv.ops')]
 
 
-def choose_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dtype | None:
+def choose_dtype(
+    dtype: str | torch.dtype | None, model: nn.Module, argument: str = 'dtype'
+) -> torch.dtype | None:
     """Convert a precision of :func:`accelerate` to a type for autocast, None for float32.
 
     Raises:
-        ValueError: If the precision is unknown, or float16 on a CPU.
+        ValueError: If the precision is unknown, or float16 on a CPU or in training.
     """
-    if dtype is not None and dtype not in (AUTO, *DTYPES, *DTYPES.values()):
-        reject('accelerate', 'dtype', dtype, f'None or one of {[AUTO, *DTYPES]}')
+    allowed = {'bf16': torch.bfloat16} if argument == 'train_dtype' else DTYPES
+    if dtype is not None and dtype not in (AUTO, *allowed, *allowed.values()):
+        reject('accelerate', argument, dtype, f'None or one of {[AUTO, *allowed]}')
     devices = {parameter.device for parameter in model.parameters()}
     are_fast = bool(devices) and all(map(has_bfloat16, devices))
     if dtype == AUTO:
@@ -185,8 +194,8 @@ def choose_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dty
             raise ValueError("accelerate: dtype='fp16' needs a GPU; on a CPU, dtype='bf16' works.")
         if precision == torch.bfloat16 and CPU_INFO.is_file() and not are_fast:
             warnings.warn(
-                "accelerate: this CPU has no instructions for bfloat16, so dtype='bf16' is likely "
-                "slower than float32; dtype='auto' uses it only on CPUs that have them.",
+                f"accelerate: this CPU has no instructions for bfloat16, so {argument}='bf16' is "
+                f"likely slower than float32; {argument}='auto' uses it only where they exist.",
                 stacklevel=3,
             )
     return precision

@@ -53,6 +53,7 @@ class PartForward(ReplacedForward):
     channels_last: bool  # whether inputs are converted to this layout
     compile: bool  # whether inference runs compiled
     dtype: torch.dtype | None  # precision of inference; float32 if None
+    train_dtype: torch.dtype | None  # of training; None for that of the surrounding code
     low_outputs: bool  # whether outputs may stay in low precision instead of float32
     compiled: 'CompiledForward | None' = None
 
@@ -60,10 +61,18 @@ class PartForward(ReplacedForward):
         """Run the part; arguments and result are those of its own forward."""
         if self.channels_last:
             args = apply_to(args, _is_map, _to_channels_last)
-        if _records_gradients(self.module):
+        if not _records_gradients(self.module):
+            outputs = self._infer(*args, **kwargs)
+        elif self.module.training and self.train_dtype is not None:
+            with torch.autocast(self._device_type, self.train_dtype):
+                outputs = self.original(*args, **kwargs)
+        else:
             return self.original(*args, **kwargs)
-        outputs = self._infer(*args, **kwargs)
         return outputs if self.low_outputs else apply_to(outputs, _is_low, Tensor.float)
+
+    @property
+    def _device_type(self) -> str:
+        return next(self.module.parameters()).device.type
 
     def _infer(self, *args: Any, **kwargs: Any) -> Any:
         """Run in the fastest way that works; a way that failed is not tried again."""
@@ -86,7 +95,7 @@ class PartForward(ReplacedForward):
     def _run(self, compile: bool, dtype: torch.dtype | None, *args: Any, **kwargs: Any) -> Any:
         if dtype is None:
             return self._forward(compile)(*apply_to(args, _is_low, Tensor.float), **kwargs)
-        with torch.autocast(next(self.module.parameters()).device.type, dtype):
+        with torch.autocast(self._device_type, dtype):
             return self._forward(compile)(*args, **kwargs)
 
     def _forward(self, compile: bool) -> Callable:
@@ -200,13 +209,16 @@ class RoIAlignForward(ContiguousForward):
         return RoIAlignAverage.apply(feature_map.to(dtype), rois, grid).to(feature_map.dtype)
 
 
+@dataclass(eq=False)
 class PlainForward(ReplacedForward):
     """The forward of a head that is not accelerated, between parts that are."""
+
+    train_dtype: torch.dtype | None  # precision of the parts in training
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the head on contiguous maps, of float32 where the parts may give less."""
         args, kwargs = apply_to((args, kwargs), _is_map, Tensor.contiguous)
-        if not _records_gradients(self.module):
+        if self.train_dtype is not None or not _records_gradients(self.module):
             args, kwargs = apply_to((args, kwargs), _is_low, Tensor.float)
         return self.original(*args, **kwargs)
 

@@ -13,16 +13,20 @@ from mmdet_detnet.registry import HOOKS
 class AccelerationHook(Hook):
     """Apply :func:`mmdet_detnet.deployment.accelerate` to a runner's detector.
 
-    Training steps use ``channels_last``, validation also ``compile`` and ``dtype``. All are those
-    of the function.
+    Training steps use ``channels_last`` and ``train_dtype``, validation ``channels_last``,
+    ``compile`` and ``dtype``. All are those of the function.
     """
 
     def __init__(
-        self, channels_last: bool = True, compile: bool = True, dtype: str | None = None
+        self,
+        channels_last: bool = True,
+        compile: bool = True,
+        dtype: str | None = None,
+        train_dtype: str | None = None,
     ) -> None:
         self.applied = False
         self.options: dict[str, Any] = dict(
-            channels_last=channels_last, compile=compile, dtype=dtype
+            channels_last=channels_last, compile=compile, dtype=dtype, train_dtype=train_dtype
         )
 
     def before_train(self, runner: Runner) -> None:

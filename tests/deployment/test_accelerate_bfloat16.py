@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from accelerated_detectors import DOUBLE_HEAD, FASTER_RCNN
+from accelerated_detectors import DOUBLE_HEAD, FASTER_RCNN, RETINANET_CONF
 
 from mmdet_detnet.deployment import accelerate
 
@@ -71,3 +71,26 @@ def test_an_error_of_the_detector_itself_changes_nothing(build_tiny):
     with torch.no_grad(), pytest.raises(RuntimeError, match='channels'):
         detector.backbone(torch.rand(1, 4, 32, 32))
     assert detector.backbone.forward.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize('config', [FASTER_RCNN, DOUBLE_HEAD, RETINANET_CONF])
+def test_training_in_bfloat16_has_float32_losses_and_gradients(build_tiny, make_batch, config):
+    detector = build_tiny(config).train()
+    dtypes = {}
+    for name, module in detector.named_modules():
+        record_dtypes(module, name, dtypes)
+    accelerate(detector, compile=False, train_dtype='bf16')
+    losses = detector(**make_batch(detector), mode='loss')
+    loss, _ = detector.parse_losses(losses)
+    loss.backward()
+    assert dtypes['backbone.conv1'] == dtypes['neck.fpn_convs.0.conv'] == torch.bfloat16
+    assert dtypes.get('rpn_head', torch.float32) == torch.float32
+    assert {value.dtype for value in losses.values() if torch.is_tensor(value)} == {torch.float32}
+    gradients = [each.grad for each in detector.parameters() if each.requires_grad]
+    assert {gradient.dtype for gradient in gradients} == {torch.float32}
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_float16_in_training_is_refused(build_tiny):
+    with pytest.raises(ValueError, match=r"train_dtype must be None or one of \['auto', 'bf16'\]"):
+        accelerate(build_tiny(FASTER_RCNN), train_dtype='fp16')
