@@ -145,9 +145,9 @@ def _select_usable(name: str, records: Sequence[Record], problems: Problems) -> 
     fields = FIELDS[name].items()
     for index, record in enumerate(records):
         wrong = [key for key, is_valid in fields if not is_valid(record.get(key))]
-        if not wrong and (name != 'images' or _has_usable_size(record, problems)):
-            yield record
         if not wrong:
+            if name != 'images' or _has_usable_size(record, problems):
+                yield record
             continue
         culprit = record.get('file_name') or record.get('id', f'{name}[{index}]')
         culprit = culprit if isinstance(culprit, str) else reprlib.repr(culprit)

@@ -358,6 +358,7 @@ WARNINGS = [
         'image-not-labeled',
         'test/t.png',
     ),
+    ('coco', {'test/i.json': UNLABELED}, 'image-not-found', 't.png (i.json)'),
 ]
 
 
@@ -387,6 +388,7 @@ WRONG_ROWS = (
     f'0 {BOX} {KEYPOINTS}',  # of which no kpt_shape tells
 )
 NOT_YAML = 'is not a valid YAML file'
+WORD_AS_NUMBER = {'label': 'cat', 'coordinates': {'x': 'ten', 'y': 1, 'width': 2, 'height': 2}}
 ERRORS = [
     *(
         (
@@ -455,8 +457,24 @@ ERRORS = [
         'is not a valid CSV',
     ),
     ('csv', {'one/a.png': IMAGE, 'two/a.png': IMAGE, 'a.png': None}, r"'a\.png' may be .*--images"),
+    (
+        'csv',
+        {'boxes.csv': 'a.png,10,20,40,60,cat\n' * 4000 + 'b.png,ten,20,40,60,cat\n'},
+        r'boxes\.csv begins with rows of boxes',
+    ),
     ('csv', {'boxes.csv': None}, 'no annotations in a known format'),
     ('csv', {'a.xml': voc_file()}, r'voc \(1 files\), csv \(1 files\).*--format'),
+    ('labelme', labelme_shapes('circle', 5), r'a\.json: damaged shape'),
+    (
+        'labelme',
+        {'one/a.png': IMAGE, 'two/a.png': IMAGE, 'a.png': None},
+        r"^[^(]*a\.json: 'a\.png' may be .*--images",
+    ),
+    (
+        'createml',
+        {'annotations.json': [{'image': 'a.png', 'annotations': [WORD_AS_NUMBER]}]},
+        r'annotations\.json: damaged record .*could not convert',
+    ),
     (
         'createml',
         {'a.json': [{'image': 'a.png', 'annotations': []}]},

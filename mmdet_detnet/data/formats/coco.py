@@ -50,9 +50,9 @@ def read(files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options
     for file, content in sorted(files, key=lambda pair: kinds[pair[0]]):
         kind = kinds[file]
         if kind == NOTHING:
-            paths = [images.find(file, _read_name(each, file)) for each in content['images']]
+            paths = (images.find(file, _read_name(each, file)) for each in content['images'])
             text = 'image-not-labeled: images of files without any annotation. In no split.'
-            images.problems.warn(text, *(path for path in paths if path not in kind_of))
+            images.problems.warn(text, *(each for each in paths if each and each not in kind_of))
             continue
         names = _read_categories(file, content, images.problems) if kind != NOT_BOXES else {}
         read_images = _read_images(file, content, names, images) if names else []

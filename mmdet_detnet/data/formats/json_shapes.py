@@ -42,9 +42,9 @@ def read_labelme(
                 if box is None:
                     text = 'shape-not-read: shapes without an area, or of an unknown type. Skipped.'
                     images.problems.warn(text, f'{file.name} ({kind})')
-            path = images.find(file, content['imagePath'], file.stem)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f'{file}: damaged shape or imagePath ({error!r}).') from error
+            raise ValueError(f'{file}: damaged shape ({error!r}).') from error
+        path = images.find(file, str(content['imagePath'] or ''), file.stem)
         if path is not None:
             result.append(LabeledImage(path, boxes, file, images.name_split(path)))
     return LabeledSet(result)
@@ -73,9 +73,9 @@ def read_createml(
             try:
                 name = next(record[key] for key in NAMES if key in record)
                 boxes = [*map(_read_center, record['annotations'])]
-                path = images.find(file, name)
-            except (AttributeError, KeyError, StopIteration, TypeError) as error:
+            except (AttributeError, KeyError, StopIteration, TypeError, ValueError) as error:
                 raise ValueError(f'{file}: damaged record {record} ({error!r}).') from error
+            path = images.find(file, str(name))
             if path is not None:
                 split = images.name_split(path) or name_split(file.name)
                 result.append(LabeledImage(path, boxes, file, split))

@@ -106,7 +106,8 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
     merged: dict[Path, LabeledImage] = {}
     for file in files:
         table = _parse_table(file.read_bytes(), file)
-        assert table is not None
+        if table is None:
+            raise ValueError(f'{file} begins with rows of boxes, but others have no numbers there.')
         if not table.is_utf_8:
             text = 'tables that are not in UTF-8. Read as Latin-1: look at the names of the classes'
             problems.warn(f'not-utf-8: {text}.', file.name)
