@@ -29,6 +29,7 @@ from mmdet.datasets import XMLDataset
 from mmdet_detnet.data.formats import read_folder
 from mmdet_detnet.data.images import list_files
 from mmdet_detnet.data.options import Options
+from mmdet_detnet.files import stop_collector
 
 BOX = '0.5 0.5 0.4 0.4'
 BOX_OF = ('cat', (30, 24, 40, 32))
@@ -69,6 +70,15 @@ def test_format_is_recognized_and_read_and_json_parsed_once(name, tmp_path, monk
     assert boxes(labeled) == {'a.png': [CAT, PANDA], 'b.png': []}
     assert labeled.all_classes() == ['cat', 'red panda']
     assert len(parsed) == len([*tmp_path.rglob('*.json')])
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_no_file_stays_open_while_the_collector_is_stopped(name, tmp_path):
+    WRITERS[name](tmp_path)
+    before = len(os.listdir('/proc/self/fd'))
+    with stop_collector():
+        read(tmp_path)
+        assert len(os.listdir('/proc/self/fd')) == before
 
 
 TABLES = {

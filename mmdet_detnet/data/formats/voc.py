@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError, iterparse, parse
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError, XMLPullParser, parse
 
 from mmdet_detnet.data.images import ImageFiles, name_split
 from mmdet_detnet.data.options import Options
@@ -16,6 +17,7 @@ from mmdet_detnet.data.records import UNKNOWN_SIZE, LabeledBox, LabeledImage, La
 
 from .class_names import read_flag, read_text
 
+HEAD_SIZE = 2**16
 # Where lists of the splits are, below the folder with the annotations or one above it.
 LIST_FOLDERS = ('ImageSets/Main', 'ImageSets', '.')
 LISTS = ('trainval', 'train', 'val', 'valid', 'test')
@@ -27,11 +29,15 @@ CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 
 def recognizes(file: Path, images: ImageFiles) -> bool:
     """Tell whether an XML file is in this format; a damaged one is, to be reported later."""
+    # iterparse would hold the file until the garbage collector runs, which is stopped.
+    parser: XMLPullParser[Element] = XMLPullParser(events=('start',))
+    with file.open('rb') as stream:
+        parser.feed(stream.read(HEAD_SIZE))
     try:
-        _, root = next(iterparse(file, events=('start',)))
+        event: Any = next(parser.read_events())
     except (ParseError, StopIteration):
         return True
-    return root.tag == 'annotation'
+    return event[1].tag == 'annotation'
 
 
 def read(files: Sequence[Path], images: ImageFiles, options: Options) -> LabeledSet:
@@ -51,7 +57,7 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
         except ValueError as error:
             raise ValueError(f'{file}: {error}') from error
         if any(min(each.box[:2]) < 0 for each in boxes):
-            text = 'files with boxes that start before pixel 1. Do they count from 0? --zero-based'
+            text = 'files with boxes before pixel 1. If they count from 0, give --zero-based.'
             images.problems.warn(f'box-before-first-pixel: {text}', file.name)
         # The XML file has its image's name; <filename> may be from another machine.
         path = images.find(file, file.stem, _read_text(root, 'filename'))
