@@ -50,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FileExistsError, FileNotFoundError, ValueError) as error:
         print(f'mmdet-detnet {args.command}: {error}', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f'mmdet-detnet {args.command}: interrupted', file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _add_new(parser: argparse.ArgumentParser) -> None:
@@ -146,7 +149,7 @@ def _read_tiles(args: Arguments) -> 'Tiles | None':
     from .evaluation.tiles import Tiles
 
     if args.overlap is not None and args.tiles is None:
-        raise ValueError(f'--overlap {args.overlap:g} is that of tiles; --tiles is missing.')
+        raise ValueError(f'--overlap {args.overlap:g} needs --tiles.')
     overlap = {} if args.overlap is None else {'overlap': args.overlap}
     return Tiles(args.tiles, **overlap) if args.tiles else None
 
@@ -158,7 +161,7 @@ def _test(args: Arguments, rest: Sequence[str]) -> int:
 
     if tiles := _read_tiles(args):
         if rest:
-            raise ValueError(f"--tiles has no effect on MMDetection's test.py, which {rest} runs.")
+            raise ValueError(f'--tiles does not go with options of test.py: {shlex.join(rest)}.')
         work_dir, checkpoint = _find_run(args)
         predictor = Predictor(args.config, checkpoint, work_dir=work_dir)
         for name, value in evaluate_in_tiles(predictor, tiles).items():

@@ -1,4 +1,4 @@
-"""`mmdet-detnet` answers without torch; scripts in `tools/` hand their options to a function."""
+"""`mmdet-detnet` answers without torch and ends in a sentence; a script hands its options on."""
 
 import importlib
 import inspect
@@ -8,12 +8,6 @@ import sys
 import pytest
 
 from mmdet_detnet import cli
-
-DETECTOR = ['config.py', 'detector.pth', '--device', 'cpu', '--allow-mismatch']
-OPTIONS = ['--cfg-options', 'model.test_cfg.score_thr=0.1']
-SCRIPTS = {
-    'sweep_conf_exponent': ('sweep_conf_exponent', [*DETECTOR, *OPTIONS]),
-}
 
 CALL = """
 import sys
@@ -47,25 +41,36 @@ def test_overlap_without_tiles_is_refused(capsys):
     assert '--overlap 0.3' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('script', SCRIPTS)
-def test_options_are_arguments_of_the_function(script, monkeypatch):
-    name, command_line = SCRIPTS[script]
-    module = importlib.import_module(f'analysis_tools.{script}')
-    signature = inspect.signature(getattr(module, name))
+def test_interruption_is_one_sentence(monkeypatch, capsys):
+    def interrupt(args, rest):
+        raise KeyboardInterrupt
+
+    add_options, _, text = cli.COMMANDS['look']
+    monkeypatch.setitem(cli.COMMANDS, 'look', (add_options, interrupt, text))
+    assert cli.main(['look', 'config.py']) == 130
+    assert capsys.readouterr().err == 'mmdet-detnet look: interrupted\n'
+
+
+def test_options_of_the_sweep_are_arguments_of_its_function(monkeypatch):
+    module = importlib.import_module('analysis_tools.sweep_conf_exponent')
+    signature = inspect.signature(module.sweep_conf_exponent)
     calls = []
 
-    def call(**options):
-        signature.bind(**options)
-        calls.append(options)
+    def sweep(**options):
+        calls.append(signature.bind(**options).arguments)
         return {}
 
-    monkeypatch.setattr(module, name, call)
-    monkeypatch.setattr(sys, 'argv', [script, *command_line])
+    options = '--device cpu --allow-mismatch --cfg-options model.test_cfg.score_thr=0.1'
+    monkeypatch.setattr(module, 'sweep_conf_exponent', sweep)
+    monkeypatch.setattr(sys, 'argv', ['sweep', 'config.py', 'detector.pth', *options.split()])
     module.main()
     (arguments,) = calls
-    assert command_line[0] in arguments.values()
-    if '--device' in command_line:
-        assert (arguments['checkpoint'], arguments['device']) == ('detector.pth', 'cpu')
-        assert arguments['allow_mismatch'] is True
-    if '--cfg-options' in command_line:
-        assert arguments['cfg_options'] == {'model.test_cfg.score_thr': 0.1}
+    assert (arguments['config'], arguments['checkpoint']) == ('config.py', 'detector.pth')
+    assert (arguments['options'], arguments['exponents'][0]) == (
+        {
+            'cfg_options': {'model.test_cfg.score_thr': 0.1},
+            'device': 'cpu',
+            'allow_mismatch': True,
+        },
+        0,
+    )

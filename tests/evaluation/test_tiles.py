@@ -101,6 +101,6 @@ def test_evaluation_of_a_detector_that_finds_every_object(
     assert main(['test', *run, '--tiles', '200', '--overlap', '0.3']) == 0
     assert 'coco/bbox_mAP: 1.000\n' in capsys.readouterr().out
     assert main(['test', *run, '--overlap', '0.3']) == 2
-    assert '--tiles is missing' in capsys.readouterr().err
+    assert '--overlap 0.3 needs --tiles' in capsys.readouterr().err
     assert main(['test', *run, '--tiles', '200', '--tta']) == 2
-    assert "--tiles has no effect on MMDetection's test.py" in capsys.readouterr().err
+    assert '--tiles does not go with options of test.py: --tta' in capsys.readouterr().err
