@@ -43,6 +43,9 @@ def main() -> None:
         print(write_report(study, folder))
     except (FileNotFoundError, RuntimeError, ValueError) as error:
         sys.exit(f'study: {error}')
+    except KeyboardInterrupt:
+        print('study: interrupted; the same command resumes.', file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == '__main__':

@@ -187,6 +187,8 @@ def _check_detectors(detectors: dict[str, Any]) -> None:
     for name, detector in detectors.items():
         if {*detector} - {'options'} not in ({'config'}, {'weights'}):
             raise ValueError(f'detectors.{name} must have config or weights, and may have options')
+        if not isinstance(detector.get('config', ''), str):
+            raise ValueError(f'detectors.{name}.config must be text, got {detector["config"]!r}')
         if 'weights' in detector and detector['weights'] not in trained:
             raise ValueError(
                 f'detectors.{name}.weights must be one of {", ".join(trained)}, '
@@ -310,7 +312,8 @@ def _note(run: Run, exit_code: int | None, folder: Path) -> None:
     if exit_code == 0:
         print(f'{run.name}: done', flush=True)
         return
-    log = (folder / 'runs' / run.name / LOG).read_text(errors='replace').strip().splitlines()
+    file = folder / 'runs' / run.name / LOG  # there is none of a run that was killed at its start
+    log = file.read_text(errors='replace').strip().splitlines() if file.exists() else []
     failure = f'exit status {exit_code}: {log[-1] if log else "no output"}'
     print(f'{run.name}: FAILED, {failure}', flush=True)
     write_result(folder, {**run.describe(), 'failure': failure})

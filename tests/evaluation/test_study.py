@@ -91,6 +91,7 @@ def test_weights_are_trained_first_with_the_same_settings(write):
         ('[slow, plain]', '[[slow], plain]', 'comparisons must be pairs of'),
         ('  - [other, plain]\n', '', 'no comparison has other'),
         ('options: {max_epochs: 5}', 'option: 1', 'detectors.slow must have config or weights'),
+        (OTHER, 'config: 5', 'detectors.other.config must be text, got 5'),
         (OTHER, 'weights: other', "other.weights must be one of plain, slow, got 'other'"),
         ('{max_epochs: 3}', '[max_epochs]', 'options must be a mapping'),
         ('{max_epochs: 5}', '', 'detectors.slow.options must be a mapping .*, got None'),
