@@ -115,26 +115,31 @@ def main() -> None:
         rows = make_all_rows(args)
     except ValueError as error:
         sys.exit(f'benchmark: {error}')
-    rounds = Rounds(args.rounds, args.warm_up, not args.no_training, not args.quick, not args.quick)
-    is_interrupted = False
+    rounds = Rounds(
+        args.rounds,
+        args.warm_up,
+        training=not args.no_training,
+        split=not args.quick,
+        memory=not args.quick,
+    )
+    is_interrupted, failures = False, 0
     for name, by_workload in rows.items():
         try:
-            for some in by_workload:
-                measure(some, rounds, args.device)
+            for of_workload in by_workload:
+                measure(of_workload, rounds, args.device)
         except KeyboardInterrupt:
             is_interrupted = True
-        for some in by_workload:
-            print(f'\n{name}, {some[0].workload}\n\n{format_rows(some)}')
-        every_row = [row for some in by_workload for row in some]
-        print(
-            f'\nwritten to {write_results(every_row, args.out_dir, name, args.device)}', flush=True
-        )
+        for of_workload in by_workload:
+            print(f'\n{name}, {of_workload[0].workload}\n\n{format_rows(of_workload)}')
+        every_row = [row for of_workload in by_workload for row in of_workload]
+        failures += sum(row.failure is not None for row in every_row)
+        file = write_results(every_row, args.out_dir, name, args.device)
+        print(f'\nwritten to {file}', flush=True)
         if is_interrupted:
             print('benchmark: interrupted; the tables show the finished rounds.', file=sys.stderr)
             sys.exit(INTERRUPTED)
-    failures = [row for by in rows.values() for some in by for row in some if row.failure]
     if failures:
-        sys.exit(f'benchmark: {len(failures)} could not be measured, see FAILED above.')
+        sys.exit(f'benchmark: {failures} could not be measured, see FAILED above.')
 
 
 if __name__ == '__main__':

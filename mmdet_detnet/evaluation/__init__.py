@@ -1,3 +1,3 @@
-"""Functions that analyze datasets, detectors and training runs; tools/ calls them."""
+"""How good a detector is: its report, what it finds, and detectors compared."""
 
 from mmdet_detnet import checkpoints  # noqa: F401  (every detector's file is read as data only)
