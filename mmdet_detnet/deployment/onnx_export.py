@@ -116,19 +116,21 @@ def export_onnx(
     logger = logging.getLogger('torch.onnx')
     level = logger.level
     logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        onnx_program = torch.onnx.export(
-            program,
-            dynamo=True,
-            custom_translation_table=TRANSLATIONS,
-            opset_version=OPSET,
-            input_names=['images'],
-            output_names=OUTPUTS,
-            dynamic_shapes=[AXES],  # names in the file
-            verbose=False,
-        )
-    logger.setLevel(level)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            onnx_program = torch.onnx.export(
+                program,
+                dynamo=True,
+                custom_translation_table=TRANSLATIONS,
+                opset_version=OPSET,
+                input_names=['images'],
+                output_names=OUTPUTS,
+                dynamic_shapes=[AXES],  # names in the file
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
     onnx_program.model.metadata_props[KEY] = metadata.to_json()
     Path(file).parent.mkdir(parents=True, exist_ok=True)
     onnx_program.save(file)

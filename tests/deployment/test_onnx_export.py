@@ -1,9 +1,13 @@
 """ONNX files next to the detectors that they were made from."""
 
+import logging
+
 import onnx
 import pytest
+import torch
 from exportable_detectors import detect, make_images
 
+from mmdet_detnet.deployment import export_onnx
 from mmdet_detnet.deployment.onnx_detector import to_instances
 from mmdet_detnet.evaluation.onnx_evaluation import count_matches
 
@@ -44,3 +48,15 @@ def test_input_and_outputs(two_stage):
         ['batch', 30],
         ['batch'],
     ]
+
+
+def test_failed_export_leaves_the_log_as_it_was(two_stage, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError('no translation')
+
+    monkeypatch.setattr(torch.export, 'export', lambda *args, **kwargs: None)
+    monkeypatch.setattr(torch.onnx, 'export', fail)
+    level = logging.getLogger('torch.onnx').level
+    with pytest.raises(RuntimeError, match='no translation'):
+        export_onnx(two_stage[0], tmp_path / 'detector.onnx')
+    assert logging.getLogger('torch.onnx').level == level
