@@ -42,7 +42,11 @@ class FiniteCheckHook(Hook):
         outputs: dict[str, torch.Tensor] | None = None,
     ) -> None:
         """Raise FloatingPointError if a loss or the gradient is not finite."""
-        terms = {name: value.item() for name, value in (outputs or {}).items() if 'loss' in name}
+        terms = {
+            name: torch.as_tensor(value).item()
+            for name, value in (outputs or {}).items()
+            if 'loss' in name
+        }
         if len(terms) > 1:
             terms.pop('loss', None)  # their sum
         norm = math.nan

@@ -48,6 +48,11 @@ def test_message_names_term_iteration_images_rate_and_gradient(value, runner, ho
     )
 
 
+def test_loss_may_be_a_number(runner, hook):
+    with pytest.raises(FloatingPointError, match='^loss is nan'):
+        hook.after_train_iter(runner, 0, DATA_BATCH, {'loss': float('nan')})
+
+
 def test_gradient_that_is_not_finite_is_found_on_ranks_whose_losses_are(runner, hook):
     with pytest.raises(FloatingPointError, match='^gradient norm is nan in iteration 12'):
         step(runner, hook, gradient=float('nan'), loss=1.0)
