@@ -127,17 +127,21 @@ def digest_annotations(runner: Runner) -> dict[str, str]:
     loaders = [runner.train_dataloader]
     if runner.val_loop is not None:
         loaders.append(runner.val_dataloader)
-    files = {Path(file) for loader in loaders for file in _annotation_files(loader.dataset)}
+    files = {
+        Path(file)
+        for loader in loaders
+        for dataset in walk_datasets(loader.dataset)
+        if (file := getattr(dataset, 'ann_file', None))
+    }
     return {str(file): file_digest(file) for file in sorted(files) if file.is_file()}
 
 
-def _annotation_files(dataset: object) -> Iterator[str]:
-    """List the annotation files of a dataset, and of those that it repeats or joins."""
-    if file := getattr(dataset, 'ann_file', None):
-        yield file
+def walk_datasets(dataset: object) -> Iterator[object]:
+    """List a dataset of mmengine, and those that it repeats or joins, at any depth."""
+    yield dataset
     for inner in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
         if inner is not None:
-            yield from _annotation_files(inner)
+            yield from walk_datasets(inner)
 
 
 def compare_schedules(runner: Runner, states: Sequence[dict[str, Any]]) -> str:
@@ -201,7 +205,10 @@ def claim_folder(folder: Path, run: str) -> BinaryIO:
         ) from error
     except OSError:
         pass  # a file system without locks
-    # All ids have the same length: one write replaces another completely.
-    os.pwrite(file.fileno(), f'{run}\n'.encode(), 0)
+    # Our ids have the same length, so that one write replaces another; those of a stranger's
+    # checkpoint may have any.
+    line = f'{run}\n'.encode()
+    os.pwrite(file.fileno(), line, 0)
+    os.ftruncate(file.fileno(), len(line))
     os.fsync(file.fileno())
     return file

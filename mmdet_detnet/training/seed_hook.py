@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, Sampler, get_worker_info
 
 from mmdet_detnet.registry import HOOKS
 
+from .resuming import walk_datasets
+
 SAMPLER_SEED = 'sampler_seed'
 # Distinct, so that no iteration gets the random numbers of a sample.
 ITERATIONS, SAMPLES = 0, 1
@@ -115,9 +117,7 @@ def find_sampler(loader: DataLoader) -> Sampler:
 
 def find_pipelines(dataset: object) -> Iterator[list]:
     """List the pipeline steps of a dataset, to be changed, and of those inside it."""
-    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', None)
-    if isinstance(steps, list):
-        yield steps
-    for inner in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
-        if inner is not None:
-            yield from find_pipelines(inner)
+    for each in walk_datasets(dataset):
+        steps = getattr(getattr(each, 'pipeline', None), 'transforms', None)
+        if isinstance(steps, list):
+            yield steps

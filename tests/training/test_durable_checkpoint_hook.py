@@ -89,6 +89,7 @@ def test_folder_in_which_another_process_trains_is_refused(tmp_path):
         with pytest.raises(ConfigProblem, match='another process trains in this folder'):
             claim_folder(tmp_path, 'mine')
         other.kill()
+    claim_folder(tmp_path, 'a longer id').close()
     claim_folder(tmp_path, 'mine').close()
     assert (tmp_path / 'run_id').read_text() == 'mine\n'
 
