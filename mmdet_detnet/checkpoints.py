@@ -95,7 +95,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
 def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load a URL for mmengine, from torch's cache if it is there."""
     cached = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(filename).path).name)
-    # The main process first, then one of each other machine, which has a cache of its own.
+    # The main process first, then the others, whose machines may have caches of their own.
     for is_turn in (is_main_process(), True):
         if is_turn and not cached.exists():
             cached.parent.mkdir(parents=True, exist_ok=True)
@@ -177,7 +177,7 @@ def _find_danger(path: Path) -> str | None:
         tarfile.open(path, 'r:').close()  # as torch does; other modes would decompress it
         is_tar = True
     except Exception as error:  # a damaged tar file raises all kinds of errors
-        is_tar = not isinstance(error, tarfile.TarError)
+        is_tar = not isinstance(error, tarfile.TarError | PermissionError)
     if is_tar:
         return 'is a tar file, a format of old versions of torch that cannot be read safely'
     # What is no ZIP file, or damaged, is left to find_problem and torch.load.

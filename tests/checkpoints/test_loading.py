@@ -76,7 +76,6 @@ def test_older_torch_reads_plain_checkpoints_only(checkpoint, tmp_path, monkeypa
         check_history(read_checkpoint(path))
 
 
-# The last one is the start of a compressed file, which a tar file may be.
 def test_file_without_names_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r'list.pth is not loaded.*it is a list'):
         read_checkpoint(save([torch.zeros(1)], tmp_path / 'list.pth'))
