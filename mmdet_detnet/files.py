@@ -39,7 +39,10 @@ def config_path(name: str = '') -> str:
     """
     path = find_in_package(f'mmdet_detnet::{name}')
     if path is None:
-        raise FileNotFoundError(f'mmdet_detnet has no config {name!r}.')
+        raise FileNotFoundError(
+            f'mmdet_detnet has no config {name!r}: neither below .mim/configs in '
+            f'{Path(__file__).parent}, nor below configs next to it.'
+        )
     return str(path)
 
 
