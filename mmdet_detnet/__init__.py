@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 # OpenMP reads these when torch is first imported. Threads that spin while they wait made a detector
 # six times slower next to one other program on the same cores, and threads that never spin made the
-# demo's step a third slower on idle cores. 2,000 rounds, some microseconds, cost it a tenth.
+# demo's step a third slower on idle cores. Next to a program, 2,000 rounds (some microseconds) make
+# the step a tenth slower.
 if 'OMP_WAIT_POLICY' not in os.environ:
     os.environ['OMP_WAIT_POLICY'] = 'passive'
     os.environ.setdefault('GOMP_SPINCOUNT', '2000')

@@ -29,7 +29,7 @@ DOCUMENTS = [
 ]
 BLOCK = re.compile(r'```(?:shell|bash|sh)\n(.*?)```', re.DOTALL)
 OTHERS = (
-    '. activate cd curl export git jupyter mkdir pip pip3 pytest ruff sha256sum source srun '
+    '. activate cd curl export git jupyter mkdir pip pip3 pytest ruff source srun '
     'tensorboard unzip uv wget'
 )
 PLACES = ('configs/', 'tools/', 'tests/', 'dev/', 'docs/')

@@ -181,8 +181,10 @@ def choose_dtype(
     Raises:
         ValueError: If the precision is unknown, or float16 on a CPU or in training.
     """
+    if dtype is None:
+        return None
     allowed = {'bf16': torch.bfloat16} if argument == 'train_dtype' else DTYPES
-    if dtype is not None and dtype not in (AUTO, *allowed, *allowed.values()):
+    if dtype not in (AUTO, *allowed, *allowed.values()):
         reject('accelerate', argument, dtype, f'None or one of {[AUTO, *allowed]}')
     devices = {parameter.device for parameter in model.parameters()}
     are_fast = bool(devices) and all(map(has_bfloat16, devices))

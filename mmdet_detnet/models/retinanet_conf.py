@@ -143,8 +143,8 @@ class ConfidenceBranch(AnchorHead):
         map. So :meth:`loss_by_feat` passes pairs instead of single maps, and gets back pairs.
 
         Args:
-            losses: MMDetection's losses by name, of each level one.
-            name: The one that has, of each level, a pair of the loss and the inputs.
+            losses: MMDetection's losses by name, one per level.
+            name: The losses that have a pair per level: the loss and the inputs.
 
         Returns:
             The losses, and ``loss_conf``, a scalar for all levels.

@@ -183,7 +183,7 @@ class DeformConv(NamedTuple):
 
     def _backward(
         self, gradient: Tensor, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         inputs = [tensor for tensor in (input, offset, mask) if tensor is not None]
         totals = [torch.empty_like(tensor) for tensor in inputs]
         # (groups, out_channels / groups, taps * C / groups)
@@ -201,6 +201,7 @@ class DeformConv(NamedTuple):
             for total, part in zip(totals, parts, strict=True):
                 total[index] = part
         of_taps = of_weight.unflatten(2, (self.kernel[0] * self.kernel[1], -1)).transpose(2, 3)
+        # Without a mask, the caller ignores its gradient.
         return totals[0], totals[1], totals[-1], of_taps.reshape(weight.shape)
 
     def _columns(
