@@ -58,7 +58,8 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
     add('what', nargs='+', help=f'of {sorted(COMPARISONS)}, or two configs and more')
-    add('--device', type=torch.device, default=get_device())
+    text = 'such as cpu or cuda:0; default: a GPU if there is one'
+    add('--device', type=torch.device, default=get_device(), help=text)
     text = 'HEIGHTxWIDTH of the images, in pixels; several are measured in turn'
     add('--size', nargs='+', type=image_size, default=[(800, 1333)], help=text)
     add('--batch', nargs='+', type=at_least(1), default=[1], help='number of images; likewise')
@@ -69,7 +70,7 @@ def parse_args() -> argparse.Namespace:
     add('--rounds', type=at_least(1), default=10, help='number of timed runs')
     add('--warm-up', type=at_least(0), default=2, help='untimed runs before')
     add('--no-training', action='store_true', help='measure inference only')
-    add('--out-dir', type=Path, default=Path('work_dirs/benchmark'))
+    add('--out-dir', type=Path, default=Path('work_dirs/benchmark'), help='default: %(default)s')
     add('--amp', choices=['fp16', 'bf16'], help='precision of accelerated rows')
     add('--channels-last', action='store_true', help='memory layout of accelerated rows')
     add('--compile', action='store_true', help='compile accelerated rows')

@@ -26,7 +26,8 @@ def main() -> None:
     """Run the command line."""
     parser = make_parser(__doc__)
     parser.add_argument('study', type=Path, help='YAML file')
-    parser.add_argument('--jobs', type=at_least(1), default=count_jobs(), help='runs at a time')
+    text = 'runs at a time; default: one per core, or one on a GPU'
+    parser.add_argument('--jobs', type=at_least(1), default=count_jobs(), help=text)
     parser.add_argument('--report', action='store_true', help='train nothing')
     parser.add_argument('--pack', type=Path, metavar='FILE', help='add the results to it')
     parser.add_argument('--out-dir', type=Path, help='default: work_dirs/ and the name of STUDY')

@@ -42,6 +42,7 @@ SIZES = {
     'medium': (MEDIUM_AREA, LARGE_AREA),
     'large': (LARGE_AREA, np.inf),
 }
+FILES = ('misalignment.json', 'misalignment.png')
 NUM_BINS = 40
 TILE_INCHES = 3.2
 
@@ -143,7 +144,7 @@ def write_misalignment(
         For each detector, its ``name`` and the statistics of each size.
     """
     output = OutputFolder(out_dir)
-    output.check('misalignment.json', 'misalignment.png')
+    output.check(*FILES)
     report = []
     figure_size = (len(SIZES) * TILE_INCHES, len(results) * (TILE_INCHES + 0.8))
     figure = Figure(figure_size, dpi=110, layout='constrained')
@@ -158,9 +159,10 @@ def write_misalignment(
             numbers[size] = summarize(selected)
             _draw(axes, size, selected, numbers[size])
         report.append({'name': name, **numbers})
-    figure.savefig(output.path('misalignment.png'))
+    numbers_file, picture = map(output.path, FILES)
+    figure.savefig(picture)
     content = {'score_thr': score_thr, 'results': report}
-    output.path('misalignment.json').write_text(json.dumps(content, indent=1))
+    numbers_file.write_text(json.dumps(content, indent=1))
     return report
 
 

@@ -1,8 +1,11 @@
 import json
+import re
+import sys
 
 import cv2
 import numpy as np
 import pytest
+from analysis_tools import misalignment as script
 
 from mmdet_detnet.evaluation.misalignment import (
     Detections,
@@ -112,3 +115,19 @@ def test_detections_of_a_checkpoint_count_above_the_score(tiny_detector):
     detections = match_data_set(*tiny_detector, score_thr=0.2, device='cpu')
     assert len(detections.scores) == len(detections.ious) == len(detections.areas) > 20
     assert detections.scores.min() > 0.2
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--compare-options', 'a=1'], '--compare-options needs --compare'),
+        ([], r'misalignment\.png is in the way'),
+    ],
+)
+def test_mistakes_are_said_before_the_work(options, message, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'misalignment.png').touch()
+    arguments = ['config.py', 'detector.pth', '--out-dir', str(tmp_path), *options]
+    monkeypatch.setattr(sys, 'argv', ['misalignment.py', *arguments])
+    with pytest.raises(SystemExit) as stop:
+        script.main()
+    assert re.search(message, f'{stop.value}{capsys.readouterr().err}')

@@ -12,6 +12,7 @@ explains how detections are counted.
 """
 
 import json
+import sys
 
 import mmdet_detnet  # noqa: F401  (before torch, whose OpenMP reads what it sets)
 
@@ -20,7 +21,13 @@ from mmengine.config import DictAction
 
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.cli import make_parser
-from mmdet_detnet.evaluation.misalignment import detector_name, match_data_set, write_misalignment
+from mmdet_detnet.evaluation.misalignment import (
+    FILES,
+    detector_name,
+    match_data_set,
+    write_misalignment,
+)
+from mmdet_detnet.files import OutputFolder
 
 
 def main() -> None:
@@ -29,24 +36,28 @@ def main() -> None:
     parser = make_parser(
         __doc__, 'config', 'checkpoint', '--cfg-options', '--device', '--allow-mismatch'
     )
-    parser.add_argument('--compare', nargs=2, metavar=('CONFIG', 'CHECKPOINT'))
-    parser.add_argument('--compare-options', nargs='+', action=DictAction, help='key=value ...')
-    parser.add_argument('--score-thr', type=float, default=0.05, help='minimum score to count')
-    parser.add_argument('--out-dir', default='misalignment', help='folder for the results')
+    add = parser.add_argument
+    add('--compare', nargs=2, metavar=('CONFIG', 'CHECKPOINT'), help='a second detector')
+    add('--compare-options', nargs='+', action=DictAction, help='its settings, key=value ...')
+    add('--score-thr', type=float, default=0.05, help='minimum score to count')
+    add('--out-dir', default='misalignment', help='folder for the results')
     args = parser.parse_args()
+    if args.compare_options and not args.compare:
+        parser.error('--compare-options needs --compare')
     detectors = [(args.config, args.checkpoint, args.cfg_options)]
     if args.compare:
         detectors.append((*args.compare, args.compare_options))
     results = []
     try:
+        OutputFolder(args.out_dir).check(*FILES)  # before the work
         for config, checkpoint, options in detectors:
             shared = dict(device=args.device, allow_mismatch=args.allow_mismatch)
             detections = match_data_set(
                 config, checkpoint, args.score_thr, cfg_options=options, **shared
             )
             results.append((detector_name(config, checkpoint, options), detections))
-    except (FileNotFoundError, ValueError) as error:
-        parser.exit(1, f'{error}\n')
+    except (FileExistsError, FileNotFoundError, ValueError) as error:
+        sys.exit(f'misalignment: {error}')
     for numbers in write_misalignment(results, args.out_dir, args.score_thr):
         print(json.dumps(numbers, indent=1))
 

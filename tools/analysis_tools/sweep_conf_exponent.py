@@ -9,6 +9,8 @@ exponent the same candidates. Prints a table in Markdown. To use the best expone
 config.
 """
 
+import sys
+
 from tabulate import tabulate
 
 from mmdet_detnet.checkpoints import force_weights_only
@@ -21,11 +23,12 @@ def main() -> None:
     force_weights_only()
     shared = ('config', 'checkpoint', '--cfg-options', '--device', '--allow-mismatch')
     parser = make_parser(__doc__, *shared)
-    parser.add_argument('--exponents', type=float, nargs='+', default=EXPONENTS)
+    text = 'values of conf_exponent; default: 0, 0.1 ... 0.7'
+    parser.add_argument('--exponents', type=float, nargs='+', default=EXPONENTS, help=text)
     try:
         rows = sweep_conf_exponent(**vars(parser.parse_args()))
     except (FileNotFoundError, ValueError) as error:
-        parser.exit(1, f'{error}\n')
+        sys.exit(f'sweep_conf_exponent: {error}')
     digits = ('g', 'g', *['.3f'] * 6)
     print(tabulate(rows, headers='keys', tablefmt='github', floatfmt=digits, missingval='-'))
 
