@@ -55,10 +55,12 @@ def generate_shapes(
     sizes = {'train': num_train, 'val': num_val}
     if root.exists() and (root.is_file() or any(root.iterdir())):
         wanted = [_info(num_images, seed) for num_images in sizes.values()]
-        if (found := [_read_info(root, split) for split in sizes]) != wanted:
+        found = [_read_info(root, split) for split in sizes]
+        numbers = [len([*root.glob(f'{split}/*.png')]) for split in sizes]
+        if (found, numbers) != (wanted, [num_train, num_val]):
             raise FileExistsError(
-                f'{root} is not empty and is not the requested dataset: it has {found}; wanted '
-                f'{wanted}. Delete the folder or choose another.'
+                f'{root} is not empty and is not the requested dataset: it has {numbers} images '
+                f'and {found}; wanted {wanted}. Delete the folder or choose another.'
             )
         return root
     root.parent.mkdir(parents=True, exist_ok=True)

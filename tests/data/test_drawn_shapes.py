@@ -54,6 +54,9 @@ def test_same_set_is_reused_and_anything_else_refused(tmp_path):
         generate_shapes(root, num_train=1, num_val=1, seed=1)
     with pytest.raises(FileExistsError, match='is not empty'):
         generate_shapes(tmp_path)
+    (root / 'val/000000.png').unlink()
+    with pytest.raises(FileExistsError, match=r'it has \[1, 0\] images'):
+        generate_shapes(root, num_train=1, num_val=1)
 
 
 def test_failure_leaves_nothing_behind(tmp_path, monkeypatch):
