@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from mmdet.datasets.samplers import MultiSourceSampler
+from mmdet.models.dense_heads import AnchorHead, RPNHead
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.models.roi_heads.roi_extractors.base_roi_extractor import BaseRoIExtractor
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmengine.dataset import InfiniteSampler
@@ -30,6 +32,8 @@ HEADS = ('rpn_head', 'bbox_head')
 GENERATORS = ('prior_generator', 'approx_anchor_generator', 'square_anchor_generator')
 # Other extractors may not pool from the neck's maps.
 EXTRACTORS = ('bbox_roi_extractor', 'mask_roi_extractor', 'grid_roi_extractor')
+# Our heads add to the losses of MMDetection's.
+OURS = 'mmdet_detnet.'
 NUM_EXAMPLES = 3
 # State that is not learned; older files lack some of it.
 NOT_LEARNED = ('num_batches_tracked', 'mean', 'std')
@@ -104,9 +108,10 @@ def find_run_problems(runner: Runner) -> list[str]:
 
 
 def find_model_problems(model: nn.Module) -> list[str]:
-    """Find heads of which two levels have equal anchors: they would be trained and detected twice.
+    """Find heads that would train without an error, but not what their configs mean.
 
-    That is what equal strides do, such as those of DetNet, if ``base_sizes`` is forgotten.
+    Two levels with equal anchors are trained and detected twice. That is what equal strides do,
+    such as those of DetNet, if ``base_sizes`` is forgotten. IoU losses need decoded boxes.
     """
     problems = []
     for name, head in model.named_modules():
@@ -124,7 +129,20 @@ def find_model_problems(model: nn.Module) -> list[str]:
                 f'levels {first} and {second} are equal, {generator.base_sizes[second]} pixels: '
                 'set base_sizes.'
             )
+        loss = type(getattr(head, 'loss_bbox', None)).__name__
+        if loss.endswith('IoULoss') and _decodes_by_option(head) and not head.reg_decoded_bbox:
+            problems.append(problem(f'{name}.reg_decoded_bbox', False, f'True with {loss}'))
     return problems
+
+
+def _decodes_by_option(head: nn.Module) -> bool:
+    """Tell whether `reg_decoded_bbox` decides what the loss of a head compares."""
+    for method, *bases in (('loss_by_feat', AnchorHead, RPNHead), ('loss', BBoxHead)):
+        if isinstance(head, tuple(bases)):
+            # Others, such as ATSSHead, have a loss of their own, and always decode.
+            owners = (each for each in type(head).__mro__ if method in vars(each))
+            return next(each for each in owners if not each.__module__.startswith(OURS)) in bases
+    return False
 
 
 def watch_maps(detector: nn.Module, name: str = '') -> list[RemovableHandle]:

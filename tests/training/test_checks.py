@@ -128,6 +128,32 @@ def test_equal_anchors_are_named(base_sizes, words):
     assert all(map(str.__contains__, problems, words))
 
 
+@pytest.mark.parametrize('decodes', [False, True])
+@pytest.mark.parametrize(
+    ('kind', 'has_option'),
+    [
+        ('RetinaHead', True),
+        ('mmdet_detnet.ConfidenceRetinaHead', True),
+        ('Shared2FCBBoxHead', True),
+        ('mmdet_detnet.DoubleConvFCBBoxHead', True),
+        ('ATSSHead', False),
+        ('FCOSHead', False),
+    ],
+)
+def test_iou_loss_needs_decoded_boxes(kind, has_option, decodes):
+    head = dict(type=kind, num_classes=2, in_channels=32, loss_bbox=dict(type='GIoULoss'))
+    if has_option:
+        head.update(reg_decoded_bbox=decodes)
+    if kind == 'mmdet_detnet.DoubleConvFCBBoxHead':
+        head.update(num_convs=1, num_fcs=1)
+    if kind == 'ATSSHead':
+        anchors = dict(type='AnchorGenerator', ratios=[1.0], scales=[8], strides=[8, 16])
+        head.update(anchor_generator=dict(anchors, center_offset=0.0))
+    problems = find_model_problems(make_detector(head=head))
+    message = 'head.reg_decoded_bbox must be True with GIoULoss, got False.'
+    assert problems == ([message] if has_option and not decodes else [])
+
+
 def make_norm(is_frozen=False, is_evaluated=False, **values):
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     model[1].requires_grad_(not is_frozen)
