@@ -128,7 +128,7 @@ def unwrap_model(model: nn.Module) -> nn.Module:
 
 
 def _find_parts(model: nn.Module) -> Iterator[tuple[nn.Module, bool, bool]]:
-    """Find the parts to make faster: which may be compiled, and give outputs in low precision.
+    """Find the parts to make faster, and whether each may be compiled and give low precision.
 
     RoIs are pooled from float32, because mmcv rounds their corners to the type of the features.
     """
