@@ -18,7 +18,7 @@ def notebook():
 def count_pictures(notebook):
     outputs = [output for cell in notebook.cells for output in cell.get('outputs', [])]
     assert not [output for output in outputs if output.output_type == 'error']
-    return sum('image/png' in output.get('data', {}) for output in outputs)
+    return sum('image/jpeg' in output.get('data', {}) for output in outputs)
 
 
 def test_stored_outputs_are_complete_and_of_no_machine(notebook):

@@ -127,10 +127,10 @@ class Result:
         """Write the picture of :meth:`draw`; it replaces a file of this name."""
         mmcv.imwrite(self.draw(), str(path))
 
-    def _repr_png_(self) -> bytes:
+    def _repr_jpeg_(self) -> bytes:
         picture = self.draw()
         factor = min(1, SHOWN_WIDTH / picture.shape[1])
-        return cv2.imencode('.png', mmcv.imrescale(picture, factor))[1].tobytes()
+        return cv2.imencode('.jpg', mmcv.imrescale(picture, factor))[1].tobytes()
 
 
 class Predictor:

@@ -314,7 +314,7 @@ def test_result_is_a_table_a_picture_and_what_supervision_takes(
     with monkeypatch.context() as patch, pytest.raises(ImportError, match='pip install pandas'):
         patch.setitem(sys.modules, 'pandas', None)
         result.to_pandas()
-    shown = cv2.imdecode(np.frombuffer(result._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
+    shown = cv2.imdecode(np.frombuffer(result._repr_jpeg_(), np.uint8), cv2.IMREAD_COLOR)
     assert (shown == result.draw()).all()
     result.save(tmp_path / 'drawn.png')
     assert (cv2.imread(str(tmp_path / 'drawn.png')) == shown).all()
