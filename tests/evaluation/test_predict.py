@@ -315,9 +315,10 @@ def test_result_is_a_table_a_picture_and_what_supervision_takes(
         patch.setitem(sys.modules, 'pandas', None)
         result.to_pandas()
     shown = cv2.imdecode(np.frombuffer(result._repr_jpeg_(), np.uint8), cv2.IMREAD_COLOR)
-    assert (shown == result.draw()).all()
+    drawn = result.draw()
+    assert np.abs(shown.astype(int) - drawn).mean() < 5  # a JPEG
     result.save(tmp_path / 'drawn.png')
-    assert (cv2.imread(str(tmp_path / 'drawn.png')) == shown).all()
+    assert (cv2.imread(str(tmp_path / 'drawn.png')) == drawn).all()
     # As Detections.from_mmdetection of supervision 0.31 reads it.
     instances = result.pred_instances
     for name in ('bboxes', 'scores', 'labels'):
