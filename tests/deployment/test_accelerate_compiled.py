@@ -92,12 +92,12 @@ def no_compiler(monkeypatch):
 def test_without_a_compiler_it_runs_uncompiled_with_one_warning(no_compiler):
     parts = [nn.Conv2d(3, channels, 1) for channels in (2, 4)]
     image = torch.rand(1, 3, 64, 64)
-    options = dict(channels_last=False, compile=True, dtype=None, low_outputs=False)
+    options = dict(channels_last=False, compile=True, dtype=None, train_dtype=None)
     with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         for part in parts:
             expected = part(image)
-            part.forward = replaced_forward.PartForward(part.eval(), **options)
+            part.forward = replaced_forward.PartForward(part.eval(), low_outputs=False, **options)
             assert part(image).equal(expected)
             assert part.forward.compile is False
     texts = [str(w.message) for w in caught if 'accelerate:' in str(w.message)]

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -24,7 +25,8 @@ def test_signal_is_remembered_also_after_workers_have_started():
     request.listen()
     assert not request.is_agreed()
     with hold_termination():
-        os.kill(os.getpid(), signal.SIGTERM)
+        # To this thread: one of another program's threads would take a signal to the process.
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         assert not request.is_agreed()
     assert request.is_agreed()
     request.stop_listening()
