@@ -10,6 +10,7 @@ pytestmark = pytest.mark.usefixtures('on_own_operators')
 ROIS = torch.tensor(
     [
         [0, 3, 2, 14, 11],
+        [1, 0, 5, 23, 8],
         [1, -6, -6, 5, 5],
         [0, 17, 9, 40, 30],
         [0, 300, 300, 340, 340],
@@ -27,7 +28,7 @@ def feature_map():
 @pytest.mark.parametrize('sampling_ratio', [0, 2])
 def test_without_offsets_it_is_roi_align(feature_map, sampling_ratio):
     expected = ops.roi_align(feature_map, ROIS, (2, 3), 0.5, sampling_ratio, 'avg', True)
-    for offset in (None, torch.zeros(5, 2, 2, 3).double()):
+    for offset in (None, torch.zeros(len(ROIS), 2, 2, 3).double()):
         actual = ops.deform_roi_pool(feature_map, ROIS, offset, (2, 3), 0.5, sampling_ratio)
         torch.testing.assert_close(actual, expected)
 
@@ -43,7 +44,7 @@ def test_offsets_move_bins_by_parts_of_the_roi(feature_map):
 
 
 def test_gradcheck(feature_map):
-    offset = torch.rand(5, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+    offset = torch.rand(len(ROIS), 2, 2, 2, dtype=torch.float64, requires_grad=True)
 
     def pool(feature_map, offset):
         return ops.deform_roi_pool(feature_map, ROIS, offset, 2, 0.5, 0, 0.1)

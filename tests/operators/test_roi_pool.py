@@ -1,4 +1,4 @@
-"""RoI pooling and its deformable form."""
+"""RoI pooling."""
 
 import math
 
@@ -60,33 +60,3 @@ def test_roi_pool_of_nans_of_nothing_and_of_no_rois(feature_map):
     assert not pooled.any()
     assert not feature_map.grad.any()
     assert ops.roi_pool(feature_map, ROIS[:0], 2, 0.5).shape == (0, 3, 2, 2)
-
-
-@pytest.mark.parametrize('sampling_ratio', [0, 2])
-def test_deformable_pooling_without_offsets_is_roi_align(feature_map, sampling_ratio):
-    rois = torch.cat([ROIS, NANS])
-    expected = ops.roi_align(feature_map, rois, (2, 3), 0.5, sampling_ratio, 'avg', True)
-    for offset in (None, torch.zeros(6, 2, 2, 3).double()):
-        actual = ops.deform_roi_pool(feature_map, rois, offset, (2, 3), 0.5, sampling_ratio)
-        torch.testing.assert_close(actual, expected)
-
-
-def test_offsets_move_bins_by_parts_of_the_roi(feature_map):
-    rois = ROIS[:1]
-    offset = torch.tensor([2.0, -1.0]).double().view(1, 2, 1, 1).expand(1, 2, 2, 3)
-    actual = ops.deform_roi_pool(feature_map, rois, offset, (2, 3), 0.5, 2, 0.1)
-    # A RoI of 11 x 9 pixels, moved by 0.2 of its width and by -0.1 of its height.
-    moved = rois + torch.tensor([0, 2.2, -0.9, 2.2, -0.9]).double()
-    expected = ops.roi_align(feature_map, moved, (2, 3), 0.5, 2, 'avg', True)
-    torch.testing.assert_close(actual, expected)
-
-
-def test_gradcheck_of_deformable_pooling(feature_map):
-    torch.manual_seed(1)
-    rois = torch.cat([ROIS[[0, 1, 3]], NANS])
-    offset = torch.rand(4, 2, 2, 2, dtype=torch.float64, requires_grad=True)
-
-    def pool(feature_map, offset):
-        return ops.deform_roi_pool(feature_map, rois, offset, 2, 0.5, 0, 0.1)
-
-    assert torch.autograd.gradcheck(pool, (feature_map, offset), fast_mode=True)
