@@ -107,6 +107,8 @@ def _split(
     root, file = options.image_folder, out.folder / SPLIT_FILE
     if file.exists() and not options.resplit:
         split, source = read_splits(file, images, root), f'from {file}'
+        if options.group_by is not None:
+            source += '; --group-by applies with --resplit'
     else:
         split, source = choose_splits(images, root, options.seed, options.group_by)
         write_splits(out.path(SPLIT_FILE), images, split, root)

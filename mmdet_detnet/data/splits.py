@@ -30,11 +30,17 @@ def choose_splits(
         The split of each image, except those outside the dataset's own, and where it is from.
 
     Raises:
-        ValueError: If the expression does not match an image, or there are too few images.
+        ValueError: If the expression does not match an image, nothing is drawn for it to apply to,
+            or there are too few images.
     """
     own = {image.path: image.split for image in images if image.split}
     present = set(own.values())
     if present >= {'train', 'val'}:
+        if group_by is not None:
+            raise ValueError(
+                f'--group-by {group_by!r} applies to splits drawn at random, but the dataset has '
+                'its own training and validation images.'
+            )
         words = "the dataset's own"
     elif present >= {'train', 'test'}:
         part = [image for image in images if image.split == 'train']

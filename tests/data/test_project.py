@@ -72,13 +72,14 @@ def test_config_of_each_model(model, folder, capsys):
     assert 'warning picture-in-two-splits' in output
 
 
-def test_splits_are_written_and_kept(folder):
+def test_splits_are_written_and_kept(folder, capsys):
     assert new() == 0
     file = Path('my_data-detector/splits.csv')
     first = file.read_text()
     assert [len(read_split(name)['images']) for name in ('train', 'val', 'test')] == [8, 2, 2]
-    assert new('--seed', 3, '--overwrite') == 0
+    assert new('--seed', 3, '--group-by', '(.)', '--overwrite') == 0
     assert file.read_text() == first
+    assert '--group-by applies with --resplit' in capsys.readouterr().out
     assert new('--seed', 3, '--overwrite', '--resplit') == 0
     assert file.read_text() != first
 

@@ -158,6 +158,12 @@ def test_positions_of_voc_may_count_from_0(tmp_path):
     assert [box.box for box in image.boxes] == [(11, 21, 29, 39), (51, 11, 19, 19)]
 
 
+def test_other_formats_than_voc_have_no_positions_from_0(tmp_path):
+    WRITERS['yolo'](tmp_path)
+    with pytest.raises(ValueError, match='--zero-based applies to Pascal VOC, .* in yolo'):
+        read(tmp_path, zero_based=True)
+
+
 def test_boxes_of_voc_begin_where_mmdets_reader_has_them(tmp_path):
     WRITERS['voc'](tmp_path)
     ours = read(tmp_path).images[0].boxes

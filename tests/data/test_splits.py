@@ -73,6 +73,12 @@ def test_own_splits_are_used():
     assert words == "the dataset's own"
 
 
+def test_own_splits_leave_nothing_to_group():
+    images = [make_image('0.png', 'train'), make_image('1.png', 'val')]
+    with pytest.raises(ValueError, match='--group-by .* has its own training and validation'):
+        choose_splits(images, ROOT, group_by='(.)')
+
+
 def test_missing_splits_are_drawn_from_training():
     images = [*make_images(17, 'train'), make_image('x.png', 'test')]
     splits, words = choose_splits(images, ROOT)

@@ -33,7 +33,8 @@ def read_folder(options: Options, out: OutputFolder | None = None) -> tuple[str,
     """Read a dataset in any known format, without the files of ``out``; return its format, too.
 
     Raises:
-        ValueError: If no annotations or several formats are found, or a file is damaged.
+        ValueError: If no annotations or several formats are found, a file is damaged, or an option
+            does not apply to the format.
     """
     place = options.annotations or options.folder
     images = ImageFiles(options.image_folder, out)
@@ -55,6 +56,8 @@ def read_folder(options: Options, out: OutputFolder | None = None) -> tuple[str,
     if len(recognized) > 1 and not options.format_name:
         names = ', '.join(f'{name} ({len(files)} files)' for name, files in recognized.items())
         raise ValueError(f'{place} has several formats: {names}. Choose one with --format.')
+    if options.zero_based and name != 'voc':
+        raise ValueError(f'--zero-based applies to Pascal VOC, but {place} is in {name}.')
     _, _, read = READERS[name]
     labeled = read(recognized[name], images, options)
     _check_unique(labeled.images)
