@@ -15,6 +15,7 @@ from .config import load_config
 from .data.check import report_training_data
 from .data.options import Options
 from .data.project import create_project
+from .evaluation import report
 from .evaluation.predict import Predictor, Result, evaluate_in_tiles, is_onnx
 from .evaluation.sources import Frame, Source, find_sources, read_frames
 from .evaluation.tiles import Tiles
@@ -129,26 +130,27 @@ class Detector:
         return self._checkpoint
 
     def test(self, tiles: int | None = None, overlap: float = 0.2) -> dict[str, float]:
-        """Evaluate on the test images: ``mmdet-detnet test``, or in tiles.
+        """Evaluate on the test images, and print the figures: ``mmdet-detnet test``.
+
+        Without ``tiles``, this chooses the score for :meth:`predict` on the validation images.
 
         Args:
             tiles: As for :meth:`predict`.
             overlap: As for :meth:`predict`.
 
         Returns:
-            The metrics, such as ``coco/bbox_mAP``.
+            The metrics, such as ``coco/bbox_mAP``, without undefined ones.
 
         Raises:
-            RuntimeError: If the test was stopped; the reason is printed.
+            ValueError: If the detector has no config, or its dataset is not in COCO's format.
         """
         config = self._require_config('test')
         if tiles is not None:
             return evaluate_in_tiles(self._load(), Tiles(tiles, overlap))
-        self._predictor = None  # a test may choose a score threshold
-        try:
-            return runs.test(config, self.checkpoint, work_dir=self.work_dir)
-        except SystemExit as stop:
-            raise RuntimeError('the test was stopped for the reason above.') from stop
+        self._predictor = None  # its score threshold may change
+        figures = report.test(config, self.checkpoint, self.work_dir, device=self.device)
+        print(report.format_report(figures))
+        return figures.metrics
 
     def predict(
         self,

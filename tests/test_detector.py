@@ -86,6 +86,18 @@ def test_run_that_is_stopped_is_an_error_and_no_end_of_a_notebook(tiny_detector,
         Detector(tiny_detector[0]).train()
 
 
+def test_figures_are_printed_and_returned(tiny_detector, tmp_path, capsys):
+    config, checkpoint = tiny_detector
+    detector = Detector(shutil.copy(checkpoint, tmp_path), config=config, device='cpu')
+    metrics = detector.test()
+    assert 'coco/bbox_mAP_m' in metrics
+    assert 'coco/bbox_mAP_s' not in metrics  # there are no small objects
+    assert 0 <= metrics['coco/bbox_mAP'] <= metrics['coco/bbox_mAP_50'] <= 1
+    printed, progress = capsys.readouterr()
+    assert 'all classes' in printed and 'triangle' in printed
+    assert 'Average Precision' not in printed and 'UserWarning' not in progress
+
+
 def test_onnx_file_needs_a_config_to_be_tested(tmp_path):
     (tmp_path / 'detector.onnx').touch()
     with pytest.raises(ValueError, match=r'Detector\.test needs a config; .*onnx has none'):

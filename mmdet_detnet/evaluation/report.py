@@ -38,6 +38,10 @@ from .score_threshold import ScoreThresholds, write_score_thr
 # Where no score can be chosen: mmdet's own for drawing.
 DEFAULT_SCORE_THR = ScoreThresholds(0.3, {})
 SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+METRIC_NAMES = {
+    **{'AP': 'mAP', 'AP50': 'mAP_50', 'AP75': 'mAP_75'},
+    **{'AP_small': 'mAP_s', 'AP_medium': 'mAP_m', 'AP_large': 'mAP_l'},
+}
 SCORE_GRID = np.linspace(0, 1, 101)
 
 
@@ -87,6 +91,17 @@ class Report:
     matrix: np.ndarray
     images: Sequence[ImageErrors]
     source: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The average precisions under MMDetection's names, without undefined ones."""
+        figures = (('bbox', self.figures), ('segm', self.mask_figures))
+        return {
+            f'coco/{iou_type}_{METRIC_NAMES[name]}': value
+            for iou_type, values in figures
+            for name, value in values.items()
+            if name in METRIC_NAMES and value is not None
+        }
 
     def worst(self, num_images: int) -> list[ImageErrors]:
         """List the images with most errors, without those that have none."""

@@ -162,6 +162,7 @@ def test_best_score_is_kept_with_a_checkpoint_from_elsewhere(shapes_detector, tm
     report = report_module.test(*shapes_detector, work_dir=tmp_path, device='cpu')
     assert report.score_thr.all == pytest.approx(0.7)
     assert report.total.counts.f1 == 1
+    assert report.metrics['coco/bbox_mAP_75'] == pytest.approx(1)
     assert 'on these same images' in report.source['Score']
     assert read_score_thr(shapes_detector[1], tmp_path) == report.score_thr
 
