@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Runs the suite with other Pythons, the oldest torch, and the maintained forks of OpenMMLab's packages.
+# Runs the suite with other Pythons, the oldest torch, and the maintained forks of OpenMMLab's
+# packages.
 #
 #   make matrix                  # all rows
 #   ROWS='forks' make matrix     # some of them
 #
-# The results become rows of the table in docs/environments.md. uv finds the Pythons, or downloads them. Arguments are passed on to `uv pip install`.
+# The results become rows of the table in docs/environments.md. uv finds the Pythons, or downloads
+# them. Arguments are passed on to `uv pip install`.
 set -u
 cd "$(dirname "$0")/.."
 tools=(-r requirements-test.txt setuptools==80.8.0 pip click==8.2.1 colorama model-index pandas requests tabulate opencv-python-headless)
