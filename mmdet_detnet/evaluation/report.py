@@ -236,13 +236,13 @@ def test(
     if score_thr is None:
         used, reason = _choose_score_thr(model, loader, truth, detections)
         if used.classes and '://' not in str(checkpoint):
-            reason += f'; kept in {write_score_thr(used, checkpoint, work_dir)}'
+            reason += f'; kept in {shorten(write_score_thr(used, checkpoint, work_dir))}'
     else:
         used, reason = ScoreThresholds(score_thr, {}), 'as asked for'
     source = {
-        'Config': str(config),
-        'Checkpoint': str(checkpoint),
-        'Images': f'{len(truth.images)} of {_shorten(loader.dataset.ann_file)}',
+        'Config': shorten(config),
+        'Checkpoint': shorten(checkpoint),
+        'Images': f'{len(truth.images)} of {shorten(loader.dataset.ann_file)}',
         'Score': f'above {used.all:.3f}: {reason}',
         'Date': datetime.now().strftime('%Y-%m-%d %H:%M'),
         'Versions': f'mmdet_detnet {__version__}, mmdet {mmdet.__version__}, '
@@ -257,7 +257,7 @@ def _choose_score_thr(
     """Choose the scores on the validation images, and say how."""
     with silence():
         val_loader = Runner.build_dataloader(model.cfg.val_dataloader)
-    file = _shorten(val_loader.dataset.ann_file)
+    file = shorten(val_loader.dataset.ann_file)
     if val_loader.dataset.ann_file == loader.dataset.ann_file:
         reason = 'the highest F1 on these same images, so F1 is optimistic'
     else:
@@ -270,9 +270,10 @@ def _choose_score_thr(
     return chosen or DEFAULT_SCORE_THR, reason
 
 
-def _shorten(path: str) -> str:
-    """Make a path relative if it is in the working directory."""
-    return os.path.relpath(path) if Path(path).resolve().is_relative_to(Path.cwd()) else path
+def shorten(path: str | Path) -> str:
+    """Make a path relative if it is in the working directory; a URL stays as it is."""
+    is_inside = '://' not in str(path) and Path(path).resolve().is_relative_to(Path.cwd())
+    return os.path.relpath(path) if is_inside else str(path)
 
 
 def format_report(report: Report) -> str:

@@ -28,6 +28,7 @@ from .report import (
     class_cells,
     format_rate,
     score_cells,
+    shorten,
     test,
 )
 
@@ -75,7 +76,7 @@ def look(
     output = OutputFolder(out_dir or work_dir / 'look')
     output.check('index.html', 'report.json')
     report = test(config, checkpoint, work_dir, score_thr, **options)
-    command = ['mmdet-detnet', 'look', str(config), '--checkpoint', str(checkpoint)]
+    command = ['mmdet-detnet', 'look', shorten(config), '--checkpoint', shorten(checkpoint)]
     report.source['Command'] = shlex.join(command)
     output.path('report.json').write_text(json.dumps(report.to_dict(), indent=1))
     page = output.path('index.html')

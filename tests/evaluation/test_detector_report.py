@@ -1,7 +1,6 @@
 """The report of a detector, in numbers, on the terminal and as a page."""
 
 import json
-import re
 from html.parser import HTMLParser
 
 import cv2
@@ -187,11 +186,15 @@ def test_given_score_is_used(shapes_detector, tmp_path):
         report_module.test(*shapes_detector, tmp_path, score_thr=2)
 
 
-def test_look_writes_the_page_and_the_numbers(shapes_detector, tmp_path):
+def test_look_writes_the_page_and_the_numbers(shapes_detector, tmp_path, monkeypatch):
+    config, checkpoint = shapes_detector
+    monkeypatch.chdir(config.parent)
     page = look(*shapes_detector, tmp_path, device='cpu')
     assert page == tmp_path / 'look/index.html'
-    assert re.search('mmdet-detnet look .*config.py', page.read_text())
+    # Paths in the working directory are relative, so that the page can be given away.
+    assert f'mmdet-detnet look config.py --checkpoint {checkpoint.name}' in page.read_text()
     numbers = json.loads((tmp_path / 'look/report.json').read_text())
+    assert numbers['source']['Checkpoint'] == checkpoint.name
     assert numbers['figures']['AP'] == pytest.approx(1)
     # A second time, it replaces its own files only.
     look(*shapes_detector, tmp_path, device='cpu')
