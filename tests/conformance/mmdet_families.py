@@ -75,6 +75,8 @@ def shorten(model):
     ):
         if 'paths' in part:  # of FPG, which takes minutes a step
             part.update(stack_times=4, paths=part.paths[:4])
+        elif 'stack_times' in part:  # of NAS-FPN
+            part.stack_times = 1
         if not isinstance(part, list):
             part.update(
                 {key: 1 for key in ('num_layers', 'num_blocks', 'stacked_convs') if part.get(key)}
