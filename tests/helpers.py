@@ -11,6 +11,7 @@ import torch
 from mmdet.models.backbones import DetectoRS_ResNet, Res2Net, ResNeSt, ResNet, ResNeXt
 from mmdet.registry import DATASETS
 from mmengine.runner import save_checkpoint
+from mmengine.structures import InstanceData
 from torch import nn
 
 from mmdet_detnet.benchmark import Entry, Row, Settings
@@ -102,6 +103,12 @@ def save_detector(model, cfg, file):
     metainfo = DATASETS.build(cfg.val_dataloader.dataset).metainfo
     content = {'state_dict': model.state_dict(), 'meta': {'dataset_meta': metainfo}}
     save_checkpoint(content, str(file))
+
+
+def make_detections(*rows):
+    """Make detections of rows (x1, y1, x2, y2, score, label)."""
+    values = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
+    return InstanceData(bboxes=values[:, :4], scores=values[:, 4], labels=values[:, 5].long())
 
 
 def count_parameters(module):
