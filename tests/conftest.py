@@ -11,11 +11,10 @@ import mmdet_detnet  # noqa: F401
 LONGEST = (
     'wheel',
     'fork server',
-    'test_two_ranks',
-    'test_accelerate_compiled',
-    'configs',
-    'test_tutorial',
     'onnx',
+    'test_tutorial',
+    'configs',
+    'test_accelerate_compiled',
 )
 
 

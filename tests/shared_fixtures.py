@@ -56,12 +56,17 @@ def shapes_root(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def tiny_detector(tmp_path_factory, shapes_root):
-    """Config file and checkpoint of the demo's detector at a quarter of its width, untrained."""
+    """Config file and checkpoint of the demo's detector at a quarter of its width, untrained.
+
+    Training takes one step an epoch, with both images, and no data loader has workers.
+    """
     folder = tmp_path_factory.mktemp('detector')
     write_config(folder / 'new' / 'config.py', shapes_root)
     cfg = Config.fromfile(folder / 'new' / 'config.py')
     cfg.model.backbone.base_channels = 4
     cfg.model.neck.in_channels = [16, 32, 64, 64, 64]
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
     cfg.dump(folder / 'config.py')
     model = MODELS.build(cfg.model)
     model.init_weights()

@@ -67,10 +67,6 @@ def test_options_of_the_sweep_are_arguments_of_its_function(monkeypatch):
     (arguments,) = calls
     assert (arguments['config'], arguments['checkpoint']) == ('config.py', 'detector.pth')
     assert (arguments['options'], arguments['exponents'][0]) == (
-        {
-            'cfg_options': {'model.test_cfg.score_thr': 0.1},
-            'device': 'cpu',
-            'allow_mismatch': True,
-        },
+        {'cfg_options': {'model.test_cfg.score_thr': 0.1}, 'device': 'cpu', 'allow_mismatch': True},
         0,
     )

@@ -5,6 +5,7 @@ import re
 import pytest
 from mmengine.config import Config
 from mmengine.config import utils as slow_lookup
+from quick_configs import look_up
 
 from mmdet_detnet.config import ConfigProblem, load_config, set_options
 
@@ -20,6 +21,7 @@ def test_bases_of_packages_are_found_without_reading_all_metafiles(monkeypatch, 
     def refuse(*args):
         raise AssertionError('reads 102 files')
 
+    monkeypatch.setattr(Config, '_get_cfg_path', staticmethod(look_up))
     expected = Config.fromfile(load_config(DEMO).filename)
     monkeypatch.setattr(slow_lookup, '_get_cfg_metainfo', refuse)
     before = Config._get_cfg_path

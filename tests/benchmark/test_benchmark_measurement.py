@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from helpers import make_row
+from helpers import fork_server, make_row
 
 from mmdet_detnet.benchmark import (
     Entry,
@@ -61,7 +61,10 @@ def measure_and_allocate(mebibytes):
     return measured, read_peak()
 
 
-def test_peak_memory_is_what_was_allocated():
+@pytest.mark.xdist_group('fork server')
+def test_peak_memory_is_what_was_allocated(monkeypatch):
+    context = fork_server()
+    monkeypatch.setattr(measurement.multiprocessing, 'get_context', lambda method: context)
     ((predicting,), (training,)), allocated = run_alone(measure_and_allocate, 200)
     assert allocated == pytest.approx(200, abs=30)
     assert 0 < predicting <= training

@@ -35,8 +35,6 @@ def config(tiny_detector, tmp_path_factory):
     config.train_cfg.max_epochs = 1
     config.work_dir = str(tmp_path_factory.mktemp('work_dir'))
     config.default_hooks.logger = None
-    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
-        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
     file = tiny_detector[0].with_name('short.py')
     config.dump(file)
     return file

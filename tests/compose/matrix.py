@@ -3,30 +3,17 @@
 from mmdet_detnet import config_path
 
 DOUBLE_HEAD = config_path('_base_/models/double_head.py')
-# Of each backbone its options, channels of its outputs from C2 on, and an option to make it an
-# eighth as wide.
+# Of each backbone its options, and channels of its outputs from C2 on.
+RESNET = [256, 512, 1024, 2048]
 BACKBONES = {
-    'ResNet-50': ("type='ResNet', depth=50", [256, 512, 1024, 2048], 'base_channels=8'),
+    'ResNet-50': ("type='ResNet', depth=50", RESNET),
     'DetNet-59': (
         "type='mmdet_detnet.DetNet', depth=59, frozen_stages=-1, norm_eval=False",
         [256, 512, 1024, 1024, 1024],
-        'base_channels=8',
     ),
-    'IPGNet-50': (
-        "type='mmdet_detnet.IPGNet', depth=50",
-        [256, 512, 1024, 2048],
-        'base_channels=8',
-    ),
-    'Swin-T': (
-        "_delete_=True, type='SwinTransformer', depths=[2, 2, 6, 2]",
-        [96, 192, 384, 768],
-        'embed_dims=12',
-    ),
-    'ResNeXt-50': (
-        "type='ResNeXt', depth=50, groups=8, base_width=4",
-        [256, 512, 1024, 2048],
-        'base_channels=8',
-    ),
+    'IPGNet-50': ("type='mmdet_detnet.IPGNet', depth=50", RESNET),
+    'Swin-T': ("_delete_=True, type='SwinTransformer', depths=[2, 2, 6, 2]", [96, 192, 384, 768]),
+    'ResNeXt-50': ("type='ResNeXt', depth=50, groups=32, base_width=4", RESNET),
 }
 DILATED = ('DetNet-59',)  # stays at stride 16
 # Of each detector mmdet's config, what its levels are (from C2 for RoIs, else from C3), and options
@@ -60,13 +47,13 @@ DENSE_STRIDES = 'strides=[8, 16, 16, 16, 32]'
 
 
 def make_config(backbone, detector):
-    """Write the config of a cell, with a backbone an eighth as wide."""
-    options, channels, slim = BACKBONES[backbone]
+    """Write the config of a cell."""
+    options, channels = BACKBONES[backbone]
     base, levels, head = DETECTORS[detector]
     indices = [1, 2, len(channels) - 1] if levels == 'queries' else range(len(channels))
     lines = [
-        f'backbone=dict({options}, {slim}, out_indices={tuple(indices)}, init_cfg=None)',
-        f'neck=dict(in_channels={[channels[index] // 8 for index in indices]})',
+        f'backbone=dict({options}, out_indices={tuple(indices)}, init_cfg=None)',
+        f'neck=dict(in_channels={[channels[index] for index in indices]})',
     ]
     head = [*head]
     if backbone in DILATED and levels == 'rois':

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import NARROWER, make_narrow
 from matrix import BACKBONES, DETECTORS, make_config
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
@@ -35,8 +36,12 @@ def build(tmp_path):
         model = Config.fromfile(file).model
         if 'roi_head' in model:
             use_few_rois(model)
+        is_swin = model.backbone.type == 'SwinTransformer'
+        model.backbone.update({'embed_dims': 12} if is_swin else {'base_channels': 64})
+        make_narrow(model)
         if 'num_queries' in model:
             model.num_queries = 20  # of the 126 places on four levels of a small image
+            model.neck.out_channels *= NARROWER  # the decoder keeps its width
         torch.manual_seed(0)
         detector = MODELS.build(model)
         detector.init_weights()  # DINO's embeddings have no values before
@@ -46,7 +51,6 @@ def build(tmp_path):
 
 
 def use_few_rois(model):
-    """Heads keep their width, so that few RoIs keep the test quick."""
     stages = model.train_cfg.rcnn
     for stage in stages if isinstance(stages, list) else [stages]:
         stage.sampler.num = 8

@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmdet.models import ResNet, ResNeXt
-from mmdet.models.roi_heads.roi_extractors.base_roi_extractor import BaseRoIExtractor
+from helpers import few_blocks, make_narrow
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 
 from mmdet_detnet import config_path
-from mmdet_detnet.models import DetNet
 from mmdet_detnet.training.checks import find_config_problems, find_model_problems, watch_maps
 
 pytestmark = pytest.mark.xdist_group('configs')
@@ -26,26 +24,8 @@ CONFIGS = sorted(
 # The others are classifiers, built by mmpretrain: test_pretrain_configs.py.
 DETECTORS = [name for name in CONFIGS if not name.startswith('pretrain/')]
 IMAGE_SHAPE = (3, 96, 128)
-# Divisible by every stride, up to 128.
-LARGE = 256
 FEW_ROIS = 16
 SAFETY_HOOKS = ['DurableCheckpoint', 'FiniteCheck', 'PlainCheckpoint', 'Seed']
-# Widths are divided by this: what fits what stays the same, and the tests are quick.
-NARROWER = 8
-WIDTHS = (
-    'base_channels groups in_channels out_channels feat_channels conv_out_channels fc_out_channels'
-).split()
-
-
-def make_narrow(settings):
-    """Divide every width in the config of a model."""
-    for key, value in settings.items():
-        for inner in value if isinstance(value, list) else [value]:
-            if isinstance(inner, dict):
-                make_narrow(inner)
-        if key in WIDTHS:
-            several = isinstance(value, list)
-            settings[key] = [v // NARROWER for v in value] if several else value // NARROWER
 
 
 def narrowed(config):
@@ -120,11 +100,7 @@ def describe_model(load_config):
 
 def build(model):
     """Build the detector of a text, with one block a stage."""
-    with pytest.MonkeyPatch.context() as patch:
-        for net in (ResNet, ResNeXt, DetNet):
-            settings = net.arch_settings.items()
-            short = {depth: (block, (1,) * len(blocks)) for depth, (block, blocks) in settings}
-            patch.setattr(net, 'arch_settings', short)
+    with few_blocks():
         return revert_sync_batchnorm(MODELS.build(ConfigDict(ast.literal_eval(model))))
 
 
@@ -138,7 +114,7 @@ def assert_learns_and_predicts(model):
     """Train on images with and without boxes, and predict."""
     detector = build(model).train()
     assert find_model_problems(detector) == []
-    watch_maps(detector)
+    watch_maps(detector)  # the strides of anchors and RoIs fit the maps
     total, names = total_loss(detector, [2, 0])
     assert torch.isfinite(total)
     total.backward()
@@ -155,16 +131,3 @@ def assert_learns_and_predicts(model):
         batch = make_batch(detector, [1, 0])
         predictions = detector(**batch, mode='predict')
     assert [len(p.pred_instances.bboxes.shape) for p in predictions] == [2, 2]
-    assert_levels(detector)
-
-
-def assert_levels(detector):
-    """Compare the strides of anchors and RoIs with the sizes of feature maps."""
-    with torch.no_grad():
-        features = detector.extract_feat(torch.zeros(1, 3, LARGE, LARGE))
-    strides = [LARGE // feature.shape[2] for feature in features]
-    head = getattr(detector, 'rpn_head', None) or detector.bbox_head
-    assert [stride[0] for stride in head.prior_generator.strides] == strides
-    for module in detector.modules():
-        if isinstance(module, BaseRoIExtractor):
-            assert list(module.featmap_strides) == strides[: module.num_inputs]

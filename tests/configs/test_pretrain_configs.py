@@ -69,8 +69,7 @@ def test_detector_takes_the_checkpoint_by_one_line(tmp_path, classification_mode
     torch.save({'meta': {'epoch': 100}, 'state_dict': classifier.state_dict()}, path)
     config = load_config('demo/faster-rcnn_detnet59-slim_fpn_shapes.py').model.backbone
     config.update(
-        base_channels=4,
-        init_cfg=dict(type='Pretrained', checkpoint=str(path), prefix='backbone.'),
+        base_channels=4, init_cfg=dict(type='Pretrained', checkpoint=str(path), prefix='backbone.')
     )
     backbone = MMDET_MODELS.build(config)
     backbone.init_weights()

@@ -1,7 +1,7 @@
 """Networks of one block a stage, and the choice of model families."""
 
 import pytest
-from mmdet.models.backbones import DetectoRS_ResNet, Res2Net, ResNeSt, ResNet, ResNeXt
+from helpers import few_blocks
 from mmdet_families import all_families
 
 
@@ -13,8 +13,6 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-def one_block_a_stage(monkeypatch):
-    """Shorten mmdet's ResNets."""
-    for net in (DetectoRS_ResNet, Res2Net, ResNeSt, ResNet, ResNeXt):
-        settings = {depth: (block, (1, 1, 1, 1)) for depth, (block, _) in net.arch_settings.items()}
-        monkeypatch.setattr(net, 'arch_settings', settings)
+def one_block_a_stage():
+    with few_blocks():
+        yield

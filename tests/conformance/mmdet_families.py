@@ -5,6 +5,7 @@ from pathlib import Path
 
 import mmdet
 import torch
+from helpers import randomize
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
@@ -46,12 +47,8 @@ def build_detector(name):
     shorten(model)
     torch.manual_seed(0)
     detector = MODELS.build(model)
+    randomize(detector)
     for module in detector.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(std=0.1)
-            module.running_var.uniform_(0.5, 1.5)
-        elif isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
-            torch.nn.init.xavier_normal_(module.weight)
         if isinstance(getattr(module, 'level_embed', None), torch.nn.Parameter):
             torch.nn.init.normal_(module.level_embed)  # DETRs leave it as the memory was
     return detector.eval()

@@ -2,16 +2,15 @@
 
 import pytest
 import torch
-from mmdet.models.backbones import ResNet, ResNeXt
+from helpers import few_blocks
 from mmdet.models.backbones.resnet import Bottleneck
 from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
 from mmdet_families import CONFIGS
 from mmengine.config import Config
-from mmengine.structures import InstanceData
+from models.double_head import small_double_head as small
 
 from mmdet_detnet import config_path
-from mmdet_detnet.models import DetNet, IPGNet
+from mmdet_detnet.models import IPGNet
 
 WIDTH = 8
 NUM_GROUPS = 4  # of group norm and of ResNeXt's convolutions
@@ -39,14 +38,10 @@ LEARNED = dict(norm_cfg=dict(type='BN', requires_grad=True), norm_eval=True, fro
 
 
 @pytest.fixture(autouse=True)
-def two_blocks_a_stage(monkeypatch):
+def two_blocks_a_stage():
     """Shorten the networks: one block with a projection, one without."""
-    for net, depths, stages in ((ResNet, (50, 101), 4), (ResNeXt, (50, 101), 4)):
-        block = net.arch_settings[50][0]
-        settings = {depth: (block, (2,) * stages) for depth in depths}
-        monkeypatch.setattr(net, 'arch_settings', settings)
-    settings = {depth: (Bottleneck, (2,) * NUM_DETNET_STAGES) for depth in (59, 110)}
-    monkeypatch.setattr(DetNet, 'arch_settings', settings)
+    with few_blocks(2):
+        yield
 
 
 def read_resnet(name):
@@ -150,16 +145,8 @@ FROZEN_NORM = dict(norm_cfg=FROZEN['norm_cfg'])
 
 
 def roi_head_loss(roi_head):
-    feats = tuple(torch.randn(1, WIDTH, 128 // s, 160 // s) for s in (4, 8, 16, 32))
-    boxes = torch.tensor([[10.0, 10, 60, 70], [50, 20, 120, 110]])
-    sample = DetDataSample(metainfo=dict(img_shape=(128, 160)))
-    sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.tensor([0, 2]))
-    sample.ignored_instances = InstanceData(bboxes=boxes[:0], labels=torch.tensor([]))
-    near = boxes.repeat(10, 1) + torch.randn(20, 4) * 4
-    far = torch.tensor([[0.0, 0, 20, 20], [100, 90, 150, 120]])
-    proposals = InstanceData(bboxes=torch.cat([near, far]))
-    losses = roi_head.loss(feats, [proposals], [sample])
-    return sum(value for name, value in losses.items() if 'loss' in name)
+    inputs = small.make_feats(), small.make_proposals(40, 30), small.make_samples(3, 2)
+    return small.sum_losses(roi_head.loss(*inputs))
 
 
 @pytest.mark.parametrize(

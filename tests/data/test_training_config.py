@@ -6,11 +6,7 @@ from mmengine.config import Config, ConfigDict
 from small_dataset import make_annotation, names
 
 from mmdet_detnet import config_path
-from mmdet_detnet.data.training_config import (
-    Anchors,
-    read_anchors,
-    read_training_config,
-)
+from mmdet_detnet.data.training_config import Anchors, read_anchors, read_training_config
 
 RETINANET = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
 CUSTOM = config_path('custom/faster-rcnn_detnet59-slim_fpn_custom.py')

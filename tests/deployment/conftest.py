@@ -3,7 +3,7 @@
 import pytest
 import torch
 from exportable_detectors import BEST_SCORE_THR, build, make_config
-from mmdet.models.backbones.resnet import Bottleneck
+from helpers import few_blocks
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
@@ -11,12 +11,11 @@ from mmengine.config import Config
 from mmdet_detnet import config_path
 from mmdet_detnet.deployment import OnnxDetector, export_onnx
 from mmdet_detnet.deployment.onnx_export import OLDEST_TORCH
-from mmdet_detnet.models import DetNet
 
 
 @pytest.fixture(scope='session')
 def build_tiny():
-    """Build the detector of a config with random weights, a DetNet with one block a stage."""
+    """Build the detector of a config with random weights, with one block a stage."""
 
     def build(config, **backbone):
         model = Config.fromfile(config_path(config)).model
@@ -26,8 +25,7 @@ def build_tiny():
         model.backbone.update(backbone)
         if 'rpn' in model.test_cfg:
             model.test_cfg.rpn.max_per_img = 20
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(DetNet, 'arch_settings', {59: (Bottleneck, (1, 1, 1, 1, 1))})
+        with few_blocks():
             detector = MODELS.build(model)
         randomize(detector)
         return detector.eval()

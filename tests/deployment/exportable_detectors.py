@@ -2,9 +2,8 @@
 
 import copy
 
-import pytest
 import torch
-from mmdet.models import ResNet
+from helpers import few_blocks, randomize
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
@@ -55,10 +54,7 @@ EXTRACTOR = dict(
     finest_scale=16,
 )
 FC_HEAD = dict(
-    type='Shared2FCBBoxHead',
-    in_channels=CHANNELS,
-    fc_out_channels=16,
-    num_classes=len(CLASSES),
+    type='Shared2FCBBoxHead', in_channels=CHANNELS, fc_out_channels=16, num_classes=len(CLASSES)
 )
 DOUBLE_HEAD = dict(
     type='mmdet_detnet.DoubleConvFCBBoxHead',
@@ -108,11 +104,7 @@ def _cascade(type_, head, **options):
     return _two_stage(
         'CascadeRCNN',
         dict(
-            type=type_,
-            num_stages=2,
-            stage_loss_weights=[1, 0.5],
-            bbox_head=[head] * 2,
-            **options,
+            type=type_, num_stages=2, stage_loss_weights=[1, 0.5], bbox_head=[head] * 2, **options
         ),
     )
 
@@ -164,27 +156,17 @@ def make_config(family):
     return Config(dict(model=model, test_dataloader=dict(dataset=dataset), visualizer=visualizer))
 
 
-def shorten(patch):
-    """Leave one block a stage, since the time of an export is that of its layers."""
-    settings = {depth: (block, (1,) * 4) for depth, (block, _) in ResNet.arch_settings.items()}
-    patch.setattr(ResNet, 'arch_settings', settings)
-
-
 def build(cfg):
     """Build a config's detector with weights by which scores differ and boxes stay small."""
     torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        shorten(patch)
+    with few_blocks():  # the time of an export is that of its layers
         detector = MODELS.build(cfg.model).eval()
+    randomize(detector)
     for name, module in detector.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(std=0.1)
-            module.running_var.uniform_(0.5, 1.5)
-        elif isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.xavier_normal_(module.weight)
-            nn.init.zeros_(module.bias) if module.bias is not None else None
-            if name.split('.')[-1] in PREDICTIONS:
-                _scale_once(module, PREDICTIONS[name.split('.')[-1]])
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+        if deviation := PREDICTIONS.get(name.split('.')[-1]):
+            _scale_once(module, deviation)
     detector.cfg, detector.dataset_meta = cfg, dict(classes=CLASSES)
     detect(detector, make_images(2, 75, 130))
     return detector

@@ -5,20 +5,14 @@ import sys
 import pytest
 import torch
 from deployment import test_onnx
-from exportable_detectors import CLASSES, make_config, shorten
+from exportable_detectors import CLASSES, make_config
+from helpers import few_blocks, make_detections
 from mmengine.config import Config
 from mmengine.runner import save_checkpoint
-from mmengine.structures import InstanceData
 
 from mmdet_detnet.evaluation import onnx_evaluation
 
 pytestmark = pytest.mark.xdist_group('onnx')
-
-
-def instances(*rows):
-    """Make detections of rows (x1, y1, x2, y2, score, label)."""
-    values = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
-    return InstanceData(bboxes=values[:, :4], scores=values[:, 4], labels=values[:, 5].long())
 
 
 @pytest.mark.parametrize(
@@ -31,9 +25,9 @@ def instances(*rows):
     ],
 )
 def test_equal_detections(found, matches):
-    theirs = instances((0, 0, 9, 9, 0.5, 1), (5, 5, 8, 8, 0.4, 0))
-    assert onnx_evaluation.count_matches(instances(found), theirs) == matches
-    assert onnx_evaluation.count_matches(instances(found, found), theirs) == matches
+    theirs = make_detections((0, 0, 9, 9, 0.5, 1), (5, 5, 8, 8, 0.4, 0))
+    assert onnx_evaluation.count_matches(make_detections(found), theirs) == matches
+    assert onnx_evaluation.count_matches(make_detections(found, found), theirs) == matches
 
 
 class Blind(torch.nn.Module):
@@ -41,7 +35,7 @@ class Blind(torch.nn.Module):
 
     def test_step(self, data):
         (sample,) = data['data_samples']
-        sample.pred_instances = instances()
+        sample.pred_instances = make_detections()
         return [sample]
 
 
@@ -51,9 +45,8 @@ def test_without_detections_the_ap_is_0(files):
 
 
 @pytest.fixture
-def files(two_stage, shapes_root, tmp_path, monkeypatch):
+def files(two_stage, shapes_root, tmp_path):
     """Config with a dataset, ONNX file and checkpoint of one detector."""
-    shorten(monkeypatch)
     detector, exported = two_stage
     cfg = make_config('Double-Head-Ext')
     annotations = str(shapes_root / 'annotations/val.json')
@@ -66,7 +59,8 @@ def files(two_stage, shapes_root, tmp_path, monkeypatch):
     meta = dict(dataset_meta=dict(classes=CLASSES))
     state = dict(state_dict=detector.state_dict(), meta=meta)
     save_checkpoint(state, str(tmp_path / 'detector.pth'))
-    return tmp_path / 'config.py', exported.file, tmp_path / 'detector.pth'
+    with few_blocks():
+        yield tmp_path / 'config.py', exported.file, tmp_path / 'detector.pth'
 
 
 def test_script_compares_with_pytorch(files, monkeypatch, capsys):

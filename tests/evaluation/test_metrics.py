@@ -21,11 +21,7 @@ from mmdet_detnet.evaluation.metrics import (
 
 TWO_CATS = make_truth((1, 1, BOX), (2, 1, BOX))
 # The first and the third find a cat, the second nothing.
-THREE_DETECTIONS = [
-    detect(1, 1, BOX, 0.9),
-    detect(1, 1, OTHER_BOX, 0.8),
-    detect(2, 1, BOX, 0.7),
-]
+THREE_DETECTIONS = [detect(1, 1, BOX, 0.9), detect(1, 1, OTHER_BOX, 0.8), detect(2, 1, BOX, 0.7)]
 
 
 def count(truth, detections, score_thr=0.0):

@@ -32,13 +32,11 @@ comparisons:
   - [other, plain]
 """
 OTHER = 'config: CONFIG, options: {model.backbone.base_channels: 8}'
-LOADERS = {
-    f'{name}_dataloader.{key}': value
-    for name in ('train', 'test')
-    for key, value in dict(num_workers=0, persistent_workers=False).items()
+OPTIONS = {'train_cfg.max_epochs': 2, 'train_dataloader.batch_size': 1}
+CONV_HEAD = {
+    'model.roi_head.bbox_head.type': 'Shared4Conv1FCBBoxHead',
+    'model.roi_head.bbox_head.conv_out_channels': 8,
 }
-OPTIONS = {'train_cfg.max_epochs': 2, 'train_dataloader.batch_size': 1, **LOADERS}
-CONV_HEAD = {'model.roi_head.bbox_head.type': 'Shared4Conv1FCBBoxHead'}
 
 
 @pytest.fixture

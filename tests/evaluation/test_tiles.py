@@ -1,10 +1,9 @@
 """Tiles cover the image, and an object in several of them is found once."""
 
 import pytest
-import torch
+from helpers import make_detections as found
 from hypothesis import given
 from hypothesis import strategies as st
-from mmengine.structures import InstanceData
 
 from mmdet_detnet.cli import main
 from mmdet_detnet.evaluation.predict import Predictor
@@ -42,12 +41,6 @@ def test_windows_by_hand():
 def test_wrong_tiles_are_refused(size, overlap):
     with pytest.raises(ValueError, match=r'Tiles: (size|overlap) must be'):
         Tiles(size, overlap)
-
-
-def found(*rows):
-    """Make detections of rows (x1, y1, x2, y2, score, label)."""
-    values = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
-    return InstanceData(bboxes=values[:, :4], scores=values[:, 4], labels=values[:, 5].long())
 
 
 def merged_boxes(whole, left, right):

@@ -19,8 +19,9 @@ import sys
 from pathlib import Path
 
 IMPORTED_ONCE = (
-    'quick_configs mmengine.runner matplotlib.pyplot pandas pkg_resources scipy.stats'.split()
-)
+    'quick_configs mmengine.runner matplotlib.pyplot pandas pkg_resources scipy.stats '
+    'torch._dynamo setuptools'
+).split()
 TESTS = Path(__file__).resolve().parents[1]
 TIMEOUT = 240  # seconds
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import torch
-from data.folders import CAT, voc_object, write_image, write_text, yolo_row
+from data.folders import CAT, voc_object, write_image, write_text
 
 NUM_IMAGES = 8
 NAMES = [f'{number:05}' for number in range(NUM_IMAGES)]
@@ -81,16 +81,3 @@ def test_every_line_from_voc_to_predictions(installation, console, tmp_path):
     assert f'{NUM_IMAGES} images done, 0 failed' in console(lines[3], tmp_path)
     predictions = (work_dir / 'predictions/predictions.jsonl').read_text()
     assert len(predictions.splitlines()) == NUM_IMAGES
-
-
-def test_coco128_trains(console, tmp_path):
-    """It has one folder for training and validation, and a path that leads nowhere."""
-    folder = tmp_path / 'my data'
-    for name in NAMES:
-        write_image(folder / f'images/train2017/{name}.png')
-        write_text(folder / f'labels/train2017/{name}.txt', yolo_row(0, CAT[1]))
-    places = 'path: ../datasets/coco128\ntrain: images/train2017\nval: images/train2017\n'
-    write_text(folder / 'coco128.yaml', f'{places}names:\n  0: cat\n')
-    train = next_lines(console("mmdet-detnet new 'my data' --epochs 1", tmp_path))[0]
-    console(train, tmp_path)
-    check_training(tmp_path)

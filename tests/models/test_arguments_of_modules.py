@@ -41,11 +41,12 @@ def plugins(num_stages):
 
 
 WRONG = [
-    (DETNET, dict(depth=50), 'depth must be one of'),
+    (DETNET, dict(depth=50), 'DetNet: depth must be one of'),
     (DETNET, dict(style='tensorflow'), 'style must be one of'),
     (DETNET, dict(projection='stage6'), 'projection must be one of'),
     (DETNET, dict(frozen_stages=6), 'frozen_stages must be one of'),
-    (DETNET, dict(base_channels=0), 'base_channels must be a positive integer'),
+    (DETNET, dict(frozen_stages=True), 'frozen_stages must be one of'),
+    *((DETNET, dict(base_channels=n), 'must be a positive integer') for n in (0, 8.0, True, '8')),
     (DETNET, dict(out_indices=(4, 3)), 'out_indices must be increasing'),
     (DETNET, dict(out_indices=()), 'out_indices must be at least one'),
     (DETNET, dict(out_indices=(0, 1, 2, 3)), 'out_indices must be up to 4'),
@@ -59,7 +60,10 @@ WRONG = [
     (IPGNET, dict(depth=18), 'depth must be one of'),
     (IPGNET, dict(num_stages=8), 'num_stages must be one of'),
     (IPGNET, dict(out_indices=(0, 4)), 'out_indices must be increasing'),
-    (IPGNET, dict(fused_stages=(1, 5)), 'fused_stages must be increasing'),
+    *(
+        (IPGNET, dict(fused_stages=stages), 'must be increasing and among [1, 2, 3, 4]')
+        for stages in ((1, 5), (3, 2), (2, 2), 2, '23')
+    ),
     (IPGNET, dict(fusion='addition'), 'fusion must be one of'),
     (IPGNET, dict(fusion_kernel=5), 'fusion_kernel must be one of'),
     (IPGNET, dict(fusion_relu=True), "fusion_relu must be False with fusion='add'"),
@@ -80,7 +84,7 @@ WRONG = [
     (CONF, dict(in_channels=-16), 'in_channels must be a positive integer'),
     (CONF, dict(loss_conf=dict(type='CrossEntropyLoss')), 'a loss with use_sigmoid=True'),
     (CONF, dict(loss_cls=dict(type='CrossEntropyLoss')), 'a loss with use_sigmoid=True'),
-    (BOX_HEAD, dict(num_convs=0), 'num_convs must be a positive integer'),
+    (BOX_HEAD, dict(num_convs=0), 'DoubleConvFCBBoxHead: num_convs must be a positive integer'),
     (BOX_HEAD, dict(num_nonlocal=2), 'num_nonlocal must be in 0 to num_convs = 1'),
     (BOX_HEAD, dict(num_nonlocal=1, conv_out_channels=12), 'in_channels must be a multiple of 8'),
     (BOX_HEAD, dict(lambda_fc=0), 'lambda_fc must be above 0 and at most 1'),

@@ -45,8 +45,7 @@ def build_extractor(roi_layer='RoIAlign', **options):
 # The RoI from (8, 12) to (28, 28), whose last pixel is (27, 27). Enlarged by 1.5 as in the authors'
 # code, around (18, 20), its sides are 30 and 24; its last pixel is one less than its edge.
 @pytest.mark.parametrize(
-    ('scale_factor', 'pixels'),
-    [(None, [8.0, 12.0, 27.0, 27.0]), (1.5, [3.0, 8.0, 32.0, 31.0])],
+    ('scale_factor', 'pixels'), [(None, [8.0, 12.0, 27.0, 27.0]), (1.5, [3.0, 8.0, 32.0, 31.0])]
 )
 def test_last_pixels_are_the_coordinates_that_are_pooled_to(scale_factor, pixels):
     features = torch.rand(1, 2, 12, 12)

@@ -127,12 +127,9 @@ def not_loaded(net):
         lambda state: dict(  # mmdet
             meta={}, state_dict={**with_prefix(state), 'neck.conv.weight': torch.zeros(4)}
         ),
-        lambda state: dict(  # mmpretrain
-            state_dict={**with_prefix(state), 'head.fc.bias': torch.zeros(10)}
-        ),
         lambda state: dict(state_dict=with_prefix(state, 'module.backbone.')),  # distributed
     ],
-    ids=['torchvision', 'mmdet', 'mmpretrain', 'distributed'],
+    ids=['torchvision', 'mmdet', 'distributed'],
 )
 def test_resnet_fills_the_first_stages_only(warm_start, names):
     net = warm_start(names(weights_of()))

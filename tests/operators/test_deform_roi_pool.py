@@ -3,26 +3,13 @@
 import math
 
 import pytest
+import test_roi_align
 import torch
 from mmcv import ops
 
 pytestmark = pytest.mark.usefixtures('on_own_operators')
-ROIS = torch.tensor(
-    [
-        [0, 3, 2, 14, 11],
-        [1, 0, 5, 23, 8],
-        [1, -6, -6, 5, 5],
-        [0, 17, 9, 40, 30],
-        [0, 300, 300, 340, 340],
-        [0, *[math.nan] * 4],
-    ],
-    dtype=torch.float64,
-)
-
-
-@pytest.fixture
-def feature_map():
-    return torch.randn(2, 3, 7, 12, dtype=torch.float64, requires_grad=True)
+NANS = torch.tensor([[0, *[math.nan] * 4]], dtype=torch.float64)
+ROIS = torch.cat([test_roi_align.ROIS, NANS])
 
 
 @pytest.mark.parametrize('sampling_ratio', [0, 2])

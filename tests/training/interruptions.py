@@ -36,13 +36,15 @@ def write_config(folder, data_root, **options):
         resize.scale = (64, 64)
     for split in ('val', 'test'):
         config[f'{split}_evaluator'].ann_file = f'{data_root}/annotations/val.json'
-    config.model.backbone = dict(type='ResNet', depth=18, base_channels=4, norm_eval=False)
+    stages = dict(num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(0, 1))
+    backbone = dict(type='ResNet', depth=18, base_channels=4, norm_eval=False, **stages)
+    config.model.backbone = backbone
     config.model.rpn_head.anchor_generator.pop('base_sizes')
     config.model.train_cfg.rpn_proposal.max_per_img = 32
     config.model.test_cfg.rpn.max_per_img = 8
     config.merge_from_dict(
         {
-            'model.neck.in_channels': [4, 8, 16, 32],
+            'model.neck.in_channels': [4, 8],
             'model.neck.out_channels': 8,
             'model.rpn_head.in_channels': 8,
             'model.rpn_head.feat_channels': 8,
@@ -89,22 +91,11 @@ class Faults(Hook):
     priority = 'VERY_HIGH'
     saves = operations = calls = 0
     workers = ()
+    iteration = validation = call = operation = limit = lost_weights = None
+    signal_number, written = int(signal.SIGKILL), 0.5
 
-    def __init__(
-        self,
-        iteration=None,
-        validation=None,
-        call=None,
-        signal_number=int(signal.SIGKILL),
-        operation=None,
-        written=0.5,
-        limit=None,
-        lost_weights=None,
-    ):
-        self.iteration, self.validation, self.call = iteration, validation, call
-        self.signal_number = signal_number
-        self.operation, self.written, self.limit = operation, written, limit
-        self.lost_weights = lost_weights
+    def __init__(self, **faults):
+        vars(self).update(faults)
 
     def before_run(self, runner):
         for module, name in [(os, 'fsync'), (os, 'replace'), (os, 'unlink')]:
@@ -167,6 +158,22 @@ class Faults(Hook):
             write(content)
 
         return _Writer(file, write_part)
+
+
+@HOOKS.register_module()
+class Witness(Hook):
+    """Write down what each rank trained on, and what its weights became."""
+
+    def before_train(self, runner):
+        self.images = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch, outputs):
+        self.images += [sample.img_id for sample in data_batch['data_samples']]
+
+    def after_train(self, runner):
+        weights = dict(runner.model.module.named_parameters())
+        file = Path(runner.work_dir, f'rank{runner.rank}.pth')
+        torch.save(dict(images=self.images, weights=weights), file)
 
 
 class _Writer:

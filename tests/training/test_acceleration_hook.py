@@ -21,8 +21,6 @@ def build_runner(tiny_detector, tmp_path):
         if options:
             config.default_hooks.acceleration = options
         config.train_cfg.update(max_epochs=1, val_begin=2)
-        for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
-            loader.update(batch_size=2, num_workers=0, persistent_workers=False)
         config.randomness = dict(seed=seed)
         config.work_dir = str(tmp_path)
         return Runner.from_cfg(config)

@@ -9,12 +9,11 @@ from mmengine.runner import Runner
 from mmdet_detnet import config_path
 from mmdet_detnet.training import ConfigCheckHook, launch
 
-# One iteration on both images, without validation.
+# One iteration, without validation.
 SHORT = {
     'model.roi_head.bbox_head.fc_out_channels': 16,
     'train_cfg.max_epochs': 1,
     'train_cfg.val_interval': 2,
-    'train_dataloader.batch_size': 2,
     'model.test_cfg.rcnn.score_thr': 0.0,
 }
 
@@ -23,8 +22,6 @@ SHORT = {
 def small_config(tiny_detector, tmp_path):
     config = Config.fromfile(tiny_detector[0])
     config.merge_from_dict(SHORT)
-    for split in ('train', 'val', 'test'):
-        config[f'{split}_dataloader'].update(num_workers=0, persistent_workers=False)
     config.work_dir = str(tmp_path / 'run')
     config.log_level = 'ERROR'
     return config

@@ -1,6 +1,6 @@
 """A run that is stopped anywhere, in any way, resumes as if nothing had happened.
 
-``DETNET_KILLS=50`` stops it at fifty points of a save instead of few, and at twenty others by
+``DETNET_KILLS=50`` stops it at fifty points of a save instead of one, and at twenty others by
 SIGKILL and by SIGTERM; that made the figures of docs/reliability.md.
 """
 
@@ -30,7 +30,7 @@ from interruptions import (
 
 pytestmark = pytest.mark.xdist_group('fork server')
 
-KILLS_IN_SAVES = int(os.environ.get('DETNET_KILLS', 2))
+KILLS_IN_SAVES = int(os.environ.get('DETNET_KILLS', 1))
 KILLS_ELSEWHERE = int(os.environ.get('DETNET_KILLS', 0)) * 2 // 5
 FULL_DISKS = max(1, KILLS_IN_SAVES // 10)
 # From this operation on there is a checkpoint: it is written, flushed and moved.
@@ -274,6 +274,20 @@ def train_ranks(config_file, work_dir, options=None, **faults_of_second):
     second = wait(ranks[1])
     first = wait(ranks[0], timeout=60)
     return [first, second], [log_file(work_dir, rank).read_text() for rank in range(2)]
+
+
+def test_two_ranks_share_the_images_and_end_with_the_same_weights(config_file, tmp_path):
+    options = {'default_hooks.witness.type': 'Witness', 'custom_hooks': '[]'}
+    run = tmp_path / 'run'
+    codes, outputs = train_ranks(config_file, run, {**options, 'train_cfg.max_epochs': 1})
+    assert codes == [0, 0], outputs
+    first, second = (torch.load(run / f'rank{rank}.pth') for rank in range(2))
+    assert len(first['images']) == len(second['images']) == IMAGES / 2
+    assert len({*first['images'], *second['images']}) == IMAGES
+    saved = torch.load(run / 'epoch_1.pth', weights_only=True)['state_dict']
+    for name, weight in first['weights'].items():
+        assert torch.equal(weight, second['weights'][name]), name
+        assert torch.equal(weight, saved[name]), name
 
 
 def test_rank_whose_peer_dies_ends_and_says_why(config_file, tmp_path):

@@ -3,6 +3,8 @@
 import logging
 import os
 import re
+import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,13 +12,11 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from run_demo import write_config
 from test_logging import SHORT
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from mmdet_detnet import config_path
-from mmdet_detnet.data.drawn_shapes import generate_shapes
 from mmdet_detnet.training import launch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ def test_script_starts_what_the_document_says(typed, started, run_line):
 @pytest.mark.parametrize(
     ('wanted', 'expected'), [(None, ['passive', '2000']), ('active', ['active', 'None'])]
 )
-def test_threads_hardly_spin_unless_told(wanted, expected):
+def test_threads_hardly_spin_unless_told_and_nothing_heavy_is_imported(wanted, expected):
     """OpenMP reads it when torch is imported; spinning costs all others on the same cores."""
     names = ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')
     code = f'import os, sys, mmdet_detnet; print(*map(os.environ.get, {names}), *sys.modules)'
@@ -57,7 +57,8 @@ def test_threads_hardly_spin_unless_told(wanted, expected):
     env |= {'OMP_WAIT_POLICY': wanted} if wanted else {}
     run = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True)
     *values, modules = run.stdout.split(maxsplit=2)
-    assert values == expected and 'torch' not in modules.split()
+    assert values == expected
+    assert not {'torch', 'mmdet', 'mmcv', 'cv2'} & {*modules.split()}
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,22 @@ def test_gpus_are_ranks_of_torchrun_and_share_the_batch_of_a_cpu(
     assert len(checked) == 1
 
 
+def test_torchrun_starts_the_ranks(monkeypatch, tmp_path):
+    script = "import os, sys; open(sys.argv[1] + os.environ['RANK'], 'x')"
+    (tmp_path / 'rank.py').write_text(script)
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    ranks = ['--standalone', '--nproc-per-node=2']
+    launch.run_ranks([*ranks, str(tmp_path / 'rank.py'), f'{tmp_path}/'])
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    assert (tmp_path / '0').exists() and (tmp_path / '1').exists()
+    # And this is what each rank is.
+    monkeypatch.setattr(sys, 'argv', ['training', '--help'])
+    with pytest.raises(SystemExit, match='0'):
+        runpy.run_module('mmdet_detnet.training', run_name='__main__')
+
+
 @pytest.mark.parametrize(
     ('num_ranks', 'problems', 'words'),
     [(3, [], 'must divide train_dataloader.batch_size=8, got 3'), (2, ['no boxes'], 'no boxes')],
@@ -95,18 +112,20 @@ def test_problems_are_named_before_a_process_starts(
     assert words in capsys.readouterr().err
 
 
-def test_config_in_the_work_directory_is_not_replaced_by_its_dump(monkeypatch, tmp_path):
-    data = generate_shapes(tmp_path / 'shapes', num_train=2, num_val=1)
+def test_config_in_the_work_directory_is_not_replaced_by_its_dump(
+    tiny_detector, monkeypatch, tmp_path
+):
     config = tmp_path / 'run' / 'config.py'
-    write_config(config, data)
+    config.parent.mkdir()
+    shutil.copy(tiny_detector[0], config)
     before = config.read_text()
     monkeypatch.setattr(launch.Runner, 'train', lambda runner: None)
     # A visualizer of that name keeps its backends for later tests.
-    options = ['--cfg-options', *SHORT, 'train_dataloader.batch_size=2', 'visualizer.name=dump']
+    options = ['--cfg-options', *SHORT, 'train_dataloader.batch_size=1', 'visualizer.name=dump']
     launch.train([str(config), '--work-dir', str(config.parent), *options])
     assert config.read_text() == before
     (dump,) = set(config.parent.glob('*.py')) - {config}
-    assert Config.fromfile(dump).train_dataloader.batch_size == 2
+    assert Config.fromfile(dump).train_dataloader.batch_size == 1
 
 
 @pytest.mark.parametrize(

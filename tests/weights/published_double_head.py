@@ -1,10 +1,10 @@
 """Random weights under the Double-Head authors' names, and a restatement of their head."""
 
 import torch
+from mmdet.models import ResNet
 from torch.nn import functional as F  # noqa: N812
 
 NUM_CLASSES, GROUPS, POSITIONS = 3, 4, 49
-STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))  # blocks and widths of ResNet-50
 PLACE = 'module.roi_heads.box.'
 EXTRACTOR, PREDICTOR = f'{PLACE}feature_extractor', f'{PLACE}predictor'
 
@@ -47,44 +47,19 @@ def stacked_block(name):
     }
 
 
-def fixed_norm(name, channels):
-    state = batch_norm(name, channels)
-    del state[f'{name}.num_batches_tracked']
-    return state
-
-
-def bottleneck(name, channels_in, width):
-    state = {
-        **convolution(f'{name}.conv1', width, channels_in),
-        **fixed_norm(f'{name}.bn1', width),
-        **convolution(f'{name}.conv2', width, width, 3),
-        **fixed_norm(f'{name}.bn2', width),
-        **convolution(f'{name}.conv3', 4 * width, width),
-        **fixed_norm(f'{name}.bn3', 4 * width),
-    }
-    if channels_in != 4 * width:
-        state |= convolution(f'{name}.downsample.0', 4 * width, channels_in)
-        state |= fixed_norm(f'{name}.downsample.1', 4 * width)
-    return state
-
-
 def resnet(name):
-    state = {
-        **convolution(f'{name}.stem.conv1', 64, 3, 7),
-        **fixed_norm(f'{name}.stem.bn1', 64),
+    """Give a ResNet-50: but for the stem, mmdet's names are the authors', whose norms are fixed."""
+    return {
+        f'{name}.{"stem." * key.startswith(("conv1.", "bn1."))}{key}': value
+        for key, value in ResNet(50).state_dict().items()
+        if not key.endswith('num_batches_tracked')
     }
-    channels = 64
-    for stage, (num_blocks, width) in enumerate(STAGES, start=1):
-        for block in range(num_blocks):
-            state |= bottleneck(f'{name}.layer{stage}.{block}', channels, width)
-            channels = 4 * width
-    return state
 
 
 def feature_pyramid(name):
     state = {}
-    for level, (_, width) in enumerate(STAGES, start=1):
-        state |= convolution(f'{name}.fpn_inner{level}', 256, 4 * width, bias=True)
+    for level, channels in enumerate((256, 512, 1024, 2048), start=1):
+        state |= convolution(f'{name}.fpn_inner{level}', 256, channels, bias=True)
         state |= convolution(f'{name}.fpn_layer{level}', 256, 256, 3, bias=True)
     return state
 

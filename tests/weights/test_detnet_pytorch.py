@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from changed_states import change
 from torch.nn import functional as F  # noqa: N812
 
 from mmdet_detnet.models import DetNet
-from mmdet_detnet.weights import convert_file
+from mmdet_detnet.weights import convert_file, convert_weights
 
 # layer: (number of blocks, channels in, width, channels out)
 LAYERS = {
@@ -15,7 +16,6 @@ LAYERS = {
     'layer4': (3, 1024, 256, 1024),
     'layer5': (3, 1024, 256, 1024),
 }
-NUM_TENSORS = 317
 
 
 def published_shapes():
@@ -94,17 +94,10 @@ class PublishedNetwork:
         return outputs
 
 
-@pytest.fixture
-def published_file(tmp_path, published_state):
-    """Save the state dict bare, as it was published."""
-    path = tmp_path / 'detnet59.pth'
-    torch.save(published_state, path)
-    return path
-
-
-def test_converted_weights_give_the_same_features(tmp_path, published_file, published_state):
+def test_converted_weights_give_the_same_features(tmp_path, published_state):
+    torch.save(published_state, tmp_path / 'detnet59.pth')  # bare, as it was published
     target = tmp_path / 'converted.pth'
-    convert_file(published_file, target)
+    convert_file(tmp_path / 'detnet59.pth', target)
     net = DetNet(depth=59, init_cfg=dict(type='Pretrained', checkpoint=str(target)))
     net.init_weights()
     image = torch.rand(1, 3, 65, 97)
@@ -115,46 +108,31 @@ def test_converted_weights_give_the_same_features(tmp_path, published_file, publ
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_report_counts_every_tensor(tmp_path, published_file):
-    report = convert_file(published_file, tmp_path / 'converted.pth')
+def test_report_counts_every_tensor(published_state):
+    report = str(convert_weights(published_state).report)
     # 315 = 317 - fc; the blocks of layer4 hold 3 * 15 tensors and the shortcut 5.
     assert 'layer4 (50), layer5 (50)' in report
     assert 'in the file but not used: fc (2)' in report
     assert 'MISSING' not in report
 
 
-def test_existing_target_is_not_overwritten(published_file):
+def test_existing_target_is_not_overwritten(tmp_path):
+    (tmp_path / 'detnet59.pth').touch()
     with pytest.raises(FileExistsError, match='not overwritten'):
-        convert_file(published_file, published_file)
-
-
-def drop_a_key(state):
-    del state['layer5.2.bn3.weight']
-
-
-def add_a_key(state):
-    state['layer6.0.conv1.weight'] = torch.zeros(1)
-
-
-def widen_a_convolution(state):
-    state['layer4.0.conv1.weight'] = torch.zeros(512, 1024, 1, 1)
+        convert_file(tmp_path / 'detnet59.pth', tmp_path / 'detnet59.pth')
 
 
 @pytest.mark.parametrize(
-    ('change', 'message'),
+    ('key', 'shape', 'message'),
     [
-        (drop_a_key, 'missing: layer5.2.bn3.weight'),
-        (add_a_key, 'unknown: layer6.0.conv1.weight'),
-        (widen_a_convolution, r'layer4.0.conv1.weight \(512, 1024, 1, 1\) instead of'),
+        ('layer5.2.bn3.weight', None, 'missing: layer5.2.bn3.weight'),
+        ('layer6.0.conv1.weight', (1,), 'unknown: layer6.0.conv1.weight'),
+        ('layer4.0.conv1.weight', (9, 8), r'layer4.0.conv1.weight \(9, 8\) instead of'),
     ],
 )
-def test_any_other_layout_is_refused(tmp_path, published_state, change, message):
-    state = dict(published_state)
-    change(state)
-    torch.save(state, tmp_path / 'other.pth')
+def test_any_other_layout_is_refused(published_state, key, shape, message):
     with pytest.raises(ValueError, match=message):
-        convert_file(tmp_path / 'other.pth', tmp_path / 'converted.pth')
-    assert not (tmp_path / 'converted.pth').exists()
+        convert_weights(change(published_state, key, shape))
 
 
 def detector_names(state):
@@ -168,16 +146,10 @@ def detector_names(state):
     return {**names, 'RCNN_toplayer.weight': torch.zeros(1), 'RCNN_cls_score.bias': torch.zeros(2)}
 
 
-def test_backbone_of_a_detector_is_converted(tmp_path, published_file, published_state):
-    model = detector_names(published_state)
-    torch.save({'session': 1, 'epoch': 12, 'model': model}, tmp_path / 'fpn.pth')
-    report = convert_file(tmp_path / 'fpn.pth', tmp_path / 'from_detector.pth')
-    convert_file(published_file, tmp_path / 'converted.pth')
-    ours, expected = (
-        torch.load(tmp_path / name, weights_only=True)
-        for name in ('from_detector.pth', 'converted.pth')
-    )
-    ours, expected = (state.get('state_dict', state) for state in (ours, expected))
-    assert ours.keys() == expected.keys()
-    assert all(ours[key].equal(expected[key]) for key in expected)
-    assert 'RCNN_toplayer (1), RCNN_cls_score (1)' in report
+def test_backbone_of_a_detector_is_converted(published_state):
+    content = {'session': 1, 'epoch': 12, 'model': detector_names(published_state)}
+    conversion = convert_weights(content)
+    expected = convert_weights(published_state).weights
+    assert conversion.weights.keys() == expected.keys()
+    assert all(conversion.weights[key].equal(expected[key]) for key in expected)
+    assert 'RCNN_toplayer (1), RCNN_cls_score (1)' in str(conversion.report)

@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from changed_states import change
 from mmdet.models import ResNet
 
 from mmdet_detnet.weights import SOURCES, convert_weights
@@ -105,43 +106,24 @@ def test_file_that_needs_no_conversion_is_refused():
         convert_weights(torchvision_state())
 
 
-def move_the_shortcuts_behind_a_pool(state):
-    for stage in (1, 2, 3, 4):
-        shortcut = f'layer{stage}.0.downsample'
-        for key in [key for key in state if key.startswith(shortcut)]:
-            index = int(key[len(shortcut) + 1])
-            state[key.replace(f'{shortcut}.{index}', f'{shortcut}.{index + 1}')] = state.pop(key)
-
-
-def add_attention(state):
-    state['layer1.0.se.fc1.weight'] = blank(16, 256, 1, 1)
-
-
-def widen(state):
-    state['layer1.0.conv2.weight'] = blank(128, 128, 3, 3)
-
-
-def remove_a_block(state):
-    for key in [key for key in state if key.startswith('layer3.5.')]:
-        del state[key]
-
-
-def lose_a_statistic(state):
-    del state['layer2.1.bn2.running_var']
+def test_shortcuts_behind_a_pool_are_refused():
+    state = timm_deep_state()
+    for key in [key for key in state if '.0.downsample.' in key][::-1]:
+        layer, index, tensor = key.rsplit('.', 2)
+        state[f'{layer}.{int(index) + 1}.{tensor}'] = state.pop(key)
+    with pytest.raises(ValueError, match=r'ResNet-D.*layer2.0.downsample.2.weight'):
+        convert_weights(state)
 
 
 @pytest.mark.parametrize(
-    ('change', 'message'),
+    ('name', 'shape', 'message'),
     [
-        (move_the_shortcuts_behind_a_pool, r'ResNet-D.*layer2.0.downsample.2.weight'),
-        (add_attention, 'unknown: layer1.0.se.fc1.weight'),
-        (widen, r'layer1.0.conv2.weight \(128, 128, 3, 3\) instead of \(64, 64, 3, 3\)'),
-        (remove_a_block, r'stages of \(3, 4, 5, 3\) blocks with 3 convolutions'),
-        (lose_a_statistic, 'missing: layer2.1.bn2.running_var'),
+        ('layer1.0.se.fc1.weight', (16, 256, 1, 1), 'unknown: layer1.0.se.fc1.weight'),
+        ('layer1.0.conv2.weight', (8, 8, 3, 3), r'\(8, 8, 3, 3\) instead of \(64, 64, 3, 3\)'),
+        ('layer3.5.', None, r'stages of \(3, 4, 5, 3\) blocks with 3 convolutions'),
+        ('layer2.1.bn2.running_var', None, 'missing: layer2.1.bn2.running_var'),
     ],
 )
-def test_other_networks_are_refused(change, message):
-    state = timm_deep_state()
-    change(state)
+def test_other_networks_are_refused(name, shape, message):
     with pytest.raises(ValueError, match=message):
-        convert_weights(state)
+        convert_weights(change(timm_deep_state(), name, shape))

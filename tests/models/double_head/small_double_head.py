@@ -42,10 +42,7 @@ MASK_HEAD = dict(
 )
 EXT = dict(lambda_fc=0.7, lambda_conv=0.8, fusion='complementary')
 TEST_CFG = ConfigDict(
-    score_thr=0.05,
-    nms=dict(type='nms', iou_threshold=0.5),
-    max_per_img=100,
-    mask_thr_binary=0.5,
+    score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5), max_per_img=100, mask_thr_binary=0.5
 )
 TRAIN_CFG = dict(
     assigner=dict(
