@@ -160,22 +160,6 @@ class Faults(Hook):
         return _Writer(file, write_part)
 
 
-@HOOKS.register_module()
-class Witness(Hook):
-    """Write down what each rank trained on, and what its weights became."""
-
-    def before_train(self, runner):
-        self.images = []
-
-    def after_train_iter(self, runner, batch_idx, data_batch, outputs):
-        self.images += [sample.img_id for sample in data_batch['data_samples']]
-
-    def after_train(self, runner):
-        weights = dict(runner.model.module.named_parameters())
-        file = Path(runner.work_dir, f'rank{runner.rank}.pth')
-        torch.save(dict(images=self.images, weights=weights), file)
-
-
 class _Writer:
     """A file whose `write` is another."""
 

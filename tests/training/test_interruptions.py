@@ -276,20 +276,6 @@ def train_ranks(config_file, work_dir, options=None, **faults_of_second):
     return [first, second], [log_file(work_dir, rank).read_text() for rank in range(2)]
 
 
-def test_two_ranks_share_the_images_and_end_with_the_same_weights(config_file, tmp_path):
-    options = {'default_hooks.witness.type': 'Witness', 'custom_hooks': '[]'}
-    run = tmp_path / 'run'
-    codes, outputs = train_ranks(config_file, run, {**options, 'train_cfg.max_epochs': 1})
-    assert codes == [0, 0], outputs
-    first, second = (torch.load(run / f'rank{rank}.pth') for rank in range(2))
-    assert len(first['images']) == len(second['images']) == IMAGES / 2
-    assert len({*first['images'], *second['images']}) == IMAGES
-    saved = torch.load(run / 'epoch_1.pth', weights_only=True)['state_dict']
-    for name, weight in first['weights'].items():
-        assert torch.equal(weight, second['weights'][name]), name
-        assert torch.equal(weight, saved[name]), name
-
-
 def test_rank_whose_peer_dies_ends_and_says_why(config_file, tmp_path):
     codes, outputs = train_ranks(config_file, tmp_path / 'run', iteration=1)
     assert codes == [1, -signal.SIGKILL], outputs
