@@ -13,7 +13,7 @@ model = dict(
 )
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 default_hooks = dict(
-    acceleration=_base_.acceleration,
+    acceleration=dict(_base_.acceleration, train_dtype='auto'),
     logger=dict(interval=10),
     checkpoint=dict(interval=1, max_keep_ckpts=1, save_best='coco/bbox_mAP', rule='greater'),
 )

@@ -69,9 +69,10 @@ def accelerate(
         dtype: Precision of convolutions and matrix products at inference: float32 if None,
             ``'bf16'``, or ``'fp16'`` on a GPU. ``'auto'`` uses bfloat16 if the device is known to
             have instructions for it, else float32.
-        train_dtype: Their precision in training: None, ``'bf16'`` or ``'auto'``. Weights and
-            gradients stay in float32. For float16, use MMEngine's ``AmpOptimWrapper``, which scales
-            the loss.
+        train_dtype: Their precision in training: None, ``'bf16'``, or ``'auto'`` for bfloat16 on a
+            CPU that has instructions for it. Weights and gradients stay in float32. On a GPU,
+            MMEngine's ``AmpOptimWrapper`` is the usual way; it also has float16, and scales the
+            loss.
 
     Returns:
         The model.
@@ -189,7 +190,9 @@ def choose_dtype(
     devices = {parameter.device for parameter in model.parameters()}
     are_fast = bool(devices) and all(map(has_bfloat16, devices))
     if dtype == AUTO:
-        return torch.bfloat16 if are_fast else None
+        on_gpu = any(device.type == 'cuda' for device in devices)
+        # Trained in bfloat16 by default, detectors have been compared on a CPU only.
+        return torch.bfloat16 if are_fast and not (on_gpu and argument == 'train_dtype') else None
     precision = DTYPES[dtype] if isinstance(dtype, str) else dtype
     if {device.type for device in devices} == {'cpu'}:
         if precision == torch.float16:

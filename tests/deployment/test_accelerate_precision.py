@@ -1,6 +1,7 @@
 """The precision that `accelerate` chooses, on simulated devices."""
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -42,3 +43,12 @@ def test_bfloat16_is_chosen_where_the_cpu_has_it_and_warned_of_elsewhere(
 def test_gpus_have_bfloat16_since_ampere(monkeypatch, capability, supported):
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: capability)
     assert has_bfloat16(torch.device('cuda', 0)) is supported
+
+
+@pytest.mark.parametrize(('device', 'train_dtype'), [('cpu', torch.bfloat16), ('cuda', None)])
+def test_automatic_precision_in_training_is_low_on_a_cpu_only(device, train_dtype, monkeypatch):
+    monkeypatch.setattr(acceleration, 'has_bfloat16', lambda device: True)
+    parameter = SimpleNamespace(device=torch.device(device))
+    model = SimpleNamespace(parameters=lambda: [parameter])
+    assert choose_dtype('auto', model, 'train_dtype') is train_dtype
+    assert choose_dtype('auto', model) is torch.bfloat16

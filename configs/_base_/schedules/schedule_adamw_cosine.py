@@ -27,5 +27,5 @@ optim_wrapper = dict(
 # `--auto-scale-lr` scales the rate by (GPUs * batch size) / base_batch_size.
 auto_scale_lr = dict(enable=False, base_batch_size=8)
 # For default_hooks: trains in channels-last. `train_dtype='auto'` also trains in bfloat16 where the
-# CPU or GPU computes with it.
+# CPU has instructions for it.
 acceleration = dict(type='mmdet_detnet.AccelerationHook', compile=False)
