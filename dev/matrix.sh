@@ -17,6 +17,7 @@ run() { # NAME PYTHON PACKAGE...
     local name=$1 python=$2 venv=build/matrix/$1
     shift 2
     [[ " ${ROWS:-$name} " == *" $name "* ]] || return 0
+    rm -f "$venv.log"
     uv venv --quiet --clear --python "$python" "$venv" &&
         uv pip install --quiet --python "$venv" "${locations[@]}" "$@" "${tools[@]}" &&
         uv pip install --quiet --python "$venv" --no-deps --no-build-isolation openmim==0.3.9 --editable . &&
@@ -26,7 +27,8 @@ run() { # NAME PYTHON PACKAGE...
     versions=$(uv pip freeze --python "$venv" 2>/dev/null |
         sed -nE 's/^((onedl-)?(torch|torchvision|numpy|mmdet|mmdetection|mmengine|mmcv|mmcv-lite))==/\1 /p' | paste -sd, | sed 's/,/, /g')
     echo "$name: ${result:-not installed}"
-    sed -i "/^| $name |/d; /^|---|---|---|---|\$/a | $name | Python $python, $versions | $(date -I) | ${result:-not installed} |" docs/environments.md
+    [[ $result ]] || return 0 # the table keeps what was found earlier
+    sed -i "/^| $name |/d; /^|---|---|---|---|\$/a | $name | Python $python, $versions | $(date -I) | $result |" docs/environments.md
 }
 
 locations=("$@")
