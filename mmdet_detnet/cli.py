@@ -164,8 +164,7 @@ def _test(args: Arguments, rest: Sequence[str]) -> int:
             raise ValueError(f'--tiles does not go with options of test.py: {shlex.join(rest)}.')
         work_dir, checkpoint = _find_run(args)
         predictor = Predictor(args.config, checkpoint, work_dir=work_dir)
-        for name, value in evaluate_in_tiles(predictor, tiles).items():
-            print(f'{name}: {value:.3f}')
+        print(report.format_metrics(evaluate_in_tiles(predictor, tiles)))
     elif rest:  # such as --tta, --out or --show-dir
         runs.test(args.config, args.checkpoint, rest, args.work_dir)
     else:

@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
+from .arguments import reject
 from .checkpoints import force_weights_only
 from .config import load_config
 from .data.check import report_training_data
@@ -58,6 +59,7 @@ class Detector:
         self.device = device
         self.config: Path | None = None if config is None else Path(config)
         self._checkpoint: Path | None = path
+        self._is_foreign = config is not None  # the checkpoint may be of another run
         self.work_dir = path.parent
         if path.suffix == '.py':
             self.config, self._checkpoint = path, None
@@ -115,9 +117,18 @@ class Detector:
 
         Raises:
             RuntimeError: If the run was stopped; the reason is printed.
+            ValueError: If the detector has no config, or was given one next to a checkpoint, from
+                which the run would not start.
         """
         config = self._require_config('train')
+        if self._is_foreign:
+            raise ValueError(
+                f'Detector.train would not start from {self._checkpoint}: train '
+                f'Detector({str(config)!r}), or give Detector.new the weights as start_from.'
+            )
         arguments = []
+        if epochs is not None and epochs < 1:
+            reject('Detector.train', 'epochs', epochs, 'at least 1')
         if epochs is not None:
             changes = _change_epochs(load_config(config), epochs)
             arguments = ['--cfg-options', *(f'{key}={value}' for key, value in changes.items())]
@@ -146,7 +157,9 @@ class Detector:
         """
         config = self._require_config('test')
         if tiles is not None:
-            return evaluate_in_tiles(self._load(), Tiles(tiles, overlap))
+            metrics = evaluate_in_tiles(self._load(), Tiles(tiles, overlap))
+            print(report.format_metrics(metrics))
+            return metrics
         self._predictor = None  # its score threshold may change
         figures = report.test(config, self.checkpoint, self.work_dir, device=self.device)
         print(report.format_report(figures))
@@ -165,7 +178,7 @@ class Detector:
 
         Args:
             inputs: As for :func:`.find_sources`, or images: arrays ``(H, W, 3)``, BGR, uint8, or
-                Pillow's. One or several.
+                Pillow's, of 8 bits. One or several.
             score_thr: The lowest score; None for that of the detector, else 0.3.
             batch: Number of images, or tiles, at a time.
             every: Take every ``every``-th frame of a video.
@@ -220,8 +233,14 @@ def _read(inputs: Inputs | Iterable[Inputs], every: int) -> Iterator[Frame]:
     parts: list[Iterable[Frame]] = []
     for each in inputs:
         if isinstance(each, Image.Image):
+            if each.mode[0] in 'IF':  # convert() would cut off their values at 255
+                raise ValueError(f'a Pillow image must have 8 bits, got the mode {each.mode!r}.')
             parts.append([Frame(ARRAY, mmcv.rgb2bgr(np.asarray(each.convert('RGB'))))])
         elif isinstance(each, np.ndarray):
+            if each.dtype != np.uint8 or each.ndim != 3 or each.shape[2] != 3:
+                raise ValueError(
+                    f'an array must be (H, W, 3), BGR and uint8, got {each.shape} and {each.dtype}.'
+                )
             parts.append([Frame(ARRAY, each)])
         else:
             parts.append(read_frames(find_sources([each]), every))

@@ -54,6 +54,30 @@ def test_tiles_and_wrong_inputs(detector, shapes_root, tmp_path):
         detector.predict(image, tiles=160, overlap=2)
 
 
+def test_result_with_a_problem_has_no_detections_and_no_picture(detector, tmp_path):
+    (tmp_path / 'broken.jpg').write_text('no image')
+    (result,) = detector.predict(tmp_path / 'broken.jpg')
+    assert 'cannot be read' in result.problem
+    assert result.boxes.shape == (0, 4) and result.scores.shape == (0,)
+    assert len(result.to_pandas()) == 0
+    assert result._repr_jpeg_() is None
+    with pytest.raises(ValueError, match=r'broken\.jpg cannot be read .* there is no picture'):
+        result.save(tmp_path / 'picture.png')
+
+
+@pytest.mark.parametrize(
+    ('image', 'message'),
+    [
+        (np.zeros((9, 9, 3)), r'got \(9, 9, 3\) and float64'),
+        (np.zeros((9, 9), np.uint8), r'got \(9, 9\) and uint8'),
+        (Image.new('I;16', (9, 9)), "got the mode 'I;16'"),
+    ],
+)
+def test_images_of_other_types_are_refused(image, message, detector):
+    with pytest.raises(ValueError, match=message):
+        detector.predict(image)
+
+
 def test_config_of_a_checkpoint_is_next_to_it(tiny_detector, tmp_path):
     config, checkpoint = tiny_detector
     shutil.copy(checkpoint, tmp_path / 'best.pth')
@@ -84,6 +108,23 @@ def test_run_that_is_stopped_is_an_error_and_no_end_of_a_notebook(tiny_detector,
     monkeypatch.setattr(runs, 'train', lambda *arguments, **options: sys.exit(2))
     with pytest.raises(RuntimeError, match='stopped for the reason above'):
         Detector(tiny_detector[0]).train()
+
+
+def test_training_does_not_drop_the_weights_of_a_checkpoint_in_silence(detector):
+    with pytest.raises(ValueError, match='Detector.train would not start from .*start_from'):
+        detector.train()
+
+
+def test_number_of_epochs_is_positive(tiny_detector):
+    with pytest.raises(ValueError, match='epochs must be at least 1, got 0'):
+        Detector(tiny_detector[0]).train(epochs=0)
+
+
+def test_figures_in_tiles_are_printed(detector, capsys):
+    metrics = detector.test(tiles=160)
+    assert capsys.readouterr().out.splitlines() == [
+        f'{name}: {value:.3f}' for name, value in metrics.items()
+    ]
 
 
 def test_figures_are_printed_and_returned(tiny_detector, tmp_path, capsys):

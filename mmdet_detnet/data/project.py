@@ -108,7 +108,7 @@ def _split(
     if file.exists() and not options.resplit:
         split, source = read_splits(file, images, root), f'from {file}'
         if options.group_by is not None:
-            source += '; --group-by applies with --resplit'
+            source += '; --group-by changes nothing in them'
     else:
         split, source = choose_splits(images, root, options.seed, options.group_by)
         write_splits(out.path(SPLIT_FILE), images, split, root)

@@ -52,7 +52,9 @@ def choose_splits(
         words = f'drawn: {shares} of the images (seed {seed})'
     for split in ('train', 'val'):
         if split not in own.values():
-            raise ValueError(f'{len(images)} images are too few: none are left for {split}.')
+            groups = '' if group_by is None else f' in the groups of --group-by {group_by!r}'
+            message = f'{len(images)} images{groups} are too few: none are left for {split}.'
+            raise ValueError(message)
     return own, words
 
 

@@ -60,11 +60,14 @@ class Result:
     ) -> None:
         self.frame = frame
         self.problem = problem
-        self.pred_instances = InstanceData() if instances is None else instances
+        if instances is None:
+            none = dict(
+                bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0).long()
+            )
+            instances = InstanceData(**none)
+        self.pred_instances = instances
         self._predictor = predictor
-        # A checkpoint may name fewer classes than it has.
-        labels = [] if instances is None else instances.labels.tolist()
-        self.labels = [predictor.classes[label] for label in labels]
+        self.labels = [predictor.classes[label] for label in instances.labels.tolist()]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,7 +115,9 @@ class Result:
         return table
 
     def draw(self) -> np.ndarray:
-        """Draw the detections on the image: BGR, uint8."""
+        """Draw the detections on the image: BGR, uint8; ValueError if there is a ``problem``."""
+        if self.problem:
+            raise ValueError(f'{self.frame.name} {self.problem}: there is no picture.')
         visualizer = self._predictor.inferencer.visualizer
         sample = DetDataSample(pred_instances=self.pred_instances)
         # A $ in a class name is a $.
@@ -127,7 +132,9 @@ class Result:
         """Write the picture of :meth:`draw`; it replaces a file of this name."""
         mmcv.imwrite(self.draw(), str(path))
 
-    def _repr_jpeg_(self) -> bytes:
+    def _repr_jpeg_(self) -> bytes | None:
+        if self.problem:
+            return None  # a notebook then shows the text
         picture = self.draw()
         factor = min(1, SHOWN_WIDTH / picture.shape[1])
         return cv2.imencode('.jpg', mmcv.imrescale(picture, factor))[1].tobytes()
@@ -284,10 +291,11 @@ def evaluate_in_tiles(
         ValueError: If an image cannot be read or processed.
     """
     cfg = predictor.inferencer.cfg
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    with silence():
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        evaluator = Evaluator(cfg.test_evaluator)
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     frames = (frame for info in infos for frame in read_frames(find_sources([info['img_path']])))
-    evaluator = Evaluator(cfg.test_evaluator)
     evaluator.dataset_meta = dataset.metainfo
     results = predictor.predict(frames, 0.0, batch, tiles)
     for info, result in zip(infos, tqdm(results, total=len(infos)), strict=True):

@@ -258,7 +258,7 @@ def _choose_score_thr(
     with silence():
         val_loader = Runner.build_dataloader(model.cfg.val_dataloader)
     file = shorten(val_loader.dataset.ann_file)
-    if val_loader.dataset.ann_file == loader.dataset.ann_file:
+    if os.path.realpath(val_loader.dataset.ann_file) == os.path.realpath(loader.dataset.ann_file):
         reason = 'the highest F1 on these same images, so F1 is optimistic'
     else:
         reason = f'the highest F1 on the validation images, {file}'
@@ -287,6 +287,11 @@ def format_report(report: Report) -> str:
     classes = _format_table(CLASS_COLUMNS[:9], rows)
     scores = _format_table(SCORE_COLUMNS, [score_cells(*move) for move in report.moves])
     return '\n'.join([*lines, '', classes, '', 'all classes at other scores', scores])
+
+
+def format_metrics(metrics: Mapping[str, float]) -> str:
+    """Format metrics for the terminal, one a line."""
+    return '\n'.join(f'{name}: {value:.3f}' for name, value in metrics.items())
 
 
 CLASS_COLUMNS = (

@@ -64,7 +64,7 @@ def read_score_thr(
 ) -> ScoreThresholds | None:
     """Read the score thresholds of a checkpoint; None if none were chosen, and for a URL.
 
-    ``work_dir`` may have a ``score_thr.json`` for this checkpoint.
+    A ``score_thr.json`` for this checkpoint in ``work_dir`` comes before what the checkpoint says.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
@@ -73,17 +73,18 @@ def read_score_thr(
     if '://' in str(checkpoint):
         return None
     meta = read_checkpoint(checkpoint, 'cpu').get('meta')
+    file = Path(work_dir, FILE_NAME) if work_dir is not None else None
+    if file is not None and file.is_file():
+        try:
+            content = read_json(file)
+            digest, value = content['sha256'], content[KEY]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'{file} is damaged ({error!r}): delete it and test again.') from error
+        if digest == file_digest(Path(checkpoint)):
+            return parse_score_thr(value, file)
     if isinstance(meta, Mapping) and KEY in meta:
         return parse_score_thr(meta[KEY], checkpoint)
-    file = Path(work_dir, FILE_NAME) if work_dir is not None else None
-    if file is None or not file.is_file():
-        return None
-    try:
-        content = read_json(file)
-        digest, value = content['sha256'], content[KEY]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f'{file} is damaged ({error!r}): delete it and test again.') from error
-    return parse_score_thr(value, file) if digest == file_digest(Path(checkpoint)) else None
+    return None
 
 
 def write_score_thr(

@@ -32,7 +32,7 @@ def find_checkpoint(work_dir: Path) -> Path:
     for file in (*best[::-1], work_dir / last.name, last):
         if file.is_file():
             return file
-    raise FileNotFoundError(f'{work_dir} has no checkpoint: train first, or give --checkpoint.')
+    raise FileNotFoundError(f'{work_dir} has no checkpoint: train first, or name a checkpoint.')
 
 
 def train(

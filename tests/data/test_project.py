@@ -79,7 +79,7 @@ def test_splits_are_written_and_kept(folder, capsys):
     assert [len(read_split(name)['images']) for name in ('train', 'val', 'test')] == [8, 2, 2]
     assert new('--seed', 3, '--group-by', '(.)', '--overwrite') == 0
     assert file.read_text() == first
-    assert '--group-by applies with --resplit' in capsys.readouterr().out
+    assert '--group-by changes nothing' in capsys.readouterr().out
     assert new('--seed', 3, '--overwrite', '--resplit') == 0
     assert file.read_text() != first
 

@@ -65,6 +65,14 @@ def test_checkpoint_of_another_folder_is_not_rewritten(own_checkpoint, tmp_path)
     assert torch.load(tmp_path / 'downloaded.pth', weights_only=True) == {'state_dict': {}}
 
 
+def test_thresholds_of_this_folder_come_before_those_in_the_checkpoint(own_checkpoint, tmp_path):
+    write_score_thr(CHOSEN, own_checkpoint, own_checkpoint.parent)
+    here = ScoreThresholds(0.7, {'cat': 0.7})
+    write_score_thr(here, own_checkpoint, tmp_path / 'other')
+    assert read_score_thr(own_checkpoint, tmp_path / 'other') == here
+    assert read_score_thr(own_checkpoint, own_checkpoint.parent) == CHOSEN
+
+
 def test_thresholds_of_another_checkpoint_do_not_count(own_checkpoint, tmp_path):
     write_score_thr(CHOSEN, own_checkpoint, tmp_path)
     torch.save({'state_dict': {}}, tmp_path / 'other.pth')
