@@ -290,7 +290,7 @@ def format_report(report: Report) -> str:
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:
-    """Format metrics for the terminal, one a line."""
+    """Format metrics for the terminal, one per line."""
     return '\n'.join(f'{name}: {value:.3f}' for name, value in metrics.items())
 
 
