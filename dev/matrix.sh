@@ -9,7 +9,7 @@
 # them. Arguments are passed on to `uv pip install`.
 set -u
 cd "$(dirname "$0")/.."
-tools=(-r requirements-test.txt setuptools==80.8.0 pip click==8.2.1 colorama model-index pandas requests tabulate opencv-python-headless)
+tools=(-r requirements-test.txt setuptools==80.8.0 pip uv click==8.2.1 colorama model-index pandas requests tabulate opencv-python-headless)
 official=(mmdet==3.3.0 mmengine==0.10.7 mmcv-lite==2.1.0)
 forks=(onedl-mmdetection==3.5.1 onedl-mmengine==0.10.12 onedl-mmcv==2.3.6)
 

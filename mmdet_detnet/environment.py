@@ -2,6 +2,8 @@
 
 import platform
 
+import torch
+
 from .host import describe_operators, find_version
 from .version import __version__
 
@@ -27,6 +29,7 @@ def describe_environment() -> str:
     rows = {'mmdet_detnet': __version__, 'Python': platform.python_version()}
     rows['system'] = platform.platform()
     rows |= {name: version for name in DISTRIBUTIONS if (version := find_version(name))}
+    rows['torch'] = torch.__version__  # with its build, which PyPI's packages leave out
     rows['operators'] = describe_operators()
     width = max(map(len, rows))
     return '\n'.join(f'{name:{width}}  {value}' for name, value in rows.items())
