@@ -67,6 +67,7 @@ class Result:
             instances = InstanceData(**none)
         self.pred_instances = instances
         self._predictor = predictor
+        # A checkpoint may name fewer classes than it has.
         self.labels = [predictor.classes[label] for label in instances.labels.tolist()]
 
     def __len__(self) -> int:

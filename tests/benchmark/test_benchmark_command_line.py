@@ -7,7 +7,7 @@ import benchmark
 import pytest
 import torch
 
-from mmdet_detnet.benchmark import timed_networks
+from mmdet_detnet.benchmark import Workload, timed_networks
 
 RETINANET = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
 SLIM = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
@@ -76,6 +76,16 @@ def test_ctrl_c_keeps_the_finished_rounds_and_exits_with_130(monkeypatch, tmp_pa
     rows = json.loads(file.read_text())['rows']
     assert [len(row['predict_seconds']) for row in rows] == [2, 2]
     assert [len(row['train_seconds']) for row in rows] == [1, 1]
+
+
+def test_every_size_is_measured_with_every_batch(monkeypatch):
+    seen = []
+    monkeypatch.setattr(benchmark, 'make_rows', lambda _, workload: seen.append(workload) or [])
+    options = '--batch 1 2 --size 32x64 64x64 --candidates 9 --device cpu'.split()
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', SLIM, SLIM, *options])
+    benchmark.make_all_rows(benchmark.parse_args())
+    shapes = [(32, 64, 1), (32, 64, 2), (64, 64, 1), (64, 64, 2)]
+    assert seen == [Workload(*shape, candidates=9) for shape in shapes]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,11 @@ import torch
 from mmcv import ops
 
 from mmdet_detnet.benchmark import operators
-from mmdet_detnet.benchmark.operators import compare_operators, use_own_operators
+from mmdet_detnet.benchmark.operators import (
+    compare_operators,
+    make_cases,
+    use_own_operators,
+)
 
 
 def extension():
@@ -36,3 +40,12 @@ def test_forward_alone_where_nothing_has_a_gradient(monkeypatch):
     passes = [('nms', 'forward'), ('roi_align', 'forward'), ('roi_align', 'both')]
     assert [row[:2] for row in rows] == passes
     assert all(seconds > 0 for row in rows for seconds in row[2].values())
+
+
+@pytest.mark.parametrize(
+    'name', ['deform_conv, 256 channels', 'modulated_deform_conv, 256 channels']
+)
+def test_operators_of_many_arguments_take_the_inputs_of_their_case(name):
+    operator, inputs = make_cases(torch.device('cpu'))[name]
+    features, weight = inputs[0], inputs[-1]
+    assert operator(*inputs).shape == (1, len(weight), *features.shape[2:])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import few_blocks, make_narrow
+from mmdet.models.roi_heads.roi_extractors.base_roi_extractor import BaseRoIExtractor
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config, ConfigDict
@@ -24,6 +25,8 @@ CONFIGS = sorted(
 # The others are classifiers, built by mmpretrain: test_pretrain_configs.py.
 DETECTORS = [name for name in CONFIGS if not name.startswith('pretrain/')]
 IMAGE_SHAPE = (3, 96, 128)
+# Divisible by every stride, up to 128.
+LARGE = 256
 FEW_ROIS = 16
 SAFETY_HOOKS = ['DurableCheckpoint', 'FiniteCheck', 'PlainCheckpoint', 'Seed']
 
@@ -114,7 +117,7 @@ def assert_learns_and_predicts(model):
     """Train on images with and without boxes, and predict."""
     detector = build(model).train()
     assert find_model_problems(detector) == []
-    watch_maps(detector)  # the strides of anchors and RoIs fit the maps
+    watch_maps(detector)
     total, names = total_loss(detector, [2, 0])
     assert torch.isfinite(total)
     total.backward()
@@ -131,3 +134,16 @@ def assert_learns_and_predicts(model):
         batch = make_batch(detector, [1, 0])
         predictions = detector(**batch, mode='predict')
     assert [len(p.pred_instances.bboxes.shape) for p in predictions] == [2, 2]
+    assert_levels(detector)
+
+
+def assert_levels(detector):
+    """Compare the strides of anchors and RoIs with the sizes of feature maps."""
+    with torch.no_grad():
+        features = detector.extract_feat(torch.zeros(1, 3, LARGE, LARGE))
+    strides = [LARGE // feature.shape[2] for feature in features]
+    head = getattr(detector, 'rpn_head', None) or detector.bbox_head
+    assert [stride[0] for stride in head.prior_generator.strides] == strides
+    for module in detector.modules():
+        if isinstance(module, BaseRoIExtractor):
+            assert list(module.featmap_strides) == strides[: module.num_inputs]

@@ -85,7 +85,9 @@ def test_losses_and_gradients_equal_those_of_compiled_operators(family, pytestco
         key: float((gradients[key] - gradient).norm() / gradient.norm().clamp(min=1e-6))
         for key, gradient in expected.items()
     }
-    assert {key: value for key, value in differences.items() if value > 2e-3} == {}
+    # Two of ResNeSt's gradients differ by 1.2e-3.
+    most = 2e-3 if family.startswith('resnest/') else 1e-3
+    assert {key: value for key, value in differences.items() if value > most} == {}
     batch['inputs'] = batch['inputs'].float()
     detector.float().eval()
     expected_scores = run(detector, batch)[1]

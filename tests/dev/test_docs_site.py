@@ -46,6 +46,19 @@ def test_every_folder_of_the_package_is_documented():
     assert folders <= {part[1] for part in parts if len(part) > 1}
 
 
+def test_links_to_folders_are_text():
+    page = SimpleNamespace(file=SimpleNamespace(src_uri='docs/usage.md'))
+    markdown = '[`custom/`](../configs/custom), [checks](checks.md) and [x](https://arxiv.org/)'
+    expected = '`custom/`, [checks](checks.md) and [x](https://arxiv.org/)'
+    assert docs_hooks.on_page_markdown(markdown, page=page) == expected
+
+
+def test_roles_of_sphinx_are_left_out():
+    html = 'see :class:<code>.ConfidenceBranch</code> and <code>x</code>'
+    expected = 'see <code>ConfidenceBranch</code> and <code>x</code>'
+    assert docs_hooks.on_page_content(html, config=SimpleNamespace(repo_url=None)) == expected
+
+
 def test_sources_link_to_the_repository_that_the_setting_names():
     html = 'Source code in <code>mmdet_detnet/models/detnet.py</code>'
     config = SimpleNamespace(repo_url='https://example.org/team/project/')

@@ -40,7 +40,13 @@ def test_every_model_has_a_row():
     assert all(cells_of(table, name)['method'] for name in names)
 
 
-def test_results_are_sorted_by_publisher_and_weights_linked(write_metafile):
+def test_rows_with_results_come_first():
+    rows = make_table().splitlines()[2:]
+    have_results = [' AP ' in row for row in rows]
+    assert have_results == sorted(have_results, reverse=True)
+
+
+def test_results_are_sorted_by_publisher(write_metafile):
     metrics = {
         'box AP (paper, Table 1)': 39.5,
         'mask AP (paper, Table 2)': 35.0,
@@ -48,15 +54,18 @@ def test_results_are_sorted_by_publisher_and_weights_linked(write_metafile):
         'box AP (MMDetection, other_config)': 40.0,
         'box AP': 40.1,
     }
-    results = [{'Task': 'Object Detection', 'Metrics': metrics}]
-    root = write_metafile(Results=results, Weights='https://example.org/a.pth')
+    root = write_metafile(Results=[{'Task': 'Object Detection', 'Metrics': metrics}])
     cells = cells_of(make_table(root), 'a')
     assert cells['paper, authors'] == (
         "box AP 39.5 (paper, Table 1); mask AP 35.0 (paper, Table 2); box AP 40.3 (authors' README)"
     )
     assert cells['MMDetection'] == 'box AP 40.0 (MMDetection, other_config)'
     assert cells['ours'] == 'box AP 40.1'
-    assert cells['weights'] == '[model](https://example.org/a.pth)'
+
+
+def test_weights_are_linked(write_metafile):
+    root = write_metafile(Weights='https://example.org/a.pth')
+    assert cells_of(make_table(root), 'a')['weights'] == '[model](https://example.org/a.pth)'
 
 
 @pytest.mark.parametrize('fields', [{}, {'Weights': 'none yet/'}])

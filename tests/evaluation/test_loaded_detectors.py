@@ -23,6 +23,14 @@ def test_checkpoint_of_another_detector_is_refused(tiny_detector, tmp_path):
     load_detector(*files, device='cpu', allow_mismatch=True)
 
 
+@pytest.mark.parametrize('missing', [0, 1])
+def test_missing_file_is_named(missing, tiny_detector):
+    files = [*tiny_detector]
+    files[missing] = 'absent'
+    with pytest.raises(FileNotFoundError, match=r'No such file: absent\.'):
+        load_detector(*files)
+
+
 def test_options_override_the_config_and_one_without_effect_is_refused(tiny_detector):
     options = {'model.test_cfg.rcnn.max_per_img': 3}
     detector = load_detector(*tiny_detector, cfg_options=options, device='cpu')

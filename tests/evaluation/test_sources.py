@@ -97,6 +97,12 @@ def test_no_program_is_started_to_draw_an_image(read, photos, ghostscript):
     assert ghostscript.exists()
 
 
+def test_truncated_and_missing_image(photos):
+    (photos / 'broken.png').write_bytes((photos / 'good.png').read_bytes()[:2000])
+    assert 'cannot be read as an image' in read_problem(photos / 'broken.png')
+    assert read_problem(photos / 'absent.png') == 'no such file'
+
+
 def test_every_second_frame(tmp_path):
     sources = find_sources([write_video(tmp_path / 'a.mp4')])
     frames = list(read_frames(sources, every=2))

@@ -5,10 +5,25 @@ import math
 import pytest
 import torch
 from mmcv import ops
-from test_roi_align import ROIS
 
 pytestmark = pytest.mark.usefixtures('on_own_operators')
+ROIS = torch.tensor(
+    [
+        [0, 3, 2, 14, 11],
+        [1, 0, 5, 23, 8],
+        [1, -6, -6, 5, 5],
+        [0, 17, 9, 40, 30],
+        [0, 300, 300, 340, 340],
+    ],
+    dtype=torch.float64,
+)
 NANS = torch.tensor([[0] + 4 * [math.nan]], dtype=torch.float64)
+
+
+@pytest.fixture
+def feature_map():
+    torch.manual_seed(0)
+    return torch.randn(2, 3, 7, 12, dtype=torch.float64, requires_grad=True)
 
 
 def restate(feature_map, rois, size, scale):
@@ -44,4 +59,4 @@ def test_roi_pool_of_nans_of_nothing_and_of_no_rois(feature_map):
     pooled.sum().backward()
     assert not pooled.any()
     assert not feature_map.grad.any()
-    assert ops.roi_pool(feature_map, ROIS[:0], 2, 0.5).shape == (0, 2, 2, 2)
+    assert ops.roi_pool(feature_map, ROIS[:0], 2, 0.5).shape == (0, 3, 2, 2)

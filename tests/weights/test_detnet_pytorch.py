@@ -130,9 +130,11 @@ def test_existing_target_is_not_overwritten(tmp_path):
         ('layer4.0.conv1.weight', (9, 8), r'layer4.0.conv1.weight \(9, 8\) instead of'),
     ],
 )
-def test_any_other_layout_is_refused(published_state, key, shape, message):
+def test_any_other_layout_is_refused(tmp_path, published_state, key, shape, message):
+    torch.save(change(published_state, key, shape), tmp_path / 'other.pth')
     with pytest.raises(ValueError, match=message):
-        convert_weights(change(published_state, key, shape))
+        convert_file(tmp_path / 'other.pth', tmp_path / 'converted.pth')
+    assert not (tmp_path / 'converted.pth').exists()
 
 
 def detector_names(state):
