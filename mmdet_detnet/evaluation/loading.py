@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mmdet_detnet.config import load_config
+from mmdet_detnet.deployment import keep_freed_memory
 from mmdet_detnet.files import check_files, read_json
 from mmdet_detnet.training.checks import check_checkpoint
 
@@ -48,6 +49,7 @@ def load_detector(
     """
     check_files(config, checkpoint)
     cfg = load_config(config, cfg_options)
+    keep_freed_memory()
     detector = init_detector(cfg, str(checkpoint), device=device or get_device())
     if not allow_mismatch:
         check_checkpoint(detector, checkpoint)

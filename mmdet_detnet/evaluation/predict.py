@@ -23,6 +23,7 @@ from mmengine.structures import InstanceData
 from tqdm import tqdm
 
 from mmdet_detnet.arguments import reject
+from mmdet_detnet.deployment import keep_freed_memory
 from mmdet_detnet.deployment.onnx_detector import OnnxInferencer
 from mmdet_detnet.files import check_files
 from mmdet_detnet.training.checks import check_checkpoint
@@ -270,6 +271,7 @@ def _load_inferencer(
     if config is None:
         reject('Predictor', 'config', None, 'a file, unless the checkpoint is an ONNX file')
     check_files(config, checkpoint)
+    keep_freed_memory()
     with silence(logging.ERROR):  # check_checkpoint says what is wrong
         inferencer = DetInferencer(
             str(config), str(checkpoint), device or get_device(), show_progress=False

@@ -30,6 +30,7 @@ from torch.distributed.run import main as run_ranks
 
 from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.config import ConfigProblem, load_config, raise_problems
+from mmdet_detnet.deployment import keep_freed_memory
 from mmdet_detnet.files import check_files
 
 from .checks import find_config_problems, innermost_dataset
@@ -124,6 +125,7 @@ def test(arguments: Sequence[str] | None = None) -> dict[str, float]:
     args = _make_test_parser().parse_args(arguments)
     with _explain('test.py'):
         runner = _make_runner(_prepare_test(args), args)
+        keep_freed_memory()  # in training, it gained nothing with slim models
         if args.out:
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
         return runner.test()
