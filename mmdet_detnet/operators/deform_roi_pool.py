@@ -1,12 +1,10 @@
 """Deformable RoI pooling (https://arxiv.org/abs/1703.06211): RoIAlign with moved bins."""
 
-from itertools import product
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .roi_samples import CHUNK_SIZE, RoIGrid, group_equal, sample_positions
+from .roi_samples import CHUNK_SIZE, RoIGrid, group_equal, interpolate, sample_positions
 
 
 def deform_roi_pool_forward(
@@ -91,7 +89,7 @@ def _pool_equal(
         sizes = bins * bins.new_tensor(grid.output_size[::-1])
         moved = gamma * offset * sizes[:, :, None, None]  # (n, 2, h, w)
         x, y = (at + moved[:, axis, :, :, None, None] for axis, at in enumerate((x, y)))
-    pixels, weights = _interpolate(y, x, height, width)  # (n, h, w, sy, sx, 4)
+    pixels, weights = interpolate(y, x, height, width)  # (n, h, w, sy, sx, 4)
     pixels = pixels + (rois[:, 0].long() * height * width).view(-1, 1, 1, 1, 1, 1)
     count = y.shape[3] * y.shape[4]
     pooled = F.embedding_bag(
@@ -101,25 +99,3 @@ def _pool_equal(
         per_sample_weights=weights.reshape(-1, 4 * count) / count,
     )
     return pooled.view(len(rois), *grid.output_size, -1)
-
-
-def _interpolate(y: Tensor, x: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Find the four pixels around each position, and their weights, which are differentiable.
-
-    A position up to one pixel outside the map is moved to its border; farther out, its weight is 0.
-    Returns indices in the flat map (H, W), and weights, of the shape of ``y`` and ``x`` with a last
-    dimension of 4.
-    """
-    inside = (y >= -1) & (y <= height) & (x >= -1) & (x <= width)
-    around = list(product(_neighbors(y, height), _neighbors(x, width)))
-    pixels = [row * width + column for (row, _), (column, _) in around]
-    weights = [inside * of_y * of_x for (_, of_y), (_, of_x) in around]
-    return torch.stack(pixels, dim=-1), torch.stack(weights, dim=-1)
-
-
-def _neighbors(position: Tensor, extent: int) -> list[tuple[Tensor, Tensor]]:
-    position = position.clamp(0, extent - 1)
-    low = position.detach().floor()
-    fraction = position - low
-    low = low.long()
-    return [(low, 1 - fraction), ((low + 1).clamp(max=extent - 1), fraction)]
