@@ -4,12 +4,13 @@ The plan is a YAML file; :mod:`.study_report` estimates the differences.
 """
 
 import ast
+import hashlib
 import os
 import platform
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -17,6 +18,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from pprint import pformat
 from typing import Any
 
 import torch
@@ -29,6 +31,7 @@ from mmdet_detnet.config import RUN_KEYS, load_config, set_options
 from mmdet_detnet.environment import describe_environment
 
 from .study_report import (
+    DIGEST,
     Result,
     evaluate,
     name_run,
@@ -72,6 +75,12 @@ class Run:
         """Return what identifies the run in its result."""
         keys = ('detector', 'data_set', 'seed', 'config', 'options')
         return {key: getattr(self, key) for key in keys}
+
+    def digest(self) -> str:
+        """Compute a digest of the config with all options, wherever its folder is."""
+        config = self.load_config()
+        text = pformat(config.to_dict()).replace(f'{Path(config.filename).parent}/', '')
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def load_config(self) -> Config:
         """Read the config with all options; FileNotFoundError or ValueError names a wrong one."""
@@ -229,12 +238,14 @@ def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
     Raises:
         FileNotFoundError: If a config is missing.
         RuntimeError: If the folder is in use by another process.
-        ValueError: If an option is wrong, or an existing result has other settings.
+        ValueError: If an option is wrong, or a result or an interrupted run has other settings.
     """
     results = read_results(folder)
-    waiting = [run for run in runs if not _is_finished(run, results.get(run.name))]
-    for run in {(each.detector, each.data_set): each for each in waiting}.values():
-        run.load_config()  # finds errors now, not hours later
+    # Only seeds share a config. Reading each now finds errors that would come hours later.
+    configs = {(run.detector, run.data_set): run for run in runs}
+    digests = {key: run.digest() for key, run in configs.items()}
+    digest_of = {run: digests[run.detector, run.data_set] for run in runs}
+    waiting = [run for run in runs if not _is_finished(run, digest_of[run], results, folder)]
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     running: dict[BaseProcess, Run] = {}
     with _lock(folder):
@@ -245,7 +256,7 @@ def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
                 for run in ready[: jobs - len(running)]:
                     waiting.remove(run)
                     print(f'{run.name}: started', flush=True)
-                    running[_start(run, folder, threads)] = run
+                    running[_start(run, digest_of[run], folder, threads)] = run
                 connection.wait([process.sentinel for process in running])
                 for process in [each for each in running if not each.is_alive()]:
                     _note(running.pop(process), process.exitcode, folder)
@@ -256,14 +267,22 @@ def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
                 process.join()
 
 
-def _is_finished(run: Run, result: Result | None) -> bool:
-    if result is None or 'failure' in result:
-        return False
-    if run.describe().items() <= result.items():
-        return True
+def _is_finished(run: Run, digest: str, results: Mapping[str, Result], folder: Path) -> bool:
+    """Tell whether a run has its result; ValueError if that, or what it resumes, is of another."""
+    made = results.get(run.name, {'failure': 'there is none'})
+    is_finished = 'failure' not in made
+    if not is_finished:
+        noted = folder / 'runs' / run.name / DIGEST
+        resumes = noted.exists() and any(noted.parent.glob('*.pth'))
+        made = {DIGEST: noted.read_text()} if resumes else {}
+    settings = {**run.describe(), DIGEST: digest}
+    # What earlier versions made has no digest.
+    if settings.items() <= {**settings, **made}.items():
+        return is_finished
     raise ValueError(
-        f'the result of {run.name} was made with other settings than the study has now: move it '
-        'away to make the run again, or name another folder.'
+        f'{run.name} was made with other settings than the study and its config have now: move '
+        f'results/{run.name}.json and runs/{run.name} away from {folder} to make the run again, or '
+        'name another folder.'
     )
 
 
@@ -278,14 +297,14 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def _start(run: Run, folder: Path, threads: int) -> BaseProcess:
-    arguments = run, folder, threads
+def _start(run: Run, digest: str, folder: Path, threads: int) -> BaseProcess:
+    arguments = run, digest, folder, threads
     process = get_context('spawn').Process(target=_execute_alone, args=arguments)
     process.start()
     return process
 
 
-def _execute_alone(run: Run, folder: Path, threads: int) -> None:
+def _execute_alone(run: Run, digest: str, folder: Path, threads: int) -> None:
     """Execute one run, as the main function of its process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     run_folder = folder / 'runs' / run.name
@@ -296,7 +315,10 @@ def _execute_alone(run: Run, folder: Path, threads: int) -> None:
         os.dup2(log, stream.fileno())
     if 'OMP_NUM_THREADS' not in os.environ:
         torch.set_num_threads(threads)
-    write_result(folder, train_and_test(run, run_folder))
+    if run.digest() != digest:
+        raise ValueError(f'{run.config} was changed after the study had been started.')
+    (run_folder / DIGEST).write_text(digest)
+    write_result(folder, {**train_and_test(run, run_folder), DIGEST: digest})
 
 
 def _end_with_parent() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 Matches = dict[str, list[int]]
 PACKED = 'results.json.xz'
+DIGEST = 'digest'  # key of that of the config, which results of earlier versions lack
 # The first is DeepPCB's threshold; the others are COCO's.
 IOU_THRESHOLDS = [0.33, *np.linspace(0.5, 0.95, 10)]
 COCO_THRESHOLDS = slice(1, None)
@@ -194,8 +195,10 @@ def _add(found: dict[str, Result], result: Result) -> None:
         raise ValueError(f'there is another, different result of {name}')
     for each in found.values():
         if each['data_set'] == result['data_set'] and not {'failure'} & {*each, *result}:
-            settings = ('config', 'options') if each['detector'] == result['detector'] else ()
-            different = [key for key in (*settings, 'images') if each[key] != result[key]]
+            keys = ['images']
+            if each['detector'] == result['detector']:
+                keys += ['config', 'options', *({DIGEST} & each.keys() & result.keys())]
+            different = [key for key in keys if each[key] != result[key]]
             if [*each['per_class']] != [*result['per_class']]:
                 different.append('per_class')
             if different:

@@ -228,8 +228,37 @@ def test_failed_run_is_a_result_and_leaves_the_others_alone(make_run, tmp_path, 
     assert 'Epoch(train)' in (tmp_path / 'runs/shapes_plain_seed0/log.txt').read_text()
     execute([plain], tmp_path, jobs=1)  # it is there
     assert 'started' not in capfd.readouterr().out
-    with pytest.raises(ValueError, match='shapes_plain_seed0 was made with other settings'):
+    # Neither the result is taken, nor the checkpoints, after an edit of a config or its options.
+    other_settings = 'shapes_plain_seed0 was made with other settings'
+    with pytest.raises(ValueError, match=other_settings):
         execute([make_run(**{'train_cfg.max_epochs': 3})], tmp_path, jobs=1)
+    base, edited = plain.config, tmp_path / 'edited.py'
+    edited.write_text(f'_base_ = {base!r}\n')
+    plain = replace(plain, config=str(edited))
+    result_file = tmp_path / 'results/shapes_plain_seed0.json'
+    result_file.write_text(json.dumps(results[plain.name] | dict(config=str(edited))))
+    execute([plain], tmp_path, jobs=1)
+    edited.write_text(f'_base_ = {base!r}\nmodel = dict(backbone=dict(norm_eval=True))\n')
+    with pytest.raises(ValueError, match=other_settings):
+        execute([plain], tmp_path, jobs=1)
+    result_file.unlink()
+    with pytest.raises(ValueError, match=other_settings):
+        execute([plain], tmp_path, jobs=1)
+
+
+def test_results_of_earlier_versions_need_no_digest_and_folders_may_move(make_run, tmp_path):
+    run = make_run()
+    (tmp_path / 'results').mkdir()
+    made = {**run.describe(), 'images': 2, 'per_class': {}, 'matches': {}}
+    (tmp_path / f'results/{run.name}.json').write_text(json.dumps(made))
+    execute([run], tmp_path, jobs=1)
+    digests = []
+    for folder in (tmp_path / 'here', tmp_path / 'there'):
+        folder.mkdir()
+        folder_of_config = "__import__('mmdet_detnet').folder_of_config()"
+        (folder / 'config.py').write_text(f'data_root = {folder_of_config}\n')
+        digests.append(Run('any', 'any', 0, str(folder / 'config.py'), {}).digest())
+    assert digests[0] == digests[1]
 
 
 def test_mistake_in_a_later_run_stops_before_the_first(make_run, tmp_path, capfd):

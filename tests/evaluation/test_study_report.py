@@ -52,6 +52,7 @@ def make_result(detector, seed, hits):
         seed=seed,
         config='config.py',
         options={},
+        digest='a',
         epochs=3,
         metrics=dict.fromkeys(METRICS, ap) | dict(APs=None),
         per_class=dict(cell=ap),
@@ -261,6 +262,7 @@ def test_repeated_run_replaces_a_failed_one(results, tmp_path):
         (0, dict(final_loss=0.4), 'another, different result of cells_plain_seed0'),
         (7, dict(options={'a': 1}), 'cells_plain_seed0 and cells_plain_seed7 differ in options'),
         (7, dict(config='b.py'), 'differ in config'),
+        (7, dict(digest='b'), 'differ in digest'),
         (7, dict(detector='new', per_class=dict(nut=1)), 'differ in per_class'),
     ],
 )
