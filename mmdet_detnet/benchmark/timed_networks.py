@@ -23,6 +23,7 @@ from torch import nn
 from mmdet_detnet.config import load_config
 from mmdet_detnet.deployment import accelerate
 from mmdet_detnet.deployment.acceleration import DTYPES
+from mmdet_detnet.training.checks import check_checkpoint
 
 from .comparisons import PLAIN, Entry, Workload, split_options
 from .parts import META, NUM_PROPOSALS, list_modules, time_parts
@@ -97,9 +98,7 @@ class TimedNetwork:
     ) -> None:
         self.entry, self.workload, self.device = entry, workload, device
         self.network = self._build()
-        if entry.checkpoint:
-            load_checkpoint(self.network, entry.checkpoint, map_location='cpu')
-        else:
+        if not entry.checkpoint:
             if reference is not None:
                 _share_weights(self.network, reference.network)
             self._set_scores()
@@ -112,6 +111,9 @@ class TimedNetwork:
     def _build_detector(self) -> tuple[nn.Module, dict]:
         config = load_with_options(self.entry.config)
         detector = build_detector(config, self.workload, self.device)
+        if self.entry.checkpoint:
+            check_checkpoint(detector, self.entry.checkpoint)
+            load_checkpoint(detector, self.entry.checkpoint, map_location='cpu')
         return detector, make_batch(detector, self.workload, self.device)
 
     def parts(self) -> dict[str, float]:

@@ -23,7 +23,7 @@ from mmdet_detnet.deployment import keep_freed_memory
 from mmdet_detnet.files import check_files, read_json
 from mmdet_detnet.training.checks import check_checkpoint
 
-from .metrics import Detection, GroundTruth, quiet
+from .metrics import Detection, GroundTruth, number_objects, quiet
 
 
 def load_detector(
@@ -96,27 +96,28 @@ def read_ground_truth(dataset: BaseDataset) -> GroundTruth:
     classes = {category: names[category] for category in dataset.cat_ids}
     infos = map(dataset.get_data_info, range(len(dataset)))
     paths = {info['img_id']: info['img_path'] for info in infos}
-    chosen = [
+    chosen = (
         each
         for each in content['annotations']
         if each['image_id'] in paths and each['category_id'] in classes
-    ]
+    )
     return GroundTruth(
         classes,
         [dict(each, path=paths[each['id']]) for each in content['images'] if each['id'] in paths],
-        [
-            {'iscrowd': 0, 'area': each['bbox'][2] * each['bbox'][3], **each, 'id': number}
-            for number, each in enumerate(chosen, 1)
-        ],
+        number_objects(chosen),
     )
 
 
 @torch.no_grad()
 def run_detector(model: nn.Module, loader: DataLoader) -> Iterator[Detection]:
     """Run a detector on a ``CocoDataset``; yield its detections, image by image."""
-    for batch in tqdm(loader, desc=Path(loader.dataset.ann_file).stem, unit='batch'):
-        for sample in model.test_step(batch):
-            yield from to_coco(sample.cpu().to_dict(), loader.dataset)
+    try:
+        for batch in tqdm(loader, desc=Path(loader.dataset.ann_file).stem, unit='batch'):
+            for sample in model.test_step(batch):
+                yield from to_coco(sample.cpu().to_dict(), loader.dataset)
+    except FileNotFoundError as error:
+        # A process of the loader writes its traceback before the sentence.
+        raise FileNotFoundError(str(error).strip().splitlines()[-1]) from error
 
 
 def to_coco(sample: Mapping[str, Any], dataset: BaseDataset) -> list[Detection]:

@@ -7,7 +7,7 @@ COCO, only ``iscrowd`` is ignored; an annotation's ``ignore`` has no effect.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ FIGURES = (
     *('AP', 'AP50', 'AP75', 'AP_small', 'AP_medium', 'AP_large'),
     *('AR1', 'AR10', 'AR100', 'AR_small', 'AR_medium', 'AR_large'),
 )
+METRIC_NAMES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')  # MMDetection's, of the first
 IOU_THR = 0.5
 
 Detection = dict[str, Any]
@@ -138,6 +139,23 @@ def coco_figures(
     order = [sorted(truth.classes).index(category) for category in truth.classes]
     precision = evaluation.eval['precision'][:, :, order, 0, -1]
     return dict(zip(FIGURES, stats, strict=True)), precision
+
+
+def name_metrics(figures: Mapping[str, float | None], iou_type: str = 'bbox') -> dict[str, float]:
+    """Name average precisions as MMDetection does, ``coco/bbox_mAP``, without undefined ones."""
+    return {
+        f'coco/{iou_type}_{name}': value
+        for name, value in zip(METRIC_NAMES, figures.values(), strict=False)
+        if value is not None
+    }
+
+
+def number_objects(annotations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Number objects as :class:`GroundTruth` has them, and set what COCO's matching requires."""
+    return [
+        {'iscrowd': 0, 'area': each['bbox'][2] * each['bbox'][3], **each, 'id': number}
+        for number, each in enumerate(annotations, 1)
+    ]
 
 
 def quiet() -> redirect_stdout:

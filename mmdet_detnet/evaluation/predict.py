@@ -18,7 +18,6 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
-from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
 from tqdm import tqdm
 
@@ -28,9 +27,10 @@ from mmdet_detnet.deployment.onnx_detector import OnnxInferencer
 from mmdet_detnet.files import check_files
 from mmdet_detnet.training.checks import check_checkpoint
 
-from .loading import silence
+from .loading import read_ground_truth, silence, to_coco
+from .metrics import Detection, coco_figures, name_metrics
 from .score_threshold import ScoreThresholds, read_score_thr
-from .sources import Frame, find_sources, read_frames
+from .sources import Frame, Source, read_frames
 from .tiles import Tiles, merge
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ class Predictor:
         found = self._detect(cuts[:1])  # alone, since its size is not that of the tiles
         for start in range(1, len(cuts), batch):
             found += self._detect(cuts[start : start + batch])
-        return merge(found, windows)
+        return merge(found, windows) if len(windows) > 1 else found[0]
 
 
 def is_onnx(file: str | Path) -> bool:
@@ -281,34 +281,24 @@ def _load_inferencer(
     return inferencer
 
 
-def evaluate_in_tiles(
-    predictor: Predictor, tiles: Tiles | None, batch: int = 1
-) -> dict[str, float]:
+def evaluate_in_tiles(predictor: Predictor, tiles: Tiles) -> dict[str, float]:
     """Evaluate a detector on the test images of its config, cut into tiles.
 
     Returns:
-        The metrics of the config's ``test_evaluator``, such as ``coco/bbox_mAP_s``, without those
-        that are undefined, such as of small objects if there are none.
+        COCO's average precisions, as :func:`.report.test` has them for whole images.
 
     Raises:
-        ValueError: If an image cannot be read or processed.
+        ValueError: If the dataset is not in COCO's format, or an image cannot be read or processed.
     """
-    cfg = predictor.inferencer.cfg
     with silence():
-        dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        evaluator = Evaluator(cfg.test_evaluator)
-    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-    frames = (frame for info in infos for frame in read_frames(find_sources([info['img_path']])))
-    evaluator.dataset_meta = dataset.metainfo
-    results = predictor.predict(frames, 0.0, batch, tiles)
-    for info, result in zip(infos, tqdm(results, total=len(infos)), strict=True):
+        dataset = DATASETS.build(predictor.inferencer.cfg.test_dataloader.dataset)
+    truth = read_ground_truth(dataset)
+    frames = read_frames([Source(each['path'], 'image', each['path']) for each in truth.images])
+    results = predictor.predict(frames, 0.0, tiles=tiles)
+    detections: list[Detection] = []
+    for image, result in zip(truth.images, tqdm(results, total=len(truth.images)), strict=True):
         if result.problem:
-            raise ValueError(f'{info["img_path"]} {result.problem}.')
-        size = (info['height'], info['width'])
-        sample = DetDataSample(metainfo=dict(img_id=info['img_id'], ori_shape=size))
-        sample.pred_instances = result.pred_instances
-        evaluator.process([sample])
-    with silence():
-        metrics = evaluator.evaluate(len(dataset))
-    # COCO returns -1 if there are no objects, for example no small ones.
-    return {name: value for name, value in metrics.items() if value >= 0}
+            raise ValueError(f'{image["path"]} {result.problem}.')
+        found = {'img_id': image['id'], 'pred_instances': result.pred_instances}
+        detections += to_coco(found, dataset)
+    return name_metrics(coco_figures(truth, detections)[0])

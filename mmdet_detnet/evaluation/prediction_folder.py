@@ -95,14 +95,16 @@ class PredictionFolder:
             self._video.writer.release()
 
     def add(self, result: Result) -> None:
-        """Write a result; if it cannot be drawn, that is its ``problem``."""
+        """Write a result; if it cannot be drawn, its line has detections and a ``problem``."""
+        line = result.to_dict()
         if not result.problem:
             try:
                 self._draw(result)
             # Classes and images of strangers can raise any error.
             except Exception as error:
                 result.problem = f'cannot be drawn ({type(error).__name__}: {error})'
-        self._lines.write(json.dumps(result.to_dict()) + '\n')
+                line['problem'] = result.problem
+        self._lines.write(json.dumps(line) + '\n')
         self._lines.flush()
 
     def _draw(self, result: Result) -> None:
@@ -148,7 +150,8 @@ def _name_pictures(sources: Sequence[Source]) -> dict[Source, Path]:
         path = Path(f'{source.kind}{number}')
         if source.is_file:
             path = paths[source].relative_to(common)
-        endings = IMG_EXTENSIONS if source.kind == 'image' else ('.mp4',)
+        # A PGM file has no colors.
+        endings = {*IMG_EXTENSIONS} - {'.pgm'} if source.kind == 'image' else {'.mp4'}
         if path.suffix.lower() not in endings:
             path = path.with_name(path.name + ('.png' if source.kind == 'image' else '.mp4'))
         names[source] = Path('vis', path)

@@ -30,6 +30,7 @@ from .metrics import (
     choose_thresholds,
     coco_figures,
     match_boxes,
+    name_metrics,
     pool,
     rank,
 )
@@ -38,10 +39,6 @@ from .score_threshold import ScoreThresholds, write_score_thr
 # Where no score can be chosen: mmdet's own for drawing.
 DEFAULT_SCORE_THR = ScoreThresholds(0.3, {})
 SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-METRIC_NAMES = {
-    **{'AP': 'mAP', 'AP50': 'mAP_50', 'AP75': 'mAP_75'},
-    **{'AP_small': 'mAP_s', 'AP_medium': 'mAP_m', 'AP_large': 'mAP_l'},
-}
 SCORE_GRID = np.linspace(0, 1, 101)
 
 
@@ -94,14 +91,8 @@ class Report:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The average precisions under MMDetection's names, without undefined ones."""
-        figures = (('bbox', self.figures), ('segm', self.mask_figures))
-        return {
-            f'coco/{iou_type}_{METRIC_NAMES[name]}': value
-            for iou_type, values in figures
-            for name, value in values.items()
-            if name in METRIC_NAMES and value is not None
-        }
+        """The average precisions, as :func:`.name_metrics` returns them."""
+        return name_metrics(self.figures) | name_metrics(self.mask_figures, 'segm')
 
     def worst(self, num_images: int) -> list[ImageErrors]:
         """List the images with most errors, without those that have none."""
@@ -255,6 +246,8 @@ def _choose_score_thr(
     model: nn.Module, loader: DataLoader, truth: GroundTruth, detections: Sequence[Detection]
 ) -> tuple[ScoreThresholds, str]:
     """Choose the scores on the validation images, and say how."""
+    if model.cfg.get('val_dataloader') is None:
+        return DEFAULT_SCORE_THR, 'the config has no validation images on which to choose one'
     with silence():
         val_loader = Runner.build_dataloader(model.cfg.val_dataloader)
     file = shorten(val_loader.dataset.ann_file)

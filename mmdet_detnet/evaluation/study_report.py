@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from mmdet_detnet.files import read_json, write_file
 
-from .metrics import GroundTruth, Match, build_coco_eval, pool, quiet, rank
+from .metrics import GroundTruth, Match, build_coco_eval, number_objects, pool, quiet, rank
 
 if TYPE_CHECKING:
     from .study import Study
@@ -52,8 +52,7 @@ def evaluate(annotations: str | Path, detections: str | Path, classes: Sequence[
     """
     content, boxes = read_json(annotations), read_json(detections)
     categories = {c['id']: c['name'] for c in content['categories'] if c['name'] in classes}
-    objects = [{**each, 'id': number} for number, each in enumerate(content['annotations'], 1)]
-    truth = GroundTruth(categories, content['images'], objects)
+    truth = GroundTruth(categories, content['images'], number_objects(content['annotations']))
     coco = build_coco_eval(truth, boxes)
     coco.params.iouThrs = np.array(IOU_THRESHOLDS)
     with quiet():

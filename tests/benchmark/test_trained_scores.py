@@ -17,6 +17,7 @@ from mmdet_detnet.benchmark.parts import (
     time_parts,
 )
 from mmdet_detnet.benchmark.timed_networks import (
+    NETWORKS,
     TimedRoIHead,
     build_detector,
     fix_proposals,
@@ -135,6 +136,18 @@ def test_roi_head_alone_gets_1000_proposals_of_which_the_wanted_number_passes():
     parts = timed.parts()
     assert parts[BACKBONE] == parts[DENSE_HEAD] == 0
     assert min(parts[ROI_HEAD], parts[DECODE]) > 0
+
+
+def test_checkpoint_of_the_detector_gives_its_parts_their_weights(tiny_detector):
+    config, checkpoint = map(str, tiny_detector)
+    weights = torch.load(checkpoint, weights_only=True)['state_dict']
+    for kind, prefix in (('roi_head', 'roi_head.'), ('backbone', ''), ('detector', '')):
+        entry = Entry(config, kind, checkpoint=checkpoint)
+        timed = NETWORKS[kind](entry, Workload(height=64, width=96), CPU)
+        state = timed.network.state_dict()
+        assert all(value.equal(weights[f'{prefix}{key}']) for key, value in state.items())
+    with pytest.raises(ValueError, match='has other shapes than the config'):
+        TimedRoIHead(Entry(SLIM, kind='roi_head', checkpoint=checkpoint), TWO_IMAGES, CPU)
 
 
 def test_detector_without_a_roi_head_cannot_be_compared_by_it():

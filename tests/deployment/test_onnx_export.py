@@ -1,10 +1,12 @@
 """ONNX files next to the detectors that they were made from."""
 
 import logging
+import sys
 
 import onnx
 import pytest
 import torch
+from deployment import export_onnx as script
 from exportable_detectors import detect, make_images
 
 from mmdet_detnet.deployment import export_onnx
@@ -60,3 +62,14 @@ def test_failed_export_leaves_the_log_as_it_was(two_stage, tmp_path, monkeypatch
     with pytest.raises(RuntimeError, match='no translation'):
         export_onnx(two_stage[0], tmp_path / 'detector.onnx')
     assert logging.getLogger('torch.onnx').level == level
+
+
+def test_script_takes_the_address_of_a_checkpoint(monkeypatch, tmp_path):
+    exported = []
+    address = 'https://host/detector.pth'
+    monkeypatch.setattr(script, 'load_detector', lambda config, checkpoint, device: checkpoint)
+    monkeypatch.setattr(script, 'export_onnx', lambda *arguments: exported.append(arguments))
+    monkeypatch.setattr(script.os.path, 'getsize', lambda file: 0)
+    monkeypatch.setattr(sys, 'argv', ['export_onnx.py', 'config.py', address, 'detector.onnx'])
+    script.main()
+    assert exported == [(address, 'detector.onnx', True, None)]

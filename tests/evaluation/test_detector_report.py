@@ -176,6 +176,11 @@ def test_score_comes_from_the_validation_images(shapes_detector, shapes_root, tm
     )
     assert report.score_thr == ScoreThresholds(0.3, {})
     assert 'empty.json' in report.source['Score']
+    options = dict.fromkeys(('val_dataloader', 'val_evaluator', 'val_cfg'))
+    report = report_module.test(
+        *shapes_detector, work_dir=tmp_path, cfg_options=options, device='cpu'
+    )
+    assert 'above 0.300: the config has no validation images' in report.source['Score']
     assert not (tmp_path / 'score_thr.json').exists()
 
 

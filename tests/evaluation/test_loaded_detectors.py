@@ -6,8 +6,9 @@ import pytest
 import torch
 from coco_cases import BOX
 from mmdet.datasets import CocoDataset, VOCDataset
+from mmengine.runner import Runner
 
-from mmdet_detnet.evaluation.loading import load_detector, read_ground_truth
+from mmdet_detnet.evaluation.loading import load_detector, read_ground_truth, run_detector
 
 MISSING = 'roi_head.bbox_head.fc_cls.bias'
 
@@ -37,6 +38,18 @@ def test_options_override_the_config_and_one_without_effect_is_refused(tiny_dete
     assert detector.roi_head.test_cfg.max_per_img == 3
     with pytest.raises(ValueError, match='mdoel'):
         load_detector(*tiny_detector, cfg_options={'mdoel.x': 1})
+
+
+@pytest.mark.parametrize('num_workers', [0, 1])
+def test_missing_image_is_named_in_one_line(num_workers, tiny_detector, tmp_path):
+    options = {
+        'test_dataloader.dataset.data_prefix.img': str(tmp_path),
+        'test_dataloader.num_workers': num_workers,
+    }
+    detector = load_detector(*tiny_detector, cfg_options=options, device='cpu')
+    loader = Runner.build_dataloader(detector.cfg.test_dataloader)
+    with pytest.raises(FileNotFoundError, match=r'^.*No such file or directory: .*000000\.png.$'):
+        list(run_detector(detector, loader))
 
 
 def make_dataset(folder, annotations, classes=('cat', 'dog'), **options):

@@ -163,7 +163,9 @@ def test_frame_of_another_size_is_named(predictor, squares, tmp_path, monkeypatc
 
     monkeypatch.setattr(prediction_folder, 'read_frames', crop)
     assert write_predictions(predictor, [video], tmp_path / 'out') == (1, 2)
-    assert 'the first frame has another size, 64 x 48' in read_lines(tmp_path / 'out')[1]['problem']
+    line = read_lines(tmp_path / 'out')[1]
+    assert 'the first frame has another size, 64 x 48' in line['problem']
+    assert line['detections'] == []  # of a dark frame
 
 
 def test_mosaic_of_4000_x_3000_in_tiles(predictor, squares, tmp_path):
@@ -233,13 +235,15 @@ def test_nothing_is_written_outside_the_folder_of_results(
     work = tmp_path / 'deep/work'
     work.mkdir(parents=True)
     shutil.copy(photos / 'a.png', work / 'a.png')
-    shutil.copy(photos / 'a.png', photos / 'odd.jp2')
+    odd = ('odd.jp2', 'gray.pgm')
+    for name in odd:
+        shutil.copy(photos / 'a.png', photos / name)
     monkeypatch.chdir(work)
-    inputs = ['a.png', '../../photos/a.png', '../../photos/odd.jp2']
-    assert write_predictions(predictor, inputs, 'out') == (3, 0)
-    results = {'vis/deep/work/a.png', 'vis/photos/a.png', 'vis/photos/odd.jp2.png'}
+    inputs = ['a.png', '../../photos/a.png', *(f'../../photos/{name}' for name in odd)]
+    assert write_predictions(predictor, inputs, 'out') == (4, 0)
+    results = {'vis/deep/work/a.png', 'vis/photos/a.png', *(f'vis/photos/{n}.png' for n in odd)}
     assert files(work / 'out') - {'.mmdet_detnet'} == {'predictions.jsonl', *results}
-    assert files(photos) == {'a.png', 'b.png', 'odd.jp2'}
+    assert files(photos) == {'a.png', 'b.png', *odd}
 
 
 def test_command_detects_names_and_counts(tiny_detector, photos, tmp_path, capsys):

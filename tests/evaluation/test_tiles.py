@@ -1,12 +1,17 @@
 """Tiles cover the image, and an object in several of them is found once."""
 
+import json
+
+import numpy as np
 import pytest
 from helpers import make_detections as found
 from hypothesis import given
 from hypothesis import strategies as st
+from mmengine.config import Config
 
 from mmdet_detnet.cli import main
-from mmdet_detnet.evaluation.predict import Predictor
+from mmdet_detnet.evaluation.predict import Predictor, evaluate_in_tiles
+from mmdet_detnet.evaluation.sources import Frame, Source
 from mmdet_detnet.evaluation.tiles import Tiles, merge
 from mmdet_detnet.files import read_json
 
@@ -93,7 +98,37 @@ def test_evaluation_of_a_detector_that_finds_every_object(
     run = [config, '--checkpoint', checkpoint, '--work-dir', str(tmp_path)]
     assert main(['test', *run, '--tiles', '200', '--overlap', '0.3']) == 0
     assert 'coco/bbox_mAP: 1.000\n' in capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        # An image that needs no tiles has what the detector finds, also boxes that overlap.
+        overlapping = found((0, 0, 90, 90, 0.9, 0), (0, 0, 90, 60, 0.8, 0))
+        patch.setattr(Predictor, '_detect', lambda self, images: [overlapping])
+        image = Frame(Source('a', 'image', 'a'), np.zeros((100, 180, 3), np.uint8))
+        (result,) = Predictor(config, checkpoint, 'cpu').predict([image], 0.0, tiles=Tiles(200))
+        assert len(result) == 2
     assert main(['test', *run, '--overlap', '0.3']) == 2
     assert '--overlap 0.3 needs --tiles' in capsys.readouterr().err
     assert main(['test', *run, '--tiles', '200', '--tta']) == 2
     assert '--tiles does not go with options of test.py: --tta' in capsys.readouterr().err
+
+
+def test_at_most_100_detections_of_a_class_count_in_every_figure_as_in_the_report(
+    tiny_detector, shapes_root, tmp_path, monkeypatch
+):
+    content = read_json(shapes_root / 'annotations/val.json')
+    corners = [(x, y) for x in range(0, 150, 10) for y in range(0, 110, 10)]
+    content['images'] = content['images'][:1]
+    content['annotations'] = [
+        dict(id=x + 200 * y, image_id=content['images'][0]['id'], category_id=1, bbox=[x, y, 5, 5])
+        | dict(area=25, iscrowd=0)
+        for x, y in corners
+    ]
+    (tmp_path / 'many.json').write_text(json.dumps(content))
+    cfg = Config.fromfile(tiny_detector[0])
+    cfg.test_dataloader.dataset.ann_file = str(tmp_path / 'many.json')
+    cfg.dump(tmp_path / 'config.py')
+    every_object = found(*((x, y, x + 5, y + 5, 0.9, 0) for x, y in corners))
+    monkeypatch.setattr(Predictor, '_detect', lambda self, images: [every_object])
+    metrics = evaluate_in_tiles(Predictor(tmp_path / 'config.py', tiny_detector[1]), Tiles(200))
+    # 100 of 165 objects reach 61 of the 101 recalls.
+    names = ('', '_50', '_75', '_s')
+    assert metrics == {f'coco/bbox_mAP{name}': pytest.approx(61 / 101) for name in names}

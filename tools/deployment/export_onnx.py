@@ -5,10 +5,11 @@ python tools/deployment/export_onnx.py CONFIG CHECKPOINT detector.onnx
 
 import os
 
-from mmdet_detnet.checkpoints import force_weights_only, read_checkpoint
+from mmdet_detnet.checkpoints import force_weights_only
 from mmdet_detnet.cli import make_parser
 from mmdet_detnet.deployment import export_onnx
 from mmdet_detnet.evaluation.loading import load_detector
+from mmdet_detnet.evaluation.score_threshold import read_score_thr
 
 
 def main() -> None:
@@ -24,8 +25,9 @@ def main() -> None:
     args = parser.parse_args()
     try:
         detector = load_detector(args.config, args.checkpoint, device='cpu')
-        meta = read_checkpoint(args.checkpoint, 'cpu').get('meta') or {}
-        export_onnx(detector, args.file, not args.normalized_input, meta.get('score_thr'))
+        chosen = read_score_thr(args.checkpoint)
+        best_score_thr = None if chosen is None else chosen.to_dict()
+        export_onnx(detector, args.file, not args.normalized_input, best_score_thr)
     except (FileNotFoundError, ImportError, ValueError) as error:
         parser.exit(2, f'{error}\n')
     print(f'{args.file}: {os.path.getsize(args.file) / 1e6:.1f} MB')
