@@ -86,8 +86,8 @@ def warn_if_busy() -> None:
     load = os.getloadavg()[0]
     if load > BUSY:
         warnings.warn(
-            f'the load average is {load:.1f}: other programs use the CPU. Times will be too long, '
-            'and ratios less certain.',
+            f'the load average is {load:.1f}: if other programs still use the CPU, times will be '
+            'too long, and ratios less certain.',
             stacklevel=2,
         )
 

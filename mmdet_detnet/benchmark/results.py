@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import statistics
 import sys
 from collections.abc import Sequence
@@ -121,7 +122,7 @@ def write_results(
     content = {
         'name': name,
         'date': now.isoformat(timespec='seconds'),
-        'command': ' '.join(['python', *sys.argv]),
+        'command': shlex.join(['python', *sys.argv]),
         'device': torch.cuda.get_device_name(device) if is_gpu else platform.machine(),
         'cores': os.cpu_count(),
         'threads': torch.get_num_threads(),

@@ -16,6 +16,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 from torch import nn
 
+from mmdet_detnet.config import load_config
 from mmdet_detnet.files import check_files
 
 from .onnx_metadata import KEY, Metadata, describe
@@ -181,8 +182,7 @@ class OnnxInferencer(DetInferencer):
         if config is None:
             cfg = make_config(self._detector.metadata)
         else:
-            check_files(config)
-            cfg = Config.fromfile(config)
+            cfg = load_config(config)
             if not allow_mismatch:
                 self._detector.check_config(cfg)
         super().__init__(cfg, device='cpu', show_progress=False)

@@ -141,6 +141,12 @@ def coco_figures(
     return dict(zip(FIGURES, stats, strict=True)), precision
 
 
+def mean_precision(precisions: np.ndarray) -> float | None:
+    """Average the precisions that are defined; None if there are none."""
+    defined = precisions[precisions >= 0]
+    return float(defined.mean()) if len(defined) else None
+
+
 def name_metrics(figures: Mapping[str, float | None], iou_type: str = 'bbox') -> dict[str, float]:
     """Name average precisions as MMDetection does, ``coco/bbox_mAP``, without undefined ones."""
     return {

@@ -29,14 +29,13 @@ from mmdet_detnet.training.checks import check_checkpoint
 
 from .loading import read_ground_truth, silence, to_coco
 from .metrics import Detection, coco_figures, name_metrics
-from .score_threshold import ScoreThresholds, read_score_thr
+from .score_threshold import DEFAULT_SCORE_THR, ScoreThresholds, read_score_thr
 from .sources import Frame, Source, read_frames
 from .tiles import Tiles, merge
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DEFAULT_SCORE_THR = 0.3
 SHOWN_WIDTH = 1000  # of a picture in a notebook, in pixels
 
 
@@ -180,7 +179,7 @@ class Predictor:
         else:
             chosen = read_score_thr(checkpoint, work_dir)
         self.is_chosen = chosen is not None
-        self.score_thr = DEFAULT_SCORE_THR if chosen is None else chosen.all
+        self.score_thr = (chosen or DEFAULT_SCORE_THR).all
 
     def predict(
         self,

@@ -30,14 +30,13 @@ from .metrics import (
     choose_thresholds,
     coco_figures,
     match_boxes,
+    mean_precision,
     name_metrics,
     pool,
     rank,
 )
-from .score_threshold import ScoreThresholds, write_score_thr
+from .score_threshold import DEFAULT_SCORE_THR, ScoreThresholds, write_score_thr
 
-# Where no score can be chosen: mmdet's own for drawing.
-DEFAULT_SCORE_THR = ScoreThresholds(0.3, {})
 SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SCORE_GRID = np.linspace(0, 1, 101)
 
@@ -146,16 +145,31 @@ def make_report(
             images_of[each['category_id']].add(each['image_id'])
     rows = []
     for index, (category, name) in enumerate(truth.classes.items()):
-        ap, ap50 = (_mean(each[..., index]) for each in (precisions, precisions[:1]))
         own_thr = score_thr.classes.get(name, score_thr.all)
-        rows.append(_make_row(name, images_of[category], rankings[index], ap, ap50, own_thr))
-    ap, ap50 = figures['AP'], figures['AP50']
-    all_images: set[Any] = set().union(*images_of.values())
+        row = ClassRow(
+            name,
+            len(images_of[category]),
+            rankings[index].objects,
+            mean_precision(precisions[..., index]),
+            mean_precision(precisions[:1, ..., index]),
+            own_thr,
+            rankings[index].count_above(own_thr),
+        )
+        rows.append(row)
+    total = ClassRow(
+        'all classes',
+        len(set[Any]().union(*images_of.values())),
+        pooled.objects,
+        figures['AP'],
+        figures['AP50'],
+        score_thr.all,
+        pooled.count_above(score_thr.all),
+    )
     return Report(
         figures,
         coco_figures(truth, detections, 'segm')[0] if has_masks else {},
         score_thr,
-        _make_row('all classes', all_images, pooled, ap, ap50, score_thr.all),
+        total,
         rows,
         [(score, pooled.count_above(score)) for score in sorted({*SCORES, score_thr.all})],
         np.where(precisions[0] < 0, np.nan, precisions[0]).T,
@@ -164,23 +178,6 @@ def make_report(
         images,
         source or {},
     )
-
-
-def _make_row(
-    name: str,
-    images: set[Any],
-    ranking: Ranking,
-    ap: float | None,
-    ap50: float | None,
-    score_thr: float,
-) -> ClassRow:
-    counts = ranking.count_above(score_thr)
-    return ClassRow(name, len(images), ranking.objects, ap, ap50, score_thr, counts)
-
-
-def _mean(precisions: np.ndarray) -> float | None:
-    defined = precisions[precisions >= 0]
-    return float(defined.mean()) if len(defined) else None
 
 
 def _f1_curve(ranking: Ranking) -> list[float]:

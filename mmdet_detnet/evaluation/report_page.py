@@ -77,6 +77,7 @@ def look(
     output.check('index.html', 'report.json')
     report = test(config, checkpoint, work_dir, score_thr, **options)
     command = ['mmdet-detnet', 'look', shorten(config), '--checkpoint', shorten(checkpoint)]
+    command += [] if score_thr is None else ['--score-thr', str(score_thr)]
     report.source['Command'] = shlex.join(command)
     output.path('report.json').write_text(json.dumps(report.to_dict(), indent=1))
     page = output.path('index.html')

@@ -39,6 +39,10 @@ class ScoreThresholds(NamedTuple):
         return {'all': self.all, 'classes': dict(self.classes)}
 
 
+# Where no score can be chosen: mmdet's own for drawing.
+DEFAULT_SCORE_THR = ScoreThresholds(0.3, {})
+
+
 def parse_score_thr(value: object, file: str | Path) -> ScoreThresholds:
     """Check what a file has as its score thresholds.
 

@@ -35,13 +35,9 @@ from .study_report import (
     Result,
     evaluate,
     name_run,
-    pack_results,
     read_results,
-    write_report,
     write_result,
 )
-
-__all__ = ['Run', 'Study', 'count_jobs', 'execute', 'pack_results', 'read_study', 'write_report']
 
 Options = dict[str, Any]
 REQUIRED = {'data_sets', 'seeds', 'detectors', 'comparisons'}
@@ -88,6 +84,14 @@ class Run:
         with _replace_first_lines(variables) as replaced:
             config = load_config(self.config)
         set_options(config, {k: v for k, v in self.options.items() if k not in replaced})
+        evaluator = config.get('test_evaluator')
+        if isinstance(evaluator, list) and len(evaluator) == 1:
+            evaluator = config.test_evaluator = evaluator[0]
+        if 'ann_file' not in (evaluator or ()):
+            raise ValueError(
+                f'{self.config} must have one CocoMetric with an ann_file as test_evaluator, got '
+                f'{evaluator}.'
+            )
         return config
 
 
@@ -383,8 +387,6 @@ def _prepare(cfg: Config, seed: int, folder: Path) -> None:
     hooks.sampler_seed = dict(type='mmdet_detnet.SeedHook')
     hooks.checkpoint.update(type='mmdet_detnet.DurableCheckpointHook', max_keep_ckpts=1)
     hooks.checkpoint.pop('save_best', None)
-    if isinstance(cfg.test_evaluator, list):
-        (cfg.test_evaluator,) = cfg.test_evaluator
     cfg.test_evaluator.update(format_only=True, outfile_prefix=str(folder / 'detections'))
 
 

@@ -13,7 +13,16 @@ from tabulate import tabulate
 
 from mmdet_detnet.files import read_json, write_file
 
-from .metrics import GroundTruth, Match, build_coco_eval, number_objects, pool, quiet, rank
+from .metrics import (
+    GroundTruth,
+    Match,
+    build_coco_eval,
+    mean_precision,
+    number_objects,
+    pool,
+    quiet,
+    rank,
+)
 
 if TYPE_CHECKING:
     from .study import Study
@@ -66,24 +75,23 @@ def evaluate(annotations: str | Path, detections: str | Path, classes: Sequence[
     ranking = pool(rank(truth, [each for each in of_images.ravel() if each is not None]))
     return {
         'metrics': {
-            'AP': _mean(precision[COCO_THRESHOLDS, ..., 0]),
-            'AP50': _mean(precision[1, ..., 0]),
-            'AP75': _mean(precision[6, ..., 0]),
-            **{name: _mean(precision[COCO_THRESHOLDS, ..., area]) for name, area in AREAS.items()},
-            'AP33': _mean(precision[0, ..., 0]),
+            'AP': mean_precision(precision[COCO_THRESHOLDS, ..., 0]),
+            'AP50': mean_precision(precision[1, ..., 0]),
+            'AP75': mean_precision(precision[6, ..., 0]),
+            **{
+                name: mean_precision(precision[COCO_THRESHOLDS, ..., area])
+                for name, area in AREAS.items()
+            },
+            'AP33': mean_precision(precision[0, ..., 0]),
             'F33': ranking.best_f1()[0] if ranking.objects else None,
         },
         'per_class': {
-            name: _mean(precision[COCO_THRESHOLDS, :, index, 0]) for index, name in enumerate(names)
+            name: mean_precision(precision[COCO_THRESHOLDS, :, index, 0])
+            for index, name in enumerate(names)
         },
         'images': len(coco.params.imgIds),
         'matches': dict(zip(names, map(_read_matches, of_images), strict=True)),
     }
-
-
-def _mean(precision: np.ndarray) -> float | None:
-    defined = precision[precision > -1]
-    return float(defined.mean()) if defined.size else None
 
 
 def _read_matches(of_images: Sequence[Match | None]) -> Matches:

@@ -202,7 +202,8 @@ def test_look_writes_the_page_and_the_numbers(shapes_detector, tmp_path, monkeyp
     assert numbers['source']['Checkpoint'] == checkpoint.name
     assert numbers['figures']['AP'] == pytest.approx(1)
     # A second time, it replaces its own files only.
-    look(*shapes_detector, tmp_path, device='cpu')
+    look(*shapes_detector, tmp_path, score_thr=0.2, device='cpu')
+    assert f'--checkpoint {checkpoint.name} --score-thr 0.2' in page.read_text()
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine/index.html').write_text('my page')
     with pytest.raises(FileExistsError, match=r'index\.html is in the way'):

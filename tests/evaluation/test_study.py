@@ -256,14 +256,27 @@ def test_results_of_earlier_versions_need_no_digest_and_folders_may_move(make_ru
     for folder in (tmp_path / 'here', tmp_path / 'there'):
         folder.mkdir()
         folder_of_config = "__import__('mmdet_detnet').folder_of_config()"
-        (folder / 'config.py').write_text(f'data_root = {folder_of_config}\n')
+        text = f"data_root = {folder_of_config}\ntest_evaluator = [dict(ann_file='test.json')]\n"
+        (folder / 'config.py').write_text(text)
         digests.append(Run('any', 'any', 0, str(folder / 'config.py'), {}).digest())
     assert digests[0] == digests[1]
 
 
-def test_mistake_in_a_later_run_stops_before_the_first(make_run, tmp_path, capfd):
-    with pytest.raises(ValueError, match='mdoel'):
-        execute([make_run(), make_run('wrong', **{'mdoel.x': 1})], tmp_path, jobs=1)
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'mdoel.x': 1}, 'mdoel'),
+        # Found by the Runner after the training only.
+        (
+            {'test_evaluator': {'type': 'VOCMetric', '_delete_': True}},
+            'one CocoMetric with an ann_',
+        ),
+        ({'test_evaluator': []}, 'one CocoMetric with an ann_file as test_evaluator'),
+    ],
+)
+def test_mistake_in_a_later_run_stops_before_the_first(options, message, make_run, tmp_path, capfd):
+    with pytest.raises(ValueError, match=message):
+        execute([make_run(), make_run('wrong', **options)], tmp_path, jobs=1)
     assert 'started' not in capfd.readouterr().out
 
 
