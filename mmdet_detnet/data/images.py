@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -92,6 +93,11 @@ def name_split(path: str | Path) -> str:
     return ''
 
 
+def _compose(name: str) -> str:
+    """Write accents as part of their letters; macOS has them as characters of their own."""
+    return unicodedata.normalize('NFC', name)
+
+
 class ImageFiles:
     """The images below a folder, without those of ``out``, found by their names in annotations."""
 
@@ -110,12 +116,12 @@ class ImageFiles:
         self._splits: dict[Path, str] = {}
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         for path in self.paths:
-            self._by_name[path.name].append(path)
-            self._by_name[path.stem].append(path)
+            self._by_name[_compose(path.name)].append(path)
+            self._by_name[_compose(path.stem)].append(path)
 
     def __contains__(self, name: str) -> bool:
         """Tell whether an image has a name, with or without suffix."""
-        return name in self._by_name
+        return _compose(name) in self._by_name
 
     def find(self, annotation: Path, *names: str) -> Path | None:
         """Find the image of an annotation file; none is a warning, several are a ValueError.
@@ -123,18 +129,20 @@ class ImageFiles:
         Args:
             annotation: The annotation file; the image may be next to it.
             *names: Paths or names, with or without suffix, possibly from another machine. The first
-                one that leads to an image counts.
+                one that leads to an image counts; another may tell it from a mask with its name.
         """
+        found: list[Path] = []
         for name in filter(None, names):
             candidates = self.candidates(annotation, name)
-            if len(candidates) > 1:
-                raise ValueError(
-                    f'{annotation}: {name!r} may be {candidates[0]} or {candidates[1]}. Name the '
-                    'folder of the images with --images, or give them different names.'
-                )
-            if candidates:
-                self._used.add(candidates[0])
-                return candidates[0]
+            found = [path for path in found if path in candidates] or found or candidates
+            if len(found) == 1:
+                self._used.add(found[0])
+                return found[0]
+        if found:
+            raise ValueError(
+                f'{annotation}: the image may be {found[0]} or {found[1]}. Name the folder of the '
+                'images with --images, or give them different names.'
+            )
         stems = {Path(name).stem for name in names}
         for path in self._unsupported:
             if path.stem in stems or path.name in names:
@@ -147,7 +155,7 @@ class ImageFiles:
 
     def candidates(self, annotation: Path, name: str) -> list[Path]:
         """List the images that a name in an annotation file may mean."""
-        name = name.replace('\\', '/')
+        name = _compose(name.replace('\\', '/'))
         last = name.rpartition('/')[2]
         named = self._by_name.get(last) or self._by_name.get(Path(last).stem, [])
         if len(named) == 1:
@@ -173,9 +181,9 @@ class ImageFiles:
             self._splits[folder] = name_split(folder.relative_to(self.folder))
         return self._splits[folder]
 
-    def unused(self) -> list[str]:
+    def unused(self) -> list[Path]:
         """List the images without an annotation."""
-        return [str(path.relative_to(self.folder)) for path in self.paths if path not in self._used]
+        return [path for path in self.paths if path not in self._used]
 
 
 class ImageState(NamedTuple):

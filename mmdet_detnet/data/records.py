@@ -101,6 +101,15 @@ class Problems:
             print(problem, flush=True)
 
 
+def box_of_corners(corners: Sequence[float], place: str, problems: Problems) -> Box:
+    """Compute the box between two corners, and warn if the second is not right of and below."""
+    left, top, right, bottom = corners
+    if right < left or bottom < top:
+        text = 'boxes with left and right, or top and bottom, swapped. Read the other way round.'
+        problems.warn(f'corners-swapped: {text}', place)
+    return outline_box([(left, top), (right, bottom)])
+
+
 @dataclass
 class LabeledSet:
     """A dataset, read from any format."""

@@ -60,10 +60,10 @@ def voc_object(name, box, difficult=0, x=None):
     )
 
 
-def voc_file(*objects):
+def voc_file(*objects, name='1.jpg'):
     size = f'<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>'
-    wrong_name = '<filename>C:\\photos\\1.jpg</filename>'
-    return f'<annotation>{wrong_name}{size}{"".join(objects)}</annotation>'
+    path = f'<filename>C:\\photos\\{name}</filename>'
+    return f'<annotation>{path}{size}{"".join(objects)}</annotation>'
 
 
 def write_voc(root):
@@ -76,7 +76,7 @@ def write_yolo(root):
     rows = yolo_row(0, CAT[1]) + yolo_row(1, PANDA[1])
     names = 'names: {0: cat, 1: red panda}\n'
     write_changes(root, {f'images/{name}': IMAGE for name in FILES})
-    write_changes(root, {'labels/a.txt': rows, 'data.yaml': names})
+    write_changes(root, {'labels/a.txt': rows, 'labels/b.txt': '', 'data.yaml': names})
 
 
 def write_csv(root):

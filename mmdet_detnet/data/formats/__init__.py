@@ -61,9 +61,12 @@ def read_folder(options: Options, out: OutputFolder | None = None) -> tuple[str,
     _, _, read = READERS[name]
     labeled = read(recognized[name], images, options)
     _check_unique(labeled.images)
-    result = 'Used as background.' if name == 'yolo' else 'Skipped.'
+    unused, result = images.unused(), 'Skipped.'
+    if name == 'yolo':
+        unused = [image.path for image in labeled.images if image.source is None]
+        result = 'Used as background.'
     text = f'image-not-annotated: images without an annotation. {result}'
-    images.problems.warn(text, *images.unused())
+    images.problems.warn(text, *(path.relative_to(images.folder) for path in unused))
     labeled.problems = [*images.problems]
     return name, labeled
 
@@ -84,6 +87,9 @@ def _recognize(files: Sequence[Path], images: ImageFiles) -> dict[str, list[Any]
         for name, (suffixes, recognizes, _) in READERS.items():
             if file.suffix.lower() in suffixes and recognizes(item, images):
                 found[name].append(item)
+    # Empty text files are background, if others have boxes.
+    if not any(file.stat().st_size for file in found['yolo']):
+        found['yolo'] = []
     return {name: items for name, items in found.items() if items}
 
 
@@ -133,6 +139,7 @@ FOREIGN = {
         r'\A\S[^\n]*\.\w+ \d+,\d+,\d+,\d+,\d+(?:\s|$)': 'the list of keras-yolo3. Write a row per '
         'box, as CSV: filename,xmin,ymin,xmax,ymax,class.',
         rf'\A[^\n]*\.\w+\s*\n\d+\s*\n{NUMBER}(?: {NUMBER}){{3}}': f"WIDER FACE's list{CONVERT}",
+        r'\A(?:\d+,){7}\d+,?\s*$': f"VisDrone's text files{CONVERT}",
         rf'\A\d+,\s*-?\d+(?:,\s*{NUMBER}){{4,8}}\s*$': f"MOT Challenge's text files{CONVERT}",
     },
     r'\.(?:tfrecords?|record)(?:-\d+-of-\d+)?$': {

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import yaml
 
 # Lists with a name in each line, whose number is the class.
-LISTS = ('classes.txt', '*.names', '_darknet.labels')
+LISTS = ('classes.txt', '[!.]*.names', '_darknet.labels')
 # Of Open Images, such as /m/01yrx.
 MACHINE_ID = re.compile(r'/[a-z]/\w+')
 YOLO_KEYS = {'names', 'kpt_shape', 'train', 'val'}
+# Other YAML files may be damaged, or not for this reader.
+YOLO_KEY = re.compile(rb'^[\s"\'{]*(?:names|kpt_shape|train|val)["\']?\s*:', re.MULTILINE)
 # Spellings of flags in tables and XML files.
 FLAGS = {'': False, '0': False, '1': True, 'false': False, 'true': True, 'no': False, 'yes': True}
 
@@ -60,7 +62,8 @@ def find_class_names(folder: Path, root: Path, images: Path) -> ClassNames:
 def find_id_table(ids: set[str], folder: Path, root: Path) -> dict[str, str]:
     """Find the nearest table, in a folder or above it, with the names of all given ids."""
     for place in _places(folder, root):
-        for file in sorted(place.glob('*.csv')):
+        # FiftyOne writes the names of Open Images into metadata/classes.csv.
+        for file in sorted([*place.glob('[!.]*.csv'), *place.glob('metadata/[!.]*.csv')]):
             names = _read_table(file)
             if ids <= names.keys():
                 return names
@@ -92,9 +95,12 @@ def read_flag(text: str, name: str) -> bool:
 
 def _read_descriptions(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Read the YAML files for YOLO in a folder."""
-    for file in sorted([*folder.glob('*.yaml'), *folder.glob('*.yml')]):
+    for file in sorted([*folder.glob('[!.]*.yaml'), *folder.glob('[!.]*.yml')]):
+        if not YOLO_KEY.search(file.read_bytes()):
+            continue
         try:
-            content = yaml.safe_load(read_text(file))
+            # All scalars are texts: the names yes and 01 are not meant as True and 1.
+            content = yaml.load(read_text(file), yaml.BaseLoader)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ValueError(f'{file} is not a valid YAML file: {error}.') from error
         if isinstance(content, dict) and YOLO_KEYS & content.keys():
@@ -108,7 +114,7 @@ def _read_names(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         if isinstance(names, list):
             names = dict(enumerate(names))
         if isinstance(names, dict) and names and all(map(_is_named, names.items())):
-            yield file, {str(int(number)): str(name) for number, name in names.items()}
+            yield file, {str(int(number)): name for number, name in names.items()}
     for pattern in LISTS:
         for file in sorted(folder.glob(pattern)):
             lines = enumerate(read_text(file).rstrip().splitlines())
@@ -117,7 +123,7 @@ def _read_names(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
 
 
 def _is_named(pair: tuple[object, object]) -> bool:
-    return str(pair[0]).isdecimal() and isinstance(pair[1], str | int | float)
+    return str(pair[0]).isdecimal() and isinstance(pair[1], str)
 
 
 def _read_table(file: Path) -> dict[str, str]:

@@ -54,17 +54,19 @@ def read(files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options
             text = 'image-not-labeled: images of files without any annotation. In no split.'
             images.problems.warn(text, *(each for each in paths if each and each not in kind_of))
             continue
-        names = _read_categories(file, content, images.problems) if kind != NOT_BOXES else {}
-        read_images = _read_images(file, content, names, images) if names else []
-        read_images = _set_splits(read_images, file, options, len(files) == 1)
-        new = [each for each in read_images if kind_of.get(each.path, kind) == kind]
-        if not new:
+        found = []
+        if kind != NOT_BOXES:
+            names = _read_categories(file, content, images.problems)
+            found = _read_images(file, content, names, images)
+            found = _set_splits(found, file, options, len(files) == 1)
+        new = [each for each in found if kind_of.get(each.path, kind) == kind]
+        if kind == NOT_BOXES or len(new) < len(found):
             text = 'files without boxes, or of images that have boxes in another file. Skipped.'
             images.problems.warn(f'file-not-read: {text}', file.name)
-            continue
-        result += new
-        kind_of |= {image.path: kind for image in new}
-        classes |= dict.fromkeys(names.values())
+        if new:
+            result += new
+            kind_of |= {image.path: kind for image in new}
+            classes |= dict.fromkeys(names.values())
     return LabeledSet(result, [*classes])
 
 
@@ -87,6 +89,8 @@ def _read_categories(file: Path, content: Record, problems: Problems) -> dict[An
                     f'{each["name"]!r}.'
                 )
             names[each['id']] = each['name']
+    if not names:
+        raise ValueError(f'{file}: no category has an "id" and a "name".')
     counts = Counter(names.values())
     text = 'category-name-twice: names of several categories. These become one class.'
     problems.warn(text, *(f'{name} ({file.name})' for name in counts if counts[name] > 1))
@@ -120,7 +124,9 @@ def _read_images(
         if path is not None:
             split = images.name_split(path)
             size = (record.get('width'), record.get('height'))
-            size = size if all(isinstance(side, int) for side in size) else UNKNOWN_SIZE
+            # Some tools write 0.
+            has_size = all(isinstance(side, int) and side > 0 for side in size)
+            size = size if has_size else UNKNOWN_SIZE
             result.append(LabeledImage(path, boxes.get(record['id'], []), file, split, size))
     return result
 

@@ -7,6 +7,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from mmdet_detnet.data.records import (
     LabeledImage,
     LabeledSet,
     Problems,
+    box_of_corners,
     outline_box,
 )
 
@@ -129,12 +131,23 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
                 if row.box
             ]
             split = name_split(of_image[0].split or file.stem) or images.name_split(path)
-            known = merged.get(path)
-            # The image may be in several files or spellings.
-            if known is not None and known.boxes != boxes:
-                boxes = [*known.boxes, *boxes]
-            merged[path] = LabeledImage(path, boxes, file, split)
+            new = LabeledImage(path, boxes, file, split)
+            merged[path] = _merge(merged[path], new, problems) if path in merged else new
     return LabeledSet([*merged.values()])
+
+
+def _merge(known: LabeledImage, new: LabeledImage, problems: Problems) -> LabeledImage:
+    """Merge the objects of an image that is in several tables, or in several spellings in one."""
+    if known.split and new.split and known.split != new.split:
+        raise ValueError(
+            f'{new.path} is in two splits: {known.split} in {known.source}, and {new.split} in '
+            f'{new.source}.'
+        )
+    others = [box for box in new.boxes if box not in known.boxes]
+    if others and known.boxes and known.source != new.source:
+        text = 'image-in-two-tables: images with other boxes in an earlier table. All are used.'
+        problems.warn(text, f'{new.path.name} ({new.source})')
+    return replace(new, boxes=[*known.boxes, *others], split=known.split or new.split)
 
 
 def _parse_table(content: bytes, file: Path) -> Table | None:
@@ -218,7 +231,7 @@ def _read_rows(table: Table, file: Path, problems: Problems) -> Iterator[Row]:
                 if box is None and texts[0] != '{}':
                     problems.warn('shape-without-area: points and lines. Skipped.', place)
             else:
-                box = _read_box(texts, table)
+                box = _read_box(texts, table, place, problems)
             if box and not label and 'label' in table.columns:
                 text = f'row-without-class: rows with a box, but without a class: {ONLY_CLASS!r}.'
                 problems.warn(text, place)
@@ -228,11 +241,12 @@ def _read_rows(table: Table, file: Path, problems: Problems) -> Iterator[Row]:
         yield Row(cell['image'], cell['split'], label or ONLY_CLASS, box, is_crowd)
 
 
-def _read_box(texts: Sequence[str], table: Table) -> Box | None:
+def _read_box(texts: Sequence[str], table: Table, place: str, problems: Problems) -> Box | None:
     """Read the box of a row; None if it has none, for an image without objects."""
     if table.box_kind == 'bbox':
         texts = re.split('[,; ]+', texts[0].strip('[](){} '))
-    if not any(texts):
+    # Empty, or as pandas writes it.
+    if {text.lower() for text in texts} <= {'', 'nan'}:
         return None
     try:
         a, b, c, d = (float(text.replace(table.decimal_point, '.')) for text in texts)
@@ -241,7 +255,7 @@ def _read_box(texts: Sequence[str], table: Table) -> Box | None:
     if not all(map(math.isfinite, (a, b, c, d))):
         raise ValueError(f'a box must be four finite numbers, got {texts}.')
     if table.box_kind == 'corners':
-        return a, b, c - a, d - b
+        return box_of_corners((a, b, c, d), place, problems)
     return (a - c / 2, b - d / 2, c, d) if table.box_kind == 'center' else (a, b, c, d)
 
 

@@ -13,7 +13,14 @@ from xml.etree.ElementTree import Element, ParseError, XMLPullParser, parse
 
 from mmdet_detnet.data.images import ImageFiles, name_split
 from mmdet_detnet.data.options import Options
-from mmdet_detnet.data.records import UNKNOWN_SIZE, LabeledBox, LabeledImage, LabeledSet
+from mmdet_detnet.data.records import (
+    UNKNOWN_SIZE,
+    LabeledBox,
+    LabeledImage,
+    LabeledSet,
+    Problems,
+    box_of_corners,
+)
 
 from .class_names import read_flag, read_text
 
@@ -53,7 +60,8 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
         except ParseError as error:
             raise ValueError(f'{file} is not valid XML: {error}.') from error
         try:
-            boxes = [*_read_objects(root, first=0 if options.zero_based else 1)]
+            first = 0 if options.zero_based else 1
+            boxes = [*_read_objects(root, first, file.name, images.problems)]
         except ValueError as error:
             raise ValueError(f'{file}: {error}') from error
         if any(min(each.box[:2]) < 0 for each in boxes):
@@ -75,15 +83,18 @@ def _read_text(element: Element, path: str) -> str:
     return element.findtext(path, '').strip()
 
 
-def _read_objects(root: Element, first: int) -> Iterator[LabeledBox]:
+def _read_objects(
+    root: Element, first: int, place: str, problems: Problems
+) -> Iterator[LabeledBox]:
     """Read the objects; ``first`` is the number of the first pixel."""
     for element in root.findall('object'):
         name = _read_text(element, 'name')
         if not name:
             raise ValueError('an object has no <name>.')
-        left, top, right, bottom = (_read_number(element, f'bndbox/{each}') for each in CORNERS)
+        corners = [_read_number(element, f'bndbox/{each}') for each in CORNERS]
+        left, top, width, height = box_of_corners(corners, place, problems)
         is_difficult = read_flag(_read_text(element, 'difficult'), '<difficult>')
-        box = (left - first, top - first, right - left + first, bottom - top + first)
+        box = (left - first, top - first, width + first, height + first)
         yield LabeledBox(name, box, is_difficult)
 
 
@@ -112,7 +123,7 @@ def _merge_lists(files: Sequence[Path]) -> dict[str, str]:
     for file in files:
         for line in filter(None, map(str.strip, read_text(file).splitlines())):
             # A line may also be the path of an image, or of an image and its annotation.
-            last = Path(line)
+            last = Path(line.replace('\\', '/'))
             name = last.stem if last.suffix.lower() in FILE_SUFFIXES else last.name
             other = found.get(name, file)
             if other.name != file.name and (other.stem, file.stem[:3]) not in DIVIDED:

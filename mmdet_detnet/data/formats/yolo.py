@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmdet_detnet.data.images import ImageFiles, read_image, show_progress
 from mmdet_detnet.data.options import Options
@@ -14,8 +15,11 @@ from .class_names import ClassNames, find_class_names, read_text
 NUM_LINES = 5
 # Of many wrong label files, so many are listed.
 NUM_LISTED = 5
-# The first line of a text file that may be damaged, but is not a text.
-NUMBERS = re.compile(r'[-+.,;\s\deE]*\d[-+.,;\s\deE]*')
+# Of the images of each split, where no YAML file has any.
+LISTS = {'train': ['train.txt'], 'val': ['val.txt', 'valid.txt'], 'test': ['test.txt']}
+# The first line of a text file that may be damaged, but is not a text. VisDrone's has eight numbers
+# between commas.
+NUMBERS = re.compile(r'(?!(?:\d+,){7})[-+.,;\s\deE]*\d[-+.,;\s\deE]*')
 
 # The name of the class of an object, and the numbers after the class.
 Row = tuple[str, list[float]]
@@ -24,13 +28,14 @@ Row = tuple[str, list[float]]
 def recognizes(file: Path, images: ImageFiles) -> bool:
     """Tell whether a text file has lines of a class number and positions.
 
-    If it has the name of an image, numbers are enough; what is wrong is said when they are read.
+    If it has the name of an image, it may be empty, or have any numbers; what is wrong with them is
+    said when they are read.
     """
     try:
         lines = [line for line in read_text(file).splitlines() if line.strip()]
     except ValueError:
         return False
-    if lines and file.stem in images and NUMBERS.fullmatch(lines[0]):
+    if file.stem in images and (not lines or NUMBERS.fullmatch(lines[0])):
         return True
     return bool(lines) and all(map(_is_row, lines[:NUM_LINES]))
 
@@ -44,7 +49,7 @@ def _is_row(line: str) -> bool:
 
 
 def read(files: Sequence[Path], images: ImageFiles, options: Options) -> LabeledSet:
-    """Read annotations, with splits from the YAML files or the names of folders.
+    """Read annotations, with splits from YAML files, lists or the names of folders.
 
     As in YOLO, an image without a text file is background.
     """
@@ -54,7 +59,7 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
     places = _find_splits(names.values(), images)
     # Also text files of images that do not look like rows, so that what is wrong is said.
     texts = (file for folder in folders for file in sorted(folder.glob('*.txt')))
-    others = [file for file in texts if file.stem in images and file.stat().st_size]
+    others = [file for file in texts if file.stem in images]
     rows = _read_files(dict.fromkeys([*files, *others]), names, images)
     lengths = {len(values) for _, of_image in rows.values() for _, values in of_image}
     has_polygons = not lengths <= {4, 8}
@@ -76,8 +81,8 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
         split = split or images.name_split(path)
         result.append(LabeledImage(path, boxes, source, split, state.size))
     tested = [image for image in result if image.split == 'test']
-    if tested and not any(image.source for image in tested):
-        text = 'image-not-labeled: test images, all without a text file. In no split.'
+    if not any(image.boxes for image in tested):
+        text = 'image-not-labeled: test images, all without a box. In no split.'
         images.problems.warn(text, *(image.path for image in tested))
         result = [image for image in result if image.split != 'test']
     classes = dict.fromkeys(name for each in names.values() for name in each.names.values())
@@ -128,21 +133,22 @@ def _read_rows(file: Path, names: ClassNames) -> tuple[list[Row], list[str]]:
             f'{file.parent} has no names of classes for YOLO, nor has a folder above it: write '
             'data.yaml with a line such as names: [cat, dog].'
         )
-    shape, num_keypoints = 'four numbers or the corners of a polygon', 0
+    shape, num_values = 'four numbers or the corners of a polygon', 0
     if keypoints := names.description.get('kpt_shape'):
-        shape = f'four numbers and keypoints as in kpt_shape {keypoints}'
         try:
-            num_keypoints = keypoints[0] * keypoints[1]
-        except (IndexError, KeyError, TypeError):
+            num_keypoints, length = map(int, keypoints)
+        except (TypeError, ValueError):
             message = f'{names.yaml_file}: kpt_shape must be two numbers, got {keypoints!r}.'
             raise ValueError(message) from None
+        shape = f'four numbers and {num_keypoints} keypoints of {length}'
+        num_values = num_keypoints * length
     rows, errors = [], []
     for number, line in enumerate(read_text(file).splitlines(), start=1):
         if not line.strip():
             continue
         try:
             label, *texts = line.split()
-            rows.append((_find_name(label, names), _read_values(texts, num_keypoints)))
+            rows.append((_find_name(label, names), _read_values(texts, num_values)))
         except ValueError as error:
             errors.append(
                 f'{file}, line {number}: {line!r} must be the number of a class and {shape}, as '
@@ -160,12 +166,12 @@ def _find_name(number: str, names: ClassNames) -> str:
     return names.names[str(int(number))]
 
 
-def _read_values(texts: Sequence[str], num_keypoints: int) -> list[float]:
-    """Read a box (center, width and height) or polygon; keypoints are dropped."""
+def _read_values(texts: Sequence[str], of_keypoints: int) -> list[float]:
+    """Read a box (center, width and height) or polygon; so many values of keypoints are dropped."""
     values = [*map(float, texts)]
-    if num_keypoints:
-        if len(values) not in (4, 4 + num_keypoints):
-            raise ValueError(f'{len(values)} numbers, not {4 + num_keypoints}')
+    if of_keypoints:
+        if len(values) not in (4, 4 + of_keypoints):
+            raise ValueError(f'{len(values)} numbers, not {4 + of_keypoints}')
         values = values[:4]
     elif len(values) != 4 and (len(values) < 6 or len(values) % 2):
         raise ValueError(f'{len(values)} numbers')
@@ -187,10 +193,18 @@ def _scale(row: Row, size: tuple[int, int]) -> LabeledBox:
 
 
 def _find_splits(found_names: Iterable[ClassNames], images: ImageFiles) -> dict[Path, str]:
-    """Find the folders or images of each split in the YAML files; none if two are identical."""
+    """Find the folders or images of each split; none if two are identical.
+
+    They are in the YAML files, or in lists next to the names of the classes, as darknet has them.
+    """
     places: dict[Path, str] = {}
     doubled: list[str] = []
-    descriptions = {each.yaml_file: each.description for each in found_names if each.yaml_file}
+    descriptions: dict[Path, Mapping[str, Any]] = {}
+    for each in found_names:
+        if each.yaml_file and each.description.keys() & {*SPLITS}:
+            descriptions[each.yaml_file] = each.description
+        elif each.file:
+            descriptions[each.file] = LISTS
     for file, description in descriptions.items():
         path = description.get('path')
         root = file.parent / path if isinstance(path, str) else file.parent
@@ -205,7 +219,7 @@ def _find_splits(found_names: Iterable[ClassNames], images: ImageFiles) -> dict[
                     doubled += [entry] if place in own else []
                     own.setdefault(place, split)
         places |= own
-    text = 'doubled-split: folders or images of two splits in the YAML file. Split again.'
+    text = 'doubled-split: folders or images of two splits in a YAML file or lists. Split again.'
     images.problems.warn(text, *doubled)
     return {} if doubled else places
 
