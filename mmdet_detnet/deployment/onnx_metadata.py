@@ -19,7 +19,11 @@ MAX_SIZE = 2**14  # pixels of the side of a resized image, and detections in it
 
 @dataclass(frozen=True)
 class Metadata:
-    """Information needed in addition to the graph, and its source."""
+    """Information needed in addition to the graph, and its source.
+
+    Raises:
+        ValueError: If a value is wrong.
+    """
 
     config: str  # name of the config, without its folder
     classes: list[str]  # in the order of the labels
@@ -34,6 +38,11 @@ class Metadata:
     # Scores from which detections count, as a checkpoint has them after a test, such as
     # {'all': 0.42, 'classes': {'cat': 0.38}}. None if none were chosen.
     best_score_thr: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name, (is_valid, allowed) in VALUES.items():
+            if not is_valid(value := getattr(self, name)):
+                raise ValueError(f'{name} must be {allowed}, got {reprlib.repr(value)}')
 
     def to_json(self) -> str:
         """Convert it to the value of :data:`KEY` in the file's metadata."""
@@ -52,10 +61,7 @@ class Metadata:
             raise ValueError(f'the description is not valid JSON ({error})') from error
         # Files of earlier versions have no best scores.
         values = {'best_score_thr': None, **(values if isinstance(values, dict) else {})}
-        for name, (is_valid, allowed) in VALUES.items():
-            if not is_valid(values.get(name)):
-                raise ValueError(f'{name} must be {allowed}, got {reprlib.repr(values.get(name))}')
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
+        return cls(**{field.name: values.get(field.name) for field in fields(cls)})
 
     def differences(self, other: 'Metadata') -> list[str]:
         """List differences between two detectors, except names, kinds of input and best scores."""
@@ -130,9 +136,6 @@ def describe(
     preprocessor = cfg.model.data_preprocessor
     test_cfg = cfg.model.test_cfg
     test_cfg = test_cfg.get('rcnn', test_cfg)
-    best_score_thr = None if best_score_thr is None else dict(best_score_thr)
-    if not _are_scores(best_score_thr):
-        reject('export_onnx', 'best_score_thr', best_score_thr, VALUES['best_score_thr'][1])
     mean, std = (preprocessor.get(name) for name in ('mean', 'std'))
     return Metadata(
         config=Path(cfg.filename or '').stem,
@@ -145,12 +148,12 @@ def describe(
         std=None if std is None else [float(value) for value in std],
         score_thr=test_cfg.get('score_thr', 0.0),
         max_per_img=test_cfg.max_per_img,
-        best_score_thr=best_score_thr,
+        best_score_thr=None if best_score_thr is None else dict(best_score_thr),
     )
 
 
 def _find_resize(dataset: ConfigDict) -> ConfigDict:
-    pipeline = dataset.pipeline
+    pipeline = dataset.get('pipeline') or ()
     # A type is a class, or its name with a scope.
     types = [getattr(each.type, '__name__', each.type).split('.')[-1] for each in pipeline]
     others = [name for name in types if name not in TRANSFORMS]

@@ -37,6 +37,7 @@ pytestmark = pytest.mark.usefixtures('can_export')
         (RETINA, {'model.type': 'FCOS'}, 'FCOS'),
         (RETINA, {'test_dataloader.dataset.pipeline.1.type': 'RandomFlip'}, 'RandomFlip'),
         (RETINA, {'test_dataloader.dataset.pipeline.1.scale_factor': 2}, 'the Resize'),
+        (RETINA, {'test_dataloader.dataset.pipeline': None}, r"the test images' pipeline .*\[\]"),
     ],
 )
 def test_refused(family, changes, words, tmp_path):
@@ -54,6 +55,13 @@ def test_refused(family, changes, words, tmp_path):
 def test_augmentation_at_test_time_is_refused(tmp_path):
     with pytest.raises(ValueError, match='export_onnx: model must be .* got .*DetTTAModel'):
         export_onnx(DetTTAModel(module=build(make_config(RETINA))), tmp_path / 'detector.onnx')
+
+
+def test_value_with_which_the_file_would_not_be_read_is_refused(tmp_path):
+    cfg = make_config(RETINA)
+    cfg.test_dataloader.dataset.pipeline[1].scale = (20000, 9)
+    with pytest.raises(ValueError, match='image_scale must be two integers from 1 to 16384'):
+        export_onnx(build(cfg), tmp_path / 'detector.onnx')
 
 
 def test_subclass_of_a_head_is_refused(tmp_path):
