@@ -1,15 +1,17 @@
-import json
 import sys
 
 import pytest
 import torch
 from analysis_tools import sweep_conf_exponent as script
 from helpers import save_detector
-from mmdet.apis import inference_detector, init_detector
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from mmdet_detnet import config_path
+from mmdet_detnet.evaluation import sweeps
+from mmdet_detnet.evaluation.loading import load_detector, read_ground_truth, run_detector
+from mmdet_detnet.evaluation.metrics import number_objects
 from mmdet_detnet.evaluation.sweeps import sweep_conf_exponent
 
 EXPONENT = 0.4
@@ -17,11 +19,8 @@ NUM_OBJECTS = 12
 
 
 @pytest.fixture(scope='module')
-def tiny_retinanet(tmp_path_factory, tiny_detector, shapes_root):
-    """Config and checkpoint of a small RetinaNet-Conf that is perfect at EXPONENT.
-
-    Its weights are random; the ground truth is what it detects best at that exponent.
-    """
+def tiny_retinanet(tmp_path_factory, tiny_detector):
+    """Config and checkpoint of a small RetinaNet-Conf with random weights."""
     folder = tmp_path_factory.mktemp('retinanet')
     shapes = Config.fromfile(tiny_detector[0])
     cfg = Config.fromfile(config_path('retinanet_conf/retinanet-conf_r50_fpn_1x_coco.py'))
@@ -38,43 +37,22 @@ def tiny_retinanet(tmp_path_factory, tiny_detector, shapes_root):
     for layer in (model.bbox_head.retina_cls, model.bbox_head.retina_conf):
         torch.nn.init.normal_(layer.weight, std=2)
     save_detector(model, cfg, folder / 'detector.pth')
-    truth = best_detections(folder, shapes_root)
-    (folder / 'truth.json').write_text(json.dumps(truth))
-    cfg.val_dataloader.dataset.ann_file = str(folder / 'truth.json')
-    cfg.dump(folder / 'config.py')
     return folder / 'config.py', folder / 'detector.pth'
 
 
-def best_detections(folder, shapes_root):
-    """Turn the detections with the best scores of all images into a COCO dataset."""
-    truth = json.loads((shapes_root / 'annotations/val.json').read_text())
-    model = init_detector(str(folder / 'config.py'), str(folder / 'detector.pth'), device='cpu')
-    found = []
-    for image in truth['images']:
-        detected = inference_detector(model, str(shapes_root / 'val' / image['file_name']))
-        instances = detected.pred_instances
-        for score, label, box in zip(
-            instances.scores.tolist(), instances.labels, instances.bboxes.tolist(), strict=True
-        ):
-            found.append((score, image['id'], truth['categories'][label]['id'], box))
-    truth['annotations'] = [
-        dict(
-            id=index,
-            image_id=image_id,
-            category_id=category_id,
-            bbox=[left, top, right - left, bottom - top],
-            area=(right - left) * (bottom - top),
-            iscrowd=0,
-        )
-        for index, (_, image_id, category_id, (left, top, right, bottom)) in enumerate(
-            sorted(found, reverse=True)[:NUM_OBJECTS], start=1
-        )
-    ]
-    return truth
+@pytest.fixture
+def perfect_at_exponent(tiny_retinanet, monkeypatch):
+    """The same, with what it detects best at EXPONENT as ground truth."""
+    model = load_detector(*tiny_retinanet, device='cpu')
+    loader = Runner.build_dataloader(model.cfg.val_dataloader)
+    best = sorted(run_detector(model, loader), key=lambda each: -each['score'])[:NUM_OBJECTS]
+    truth = read_ground_truth(loader.dataset)._replace(annotations=number_objects(best))
+    monkeypatch.setattr(sweeps, 'read_ground_truth', lambda dataset: truth)
+    return tiny_retinanet
 
 
-def test_each_exponent_is_evaluated(tiny_retinanet):
-    rows = sweep_conf_exponent(*tiny_retinanet, exponents=[0, EXPONENT, 0.7], device='cpu')
+def test_each_exponent_is_evaluated(perfect_at_exponent):
+    rows = sweep_conf_exponent(*perfect_at_exponent, exponents=[0, EXPONENT, 0.7], device='cpu')
     box_ap = {(row['select_by'], row['exponent']): row['AP'] for row in rows}
     assert box_ap['joint', EXPONENT] == 1
     assert 0 < box_ap['joint', 0] < 1
