@@ -13,8 +13,13 @@ import sys
 from pathlib import Path
 
 from mmdet_detnet.cli import at_least, make_parser
-from mmdet_detnet.evaluation.study import count_jobs, execute, read_study
-from mmdet_detnet.evaluation.study_report import pack_results, write_report
+from mmdet_detnet.evaluation.study import (
+    count_jobs,
+    execute,
+    pack_results,
+    read_study,
+    write_report,
+)
 
 
 def main() -> None:

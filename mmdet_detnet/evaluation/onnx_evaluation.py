@@ -128,17 +128,9 @@ def format_results(results: Mapping[str, Result]) -> str:
         ratio = result.median_seconds / first.median_seconds
         row = f'{name:<14}{result.box_ap:>8.3f}{1000 * result.median_seconds:>10.1f}{ratio:>8.2f}'
         if result is not first:
-            row += '   {} of {}'.format(*compare(result, first))
+            pairs = list(zip(result.detections, first.detections, strict=True))
+            equal = sum(count_matches(*pair) for pair in pairs)
+            # The number if none were missing, added or different.
+            row += f'   {equal} of {sum(max(map(len, pair)) for pair in pairs)}'
         lines.append(row)
     return '\n'.join(lines)
-
-
-def compare(result: Result, reference: Result) -> tuple[int, int]:
-    """Count the equal detections of two detectors in the same images.
-
-    Returns:
-        Number of equal detections, and the number if none were missing, added or different.
-    """
-    pairs = list(zip(result.detections, reference.detections, strict=True))
-    matches = sum(count_matches(found, truth) for found, truth in pairs)
-    return matches, sum(max(len(found), len(truth)) for found, truth in pairs)

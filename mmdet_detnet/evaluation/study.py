@@ -35,9 +35,13 @@ from .study_report import (
     Result,
     evaluate,
     name_run,
+    pack_results,
     read_results,
+    write_report,
     write_result,
 )
+
+__all__ = ['Run', 'Study', 'count_jobs', 'execute', 'pack_results', 'read_study', 'write_report']
 
 Options = dict[str, Any]
 REQUIRED = {'data_sets', 'seeds', 'detectors', 'comparisons'}

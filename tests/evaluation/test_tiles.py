@@ -1,15 +1,14 @@
 """Tiles cover the image, and an object in several of them is found once."""
 
-import json
-
 import numpy as np
 import pytest
+from coco_cases import make_truth
 from helpers import make_detections as found
 from hypothesis import given
 from hypothesis import strategies as st
-from mmengine.config import Config
 
 from mmdet_detnet.cli import main
+from mmdet_detnet.evaluation import predict
 from mmdet_detnet.evaluation.predict import Predictor, evaluate_in_tiles
 from mmdet_detnet.evaluation.sources import Frame, Source
 from mmdet_detnet.evaluation.tiles import Tiles, merge
@@ -112,23 +111,15 @@ def test_evaluation_of_a_detector_that_finds_every_object(
 
 
 def test_at_most_100_detections_of_a_class_count_in_every_figure_as_in_the_report(
-    tiny_detector, shapes_root, tmp_path, monkeypatch
+    tiny_detector, shapes_root, monkeypatch
 ):
-    content = read_json(shapes_root / 'annotations/val.json')
     corners = [(x, y) for x in range(0, 150, 10) for y in range(0, 110, 10)]
-    content['images'] = content['images'][:1]
-    content['annotations'] = [
-        dict(id=x + 200 * y, image_id=content['images'][0]['id'], category_id=1, bbox=[x, y, 5, 5])
-        | dict(area=25, iscrowd=0)
-        for x, y in corners
-    ]
-    (tmp_path / 'many.json').write_text(json.dumps(content))
-    cfg = Config.fromfile(tiny_detector[0])
-    cfg.test_dataloader.dataset.ann_file = str(tmp_path / 'many.json')
-    cfg.dump(tmp_path / 'config.py')
+    truth = make_truth(*((1, 1, [x, y, 5, 5]) for x, y in corners), images=1)
+    truth.images[0].update(path=str(shapes_root / 'val/000000.png'))
+    monkeypatch.setattr(predict, 'read_ground_truth', lambda dataset: truth)
     every_object = found(*((x, y, x + 5, y + 5, 0.9, 0) for x, y in corners))
     monkeypatch.setattr(Predictor, '_detect', lambda self, images: [every_object])
-    metrics = evaluate_in_tiles(Predictor(tmp_path / 'config.py', tiny_detector[1]), Tiles(200))
+    metrics = evaluate_in_tiles(Predictor(*tiny_detector), Tiles(200))
     # 100 of 165 objects reach 61 of the 101 recalls.
     names = ('', '_50', '_75', '_s')
     assert metrics == {f'coco/bbox_mAP{name}': pytest.approx(61 / 101) for name in names}
