@@ -129,14 +129,18 @@ class _Video:
         codec = cv2.VideoWriter_fourcc(*'mp4v')  # OpenCV's wheels have it; they have no H.264
         self.source = first.source
         self.size = (width, height)
-        self.writer = cv2.VideoWriter(str(path), codec, first.rate / every, self.size)
+        rate = first.rate / every
+        # OpenCV takes three decimals, and MPEG-4 at most 65535 units of time a second.
+        rate = round(rate, 3 if rate < 65 else 1)
+        self.writer = cv2.VideoWriter(str(path), codec, rate, self.size)
 
     def add(self, picture: np.ndarray) -> None:
         """Add a frame; OpenCV would leave out what it cannot write, without a word."""
+        width, height = self.size
         if not self.writer.isOpened():
-            raise OSError('this OpenCV cannot write MP4 files')
+            raise OSError(f'OpenCV cannot write MP4 files of {width} x {height} pixels here')
         if picture.shape[1::-1] != self.size:
-            raise ValueError(f'the first frame has another size, {self.size[0]} x {self.size[1]}')
+            raise ValueError(f'the first frame has another size, {width} x {height}')
         self.writer.write(picture)
 
 

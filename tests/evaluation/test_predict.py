@@ -168,6 +168,16 @@ def test_frame_of_another_size_is_named(predictor, squares, tmp_path, monkeypatc
     assert line['detections'] == []  # of a dark frame
 
 
+@pytest.mark.parametrize(('rate', 'written'), [(29.971, 29.971), (239.977, 240)])
+def test_video_of_any_rate_is_written(rate, written, predictor, squares, tmp_path, monkeypatch):
+    video = write_video(tmp_path / 'movie.mp4', 3)
+    frames = [frame._replace(rate=rate) for frame in read_frames(find_sources([video]))]
+    monkeypatch.setattr(prediction_folder, 'read_frames', lambda sources, every: frames)
+    assert write_predictions(predictor, [video], tmp_path / 'out') == (3, 0)
+    (first, *_) = read_frames(find_sources([tmp_path / 'out/vis/movie.mp4']))
+    assert first.rate == pytest.approx(written)
+
+
 def test_mosaic_of_4000_x_3000_in_tiles(predictor, squares, tmp_path):
     corners = {(x, y) for x in range(5, 3990, 249) for y in range(7, 2990, 248)}
     image = draw(tmp_path / 'mosaic.png', (4000, 3000), *corners)
