@@ -53,15 +53,16 @@ class Metadata:
         """Read the output of :meth:`to_json` from an untrusted file.
 
         Raises:
-            ValueError: If a value is missing or wrong.
+            KeyError: If a value is missing.
+            ValueError: If a value is wrong.
         """
         try:
-            values = json.loads(text)
+            found = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f'the description is not valid JSON ({error})') from error
         # Files of earlier versions have no best scores.
-        values = {'best_score_thr': None, **(values if isinstance(values, dict) else {})}
-        return cls(**{field.name: values.get(field.name) for field in fields(cls)})
+        values = {'best_score_thr': None, **(found if isinstance(found, dict) else {})}
+        return cls(**{name: values[name] for name in VALUES})
 
     def differences(self, other: 'Metadata') -> list[str]:
         """List differences between two detectors, except names, kinds of input and best scores."""

@@ -176,7 +176,12 @@ def test_description_of_somebody_else_is_checked(changes, words, tmp_path):
         OnnxDetector(file)
 
 
-@pytest.mark.parametrize('text', [None, '', 'null', '[' * 100_000, '{"config": "a"}'])
+WITHOUT_MEAN = {key: value for key, value in DESCRIPTION.items() if key != 'mean'}
+
+
+@pytest.mark.parametrize(
+    'text', [None, '', 'null', '[' * 100_000, '{"config": "a"}', json.dumps(WITHOUT_MEAN)]
+)
 def test_file_without_a_description_is_refused(text, tmp_path):
     file = write_hostile(tmp_path / 'hostile.onnx', text)
     with pytest.raises(ValueError, match=r'hostile\.onnx must describe its detector'):
