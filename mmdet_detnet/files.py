@@ -59,7 +59,7 @@ def folder_of_config() -> str:
 def check_files(*files: str | Path) -> None:
     """Raise FileNotFoundError for the first file that does not exist; URLs are not checked."""
     for file in files:
-        if '://' not in str(file) and not Path(file).is_file():
+        if '://' not in str(file) and not Path(file).expanduser().is_file():
             raise FileNotFoundError(f'No such file: {file}.')
 
 

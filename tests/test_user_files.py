@@ -80,11 +80,13 @@ def test_names_with_line_breaks_and_quotes_are_remembered(output):
     assert (output.folder / name).read_text() == '2'
 
 
-def test_missing_files_are_named():
+def test_missing_files_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'here.pth').touch()
     with pytest.raises(FileNotFoundError, match="no config 'detnet/nothing.py'"):
         config_path('detnet/nothing.py')
     with pytest.raises(FileNotFoundError, match='No such file: nothing.pth'):
-        check_files('https://example.org/detector.pth', 'nothing.pth')
+        check_files('https://example.org/detector.pth', '~/here.pth', 'nothing.pth')
 
 
 def test_collector_runs_again_after_reading(tmp_path):

@@ -9,6 +9,7 @@ from mmengine.dist import all_reduce, broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.runner import Runner
 
+from mmdet_detnet.arguments import reject
 from mmdet_detnet.checkpoints import (
     BACKEND,
     RUN,
@@ -69,6 +70,8 @@ class DurableCheckpointHook(CheckpointHook):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.filename_tmpl.count('{}') != 1:
+            reject(self, 'filename_tmpl', self.filename_tmpl, 'a name with one {} for the number')
         if self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=BACKEND)
         self._termination = TerminationRequest()
@@ -102,7 +105,8 @@ class DurableCheckpointHook(CheckpointHook):
             raise FileNotFoundError(
                 f'nothing to resume from: no intact {self.filename_tmpl.format("*")} in '
                 f'{folder}.{"".join(f" {line}." for line in skipped)} '
-                'To start from scratch, omit --resume.'
+                'Name another checkpoint after --resume, or start from scratch: omit --resume, or '
+                'give mmdet-detnet train --from-start.'
             )
         return str(newest)
 
@@ -185,6 +189,8 @@ class DurableCheckpointHook(CheckpointHook):
 
     def after_val(self, runner: Runner) -> None:
         """Save the best checkpoint as mmengine does, and stop after a SIGTERM."""
+        if not self._run:
+            return  # Runner.val without training
         # Saved together with the state of the hooks that have seen the metrics.
         self._validated = loop_position(runner)
         super().after_val_epoch(runner, self._metrics)

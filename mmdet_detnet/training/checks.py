@@ -24,6 +24,8 @@ from torch.utils.hooks import RemovableHandle
 
 from mmdet_detnet.config import MAPPINGS, raise_problems
 
+from .resuming import find_sampler
+
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # Samplers whose epoch has no end.
 INFINITE = (InfiniteSampler, MultiSourceSampler)
@@ -55,7 +57,8 @@ def find_config_problems(config: Mapping) -> list[str]:
         dataset = options.get('dataset') if isinstance(options, MAPPINGS) else None
         if isinstance(dataset, Mapping):
             names = (innermost_dataset(dataset).get('metainfo') or {}).get('classes')
-            if names is not None:
+            # mmengine reads a file that has a name on each line.
+            if names is not None and not (isinstance(names, str) and Path(names).is_file()):
                 classes[f'{loader}.dataset.metainfo.classes'] = names
     problems = [
         problem(place, names, "unique class names, ('name', ...)")
@@ -96,7 +99,7 @@ def find_run_problems(runner: Runner) -> list[str]:
             f'train_dataloader has no batch: {len(loader.sampler)} images are fewer than '
             f'batch_size {size}, and drop_last drops them.'
         )
-    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    sampler = find_sampler(loader)
     if isinstance(sampler, INFINITE):
         allowed = 'IterBasedTrainLoop with max_iters: an epoch of this sampler has no end'
         place = f'train_cfg.type with the sampler {type(sampler).__name__}'

@@ -54,18 +54,18 @@ class ConfigCheckHook(Hook):
         raise_problems(find_config_problems(runner.cfg) + find_model_problems(runner.model))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the weights with the model's; the next call decides what to do about it."""
+        """Compare the weights with the model's, before torch compares the optimizer's state."""
         keep_own_files(checkpoint, checkpoint_folder(runner))
         if not self.allow_mismatch:
             state = checkpoint.get('state_dict', checkpoint)
             model = unwrap_model(runner.model)
             self.weight_problems = find_weight_problems(model, state, MISMATCH)
+        if runner._resume:
+            raise_problems(self.weight_problems)
 
     def before_train(self, runner: Runner) -> None:
         """Check frozen parts and the run itself, and start watching the first batch."""
-        problems = find_frozen_norm_problems(runner.model)
-        problems += self.weight_problems if runner.cfg.get('resume') else []
-        raise_problems(problems + find_run_problems(runner))
+        raise_problems(find_frozen_norm_problems(runner.model) + find_run_problems(runner))
         self._watch(runner.model)
 
     def before_test(self, runner: Runner) -> None:

@@ -8,8 +8,7 @@ import os
 import re
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
@@ -34,16 +33,14 @@ from mmdet_detnet.deployment import keep_freed_memory
 from mmdet_detnet.files import check_files
 
 from .checks import find_config_problems, innermost_dataset
-from .termination import hold_termination, stop_workers
+from .termination import hold_termination, restore_handlers, stop_workers
 
 # Returns the problems of the annotations of a config, one line each.
 DataCheck = Callable[[Config], Sequence[str]]
 
-CHECK_HOOK = 'mmdet_detnet.ConfigCheckHook'
+CHECK_HOOK = 'ConfigCheckHook'
 # Variables with the rank of a process; the first rank checks the data for all.
 RANK_VARIABLES = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
-# What torchrun passes on to the ranks.
-RANKS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 # As of MMDetection's test.py, where a config has no `tta_model`.
 TTA_MODEL = dict(
     type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
@@ -90,11 +87,10 @@ def train_on_ranks(
         config = _prepare_training(args, check_data)
         options = [] if num_gpus else _share_batch(config, num_ranks)
     ranks = ['--standalone', f'--nproc-per-node={num_ranks}', '--module', 'mmdet_detnet.training']
-    is_main = threading.current_thread() is threading.main_thread()
-    handlers = {number: signal.getsignal(number) for number in RANKS_SIGNALS if is_main}
     logging.disable(logging.WARNING)  # at each signal, torchrun warns that it passes it on
     try:
-        run_ranks([*ranks, *arguments, '--launcher', 'pytorch', '--skip-data-check', *options])
+        with restore_handlers():  # torchrun's would break the next Ctrl-C
+            run_ranks([*ranks, *arguments, '--launcher', 'pytorch', '--skip-data-check', *options])
     except ChildFailedError as error:  # a rank has said why
         sys.exit(abs(error.get_first_failure()[1].exitcode))
     except SignalException as stop:
@@ -102,8 +98,6 @@ def train_on_ranks(
         sys.exit(128 + stop.sigval)
     finally:
         logging.disable(logging.NOTSET)
-        for number, handler in handlers.items():  # torchrun's would break the next Ctrl-C
-            signal.signal(number, handler)
 
 
 def _share_batch(config: Config, num_ranks: int) -> list[str]:
@@ -198,13 +192,18 @@ def _switch_checks_on(config: Config, allow_mismatch: bool) -> None:
     """Add our checks if the config lacks them."""
     hooks = config.get('default_hooks') or {}
     known = [*hooks.values(), *(config.get('custom_hooks') or [])]
-    names = (CHECK_HOOK, CHECK_HOOK.split('.')[-1])
-    found = [hook for hook in known if hook and hook.get('type') in names]
+    found = [hook for hook in known if hook and _name_type(hook) == CHECK_HOOK]
     for hook in found:
         hook.allow_mismatch = allow_mismatch
     if not found:
-        check = dict(type=CHECK_HOOK, allow_mismatch=allow_mismatch)
-        config.default_hooks = dict(**hooks, config_check=check)
+        check = dict(type=f'mmdet_detnet.{CHECK_HOOK}', allow_mismatch=allow_mismatch)
+        config.default_hooks = dict(hooks, config_check=check)
+
+
+def _name_type(options: Mapping) -> str:
+    """Return the type's name without its prefix; in a new-style config, the type is a class."""
+    kind = options.get('type')
+    return getattr(kind, '__name__', str(kind)).rpartition('.')[2]
 
 
 def _prepare_training(args: argparse.Namespace, check_data: DataCheck | None) -> Config:
@@ -233,7 +232,7 @@ def _prepare_training(args: argparse.Namespace, check_data: DataCheck | None) ->
 def _prepare_test(args: argparse.Namespace) -> Config:
     config = _prepare(args)
     check_files(args.checkpoint)
-    config.load_from = args.checkpoint
+    config.load_from, config.resume = args.checkpoint, False
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise ConfigProblem(f'--out must be a .pkl file, got {args.out}.')
     if args.show or args.show_dir:
@@ -261,9 +260,9 @@ def _make_runner(config: Config, args: argparse.Namespace) -> Runner:
     setup_cache_size_limit_of_dynamo()
     if args.launcher == 'pytorch' and get_device() == 'cpu':
         _share_cpu(config)
-    if Path(args.config).resolve().parent == Path(config.work_dir).resolve():
-        # mmengine dumps the config into the work directory, over the user's file. Without a name,
-        # it names the dump after the time.
+    dump = Path(config.work_dir, Path(config.filename).name)
+    if dump.exists() and dump.samefile(config.filename):
+        # mmengine would write over the user's file. Without a name, it takes the time instead.
         object.__setattr__(config, '_filename', None)
     return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.logging import MMLogger
+from mmengine.logging import HistoryBuffer, MMLogger
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from tqdm import tqdm
@@ -38,20 +38,21 @@ class ProgressHook(Hook):
 
     def __init__(self, metric: str = 'coco/bbox_mAP') -> None:
         self.metric = metric
-        self._values: list[float] = []
         self._start = 0.0
         self._out = sys.stdout  # QuietRunner redirects it for the others in training
 
     def before_train(self, runner: Runner) -> None:
         """Say where everything else is logged."""
         self._start = time.monotonic()
-        self._say(f'epochs: {runner.max_epochs}; the full log: {runner.logger._log_file}')
+        unit, _, total = _extent(runner)
+        self._say(f'{unit}: {total}; the full log: {runner.logger._log_file}')
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Begin a bar."""
         is_by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         self._bar = tqdm(
             total=len(runner.train_dataloader) if is_by_epoch else runner.max_iters,
+            initial=0 if is_by_epoch else runner.iter,
             desc=f'epoch {runner.epoch + 1}/{runner.max_epochs}',
             disable=not (is_main_process() and sys.stderr.isatty()),
             leave=False,
@@ -71,28 +72,40 @@ class ProgressHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Show the AP."""
-        value = (metrics or {}).get(self.metric)
-        if value is not None:
-            self._values.append(value)
-            self._say(f'    validation: AP {value:.3f}, best {max(self._values):.3f}')
+        if history := self._history(runner):
+            self._say(f'    validation: AP {history.current():.3f}, best {history.max():.3f}')
 
     def after_train(self, runner: Runner) -> None:
         """Sum up."""
         took = timedelta(seconds=round(time.monotonic() - self._start))
-        best = f', best AP {max(self._values):.3f}' if self._values else ''
+        history = self._history(runner)
+        best = f', best AP {history.max():.3f}' if history else ''
         early = ', stopped early' if runner.train_loop.stop_training else ''
-        self._say(f'epochs trained: {runner.epoch}, in {took}{best}{early}')
+        unit, done, _ = _extent(runner)
+        self._say(f'{unit} trained: {done}, in {took}{best}{early}')
+
+    def _history(self, runner: Runner) -> HistoryBuffer | None:
+        """Return the metric of all validations, also of those before an interruption."""
+        return runner.message_hub.log_scalars.get(f'val/{self.metric}')
 
     def _describe(self, runner: Runner) -> str:
         hub = runner.message_hub
         parts = [f'loss {hub.get_scalar("train/loss").mean(INTERVAL):.3f}']
-        parts += [f'AP {value:.3f}' for value in self._values[-1:]]
+        if history := self._history(runner):
+            parts.append(f'AP {history.current():.3f}')
         left = hub.get_info('eta') if 'eta' in hub.runtime_info else 0
         return ', '.join([*parts, f'{timedelta(seconds=round(left))} left'])
 
     def _say(self, text: str) -> None:
         if is_main_process():
             print(text, file=self._out, flush=True)
+
+
+def _extent(runner: Runner) -> tuple[str, int, int]:
+    """Return the unit of a training loop, how many are done, and how many there are."""
+    if isinstance(runner.train_loop, EpochBasedTrainLoop):
+        return 'epochs', runner.epoch, runner.max_epochs
+    return 'iterations', runner.iter, runner.max_iters
 
 
 @RUNNERS.register_module()

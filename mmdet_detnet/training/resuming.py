@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from mmdet_detnet.checkpoints import RUN_FILE
 from mmdet_detnet.config import ConfigProblem
@@ -134,6 +134,11 @@ def digest_annotations(runner: Runner) -> dict[str, str]:
         if (file := getattr(dataset, 'ann_file', None))
     }
     return {str(file): file_digest(file) for file in sorted(files) if file.is_file()}
+
+
+def find_sampler(loader: DataLoader) -> Sampler:
+    """Find the sampler of single samples, even inside a batch sampler."""
+    return getattr(loader.batch_sampler, 'sampler', loader.sampler)
 
 
 def walk_datasets(dataset: object) -> Iterator[object]:

@@ -11,11 +11,11 @@ import numpy
 import torch
 from mmengine.hooks import DistSamplerSeedHook
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader, Sampler, get_worker_info
+from torch.utils.data import get_worker_info
 
 from mmdet_detnet.registry import HOOKS
 
-from .resuming import walk_datasets
+from .resuming import find_sampler, walk_datasets
 
 SAMPLER_SEED = 'sampler_seed'
 # Distinct, so that no iteration gets the random numbers of a sample.
@@ -108,11 +108,6 @@ class SeedSample:
         seed_everything(*self.key, epoch, worker.id if worker else 0, self._count)
         self._count += 1
         return results
-
-
-def find_sampler(loader: DataLoader) -> Sampler:
-    """Find the sampler of single samples, even inside a batch sampler."""
-    return getattr(loader.batch_sampler, 'sampler', loader.sampler)
 
 
 def find_pipelines(dataset: object) -> Iterator[list]:

@@ -16,6 +16,8 @@ from mmengine.dist import all_reduce
 from torch.utils.data import DataLoader
 
 EXIT_CODE = 128 + signal.SIGTERM
+# What a run handles, the workers of data loaders (SIGCHLD) and torchrun included.
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP, signal.SIGQUIT)
 _HAS_MASK = hasattr(signal, 'sigwaitinfo')  # Linux
 
 
@@ -42,6 +44,18 @@ class TerminationRequest:
         flag = torch.tensor(int(self.received))
         all_reduce(flag, 'max')
         return bool(flag)
+
+
+@contextlib.contextmanager
+def restore_handlers() -> Iterator[None]:
+    """Restore the signals' handlers at the end; do nothing outside the main thread."""
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in HANDLED if is_main}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def stop_workers() -> None:

@@ -36,8 +36,11 @@ CLASSES = 'dataloader.dataset.metainfo.classes'
         (f'val_{CLASSES}', ('WBC', 'RBC'), f'must be those of train_{CLASSES}'),
     ],
 )
-def test_class_names_that_are_wrong_or_differ_are_named(key, value, words):
+def test_class_names_that_are_wrong_or_differ_are_named(key, value, words, tmp_path):
     config = load_config('custom/faster-rcnn_detnet59-slim_fpn_custom.py')
+    assert find_config_problems(config) == []
+    (tmp_path / 'names.txt').write_text('RBC\nWBC\n')  # which mmengine reads
+    config.merge_from_dict({f'test_{CLASSES}': str(tmp_path / 'names.txt')})
     assert find_config_problems(config) == []
     config.merge_from_dict({key: value})
     problems = find_config_problems(config)

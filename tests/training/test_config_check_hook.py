@@ -87,18 +87,31 @@ def test_checkpoint_of_another_detector_is_refused(run_test, capsys):
 
 
 def test_checkpoint_of_another_detector_may_be_allowed(run_test, capsys):
-    run_test(7, '--allow-mismatch')
+    run_test(7, '--allow-mismatch', '--cfg-options', 'resume=True')  # which is of training
     assert 'Average Precision' in capsys.readouterr().out
 
 
 def test_resume_needs_weights_of_the_model(small_config, tmp_path):
-    runner = Runner.from_cfg(small_config)
-    hook = ConfigCheckHook()
-    hook.after_load_checkpoint(runner, {'state_dict': {}})
-    hook.before_train(runner)
-    runner.cfg.resume = True
-    with pytest.raises(ValueError, match='The checkpoint is not one of this config'):
-        hook.before_train(runner)
+    """Their difference is named before torch finds that of the optimizer's state."""
+    Runner.from_cfg(small_config).train()
+    (file,) = tmp_path.glob('run/epoch_1.pth')
+    small_config.update(resume=True, load_from=str(file))
+    small_config.model.roi_head.bbox_head.update(type='Shared4Conv1FCBBoxHead', conv_out_channels=8)
+    with pytest.raises(
+        ValueError, match='The checkpoint is not one of this config.* lacks weights'
+    ):
+        Runner.from_cfg(small_config).train()
+    small_config.update(resume=False)
+    Runner.from_cfg(small_config).train()
+
+
+@pytest.mark.parametrize('check', [None, dict(type=ConfigCheckHook), dict(type='ConfigCheckHook')])
+def test_config_has_the_check_once(check):
+    config = Config(dict(default_hooks=dict(config_check=check)))
+    launch._switch_checks_on(config, allow_mismatch=True)
+    (hook,) = config.default_hooks.values()
+    added = dict(type='mmdet_detnet.ConfigCheckHook')
+    assert hook == dict(check or added, allow_mismatch=True)
 
 
 @pytest.mark.parametrize(

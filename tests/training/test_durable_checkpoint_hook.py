@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmdet_detnet.checkpoints import BACKEND, write_checkpoint
@@ -75,6 +76,19 @@ def test_named_file_is_not_replaced(resume, load_from, runner):
 @pytest.mark.parametrize(('given', 'used'), [(None, BACKEND), (dict(backend='local'), 'local')])
 def test_given_backend_is_not_replaced(given, used):
     assert DurableCheckpointHook(backend_args=given).backend_args == dict(backend=used)
+
+
+def test_names_without_a_plain_number_are_refused():
+    with pytest.raises(ValueError, match=r'filename_tmpl must be a name with one \{\} .*\{:03d\}'):
+        DurableCheckpointHook(filename_tmpl='epoch_{:03d}.pth')
+
+
+def test_validation_alone_reads_no_training_data_and_saves_nothing(tiny_detector, tmp_path):
+    config = Config.fromfile(tiny_detector[0])
+    config.work_dir = str(tmp_path)
+    config.train_dataloader.dataset.ann_file = 'nothing.json'
+    assert 'coco/bbox_mAP' in Runner.from_cfg(config).val()
+    assert not [*tmp_path.glob('*.pth')]
 
 
 LOCK = (

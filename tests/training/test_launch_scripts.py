@@ -112,12 +112,15 @@ def test_problems_are_named_before_a_process_starts(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('is_link', [False, True])
 def test_config_in_the_work_directory_is_not_replaced_by_its_dump(
-    tiny_detector, monkeypatch, tmp_path
+    is_link, tiny_detector, monkeypatch, tmp_path
 ):
     config = tmp_path / 'run' / 'config.py'
     config.parent.mkdir()
-    shutil.copy(tiny_detector[0], config)
+    shutil.copy(tiny_detector[0], tmp_path if is_link else config)
+    if is_link:
+        config.symlink_to(tmp_path / 'config.py')
     before = config.read_text()
     monkeypatch.setattr(launch.Runner, 'train', lambda runner: None)
     # A visualizer of that name keeps its backends for later tests.

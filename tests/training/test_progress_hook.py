@@ -1,28 +1,34 @@
 """What a terminal shows of a run: a line per epoch and AP, and nothing else."""
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from mmengine.logging import MessageHub
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from mmdet_detnet.training import ProgressHook, QuietRunner
 
 
 @pytest.fixture
 def runner():
-    """A runner in the second of three epochs, with a loss of 0.5 and 61 seconds left."""
+    """A runner in the second of three epochs, with a loss of 0.5 and 61 seconds left.
+
+    A run that it resumes has had an AP of 0.3.
+    """
     hub = MessageHub('progress-test')
+    hub.update_scalar('val/coco/bbox_mAP', 0.3)
     for loss in (0.4, 0.6):
         hub.update_scalar('train/loss', loss)
     hub.update_info('eta', 61)
     return SimpleNamespace(
         epoch=1,
+        iter=5,
         max_epochs=3,
         max_iters=8,
         message_hub=hub,
         train_dataloader=range(4),
-        train_loop=SimpleNamespace(stop_training=True),
+        train_loop=Mock(EpochBasedTrainLoop, stop_training=True),
         logger=SimpleNamespace(_log_file='run.log'),
     )
 
@@ -33,8 +39,8 @@ def test_lines_of_a_run(runner, capsys):
     hook.before_train_epoch(runner)
     hook.after_train_iter(runner, batch_idx=0)
     hook.after_train_epoch(runner)
-    for value in (0.3, 0.2):
-        hook.after_val_epoch(runner, {'coco/bbox_mAP': value})
+    runner.message_hub.update_scalar('val/coco/bbox_mAP', 0.2)
+    hook.after_val_epoch(runner)
     hook.after_train_epoch(runner)
     hook.after_train(runner)
     output = capsys.readouterr()
@@ -42,13 +48,22 @@ def test_lines_of_a_run(runner, capsys):
     *lines, last = output.out.splitlines()
     assert lines == [
         'epochs: 3; the full log: run.log',
-        'epoch 2/3: loss 0.500, 0:01:01 left',
-        '    validation: AP 0.300, best 0.300',
+        'epoch 2/3: loss 0.500, AP 0.300, 0:01:01 left',
         '    validation: AP 0.200, best 0.300',
         'epoch 2/3: loss 0.500, AP 0.200, 0:01:01 left',
     ]
     assert last.startswith('epochs trained: 1, in 0:00:0')
     assert last.endswith('best AP 0.300, stopped early')
+
+
+def test_iterations_are_counted_where_there_are_no_epochs(runner, capsys):
+    runner.train_loop = Mock(IterBasedTrainLoop, stop_training=False)
+    hook = ProgressHook()
+    hook.before_train(runner)
+    hook.after_train(runner)
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == 'iterations: 8; the full log: run.log'
+    assert last.startswith('iterations trained: 5, in ')
 
 
 def test_all_else_goes_to_the_file_and_warnings_to_the_terminal(
