@@ -488,11 +488,11 @@ def read_run(path: Path) -> str | None:
 
 def belongs_to_run(path: Path, folder: Path) -> bool:
     """Tell whether a checkpoint is of the run that was last in a folder."""
-    run = _read_folder(folder)
+    run = read_last_run(folder)
     return run != '' and read_run(path) == run
 
 
-def _read_folder(folder: Path) -> str:
+def read_last_run(folder: Path) -> str:
     """Read the id of the run that was last in a folder; empty if a version before noted none."""
     file = folder / RUN_FILE
     return file.read_text(errors='replace').strip() if file.is_file() else ''
@@ -506,7 +506,7 @@ def find_newest(folder: Path, template: str) -> tuple[Path | None, list[str]]:
     Returns:
         The file, or None if there is none, and the reason for skipping each newer one.
     """
-    run = _read_folder(folder)
+    run = read_last_run(folder)
     skipped: list[str] = []
     numbers = _numbered(folder, template)
     for path in sorted(numbers, key=numbers.__getitem__, reverse=True):

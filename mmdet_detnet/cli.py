@@ -264,10 +264,14 @@ def _find_test_images(config: Path) -> Path:
     from .config import load_config
     from .files import read_json
 
-    dataset = load_config(config).test_dataloader.dataset
-    file = Path(dataset.data_root, dataset.ann_file)
-    name = read_json(file)['images'][0]['file_name']
-    return Path(os.path.relpath(Path(dataset.data_root, dataset.data_prefix.img, name).parent))
+    try:
+        dataset = load_config(config).test_dataloader.dataset
+        file = Path(dataset.data_root, dataset.ann_file)
+        name = read_json(file)['images'][0]['file_name']
+        return Path(os.path.relpath(Path(dataset.data_root, dataset.data_prefix.img, name).parent))
+    # Not in COCO's format, or elsewhere by --cfg-options: no reason to fail after training.
+    except (AttributeError, LookupError, OSError, TypeError, ValueError):
+        return Path('IMAGES')
 
 
 SHARED_ARGUMENTS: dict[str, dict[str, Any]] = {

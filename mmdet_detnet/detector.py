@@ -1,5 +1,6 @@
 """The commands of ``mmdet-detnet`` as methods, for notebooks."""
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -11,7 +12,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from .arguments import reject
-from .checkpoints import force_weights_only
+from .checkpoints import POINTER, force_weights_only
 from .config import load_config
 from .data.check import report_training_data
 from .data.options import Options
@@ -21,7 +22,9 @@ from .evaluation.predict import Predictor, Result, evaluate_in_tiles, is_onnx
 from .evaluation.sources import Frame, Source, find_sources, read_frames
 from .evaluation.tiles import Tiles
 from .training import runs
+from .training.termination import restore_handlers
 
+TIME = re.compile(r'\d{8}_\d{6}')
 ARRAY = Source('array', 'image', '')
 Inputs: TypeAlias = str | Path | int | np.ndarray | Image.Image
 
@@ -117,11 +120,12 @@ class Detector:
 
         Raises:
             RuntimeError: If the run was stopped; the reason is printed.
-            ValueError: If the detector has no config, or was given one next to a checkpoint, from
-                which the run would not start.
+            ValueError: If the detector has no config, or a checkpoint that is not of the config's
+                run, so that training would not start from it.
         """
         config = self._require_config('train')
-        if self._is_foreign:
+        has_run = (self.work_dir / POINTER).is_file()
+        if self._checkpoint is not None and (self._is_foreign or not has_run):
             raise ValueError(
                 f'Detector.train would not start from {self._checkpoint}: train '
                 f'Detector({str(config)!r}), or give Detector.new the weights as start_from.'
@@ -135,7 +139,8 @@ class Detector:
         options.setdefault('check_data', report_training_data)
         self._predictor = None
         try:
-            self._checkpoint = runs.train(config, arguments, self.work_dir, **options)
+            with restore_handlers():
+                self._checkpoint = runs.train(config, arguments, self.work_dir, **options)
         except SystemExit as stop:  # as ends a command, but not a notebook
             raise RuntimeError('the run was stopped for the reason above.') from stop
         return self._checkpoint
@@ -206,7 +211,9 @@ class Detector:
 
 def _find_config(checkpoint: Path) -> Path:
     """Find the config that a run has left next to its checkpoints."""
-    found = sorted(checkpoint.parent.glob('*.py'))
+    files = sorted(checkpoint.parent.glob('*.py'))
+    # By time, mmengine names a copy of a config that is in the folder itself.
+    found = [file for file in files if not TIME.fullmatch(file.stem)] or files
     if not found:
         raise FileNotFoundError(f'no config is next to {checkpoint}: give config=.')
     if len(found) > 1:
@@ -220,10 +227,14 @@ def _change_epochs(config: Config, epochs: int) -> dict[str, int]:
     old = config.train_cfg.get('max_epochs')
     if old is None:
         raise ValueError('epochs: the config counts iterations, and has no train_cfg.max_epochs.')
+    schedulers = config.get('param_scheduler') or []
+    by_key = {f'param_scheduler.{index}': each for index, each in enumerate(schedulers)}
+    if isinstance(schedulers, dict):
+        by_key = {'param_scheduler': schedulers}
     changes = {'train_cfg.max_epochs': epochs}
-    for index, scheduler in enumerate(config.param_scheduler):
-        ends = (key for key in ('T_max', 'end') if scheduler.get(key) == old)
-        changes |= {f'param_scheduler.{index}.{key}': epochs for key in ends}
+    for key, scheduler in by_key.items():
+        ends = (end for end in ('T_max', 'end') if scheduler.get(end) == old)
+        changes |= {f'{key}.{end}': epochs for end in ends}
     return changes
 
 

@@ -1,6 +1,7 @@
 """`Detector`: the commands as methods; docs/tutorial.ipynb goes on from `new` to `predict`."""
 
 import shutil
+import signal
 import sys
 
 import cv2
@@ -84,7 +85,11 @@ def test_config_of_a_checkpoint_is_next_to_it(tiny_detector, tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no config is next to .*best\.pth'):
         Detector(tmp_path / 'best.pth')
     shutil.copy(config, tmp_path)
-    assert Detector(tmp_path / 'best.pth').config == tmp_path / 'config.py'
+    (tmp_path / '20260102_030405.py').touch()  # mmengine's copy of a config in the folder
+    detector = Detector(tmp_path / 'best.pth')
+    assert detector.config == tmp_path / 'config.py'
+    with pytest.raises(ValueError, match=r'Detector\.train would not start from'):
+        detector.train()  # there is no run to go on with
     shutil.copy(config, tmp_path / 'other.py')
     with pytest.raises(ValueError, match=r'several configs .* \(config\.py, other\.py\)'):
         Detector(tmp_path / 'best.pth')
@@ -104,10 +109,27 @@ def test_epochs_move_the_end_of_the_schedule(tiny_detector, started):
     assert arguments == ['--cfg-options', 'train_cfg.max_epochs=7', 'param_scheduler.1.T_max=7']
 
 
+@pytest.mark.parametrize(
+    ('schedule', 'options'),
+    [(None, []), (dict(type='CosineAnnealingLR', T_max=12), ['param_scheduler.T_max=7'])],
+)
+def test_epochs_of_a_config_without_a_list_of_schedules(schedule, options, started, tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(f'train_cfg = dict(max_epochs=12)\nparam_scheduler = {schedule}\n')
+    Detector(config).train(epochs=7)
+    assert started == [(config, ['--cfg-options', 'train_cfg.max_epochs=7', *options])]
+
+
 def test_run_that_is_stopped_is_an_error_and_no_end_of_a_notebook(tiny_detector, monkeypatch):
-    monkeypatch.setattr(runs, 'train', lambda *arguments, **options: sys.exit(2))
+    def stop(*arguments, **options):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as after Ctrl-C
+        sys.exit(130)
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(runs, 'train', stop)
     with pytest.raises(RuntimeError, match='stopped for the reason above'):
         Detector(tiny_detector[0]).train()
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_training_does_not_drop_the_weights_of_a_checkpoint_in_silence(detector):

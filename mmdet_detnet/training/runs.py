@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmdet_detnet.checkpoints import POINTER
+from mmdet_detnet.arguments import check_choice
+from mmdet_detnet.checkpoints import POINTER, read_last_run, read_run
 
 from . import launch
 from .launch import find_work_dir
@@ -22,15 +23,18 @@ SHOW = {
 def find_checkpoint(work_dir: Path) -> Path:
     """Find the best checkpoint of a run, or the last one if none has been validated.
 
+    A checkpoint of another run than the last one in the folder does not count.
+
     Raises:
         FileNotFoundError: If there is no checkpoint.
     """
+    run = read_last_run(work_dir)
     best = sorted(work_dir.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
     pointer = work_dir / POINTER
     last = Path(pointer.read_text().strip() if pointer.is_file() else '')
     # A copied run has its own files, and mmengine has noted the paths of the original.
     for file in (*best[::-1], work_dir / last.name, last):
-        if file.is_file():
+        if file.is_file() and (not run or read_run(file) in (run, None)):
             return file
     raise FileNotFoundError(f'{work_dir} has no checkpoint: train first, or name a checkpoint.')
 
@@ -55,12 +59,12 @@ def train(
         gpus: Number of GPUs of this machine, each with a process; None for one process.
         check_data: As for :func:`.launch.train`.
     """
+    check_choice('train', 'show', show, SHOW)
     folder = work_dir or find_work_dir(config)
-    line = [str(config), *_work_dir_option(work_dir), *arguments]
+    line = [str(config), *_add_work_dir(work_dir, arguments), *SHOW[show]]
     if (folder / POINTER).is_file() and not from_start:
         print(f'resumes the run in {folder} (--from-start starts over)')
-        line.append('--resume')
-    line += SHOW[show]
+        line.insert(1, '--resume=auto')  # of two, the last counts: that of the arguments
     if gpus is None:
         launch.train(line, check_data)
     else:
@@ -68,8 +72,10 @@ def train(
     return find_checkpoint(folder)
 
 
-def _work_dir_option(work_dir: Path | None) -> list[str]:
-    return [] if work_dir is None else ['--work-dir', str(work_dir)]
+def _add_work_dir(work_dir: Path | None, arguments: Sequence[str]) -> list[str]:
+    if any(each.startswith('work_dir=') for each in arguments):
+        raise ValueError('--cfg-options work_dir: give --work-dir, to find the run again.')
+    return [*([] if work_dir is None else ['--work-dir', str(work_dir)]), *arguments]
 
 
 def test(
@@ -84,5 +90,5 @@ def test(
     """
     checkpoint = checkpoint or find_checkpoint(work_dir or find_work_dir(config))
     print(f'checkpoint: {checkpoint}')
-    options = [*_work_dir_option(work_dir), *arguments, '--cfg-options', QUIET]
-    return launch.test([str(config), str(checkpoint), *options])
+    options = _add_work_dir(work_dir, arguments)
+    return launch.test([str(config), str(checkpoint), *options, '--cfg-options', QUIET])

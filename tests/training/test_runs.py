@@ -3,10 +3,11 @@
 import os
 
 import pytest
+import torch
 
 from mmdet_detnet import cli
 from mmdet_detnet.cli import main
-from mmdet_detnet.training import runs
+from mmdet_detnet.training import launch, runs
 from mmdet_detnet.training.runs import find_checkpoint
 
 QUIET = ['--cfg-options', 'runner_type=mmdet_detnet.QuietRunner']
@@ -40,6 +41,40 @@ def test_best_checkpoint_comes_before_the_last_also_in_a_copy(tmp_path):
     assert find_checkpoint(tmp_path) == tmp_path / 'epoch_9.pth'
 
 
+def test_checkpoints_of_earlier_runs_are_not_those_of_the_last(tmp_path):
+    write_checkpoints(tmp_path, 'epoch_9.pth')
+    for name, run in [('best_a.pth', 'old'), ('epoch_9.pth', 'old'), ('best_b.pth', 'new')]:
+        torch.save({'meta': {'run': run}}, tmp_path / name)
+    os.utime(tmp_path / 'best_b.pth', (0, 0))
+    (tmp_path / 'run_id').write_text('new\n')
+    assert find_checkpoint(tmp_path) == tmp_path / 'best_b.pth'
+    (tmp_path / 'best_b.pth').unlink()
+    with pytest.raises(FileNotFoundError, match='has no checkpoint'):
+        find_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(arguments=['--cfg-options', 'work_dir=here']), 'give --work-dir'),
+        (dict(show='all'), r"show must be one of \['warnings', 'progress', 'everything'\]"),
+    ],
+)
+def test_options_that_would_lose_the_run_are_refused(options, words, started, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        runs.train(tmp_path / 'my.py', **options)
+    assert started == []
+
+
+def test_named_checkpoint_is_resumed_from_and_unknown_images_stop_nothing(
+    started, tmp_path, capsys
+):
+    write_checkpoints(tmp_path / 'work', 'epoch_1.pth')
+    assert main(['train', 'my.py', '--resume', 'other.pth']) == 0
+    assert launch._make_train_parser().parse_args(started[-1]).resume == 'other.pth'
+    assert 'mmdet-detnet predict my.py IMAGES\n' in capsys.readouterr().out
+
+
 def test_no_checkpoint_is_one_line(started, capsys):
     assert main(['test', 'my.py']) == 2
     assert 'work has no checkpoint: train first' in capsys.readouterr().err
@@ -51,7 +86,7 @@ def test_no_checkpoint_is_one_line(started, capsys):
 def test_interrupted_training_goes_on_unless_it_begins_anew(show, shown, started, tmp_path):
     write_checkpoints(tmp_path / 'work', 'epoch_1.pth')
     runs.train(tmp_path / 'my.py', show=show)
-    assert started[-1][1:] == ['--resume', *shown]
+    assert started[-1][1:] == ['--resume=auto', *shown]
     runs.train(tmp_path / 'my.py', ['--amp'], from_start=True, show=show)
     assert started[-1][1:] == ['--amp', *shown]
 
@@ -60,7 +95,7 @@ def test_work_dir_is_used_by_every_line(started, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli, '_find_test_images', lambda config: 'my images')
     write_checkpoints(tmp_path / 'other', 'epoch_1.pth')
     assert main(['train', 'my.py', '--work-dir', 'other', '--verbose']) == 0
-    assert started[-1] == ['my.py', '--work-dir', 'other', '--resume']
+    assert started[-1] == ['my.py', '--resume=auto', '--work-dir', 'other']
     lines = capsys.readouterr().out.split('Next:\n')[1].splitlines()
     assert lines[0] == 'mmdet-detnet test my.py --work-dir other'
     assert lines[2] == "mmdet-detnet predict my.py --work-dir other 'my images'"
