@@ -66,6 +66,11 @@ def voc_file(*objects, name='1.jpg'):
     return f'<annotation>{path}{size}{"".join(objects)}</annotation>'
 
 
+def voc_objects(*objects, **options):
+    """Change the objects of a.png."""
+    return {'annots/a.xml': voc_file(*objects, **options)}
+
+
 def write_voc(root):
     for name, objects in (('a', [voc_object(*CAT), voc_object(*PANDA)]), ('b', [])):
         write_image(root / f'pictures/{name}.png')

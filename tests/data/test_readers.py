@@ -22,8 +22,8 @@ from folders import (
     splits,
     voc_file,
     voc_object,
+    voc_objects,
     write_changes,
-    yolo_row,
 )
 from mmdet.datasets import XMLDataset
 
@@ -57,10 +57,17 @@ def via_table(shape, attributes):
     return VIA_HEADER + 'a.png,1,"{}","{}"\n'.format(*texts)
 
 
-def voc_corners(*corners, **options):
-    """Write an object with its corners as they are in the file."""
-    left, top, right, bottom = corners
-    return voc_object('cat', (left - 1, top - 1, right - left + 1, bottom - top + 1), **options)
+def createml_file(*annotations, name='annotations.json'):
+    return {name: [{'image': 'a.png', 'annotations': annotations}]}
+
+
+def voc_corners(left, top, right, bottom):
+    """Change a.png to one object, with its corners as they are in the file."""
+    return voc_objects(voc_object('cat', (left - 1, top - 1, right - left + 1, bottom - top + 1)))
+
+
+def table(text):
+    return {'boxes.csv': text}
 
 
 @pytest.mark.parametrize('name', WRITERS)
@@ -105,15 +112,14 @@ TABLES = {
     'pandas': f'{HEADER}b.png,nan,nan,nan,nan,nan\na.png,10,20,40,60,cat\n',
     'swapped corners': f'{HEADER}a.png,40,20,10,60,cat\n',
     'VIA': via_table(RECTANGLE, {'type': 'cat'}),
-    'VIA, polygon and checkbox': via_table(
-        TRIANGLE, {'colour': 'red', 'class': {'cat': True, 'dog': False}}
-    ),
+    'VIA, polygon and checkbox': via_table(TRIANGLE, {'hue': 'red', 'class': {'cat': 1, 'dog': 0}}),
 }
-NUMBERED = {'boxes.csv': f'{HEADER}a.png,10,20,40,60,1\n'}
+NUMBERED = table(f'{HEADER}a.png,10,20,40,60,1\n')
 # The boxes of a.png.
 BOXES = [
-    *(('csv', {'boxes.csv': table}, [CAT]) for table in TABLES.values()),
+    *(('csv', table(text), [CAT]) for text in TABLES.values()),
     ('csv', NUMBERED, [('1', CAT[1])]),
+    ('csv', table(f'{HEADER}a.png,10,20,40,60,1.0\nb.png'), [('1', CAT[1])]),
     ('csv', {**NUMBERED, 'classes.txt': 'dog\ncat\n'}, [CAT]),
     ('csv', {**NUMBERED, 'data.yaml': 'names: {0: dog, 1: cat}'}, [CAT]),
     ('csv', {**NUMBERED, 'names.csv': 'id,name\n1,cat\n0,dog\n'}, [CAT]),
@@ -134,18 +140,10 @@ BOXES = [
     ('coco', coco_file(bbox=None, segmentation=[[10, 20, 40, 20, 40, 60, 10, 60]]), [CAT, PANDA]),
     ('coco', coco_file(segmentation=[[]]), [CAT, PANDA]),
     # A mask with the name of the image.
-    (
-        'voc',
-        {'masks/a.jpg': IMAGE, 'annots/a.xml': voc_file(voc_object(*CAT), name='a.png')},
-        [CAT],
-    ),
-    ('voc', {'annots/a.xml': voc_file(voc_corners(40, 60, 11, 21))}, [CAT]),
-    ('voc', {'annots/a.xml': voc_file(voc_corners(1, 1, 100, 80))}, [('cat', (0, 0, 100, 80))]),
-    (
-        'voc',
-        {'annots/a.xml': voc_file(voc_corners(11, 21, 11.5, 30))},
-        [('cat', (10, 20, 1.5, 10))],
-    ),
+    ('voc', {'masks/a.jpg': IMAGE, **voc_objects(voc_object(*CAT), name='a.png')}, [CAT]),
+    ('voc', voc_corners(40, 60, 11, 21), [CAT]),
+    ('voc', voc_corners(1, 1, 100, 80), [('cat', (0, 0, 100, 80))]),
+    ('voc', voc_corners(11, 21, 11.5, 30), [('cat', (10, 20, 1.5, 10))]),
 ]
 
 
@@ -163,8 +161,7 @@ CROWDS = [
 @pytest.mark.parametrize(('text', 'is_crowd'), CROWDS)
 def test_difficult_objects_of_voc_are_crowds_however_they_are_marked(text, is_crowd, tmp_path):
     marked = voc_object(*CAT).replace('<difficult>0</difficult>', text)
-    changes = {'annots/a.xml': voc_file(marked, voc_object(*CAT))}
-    found = read_changed(tmp_path, 'voc', changes).images[0].boxes
+    found = read_changed(tmp_path, 'voc', voc_objects(marked, voc_object(*CAT))).images[0].boxes
     assert [box.is_crowd for box in found] == [is_crowd, False]
 
 
@@ -220,12 +217,12 @@ def test_accents_in_names_are_composed_as_on_macos_or_elsewhere(tmp_path):
 
 
 def test_ids_of_open_images_get_their_names_and_groups_are_crowds(tmp_path):
-    table = (
+    text = (
         'ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf,split\n'
         'a,/m/01yrx,0.1,0.4,0.25,0.75,0,valid\na,/m/0bt9lr,0.1,0.4,0.25,0.75,1,valid\n'
     )
     names = '/m/01yrx,Cat\n/m/0bt9lr,Dog\n'
-    changes = {'boxes.csv': table, 'class-descriptions.csv': names}
+    changes = table(text) | {'class-descriptions.csv': names}
     image = read_changed(tmp_path, 'csv', changes).images[0]
     assert [(box.label, box.is_crowd) for box in image.boxes] == [('Cat', False), ('Dog', True)]
     assert image.split == 'val'
@@ -233,28 +230,25 @@ def test_ids_of_open_images_get_their_names_and_groups_are_crowds(tmp_path):
 
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'latin-1'])
 def test_encoding_of_a_table_is_found_or_said(encoding, tmp_path):
-    table = 'filename,xmin,ymin,xmax,ymax,class\na.png,10,20,40,60,Käfer\n'
-    labeled = read_changed(tmp_path, 'csv', {'boxes.csv': table.encode(encoding)})
+    text = f'{HEADER}a.png,10,20,40,60,Käfer\n'
+    labeled = read_changed(tmp_path, 'csv', table(text.encode(encoding)))
     assert labeled.all_classes() == ['Käfer']
     assert ('not-utf-8' in problems(labeled)) == (encoding == 'latin-1')
 
 
-MAIN = 'ImageSets/Main'
+def lists(**texts):
+    """Write lists of the splits as in Pascal VOC."""
+    return {f'ImageSets/Main/{split}.txt': text for split, text in texts.items()}
+
+
 NAMES = 'names: [cat, red panda]\n'
 BOTH = f'{HEADER}a.png,10,20,40,60,cat\nb.png'
 # The splits of a.png and b.png.
 SPLITS = [
-    ('voc', {f'{MAIN}/trainval.txt': 'b', f'{MAIN}/test.txt': 'a\n'}, 'test train'),
-    (
-        'voc',
-        {f'{MAIN}/trainval.txt': 'a\nb', f'{MAIN}/train.txt': 'b', f'{MAIN}/val.txt': 'a'},
-        'val train',
-    ),
-    (
-        'voc',
-        {'ImageSets/train.txt': 'pictures/b.png annots/b.xml', 'ImageSets/val.txt': 'x\\a.png'},
-        'val train',
-    ),
+    ('voc', lists(trainval='b', test='a\n'), 'test train'),
+    ('voc', lists(trainval='a\nb', train='b', val='a'), 'val train'),
+    ('voc', {'train.txt': 'pictures/b.png annots/b.xml', 'val.txt': 'x\\a.png'}, 'val train'),
+    ('voc', {'ImageSets/train.txt': 'b.png', 'ImageSets/val.txt': 'a.png'}, 'val train'),
     (
         'yolo',
         {
@@ -266,11 +260,7 @@ SPLITS = [
     ),
     ('yolo', {'data.yaml': f'{NAMES}train: images/a.png\nval: images'}, 'train val'),
     ('yolo', {'train.txt': 'data/images/b.png', 'valid.txt': 'images/a.png'}, 'val train'),
-    (
-        'csv',
-        {'train.csv': f'{HEADER}a.png,10,20,40,60,cat', 'val.csv': f'{HEADER}b.png', 'z.csv': BOTH},
-        'train val',
-    ),
+    ('csv', {'train.csv': f'{HEADER}a', 'val.csv': f'{HEADER}b', 'z.csv': BOTH}, 'train val'),
     # Roboflow's paths lead nowhere.
     ('yolo', {'data.yaml': f'{NAMES}train: ../train/images\nval: ../valid/images'}, ' '),
 ]
@@ -298,8 +288,7 @@ def test_folders_are_splits_and_have_images_of_the_same_names(name, tmp_path):
 def test_one_root_of_voc_need_not_split_as_another(tmp_path):
     for year, names in (('VOC2007', ('a', 'b')), ('VOC2012', ('b', 'a'))):
         WRITERS['voc'](tmp_path / year)
-        lists = zip((f'{MAIN}/train.txt', f'{MAIN}/val.txt'), names, strict=True)
-        write_changes(tmp_path / year, dict(lists))
+        write_changes(tmp_path / year, lists(train=names[0], val=names[1]))
     images = read(tmp_path).images
     found = {(image.path.parts[-3], image.path.stem): image.split for image in images}
     assert [*found.values()] == ['train', 'val', 'val', 'train']
@@ -359,24 +348,17 @@ def test_each_file_of_yolo_is_read_with_the_nearest_names(tmp_path):
 
 ODD_MASKS = (['abcdef'], [[1, 2, 3]], [[1, 2, 'x', 4, 5, 6]], 'x', {'counts': 5, 'size': [1, 1]})
 FAR = 'image,xmin,ymin,xmax,ymax,class\na,.1,.25,.4,.75,cat\nb,0.5,0.5,1.0002,1,cat\n'
+NO_CLASS = 'image_id,bbox,source\na,"[1, 2, 3, 4]",x\nb,,x\n'
 UNLABELED = {'images': [{'id': 1, 'file_name': 't.png'}], 'categories': []}
+EMPTY = {**UNLABELED, 'annotations': []}
 # The only warning, and its examples.
 WARNINGS = [
-    ('voc', {'annots/a.xml': voc_file(voc_corners(0, 5, 9, 9))}, 'box-before-first-pixel', 'a.xml'),
+    ('voc', voc_corners(0, 5, 9, 9), 'box-before-first-pixel', 'a.xml'),
+    ('voc', voc_corners(9, 9, 5, 11), 'corners-swapped', 'a.xml'),
     ('voc', {'pictures/a.png': None}, 'image-not-found', '1.jpg (a.xml)'),
     ('voc', {'pictures/c.png': IMAGE}, 'image-not-annotated', 'pictures/c.png'),
-    (
-        'voc',
-        {'pictures/a.png': None, 'pictures/a.heic': ''},
-        'image-not-supported',
-        'pictures/a.heic',
-    ),
-    (
-        'yolo',
-        {'data.yaml': f'{NAMES}train: images\nval: images'},
-        'doubled-split',
-        'images',
-    ),
+    ('voc', {'pictures/a.png': None, 'a.heic': ''}, 'image-not-supported', 'a.heic'),
+    ('yolo', {'data.yaml': f'{NAMES}train: images\nval: images'}, 'doubled-split', 'images'),
     ('yolo', {'images/b.png': 'no image'}, 'undecodable-image', 'b.png (cannot'),
     ('yolo', {'labels/a.txt': f'0 {CORNERS}'}, 'rotated-box', 'labels/a.txt'),
     ('yolo', {'labels/classes.txt': 'owl\nelk\n'}, 'other-class-names', 'labels/classes.txt)'),
@@ -386,33 +368,17 @@ WARNINGS = [
     ('yolo', {'labels/b.txt': None}, 'image-not-annotated', 'images/b.png'),
     ('labelme', labelme_shapes('point', [[5, 5]]), 'shape-not-read', 'a.json (point)'),
     ('labelme', labelme_shapes('cuboid', [[5, 5]] * 8), 'shape-not-read', 'a.json (cuboid)'),
-    ('csv', {'boxes.csv': FAR}, 'fraction-clipped', 'b ('),
-    (
-        'csv',
-        {'boxes.csv': 'image_id,bbox,source\na,"[1, 2, 3, 4]",x\nb,,x\n'},
-        'table-without-class',
-        "boxes.csv (other columns: ['source'])",
-    ),
-    (
-        'csv',
-        {'boxes.csv': 'image,x1,y1,x2,y2,ClassId\na.png,10,20,40,60,7\nb.png,,,,,\n'},
-        'class-id-as-name',
-        '7 (boxes.csv)',
-    ),
+    ('csv', table(FAR), 'fraction-clipped', 'b ('),
+    ('csv', table(NO_CLASS), 'table-without-class', "boxes.csv (other columns: ['source'])"),
+    ('csv', table(f'{HEADER}a.png,10,20,40,60,7\nb'), 'class-id-as-name', '7 (boxes.csv)'),
     ('csv', {'more.csv': f'{HEADER}a.png,1,2,3,4,cat'}, 'image-in-two-tables', 'a.png ('),
-    ('csv', {'boxes.csv': BOTH.replace('60', '6')}, 'corners-swapped', 'boxes.csv, line 2'),
-    ('voc', {'annots/a.xml': voc_file(voc_corners(9, 9, 5, 11))}, 'corners-swapped', 'a.xml'),
+    ('csv', table(BOTH.replace('60', '6')), 'corners-swapped', 'boxes.csv, line 2'),
     ('coco', coco_file(category_id=9), 'annotation-not-read', 'instances.json: 0'),
     ('coco', coco_file(image_id=9), 'annotation-not-read', 'instances.json: 0'),
     *(('coco', coco_file(segmentation=m), 'mask-not-read', 'instances.json: 0') for m in ODD_MASKS),
     ('coco', coco_file('categories', name='red panda'), 'category-name-twice', 'red panda (inst'),
     ('coco', {'test/t.png': IMAGE, 'test/i.json': UNLABELED}, 'image-not-labeled', 'test/t.png'),
-    (
-        'coco',
-        {'test/t.png': IMAGE, 'test/i.json': {**UNLABELED, 'annotations': []}},
-        'image-not-labeled',
-        'test/t.png',
-    ),
+    ('coco', {'test/t.png': IMAGE, 'test/i.json': EMPTY}, 'image-not-labeled', 'test/t.png'),
     ('coco', {'test/i.json': UNLABELED}, 'image-not-found', 't.png (i.json)'),
     ('coco', {'more.json': coco_of('x.png')}, 'image-not-found', 'x.png (more.json)'),
 ]
@@ -443,23 +409,17 @@ WRONG_ROWS = (
 )
 NOT_YAML = 'is not a valid YAML file'
 WORD_AS_NUMBER = {'label': 'cat', 'coordinates': {'x': 'ten', 'y': 1, 'width': 2, 'height': 2}}
+TWO_IMAGES = {'one/a.png': IMAGE, 'two/a.png': IMAGE, 'a.png': None}
 AMBIGUOUS = r'the image may be .*one/a\.png or .*two/a\.png\. .*--images'
+AND_VAL = r'a\.png is in two splits: train in .*train\.csv, and val in .*val\.csv'
 ERRORS = [
     *(
-        (
-            'yolo',
-            {'labels/b.txt': f'{yolo_row(0, CAT[1]) * n}{row}'},
-            rf'b\.txt, line {n + 1}: .*must be',
-        )
+        ('yolo', {'labels/b.txt': f'0 {BOX}\n' * n + row}, rf'b\.txt, line {n + 1}: .*must be')
         for row in WRONG_ROWS
         for n in (0, 1, 6)
     ),
     *(
-        (
-            'yolo',
-            {'labels/a.txt': f'0 {BOX}\n0{" 0.5" * n}', **POSE},
-            f'a.txt, line 2: .*{n} numbers',
-        )
+        ('yolo', {'labels/a.txt': f'0 {BOX}\n0{" 0.5" * n}', **POSE}, f'line 2: .*{n} numbers')
         for n in (3, 8, 15)
     ),
     ('yolo', {'data.yaml': None}, 'has no names of classes'),
@@ -473,74 +433,30 @@ ERRORS = [
     ('yolo', {'obj.names': 'dog\n'}, r'data\.yaml and .*obj\.names name the classes differently'),
     ('yolo', {'labels_old/a.txt': f'0 {BOX}'}, r'a\.png has two files of annotations'),
     ('voc', {'annots/b.xml': '<annotation>'}, r'b\.xml is not valid XML'),
-    ('voc', {'annots/b.xml': voc_file(voc_object('', CAT[1]))}, r'b\.xml: an object has no <name>'),
-    ('voc', {'annots/b.xml': voc_file(voc_object(*CAT, x='one'))}, r"b\.xml: could not .*'one'"),
-    (
-        'voc',
-        {'annots/b.xml': voc_file(voc_object(*CAT, x=''))},
-        r'b\.xml: an object has no <bndbox/xmin',
-    ),
-    (
-        'voc',
-        {'annots/b.xml': voc_file(voc_object(*CAT, x='nan'))},
-        "xmin> must be .* finite .*'nan'",
-    ),
-    ('voc', {'annots/b.xml': voc_file(voc_object(*CAT, 'maybe'))}, '<difficult> must be one of'),
+    ('voc', voc_objects(voc_object('', CAT[1])), r'a\.xml: an object has no <name>'),
+    ('voc', voc_objects(voc_object(*CAT, x='one')), r"a\.xml: could not .*'one'"),
+    ('voc', voc_objects(voc_object(*CAT, x='')), r'a\.xml: an object has no <bndbox/xmin'),
+    ('voc', voc_objects(voc_object(*CAT, x='nan')), r"a\.xml: .*xmin> must be .* finite .*'nan'"),
+    ('voc', voc_objects(voc_object(*CAT, 'maybe')), r'a\.xml: <difficult> must be one of'),
     *(
-        (
-            'voc',
-            {f'{MAIN}/{name}.txt': 'a\nb', f'{MAIN}/test.txt': 'b'},
-            f"'b' is in two .*{name}.txt and",
-        )
+        ('voc', lists(**{name: 'a\nb', 'test': 'b'}), f"'b' is in two .*{name}.txt and")
         for name in ('train', 'trainval')
     ),
     *(
-        (
-            'csv',
-            {'boxes.csv': f'{HEADER}a,{x},1,2,3,cat'},
-            rf"boxes\.csv, line 2: .*'{x}'",
-        )
+        ('csv', table(f'{HEADER}a,{x},1,2,3,cat'), rf"boxes\.csv, line 2: .*'{x}'")
         for x in ('ten', 'nan', '')
     ),
-    (
-        'csv',
-        {'boxes.csv': via_table(RECTANGLE, {'a': 'x', 'b': 'y'})},
-        'line 2: .*none of the attrib',
-    ),
-    (
-        'csv',
-        {'boxes.csv': f'file,x1,y1,x2,y2,class\na,0,0,9,9,"{"a" * 200_000}'},
-        'is not a valid CSV',
-    ),
-    (
-        'csv',
-        {'train.csv': BOTH, 'val.csv': BOTH},
-        r'a\.png is in two splits: train in .*train\.csv, and val in .*val\.csv',
-    ),
-    ('csv', {'one/a.png': IMAGE, 'two/a.png': IMAGE, 'a.png': None}, AMBIGUOUS),
-    (
-        'csv',
-        {'boxes.csv': 'a.png,10,20,40,60,cat\n' * 4000 + 'b.png,ten,20,40,60,cat\n'},
-        r'boxes\.csv begins with rows of boxes',
-    ),
-    ('csv', {'boxes.csv': None}, 'no annotations in a known format'),
+    ('csv', table(via_table(RECTANGLE, {'a': 'x', 'b': 'y'})), 'line 2: .*none of the attrib'),
+    ('csv', table(f'{HEADER}a,0,0,9,9,"{"a" * 200_000}'), 'is not a valid CSV'),
+    ('csv', {'train.csv': BOTH, 'val.csv': BOTH}, AND_VAL),
+    ('csv', TWO_IMAGES, AMBIGUOUS),
+    ('csv', table('a,10,20,40,60,cat\n' * 4000 + 'b,ten,20,40,60,cat'), r's\.csv begins with rows'),
+    ('csv', table(None), 'no annotations in a known format'),
     ('csv', {'a.xml': voc_file()}, r'voc \(1 files\), csv \(1 files\).*--format'),
     ('labelme', labelme_shapes('circle', 5), r'a\.json: damaged shape'),
-    (
-        'labelme',
-        {'one/a.png': IMAGE, 'two/a.png': IMAGE, 'a.png': None},
-        rf'a\.json: {AMBIGUOUS}',
-    ),
-    (
-        'createml',
-        {'annotations.json': [{'image': 'a.png', 'annotations': [WORD_AS_NUMBER]}]},
-        r'annotations\.json: damaged record .*could not convert',
-    ),
-    (
-        'createml',
-        {'a.json': [{'image': 'a.png', 'annotations': []}]},
-        r'a\.json and .*annotations\.json',
-    ),
+    ('labelme', TWO_IMAGES, rf'a\.json: {AMBIGUOUS}'),
+    ('createml', createml_file(WORD_AS_NUMBER), r's\.json: damaged record .*could not convert'),
+    ('createml', createml_file(name='a.json'), r'a\.json and .*annotations\.json'),
     ('coco', coco_file(iscrowd='no'), r'instances\.json: 0: "iscrowd" must be 0 or 1'),
     ('coco', coco_file(iscrowd=2), r'instances\.json: 0: "iscrowd" must be 0 or 1'),
     ('coco', coco_file('images', id=1), r'instances\.json: the image id 1 is that of a\.png and b'),
@@ -580,8 +496,7 @@ def test_options_choose_a_format_and_the_images(tmp_path):
 
 @pytest.mark.parametrize('name', ['.', '..', '/', './', '../../../etc/passwd', '/etc/passwd'])
 def test_name_that_is_no_image_is_not_found(name, tmp_path):
-    table = f'file,x1,y1,x2,y2,class\n{name},0,0,9,9,cat\n'
-    write_changes(tmp_path, {'a.png': IMAGE, 'boxes.csv': table})
+    write_changes(tmp_path, {'a.png': IMAGE, **table(f'{HEADER}{name},0,0,9,9,cat\n')})
     labeled = read(tmp_path)
     assert labeled.images == []
     assert [*problems(labeled)] == ['image-not-found', 'image-not-annotated']

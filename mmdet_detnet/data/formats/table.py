@@ -64,6 +64,7 @@ HEADLESS = (
     AUTOML,
 )
 ONLY_CLASS = 'object'
+FLOAT_ID = re.compile(r'^(\d+)\.0$')
 # Fractions of the image beyond its border by no more are those of rounded boxes.
 ROUNDING = 0.01
 
@@ -224,7 +225,8 @@ def _read_rows(table: Table, file: Path, problems: Problems) -> Iterator[Row]:
         try:
             if not cell['image']:
                 raise ValueError(f'no image in the row {cells}.')
-            label = cell['label']
+            # pandas makes floats of ids beside a missing one.
+            label = FLOAT_ID.sub(r'\1', cell['label'])
             texts = [padded[number] for number in table.box_columns]
             if table.box_kind == 'via':
                 box, label = _read_via(*texts)

@@ -113,7 +113,10 @@ def _read_files(
     for file in files:
         path = images.find(file, file.stem)
         if path in rows:
-            raise ValueError(f'{path} has two files of annotations: {rows[path][0]} and {file}.')
+            raise ValueError(
+                f'{path} has two files of annotations: {rows[path][0]} and {file}. Name the folder '
+                'of the right ones with --annotations.'
+            )
         if path is not None:
             of_file, errors = _read_rows(file, names[file.parent])
             rows[path] = file, of_file
