@@ -20,7 +20,6 @@ from .training_config import Anchors, Rescale
 Record = dict[str, Any]
 # The lists of a file: images, annotations and categories.
 Content = dict[str, list[Record]]
-LISTS = ('images', 'annotations', 'categories')
 # Limits of OpenCV.
 MAX_SIDE, MAX_PIXELS = 2**20, 2**30
 # Of a narrower image, no pixel of the short side is left when the long one becomes 320.
@@ -49,10 +48,10 @@ def read_annotation_file(path: Path) -> Content:
     content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(
-            f'{path} must contain an object with the lists {", ".join(LISTS)}, '
+            f'{path} must contain an object with the lists {", ".join(FIELDS)}, '
             f'but it contains a {type(content).__name__}.'
         )
-    for name in LISTS:
+    for name in FIELDS:
         require_records(path, content, name)
     return content
 
@@ -125,7 +124,7 @@ def check_fields(content: Content, problems: Problems) -> Content:
     Returns:
         The usable records, with ``area`` and ``iscrowd`` filled in.
     """
-    usable = {name: [*_select_usable(name, content[name], problems)] for name in LISTS}
+    usable = {name: [*_select_usable(name, content[name], problems)] for name in FIELDS}
     for name, field, text in UNIQUE:
         counts = Counter(record[field] for record in usable[name])
         repeated = [value for value, count in counts.items() if count > 1]

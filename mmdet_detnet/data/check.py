@@ -20,7 +20,6 @@ from .images import read_images
 from .records import Problem, Problems
 from .training_config import Anchors, TrainingConfig, keep_size, read_training_config
 
-LOADERS = ('train_dataloader', 'val_dataloader')
 # Before training, the headers of at most so many images of a dataset are read.
 NUM_HEADERS = 1000
 # COCO itself has a few dropped boxes; more than this fraction is an error.
@@ -140,14 +139,8 @@ def check_dataset(
     check = check_annotations(annotation_file, training, folder, allow_subset, decode=decode)
     splits = {str(annotation_file): check.pictures}
     for file in other_splits:
-        records = rules.check_fields(rules.read_annotation_file(Path(file)), Problems())['images']
-        paths = [folder / image['file_name'] for image in records]
-        states = read_images(paths, decode)
-        thumbnails = (state.thumbnail for state in states)
-        splits[str(file)] = dict(zip(paths, thumbnails, strict=True))
-    shared = Problems()
-    find_shared_pictures(splits, shared)
-    check.all_problems.extend(shared)
+        splits[str(file)] = check_annotations(file, training, folder, decode=decode).pictures
+    check.all_problems.extend(find_shared_pictures(splits))
     return check
 
 
@@ -214,7 +207,7 @@ def check_training_data(config: Config) -> list[DatasetCheck]:
         ValueError: If an annotation file is unusable or missing.
     """
     register_all_modules(init_default_scope=False)
-    loaders = [config.get(name) or {} for name in LOADERS]
+    loaders = [config.get(f'{split}_dataloader') or {} for split in ('train', 'val')]
     datasets = [each for loader in loaders for each in _find_coco(loader.get('dataset') or {})]
     training = read_training_config(config) if datasets else TrainingConfig()
     checks = []
@@ -246,9 +239,7 @@ def report_training_data(config: Config) -> list[str]:
         others = [problem for problem in check.all_problems if problem not in problems]
         print(check.headline, *others, sep='\n', flush=True)
         stopping += [f'{check.annotation_file}: {problem}' for problem in problems]
-    shared = Problems()
-    find_shared_pictures({each.annotation_file: each.pictures for each in checks}, shared)
-    shared.print()
+    find_shared_pictures({each.annotation_file: each.pictures for each in checks}).print()
     return stopping
 
 

@@ -193,14 +193,13 @@ def find_small_values(paths: Sequence[Path]) -> SmallValues | None:
     return SmallValues(low, high, largest, names[kind], is_mixed=len(values) > 1)
 
 
-def find_shared_pictures(
-    splits: Mapping[str, Mapping[Path, np.ndarray | None]], problems: Problems
-) -> None:
+def find_shared_pictures(splits: Mapping[str, Mapping[Path, np.ndarray | None]]) -> Problems:
     """Find pictures in two splits: the same file, or one that is resized or encoded again.
 
     Compares hashes of 64 bits (pHash: signs of the lowest frequencies of the cosine transform), and
     where these agree, the thumbnails, None for images that were not decoded.
     """
+    problems = Problems()
     hashed = {name: _hash_all(pictures) for name, pictures in splits.items()}
     for one, other in combinations(splits, 2):
         pairs = [
@@ -209,6 +208,7 @@ def find_shared_pictures(
         ]
         text = 'picture-in-two-splits: the same or nearly the same. Results are too good.'
         problems.warn(text, *(f'{first} ({one}) and {second} ({other})' for first, second in pairs))
+    return problems
 
 
 # Paths, thumbnails (N, 32, 32), and hashes (N, 64) of -1 and 1.

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +40,7 @@ SMALL_DATASET = 2000
 # Number of images that a thread reads at a time.
 CHUNK = 16
 THUMBNAIL = 32  # pixels, height and width
+HEAD_SIZE = 2**16
 MISSING = 'no such file'
 
 # A progress bar, for what takes longer than a second.
@@ -84,6 +85,13 @@ def list_files(
                 yield path
 
 
+def read_head(file: Path) -> bytes:
+    """Read the start of a file, by which its format is recognized."""
+    with file.open('rb') as stream:
+        return stream.read(HEAD_SIZE)
+
+
+@cache
 def name_split(path: str | Path) -> str:
     """Find the split that a relative path names, if any; the innermost folder decides."""
     for part in reversed(Path(path).parts):
@@ -113,7 +121,6 @@ class ImageFiles:
         self.paths = [file for file in self.files if file.suffix.lower() in suffixes]
         self._unsupported = [file for file in self.files if file.suffix.lower() in UNSUPPORTED]
         self._used: set[Path] = set()
-        self._splits: dict[Path, str] = {}
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         for path in self.paths:
             self._by_name[_compose(path.name)].append(path)
@@ -145,7 +152,7 @@ class ImageFiles:
             )
         stems = {Path(name).stem for name in names}
         for path in self._unsupported:
-            if path.stem in stems or path.name in names:
+            if path.stem in stems:
                 text = 'pictures that neither Pillow nor OpenCV reads. Skipped. Convert them.'
                 self.problems.warn(f'image-not-supported: {text}', path.relative_to(self.folder))
                 return None
@@ -176,10 +183,7 @@ class ImageFiles:
 
     def name_split(self, image: Path) -> str:
         """Find the split that the folders of an image name, as :func:`name_split` does."""
-        folder = image.parent
-        if folder not in self._splits:
-            self._splits[folder] = name_split(folder.relative_to(self.folder))
-        return self._splits[folder]
+        return name_split(image.parent.relative_to(self.folder))
 
     def unused(self) -> list[Path]:
         """List the images without an annotation."""

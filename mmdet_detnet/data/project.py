@@ -186,8 +186,6 @@ def _write_and_check(
         short = '\n'.join(map(str, [check.headline, *check.all_problems]))
         print(check if split == 'train' else short)
         checks[split] = check
-    shared = Problems()
-    find_shared_pictures({name: check.pictures for name, check in checks.items()}, shared)
-    shared.print()
+    find_shared_pictures({name: check.pictures for name, check in checks.items()}).print()
     draw_distributions(checks['train'], out.path(PICTURE))
     return not any(check.problems for check in checks.values())

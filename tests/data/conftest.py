@@ -2,10 +2,9 @@
 
 import json
 
-import cv2
-import numpy as np
 import pytest
-from small_dataset import HEIGHT, WIDTH, make_content
+from folders import write_image
+from small_dataset import make_content
 
 from mmdet_detnet.data.check import check_dataset
 
@@ -13,10 +12,8 @@ from mmdet_detnet.data.check import check_dataset
 @pytest.fixture
 def content(tmp_path):
     """A dataset that has no defect yet; the third image on disk is not in its file."""
-    (tmp_path / 'images').mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     for name in 'abc':
-        cv2.imwrite(str(tmp_path / f'images/{name}.png'), pixels)
+        write_image(tmp_path / f'images/{name}.png')
     return make_content()
 
 

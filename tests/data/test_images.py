@@ -90,8 +90,7 @@ def find_shared(**splits):
         split: {path: read_image(path).thumbnail for path in paths}
         for split, paths in splits.items()
     }
-    find_shared_pictures(thumbnails, problems := Problems())
-    return [example for problem in problems for example in problem.examples]
+    return [each for problem in find_shared_pictures(thumbnails) for each in problem.examples]
 
 
 @pytest.mark.parametrize('quality', [50, 95])

@@ -66,15 +66,11 @@ def test_wrong_pattern_or_too_few_images_are_an_error(pattern, message):
         choose_splits([make_image('0.png')], ROOT, group_by=pattern)
 
 
-def test_own_splits_are_used():
+def test_own_splits_are_used_and_leave_nothing_to_group():
     images = [make_image('0.png', 'train'), make_image('1.png', 'val'), make_image('2.png')]
     splits, words = choose_splits(images, ROOT)
     assert splits == {ROOT / '0.png': 'train', ROOT / '1.png': 'val'}
     assert words == "the dataset's own"
-
-
-def test_own_splits_leave_nothing_to_group():
-    images = [make_image('0.png', 'train'), make_image('1.png', 'val')]
     with pytest.raises(ValueError, match='--group-by .* has its own training and validation'):
         choose_splits(images, ROOT, group_by='(.)')
 

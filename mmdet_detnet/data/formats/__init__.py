@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet_detnet.data.images import ImageFiles, list_files, show_progress
+from mmdet_detnet.data.images import ImageFiles, list_files, read_head, show_progress
 from mmdet_detnet.data.options import FORMATS, Options
 from mmdet_detnet.data.records import LabeledImage, LabeledSet
 from mmdet_detnet.files import OutputFolder, read_json
 
 from . import coco, json_shapes, table, voc, yolo
 
-HEAD_SIZE = 2**16
-# The suffixes of the files of a format, what recognizes a file, and what reads all. A JSON file is
-# given as a pair with its content, since large ones take long to decode.
+# The suffixes of the files of a format, what recognizes a file, or the content of a JSON file, and
+# what reads all: JSON files as pairs with their content, since large ones take long to decode.
 READERS: dict[str, tuple[tuple[str, ...], Callable[..., bool], Callable[..., LabeledSet]]] = {
     'coco': (('.json',), coco.recognizes, coco.read),
     'voc': (('.xml',), voc.recognizes, voc.read),
@@ -74,19 +73,15 @@ def read_folder(options: Options, out: OutputFolder | None = None) -> tuple[str,
 def _recognize(files: Sequence[Path], images: ImageFiles) -> dict[str, list[Any]]:
     """Sort files by format."""
     found: dict[str, list[Any]] = {name: [] for name in READERS}
-    known = {suffix for suffixes, _, _ in READERS.values() for suffix in suffixes}
-    files = [file for file in files if file.suffix.lower() in known]
     for file in show_progress(files, desc='reading annotations', unit='file'):
-        item: Any = file
-        if file.suffix.lower() == '.json':
-            content = read_json(file)
-            if isinstance(content, dict):
-                # The encoded images of a whole dataset may not fit the memory.
-                content.pop('imageData', None)
-            item = file, content
+        is_json = file.suffix.lower() == '.json'
+        content = read_json(file) if is_json else file
+        if isinstance(content, dict):
+            # The encoded images of a whole dataset may not fit the memory.
+            content.pop('imageData', None)
         for name, (suffixes, recognizes, _) in READERS.items():
-            if file.suffix.lower() in suffixes and recognizes(item, images):
-                found[name].append(item)
+            if file.suffix.lower() in suffixes and recognizes(content, images):
+                found[name].append((file, content) if is_json else file)
     # Empty text files are background, if others have boxes.
     if not any(file.stat().st_size for file in found['yolo']):
         found['yolo'] = []
@@ -161,8 +156,7 @@ def _recognize_foreign(files: Iterable[Path], root: Path) -> str:
         tables = [each for key, each in FOREIGN.items() if re.search(key, path, re.IGNORECASE)]
         if not tables:
             continue
-        with file.open('rb') as stream:
-            head = stream.read(HEAD_SIZE).decode('utf-8-sig', errors='replace')
+        head = read_head(file).decode('utf-8-sig', errors='replace')
         for text, description in (row for each in tables for row in each.items()):
             if re.search(text, head, re.MULTILINE | re.DOTALL):
                 name, _, advice = description.partition('. ')

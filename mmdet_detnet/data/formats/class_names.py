@@ -113,17 +113,14 @@ def _read_names(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         names = content.get('names')
         if isinstance(names, list):
             names = dict(enumerate(names))
-        if isinstance(names, dict) and names and all(map(_is_named, names.items())):
-            yield file, {str(int(number)): name for number, name in names.items()}
+        numbers = names if isinstance(names, dict) else {}
+        if numbers and all(str(n).isdecimal() and isinstance(numbers[n], str) for n in numbers):
+            yield file, {str(int(number)): name for number, name in numbers.items()}
     for pattern in LISTS:
         for file in sorted(folder.glob(pattern)):
             lines = enumerate(read_text(file).rstrip().splitlines())
             # An empty line is a number without a name.
             yield file, {str(number): line.strip() for number, line in lines if line.strip()}
-
-
-def _is_named(pair: tuple[object, object]) -> bool:
-    return str(pair[0]).isdecimal() and isinstance(pair[1], str)
 
 
 def _read_table(file: Path) -> dict[str, str]:

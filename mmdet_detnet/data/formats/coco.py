@@ -7,14 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_detnet.arguments import is_number
-from mmdet_detnet.data.annotation_rules import (
-    Record,
-    is_box,
-    is_flag,
-    is_id,
-    is_text,
-    require_records,
-)
+from mmdet_detnet.data import annotation_rules as rules
+from mmdet_detnet.data.annotation_rules import Record
 from mmdet_detnet.data.images import ImageFiles, name_split, show_progress
 from mmdet_detnet.data.options import Options
 from mmdet_detnet.data.records import (
@@ -30,9 +24,8 @@ from mmdet_detnet.data.records import (
 BOXES, KEYPOINTS, NOT_BOXES, NOTHING = range(4)
 
 
-def recognizes(file: tuple[Path, Any], images: ImageFiles) -> bool:
+def recognizes(content: Any, images: ImageFiles) -> bool:
     """Tell whether the content of a JSON file is in this format, perhaps without annotations."""
-    _, content = file
     if not isinstance(content, dict) or not isinstance(content.get('images'), list):
         return False
     if content.keys() >= {'annotations', 'categories'}:
@@ -71,7 +64,7 @@ def read(files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options
 
 
 def _find_kind(file: Path, content: Record) -> int:
-    annotations = require_records(file, {'annotations': [], **content}, 'annotations')
+    annotations = rules.require_records(file, {'annotations': [], **content}, 'annotations')
     if not annotations:
         return NOTHING
     if not any('bbox' in each or 'segmentation' in each for each in annotations):
@@ -81,8 +74,8 @@ def _find_kind(file: Path, content: Record) -> int:
 
 def _read_categories(file: Path, content: Record, problems: Problems) -> dict[Any, str]:
     names: dict[Any, str] = {}
-    for each in require_records(file, content, 'categories'):
-        if is_id(each.get('id')) and is_text(each.get('name')):
+    for each in rules.require_records(file, content, 'categories'):
+        if rules.is_id(each.get('id')) and rules.is_text(each.get('name')):
             if each['id'] in names:
                 raise ValueError(
                     f'{file}: the category id {each["id"]!r} is that of {names[each["id"]]!r} and '
@@ -113,7 +106,8 @@ def _read_images(
     boxes: dict[Any, list[LabeledBox]] = defaultdict(list)
     for number, record in enumerate(content['annotations']):
         box = _read_box(record, names, file, number, problems)
-        if box is None or not is_id(record.get('image_id')) or record['image_id'] not in file_names:
+        has_image = rules.is_id(record.get('image_id')) and record['image_id'] in file_names
+        if box is None or not has_image:
             text = 'annotations without a known image or category, or without a box. Skipped.'
             problems.warn(f'annotation-not-read: {text}', _place(record, file, number))
         else:
@@ -146,8 +140,8 @@ def _set_splits(
 
 
 def _read_name(record: Any, file: Path) -> str:
-    is_record = isinstance(record, dict) and is_id(record.get('id'))
-    if not is_record or not is_text(record.get('file_name')):
+    is_record = isinstance(record, dict) and rules.is_id(record.get('id'))
+    if not is_record or not rules.is_text(record.get('file_name')):
         raise ValueError(f'{file}: an image has no "id" or no "file_name": {record}.')
     return record['file_name']
 
@@ -159,10 +153,10 @@ def _place(record: Record, file: Path, number: int) -> str:
 def _read_box(
     record: Record, names: Mapping[Any, str], file: Path, number: int, problems: Problems
 ) -> LabeledBox | None:
-    if not is_flag(record.get('iscrowd', 0)):
+    if not rules.is_flag(record.get('iscrowd', 0)):
         place = _place(record, file, number)
         raise ValueError(f'{place}: "iscrowd" must be 0 or 1, got {record["iscrowd"]!r}.')
-    label = names.get(record['category_id']) if is_id(record.get('category_id')) else None
+    label = names.get(record['category_id']) if rules.is_id(record.get('category_id')) else None
     mask = record.get('segmentation')
     # An empty mask is none.
     if not mask or mask == [[]]:
@@ -172,7 +166,7 @@ def _read_box(
         problems.warn(text, _place(record, file, number))
         mask = None
     box = record.get('bbox')
-    if not is_box(box):
+    if not rules.is_box(box):
         rings = mask if isinstance(mask, list) else []
         points = [xy for ring in rings for xy in zip(ring[::2], ring[1::2], strict=True)]
         box = outline_box(points) if points else None

@@ -14,15 +14,13 @@ OUTLINES = ('rectangle', 'mask', 'rotation', 'oriented_rectangle', 'quadrilatera
 NAMES = ('image', 'imagefilename')
 
 
-def is_labelme(file: tuple[Path, Any], images: ImageFiles) -> bool:
+def is_labelme(content: Any, images: ImageFiles) -> bool:
     """Tell whether the content of a JSON file is LabelMe's."""
-    _, content = file
     return isinstance(content, dict) and content.keys() >= {'shapes', 'imagePath'}
 
 
-def is_createml(file: tuple[Path, Any], images: ImageFiles) -> bool:
+def is_createml(content: Any, images: ImageFiles) -> bool:
     """Tell whether the content of a JSON file is CreateML's."""
-    _, content = file
     first = content[0] if isinstance(content, list) and content else None
     return isinstance(first, dict) and 'annotations' in first and any(n in first for n in NAMES)
 

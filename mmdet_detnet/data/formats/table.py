@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from mmdet_detnet.data.images import ImageFiles, name_split, read_image
+from mmdet_detnet.data.images import HEAD_SIZE, ImageFiles, name_split, read_head, read_image
 from mmdet_detnet.data.options import Options
 from mmdet_detnet.data.records import (
     Box,
@@ -26,7 +26,6 @@ from mmdet_detnet.data.records import (
 
 from .class_names import find_class_names, find_id_table, is_class_id, read_flag
 
-HEAD_SIZE = 2**16
 SEPARATORS = ',;\t|'
 # Headers in lower case without punctuation, by their role; the first one found counts.
 ROLES = {
@@ -93,8 +92,7 @@ class Row(NamedTuple):
 
 def recognizes(file: Path, images: ImageFiles) -> bool:
     """Tell whether a table has columns for images and boxes."""
-    with file.open('rb') as stream:
-        head = stream.read(HEAD_SIZE)
+    head = read_head(file)
     if len(head) == HEAD_SIZE:
         head = head.rpartition(b'\n')[0]
     return _parse_table(head, file) is not None
@@ -225,7 +223,7 @@ def _read_rows(table: Table, file: Path, problems: Problems) -> Iterator[Row]:
         try:
             if not cell['image']:
                 raise ValueError(f'no image in the row {cells}.')
-            # pandas makes floats of ids beside a missing one.
+            # pandas makes floats of ids if one is missing.
             label = FLOAT_ID.sub(r'\1', cell['label'])
             texts = [padded[number] for number in table.box_columns]
             if table.box_kind == 'via':

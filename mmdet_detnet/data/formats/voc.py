@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, XMLPullParser, parse
 
-from mmdet_detnet.data.images import ImageFiles, name_split
+from mmdet_detnet.data.images import ImageFiles, name_split, read_head
 from mmdet_detnet.data.options import Options
 from mmdet_detnet.data.records import (
     UNKNOWN_SIZE,
@@ -24,7 +24,6 @@ from mmdet_detnet.data.records import (
 
 from .class_names import read_flag, read_text
 
-HEAD_SIZE = 2**16
 # Where lists of the splits are, below the folder with the annotations or one above it.
 LIST_FOLDERS = ('ImageSets/Main', 'ImageSets', '.')
 LISTS = ('trainval', 'train', 'val', 'valid', 'test')
@@ -38,8 +37,7 @@ def recognizes(file: Path, images: ImageFiles) -> bool:
     """Tell whether an XML file is in this format; a damaged one is, to be reported later."""
     # iterparse would hold the file until the garbage collector runs, which is stopped.
     parser: XMLPullParser[Element] = XMLPullParser(events=('start',))
-    with file.open('rb') as stream:
-        parser.feed(stream.read(HEAD_SIZE))
+    parser.feed(read_head(file))
     try:
         event: Any = next(parser.read_events())
     except (ParseError, StopIteration):
@@ -83,16 +81,14 @@ def _read_text(element: Element, path: str) -> str:
     return element.findtext(path, '').strip()
 
 
-def _read_objects(
-    root: Element, first: int, place: str, problems: Problems
-) -> Iterator[LabeledBox]:
+def _read_objects(root: Element, first: int, file: str, problems: Problems) -> Iterator[LabeledBox]:
     """Read the objects; ``first`` is the number of the first pixel."""
     for element in root.findall('object'):
         name = _read_text(element, 'name')
         if not name:
             raise ValueError('an object has no <name>.')
         corners = [_read_number(element, f'bndbox/{each}') for each in CORNERS]
-        left, top, width, height = box_of_corners(corners, place, problems)
+        left, top, width, height = box_of_corners(corners, file, problems)
         is_difficult = read_flag(_read_text(element, 'difficult'), '<difficult>')
         box = (left - first, top - first, width + first, height + first)
         yield LabeledBox(name, box, is_difficult)

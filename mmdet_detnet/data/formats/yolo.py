@@ -13,10 +13,11 @@ from mmdet_detnet.data.records import SPLITS, LabeledBox, LabeledImage, LabeledS
 from .class_names import ClassNames, find_class_names, read_text
 
 NUM_LINES = 5
+ROW = re.compile(r'\s*\d+(?:\s+[-+.\deE]+){4,}\s*')
 # Of many wrong label files, so many are listed.
 NUM_LISTED = 5
 # Of the images of each split, where no YAML file has any.
-LISTS = {'train': ['train.txt'], 'val': ['val.txt', 'valid.txt'], 'test': ['test.txt']}
+SPLIT_LISTS = {'train': ['train.txt'], 'val': ['val.txt', 'valid.txt'], 'test': ['test.txt']}
 # The first line of a text file that may be damaged, but is not a text. VisDrone's has eight numbers
 # between commas.
 NUMBERS = re.compile(r'(?!(?:\d+,){7})[-+.,;\s\deE]*\d[-+.,;\s\deE]*')
@@ -37,15 +38,7 @@ def recognizes(file: Path, images: ImageFiles) -> bool:
         return False
     if file.stem in images and (not lines or NUMBERS.fullmatch(lines[0])):
         return True
-    return bool(lines) and all(map(_is_row, lines[:NUM_LINES]))
-
-
-def _is_row(line: str) -> bool:
-    number, *values = line.split()
-    try:
-        return number.isdecimal() and len(values) >= 4 and bool([*map(float, values)])
-    except ValueError:
-        return False
+    return bool(lines) and all(map(ROW.fullmatch, lines[:NUM_LINES]))
 
 
 def read(files: Sequence[Path], images: ImageFiles, options: Options) -> LabeledSet:
@@ -207,10 +200,9 @@ def _find_splits(found_names: Iterable[ClassNames], images: ImageFiles) -> dict[
         if each.yaml_file and each.description.keys() & {*SPLITS}:
             descriptions[each.yaml_file] = each.description
         elif each.file:
-            descriptions[each.file] = LISTS
+            descriptions[each.file] = SPLIT_LISTS
     for file, description in descriptions.items():
-        path = description.get('path')
-        root = file.parent / path if isinstance(path, str) else file.parent
+        root = file.parent / str(description.get('path', ''))
         root = root if root.is_dir() else file.parent
         own: dict[Path, str] = {}
         for split in SPLITS:
