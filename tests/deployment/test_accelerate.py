@@ -11,11 +11,13 @@ from accelerated_detectors import (
     RETINANET_CONF,
     assert_same_detections,
 )
+from mmcv.ops import RoIAlign
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from torch import nn
 from torch.torch_version import TorchVersion
 
 from mmdet_detnet.deployment import accelerate
+from mmdet_detnet.deployment.replaced_forward import RoIAlignForward
 
 
 @pytest.mark.parametrize('config', [FASTER_RCNN, RETINANET_CONF, DOUBLE_HEAD, MASK_RCNN])
@@ -43,6 +45,19 @@ def test_operators_of_mmcv_in_the_backbone_give_the_same_detections(build_tiny, 
     (found,) = detect(accelerate(detector, compile=False, dtype='bf16'), batch)
     assert len(found) > 0
     assert found.scores.isfinite().all()
+
+
+def test_roi_align_of_channels_last_maps_has_mmcvs_values_and_gradients():
+    plain, fast = RoIAlign(7, 0.25), RoIAlign(7, 0.25)
+    fast.forward = RoIAlignForward(fast)
+    maps = torch.randn(2, 8, 25, 40).to(memory_format=torch.channels_last).requires_grad_()
+    rois = torch.tensor([[0, 10, 20, 60, 70], [1, 0, 5, 159, 20], [1, -30, -30, 25, 25.0]])
+    outputs = plain(maps.contiguous(), rois), fast(maps, rois)
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-5)
+    gradient = torch.randn_like(outputs[0])
+    gradients = [torch.autograd.grad(each, maps, gradient)[0] for each in outputs]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-4)
+    assert fast(maps, rois[:0]).shape == (0, 8, 7, 7)
 
 
 # In float64 another order of summation hardly matters; mmcv's NMS of proposals takes float32 only.
