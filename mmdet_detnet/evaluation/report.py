@@ -247,13 +247,13 @@ def _choose_score_thr(
         return DEFAULT_SCORE_THR, 'the config has no validation images on which to choose one'
     with silence():
         val_loader = Runner.build_dataloader(model.cfg.val_dataloader)
+    val_truth = read_ground_truth(val_loader.dataset)
     file = shorten(val_loader.dataset.ann_file)
     if os.path.realpath(val_loader.dataset.ann_file) == os.path.realpath(loader.dataset.ann_file):
         reason = 'the highest F1 on these same images, so F1 is optimistic'
     else:
         reason = f'the highest F1 on the validation images, {file}'
-        truth = read_ground_truth(val_loader.dataset)
-        detections = list(run_detector(model, val_loader))
+        truth, detections = val_truth, list(run_detector(model, val_loader))
     chosen = choose_thresholds(truth, detections)
     if chosen is None:
         reason = f'no detection is right in {file}, so no score could be chosen'

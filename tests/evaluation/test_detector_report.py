@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from coco_cases import BOX, OTHER_BOX, detect, make_truth
+from mmengine.config import Config
 
 from mmdet_detnet.cli import main
 from mmdet_detnet.evaluation import report as report_module
@@ -176,6 +177,11 @@ def test_score_comes_from_the_validation_images(shapes_detector, shapes_root, tm
     )
     assert report.score_thr == ScoreThresholds(0.3, {})
     assert 'empty.json' in report.source['Score']
+    inner = Config.fromfile(shapes_detector[0]).val_dataloader.dataset
+    several = {'type': 'ConcatDataset', 'datasets': [inner], '_delete_': True}
+    with pytest.raises(ValueError, match='must be a CocoDataset, got ConcatDataset'):
+        options = {'val_dataloader.dataset': several}
+        report_module.test(*shapes_detector, tmp_path, cfg_options=options, device='cpu')
     options = dict.fromkeys(('val_dataloader', 'val_evaluator', 'val_cfg'))
     report = report_module.test(
         *shapes_detector, work_dir=tmp_path, cfg_options=options, device='cpu'
