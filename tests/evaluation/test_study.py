@@ -267,11 +267,8 @@ def test_results_of_earlier_versions_need_no_digest_and_folders_may_move(make_ru
     [
         ({'mdoel.x': 1}, 'mdoel'),
         # Found by the Runner after the training only.
-        (
-            {'test_evaluator': {'type': 'VOCMetric', '_delete_': True}},
-            'one CocoMetric with an ann_',
-        ),
-        ({'test_evaluator': []}, 'one CocoMetric with an ann_file as test_evaluator'),
+        ({'test_evaluator': {'type': 'VOCMetric', '_delete_': True}}, 'with an ann_file as test_'),
+        ({'test_evaluator': []}, 'with an ann_file as test_evaluator'),
     ],
 )
 def test_mistake_in_a_later_run_stops_before_the_first(options, message, make_run, tmp_path, capfd):
