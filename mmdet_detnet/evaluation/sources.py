@@ -167,6 +167,7 @@ def _read_video(source: Source, every: int) -> Iterator[Frame]:
         is_counted = source.kind == 'video' and Path(source.target).suffix.lower() in COUNTED
         announced = max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if is_counted else 0)
         if number < announced:
-            yield Frame(source, None, f'only {number} of {announced} frames can be read')
+            problem = f'only {number} of {announced} frames can be read: it is damaged, or trimmed'
+            yield Frame(source, None, problem)
     finally:
         capture.release()
