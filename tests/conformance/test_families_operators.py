@@ -26,6 +26,8 @@ SLICE = (
     'reppoints/reppoints-moment_r50_fpn-gn_head-gn_1x_coco.py',
     'tood/tood_r50_fpn_1x_coco.py',
 )
+# The biases before the batch norms of ResNeSt's attention: their gradients are rounding alone.
+WITHOUT_GRADIENT = 'conv2.fc1.bias'
 
 
 def prepare(detector):
@@ -70,7 +72,8 @@ def take_compiled_step(detector, batch):
 def test_losses_and_gradients_equal_those_of_compiled_operators(family, pytestconfig):
     try:
         detector = prepare(build_detector(family))
-        images = demo_mm_inputs(2, (3, HEIGHT, WIDTH), num_classes=3, with_mask=True)
+        sizes = (3, HEIGHT, WIDTH)
+        images = demo_mm_inputs(2, sizes, num_classes=3, with_mask=True, with_semantic=True)
         batch = detector.data_preprocessor(images, training=True)
         expected_losses, expected = take_compiled_step(detector, batch)
     except Exception as error:
@@ -84,10 +87,9 @@ def test_losses_and_gradients_equal_those_of_compiled_operators(family, pytestco
     differences = {
         key: float((gradients[key] - gradient).norm() / gradient.norm().clamp(min=1e-6))
         for key, gradient in expected.items()
+        if not key.endswith(WITHOUT_GRADIENT)
     }
-    # Two of ResNeSt's gradients differ by 1.2e-3.
-    most = 2e-3 if family.startswith('resnest/') else 1e-3
-    assert {key: value for key, value in differences.items() if value > most} == {}
+    assert {key: value for key, value in differences.items() if value > 1e-3} == {}
     batch['inputs'] = batch['inputs'].float()
     detector.float().eval()
     expected_scores = run(detector, batch)[1]
