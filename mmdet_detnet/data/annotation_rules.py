@@ -220,17 +220,21 @@ class Boxes(NamedTuple):
         return np.sqrt((self.boxes[:, 2:] * factors).prod(axis=1))
 
 
-def check_boxes(boxes: Boxes, num_boxes: int, problems: Problems) -> None:
-    """Find boxes that CocoDataset drops or that cross the border, of ``num_boxes`` in the file."""
+def find_over_edge(boxes: np.ndarray, image_sizes: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Tell which boxes ``(N, 4)`` cross the border, and whether all seem to be corners instead."""
+    start, last = boxes[:, :2], boxes[:, 2:]
+    over_edge = (start < -EDGE_TOLERANCE) | (start + last - image_sizes > EDGE_TOLERANCE)
+    over_edge = over_edge.any(axis=1)
+    fits = ((start < last) & (last <= image_sizes + EDGE_TOLERANCE)).all(axis=1)
+    is_often_over = over_edge.sum() >= OVER_EDGE_SHARE * len(boxes)
+    return over_edge, is_often_over and fits.sum() >= CORNER_SHARE * len(boxes)
+
+
+def check_boxes(boxes: Boxes, problems: Problems) -> None:
+    """Find boxes that CocoDataset drops or that cross the border."""
     reasons = boxes.drop_reasons()
-    start, last = boxes.boxes[:, :2], boxes.boxes[:, 2:]
-    over_edge = (start < -EDGE_TOLERANCE) | (start + last - boxes.image_sizes > EDGE_TOLERANCE)
-    over_edge = over_edge.any(axis=1) & (reasons == '')
-    could_be_corners = (start < last) & (last <= boxes.image_sizes + EDGE_TOLERANCE)
-    are_corners = (
-        over_edge.sum() >= OVER_EDGE_SHARE * num_boxes
-        and could_be_corners.all(axis=1).sum() >= CORNER_SHARE * num_boxes
-    )
+    over_edge, are_corners = find_over_edge(boxes.boxes, boxes.image_sizes)
+    over_edge &= reasons == ''
     text = 'boxes cross the image border, but fit as corners. COCO uses [left, top, width, height].'
     problems.add(f'corners-as-size: {text}', boxes.ids(over_edge & are_corners))
     for reason, text in DROPPED_BOXES.items():

@@ -169,7 +169,7 @@ def check_annotations(
     problems = Problems()
     content = rules.check_fields(content, problems)
     boxes = rules.Boxes.of_file(content)
-    rules.check_boxes(boxes, len(content['annotations']), problems)
+    rules.check_boxes(boxes, problems)
     if training.classes is not None:
         rules.check_classes(content, training.classes, allow_subset, problems)
     records = sample(content['images'], max_images or len(content['images']) or 1)

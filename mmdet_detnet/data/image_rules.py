@@ -13,6 +13,7 @@ from PIL import Image, ImageFile
 
 from mmdet_detnet.files import OutputFolder
 
+from .annotation_rules import find_over_edge
 from .images import MISSING, THUMBNAIL, ImageState, open_image, read_image, show_progress
 from .records import UNKNOWN_SIZE, LabeledBox, LabeledImage, Problems
 
@@ -61,13 +62,15 @@ def fix_images(
     """Repair images below ``folder`` in copies, and their boxes; return the usable ones."""
     names = [image.path.relative_to(folder).as_posix() for image in images]
     out.check(*(f'repaired/{name}.png' for name in names))
-    fixed = []
-    rows = zip(images, names, strict=True)
-    for image, name in show_progress(rows, 'repairing', len(images), unit='image'):
-        usable = _fix_file(image, name, out, problems)
-        if usable is not None:
-            fixed.append(replace(usable, boxes=[*_fix_boxes(usable, name, problems)]))
-    return fixed
+    rows = show_progress(zip(images, names, strict=True), 'repairing', len(images), unit='image')
+    fixed = [(_fix_file(image, name, out, problems), name) for image, name in rows]
+    usable = [(image, name) for image, name in fixed if image is not None]
+    boxes = [(*box.box, *image.size) for image, _ in usable for box in image.boxes]
+    numbers = np.array(boxes, float).reshape(-1, 6)
+    if find_over_edge(numbers[:, :4], numbers[:, 4:])[1]:
+        # Clipped, they would be wrong, and the check would not find it.
+        return [image for image, _ in usable]
+    return [replace(x, boxes=[*_fix_boxes(x, name, problems)]) for x, name in usable]
 
 
 def _fix_file(

@@ -51,21 +51,13 @@ class LabeledImage:
 
 @dataclass(frozen=True)
 class Problem:
-    """One kind of problem in a dataset.
-
-    Attributes:
-        name: Short name.
-        message: Description and consequence, in sentences.
-        count: Number of occurrences.
-        examples: The first records or images that have it.
-        is_warning: Whether it may be intended; otherwise it breaks or silently changes training.
-    """
+    """One kind of problem in a dataset."""
 
     name: str
-    message: str
-    count: int
-    examples: list[str]
-    is_warning: bool
+    message: str  # description and consequence, in sentences
+    count: int  # of occurrences
+    examples: list[str]  # the first records or images that have it
+    is_warning: bool  # it may be intended; otherwise it breaks or silently changes training
 
     def __str__(self) -> str:
         kind = 'warning' if self.is_warning else 'PROBLEM'

@@ -163,6 +163,13 @@ def test_fix_writes_copies_and_leaves_the_data_alone(folder, capsys):
     assert Image.open('my_data-detector/repaired/3.jpg.png').size == (60, 90)
 
 
+def test_fix_does_not_clip_corners_that_are_stored_as_sizes(folder, capsys):
+    for number in range(NUM_IMAGES):
+        write_cat(folder, number, (50, 40, 90, 70))
+    assert new('--fix') == 1
+    assert 'PROBLEM corners-as-size' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     'name', ['annotations/train.json', 'splits.csv', 'boxes.png', f'{MODEL}.py', 'a link']
 )

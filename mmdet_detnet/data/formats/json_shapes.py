@@ -12,6 +12,7 @@ from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet, outl
 # Of these, the points are those of the enclosing box: of a mask, two corners.
 OUTLINES = ('rectangle', 'mask', 'rotation', 'oriented_rectangle', 'quadrilateral')
 NAMES = ('image', 'imagefilename')
+JsonFiles = Sequence[tuple[Path, Any]]  # each with its content
 
 
 def is_labelme(content: Any, images: ImageFiles) -> bool:
@@ -25,9 +26,7 @@ def is_createml(content: Any, images: ImageFiles) -> bool:
     return isinstance(first, dict) and 'annotations' in first and any(n in first for n in NAMES)
 
 
-def read_labelme(
-    files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options
-) -> LabeledSet:
+def read_labelme(files: JsonFiles, images: ImageFiles, options: Options) -> LabeledSet:
     """Read annotation files, each with its content; a polygon becomes a box with a mask."""
     result = []
     for file, content in files:
@@ -61,9 +60,7 @@ def _read_shape(shape: dict[str, Any], kind: str) -> LabeledBox | None:
     return LabeledBox.of_polygon(label, points) if kind == 'polygon' and len(points) > 2 else None
 
 
-def read_createml(
-    files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options
-) -> LabeledSet:
+def read_createml(files: JsonFiles, images: ImageFiles, options: Options) -> LabeledSet:
     """Read annotation files, each with its content; a box is given by its center."""
     result = []
     for file, records in files:
