@@ -61,10 +61,9 @@ class Result:
         self.frame = frame
         self.problem = problem
         if instances is None:
-            none = dict(
+            instances = InstanceData(
                 bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0).long()
             )
-            instances = InstanceData(**none)
         self.pred_instances = instances
         self._predictor = predictor
         # A checkpoint may name fewer classes than it has.
