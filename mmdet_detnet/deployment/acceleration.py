@@ -95,7 +95,7 @@ def accelerate(
 
     Raises:
         ValueError: If a precision is unknown or unsupported on this device, or if the model has no
-            part to make faster.
+            part to make faster, or one with a forward of its own, as of torch.compile.
 
     Examples:
         >>> model = accelerate(init_detector(config, checkpoint), dtype='bf16')
@@ -119,6 +119,10 @@ def accelerate(
     _set_layout(detector, channels_last)
     if not (channels_last or compile or precision or train_precision):
         return model
+    for module in (detector, *(part for part, _, _ in parts)):
+        if 'forward' in vars(module):
+            allowed = 'without torch.compile and activation_checkpointing of these parts'
+            reject('accelerate', 'model', type(module), allowed)
     for module in _mmcv_operators(detector):
         kind = RoIAlignForward if type(module) is RoIAlign else ContiguousForward
         module.forward = kind(module)

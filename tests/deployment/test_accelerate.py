@@ -93,6 +93,15 @@ def test_second_call_replaces_the_first_and_all_off_restores(build_tiny):
     assert detector.backbone.layer1[0].conv2.weight.is_contiguous()
 
 
+def test_compiled_detectors_and_parts_are_refused(build_tiny):
+    detector = build_tiny(FASTER_RCNN)
+    with pytest.raises(ValueError, match='without torch.compile .*got .*OptimizedModule'):
+        accelerate(torch.compile(detector))
+    detector.backbone = torch.compile(detector.backbone)
+    with pytest.raises(ValueError, match='without torch.compile .*got .*OptimizedModule'):
+        accelerate(detector)
+
+
 def test_older_torch_compiles_nothing(build_tiny, monkeypatch):
     monkeypatch.setattr(torch, '__version__', TorchVersion('2.5.1'))
     with pytest.warns(UserWarning, match=r'accelerate: compile needs torch 2\.6, this is 2\.5\.1'):
