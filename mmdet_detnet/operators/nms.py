@@ -169,10 +169,12 @@ def softnms(
         for values in (order, current):
             values[[place, best]] = values[[best, place]]
         if order[place] not in factors:
-            likely = order[place:end][np.argsort(-current[place:end], kind='stable')[:BLOCK_SIZE]]
+            left = order[place:end]
+            likely = left[np.argsort(-current[place:end], kind='stable')[:BLOCK_SIZE]]
             likely[0] = order[place]  # which it is, unless its score is no number
-            iou = box_iou(corners[likely], corners, offset)
-            values = _factors(iou, iou_threshold, sigma, SOFT_METHODS[method]).numpy()
+            iou = box_iou(corners[likely], corners[left], offset)
+            values = np.empty((len(likely), len(order)), np.float32)
+            values[:, left] = _factors(iou, iou_threshold, sigma, SOFT_METHODS[method])
             factors = dict(zip(likely.tolist(), values, strict=True))
         rest = slice(place + 1, end)
         current[rest] *= factors[order[place]][order[rest]]
