@@ -28,8 +28,6 @@ ANY_DEPTH = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 MAX_BITS, MAX_LEVELS = 6, 4.0
 # Thumbnails with a smaller standard deviation, in gray levels, are plain: equal, but no picture.
 PLAIN = 2.0
-# Minimum width and height of the boxes that CocoDataset retains, in pixels.
-MIN_SIDE = 1
 
 
 def sample(items: Sequence, number: int) -> Sequence:
@@ -85,7 +83,7 @@ def _fix_file(
         problems.warn(text, f'{name} ({state.error})')
         return None
     if pixels is None or not (state.error or pixels.size == image.size):
-        text = 'images with a wrong size in the annotations. The size of the file is used.'
+        text = 'images of another size than in the annotations. Their boxes stay, and may be wrong.'
         problems.warn(f'fixed-size: {text}', f'{name} ({image.size} is {state.size})')
         return replace(image, size=state.size)
     text = 'fixed-rotation: images whose boxes ignore the EXIF rotation, rewritten without it.'
@@ -121,7 +119,7 @@ def _fix_boxes(image: LabeledImage, name: str, problems: Problems) -> Iterator[L
         sides = corners[2] - corners[0], corners[3] - corners[1]
         is_inside = corners == (left, top, right, bottom)
         culprit = f'{name} ({box.label} {box.box})'
-        if min((width, height) if is_inside else sides) < MIN_SIDE:
+        if min((width, height) if is_inside else sides) < 1:
             text = 'dropped-box: boxes with less than a pixel inside their image. Skipped.'
             problems.warn(text, culprit)
         elif is_inside:

@@ -202,9 +202,15 @@ def test_polygon_is_box_and_mask(tmp_path):
     assert 'rotated-box' not in problems(labeled)
 
 
-def test_size_of_0_is_none(tmp_path):
-    labeled = read_changed(tmp_path, 'coco', coco_file('images', width=0))
-    assert [image.size for image in labeled.images] == [UNKNOWN_SIZE, (100, 80)]
+def test_sizes_and_areas_of_0_are_unknown(tmp_path):
+    images = read_changed(tmp_path, 'coco', coco_file('images', width=0)).images
+    assert [image.size for image in images] == [UNKNOWN_SIZE, (100, 80)]
+    assert read_changed(tmp_path, 'coco', coco_file(area=0)).images[0].boxes[0].area is None
+
+
+def test_ignored_objects_of_coco_are_crowds(tmp_path):
+    found = read_changed(tmp_path, 'coco', coco_file(ignore=1)).images[0].boxes
+    assert [box.is_crowd for box in found] == [True, False]
 
 
 def test_accents_in_names_are_composed_as_on_macos_or_elsewhere(tmp_path):

@@ -172,9 +172,9 @@ def _read_box(
         box = outline_box(points) if points else None
     if label is None or box is None:
         return None
-    area = record.get('area')
-    area = area if is_number(area) else None
-    return LabeledBox(label, tuple(box), bool(record.get('iscrowd')), mask, area)
+    area = record['area'] if is_number(record.get('area')) and record['area'] > 0 else None
+    is_crowd = bool(record.get('iscrowd') or record.get('ignore'))
+    return LabeledBox(label, tuple(box), is_crowd, mask, area)
 
 
 def _is_mask(value: Any) -> bool:
