@@ -3,7 +3,8 @@
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import mmcv
 import numpy as np
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
+from mmdet_detnet.arguments import reject
 from mmdet_detnet.data.images import open_image
 
 VIDEO_EXTENSIONS = '.avi .flv .gif .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ts .webm .wmv'.split()
@@ -119,14 +121,21 @@ def read_frames(sources: Sequence[Source], every: int = 1) -> Iterator[Frame]:
     """Read the images and every ``every``-th frame of the videos, one at a time.
 
     What cannot be read has a ``problem``.
+
+    Raises:
+        ValueError: If ``every`` is less than 1.
     """
-    for source in sources:
-        if source.kind == 'image':
-            yield _read_image(source)
-        elif source.kind == 'video' and not Path(source.target).is_file():
-            yield Frame(source, None, 'no such file')
-        else:
-            yield from _read_video(source, every)
+    if every < 1:
+        reject('read_frames', 'every', every, 'at least 1')
+    return chain.from_iterable(_read(source, every) for source in sources)
+
+
+def _read(source: Source, every: int) -> Iterable[Frame]:
+    if source.kind == 'image':
+        return [_read_image(source)]
+    if source.kind == 'video' and not Path(source.target).is_file():
+        return [Frame(source, None, 'no such file')]
+    return _read_video(source, every)
 
 
 def _read_image(source: Source) -> Frame:

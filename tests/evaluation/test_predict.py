@@ -198,11 +198,19 @@ def test_box_that_ends_at_the_border_is_drawn_without_a_warning(predictor, squar
         assert result.draw().shape == (48, 64, 3)
 
 
-def test_wrong_batch_or_score_is_refused_before_anything_is_written(predictor, photos, tmp_path):
-    with pytest.raises(ValueError, match='batch must be at least 1'):
-        write_predictions(predictor, [photos], tmp_path / 'out', batch=0)
-    with pytest.raises(ValueError, match='score_thr must be from 0 to 1, got 30'):
-        write_predictions(predictor, [photos], tmp_path / 'out', score_thr=30.0)
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ({'batch': 0}, 'batch must be at least 1'),
+        ({'every': 0}, 'every must be at least 1'),
+        ({'score_thr': 30.0}, 'score_thr must be from 0 to 1, got 30'),
+    ],
+)
+def test_wrong_option_is_refused_before_anything_is_written(
+    option, message, predictor, photos, tmp_path
+):
+    with pytest.raises(ValueError, match=message):
+        write_predictions(predictor, [photos], tmp_path / 'out', **option)
     assert not files(tmp_path / 'out')
 
 
