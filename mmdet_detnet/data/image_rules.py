@@ -61,8 +61,7 @@ def fix_images(
     names = [image.path.relative_to(folder).as_posix() for image in images]
     out.check(*(f'repaired/{name}.png' for name in names))
     rows = show_progress(zip(images, names, strict=True), 'repairing', len(images), unit='image')
-    fixed = [(_fix_file(image, name, out, problems), name) for image, name in rows]
-    usable = [(image, name) for image, name in fixed if image is not None]
+    usable = [(new, name) for old, name in rows if (new := _fix_file(old, name, out, problems))]
     boxes = [(*box.box, *image.size) for image, _ in usable for box in image.boxes]
     numbers = np.array(boxes, float).reshape(-1, 6)
     if find_over_edge(numbers[:, :4], numbers[:, 4:])[1]:
@@ -79,7 +78,7 @@ def _fix_file(
         return replace(image, size=state.size)
     pixels = _decode_partly(image.path)
     if state.error and pixels is None:
-        text = 'dropped-image: images that cannot be decoded. Skipped.'
+        text = 'dropped-image: images that cannot be decoded, or not in 8 bits. Skipped.'
         problems.warn(text, f'{name} ({state.error})')
         return None
     if pixels is None or not (state.error or pixels.size == image.size):
@@ -88,7 +87,7 @@ def _fix_file(
         return replace(image, size=state.size)
     text = 'fixed-rotation: images whose boxes ignore the EXIF rotation, rewritten without it.'
     if state.error:
-        text = 'fixed-image: truncated images, rewritten as far as they can be decoded.'
+        text = 'fixed-image: images that OpenCV cannot read, rewritten as far as Pillow can.'
     problems.warn(text, f'{name} ({state.error})' if state.error else name)
     copy = out.path(f'repaired/{name}.png')
     pixels.save(copy)
@@ -100,6 +99,9 @@ def _decode_partly(path: Path) -> Image.Image | None:
     strict, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
     try:
         with open_image(path) as image:
+            # RGB would cut their values to 255.
+            if image.mode[0] in 'IF':
+                return None
             pixels = image.convert('RGB')
     # With a damaged file, decoders raise all kinds of errors.
     except Exception:

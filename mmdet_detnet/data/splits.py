@@ -111,11 +111,9 @@ def draw_stratified(
         total.update(counts[group])
         for label in ('', *+counts[group]):  # those with boxes
             groups_of[label].append(group)
+    wanted = {'': sum(sizes), **total}
     lacking = {
-        split: {
-            '': sum(sizes) * share / whole,
-            **{label: number * share / whole for label, number in total.items()},
-        }
+        split: {label: number * share / whole for label, number in wanted.items()}
         for split, share in shares.items()
         if share
     }

@@ -125,7 +125,7 @@ def test_unreadable_images_are_left_out_unless_no_others_are(name, tmp_path, cap
 
 
 def damage(folder):
-    """Cut an image, turn one, let a box reach over the edge, and one lie outside."""
+    """Cut an image, turn one, make one of floats, let a box cross the border, one lie outside."""
     noise = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
     (folder / '0.png').unlink()
     Image.fromarray(noise).save(folder / '0.jpg')
@@ -140,6 +140,8 @@ def damage(folder):
     (folder / '3.png').unlink()
     Image.new('RGB', (60, 90)).save(folder / '3.jpg', exif=exif)
     write_text(folder / '3.xml', text)
+    (folder / '6.png').unlink()
+    Image.fromarray(noise[..., 0] / np.float32(255)).save(folder / '6.tif')
 
 
 def list_content(folder):
@@ -152,12 +154,12 @@ def test_fix_writes_copies_and_leaves_the_data_alone(folder, capsys):
     assert new('--fix') == 0
     assert list_content(folder) == before
     output = capsys.readouterr().out
-    for check in ('fixed-image', 'fixed-rotation', 'fixed-box', 'dropped-box'):
+    for check in ('fixed-image', 'fixed-rotation', 'dropped-image', 'fixed-box', 'dropped-box'):
         assert f'warning {check} (1)' in output
     splits = [read_split(name) for name in ('train', 'val', 'test')]
     boxes = [each['bbox'] for split in splits for each in split['annotations']]
     assert sorted(map(tuple, boxes))[-1] == (90, 70, 10, 10)
-    assert len(boxes) == NUM_IMAGES - 1
+    assert len(boxes) == NUM_IMAGES - 2
     names = {each['file_name'] for split in splits for each in split['images']}
     assert names > {f'../my_data-detector/repaired/{name}.jpg.png' for name in (0, 3)}
     assert Image.open('my_data-detector/repaired/3.jpg.png').size == (60, 90)

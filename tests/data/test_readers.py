@@ -162,16 +162,13 @@ def test_difficult_objects_of_voc_are_crowds_however_they_are_marked(text, is_cr
     assert [box.is_crowd for box in found] == [is_crowd, False]
 
 
-def test_positions_of_voc_may_count_from_0(tmp_path):
-    WRITERS['voc'](tmp_path)
-    (image, _) = read(tmp_path, zero_based=True).images
+def test_positions_may_count_from_0_in_voc_only(tmp_path):
+    for name in ('voc', 'yolo'):
+        WRITERS[name](tmp_path / name)
+    (image, _) = read(tmp_path / 'voc', zero_based=True).images
     assert [box.box for box in image.boxes] == [(11, 21, 29, 39), (51, 11, 19, 19)]
-
-
-def test_other_formats_than_voc_have_no_positions_from_0(tmp_path):
-    WRITERS['yolo'](tmp_path)
     with pytest.raises(ValueError, match='--zero-based applies to Pascal VOC, .* in yolo'):
-        read(tmp_path, zero_based=True)
+        read(tmp_path / 'yolo', zero_based=True)
 
 
 def test_boxes_of_voc_begin_where_mmdets_reader_has_them(tmp_path):
