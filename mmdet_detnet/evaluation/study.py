@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from fcntl import LOCK_EX, LOCK_NB, flock
+from functools import cached_property
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -73,11 +74,12 @@ class Run:
 
     def describe(self) -> Result:
         """Return what identifies the run in its result."""
-        keys = ('detector', 'data_set', 'seed', 'config', 'options')
+        keys = ('detector', 'data_set', 'seed', 'config', 'options', DIGEST)
         return {key: getattr(self, key) for key in keys}
 
+    @cached_property
     def digest(self) -> str:
-        """Compute a digest of the config with all options, wherever its folder is."""
+        """A digest of the config with all options, as it was first read, wherever its folder is."""
         config = self.load_config()
         text = pformat(config.to_dict()).replace(f'{Path(config.filename).parent}/', '')
         return hashlib.sha256(text.encode()).hexdigest()
@@ -249,11 +251,8 @@ def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
         ValueError: If an option is wrong, or a result or an interrupted run has other settings.
     """
     results = read_results(folder)
-    # Only seeds share a config. Reading each now finds errors that would come hours later.
-    configs = {(run.detector, run.data_set): run for run in runs}
-    digests = {key: run.digest() for key, run in configs.items()}
-    digest_of = {run: digests[run.detector, run.data_set] for run in runs}
-    waiting = [run for run in runs if not _is_finished(run, digest_of[run], results, folder)]
+    # This reads all configs, and finds errors that would come hours later.
+    waiting = [run for run in runs if not _is_finished(run, results, folder)]
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     running: dict[BaseProcess, Run] = {}
     with _lock(folder):
@@ -264,7 +263,7 @@ def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
                 for run in ready[: jobs - len(running)]:
                     waiting.remove(run)
                     print(f'{run.name}: started', flush=True)
-                    running[_start(run, digest_of[run], folder, threads)] = run
+                    running[_start(run, folder, threads)] = run
                 connection.wait([process.sentinel for process in running])
                 for process in [each for each in running if not each.is_alive()]:
                     _note(running.pop(process), process.exitcode, folder)
@@ -275,15 +274,15 @@ def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
                 process.join()
 
 
-def _is_finished(run: Run, digest: str, results: Mapping[str, Result], folder: Path) -> bool:
-    """Tell whether a run has its result; ValueError if that, or what it resumes, is of another."""
+def _is_finished(run: Run, results: Mapping[str, Result], folder: Path) -> bool:
+    """Tell whether a run has a result; ValueError if that, or what it resumes, differs from it."""
     made = results.get(run.name, {'failure': 'there is none'})
     is_finished = 'failure' not in made
     if not is_finished:
         noted = folder / 'runs' / run.name / DIGEST
         resumes = noted.exists() and any(noted.parent.glob('*.pth'))
         made = {DIGEST: noted.read_text()} if resumes else {}
-    settings = {**run.describe(), DIGEST: digest}
+    settings = run.describe()
     # What earlier versions made has no digest.
     if settings.items() <= {**settings, **made}.items():
         return is_finished
@@ -305,14 +304,14 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def _start(run: Run, digest: str, folder: Path, threads: int) -> BaseProcess:
-    arguments = run, digest, folder, threads
+def _start(run: Run, folder: Path, threads: int) -> BaseProcess:
+    arguments = run, folder, threads
     process = get_context('spawn').Process(target=_execute_alone, args=arguments)
     process.start()
     return process
 
 
-def _execute_alone(run: Run, digest: str, folder: Path, threads: int) -> None:
+def _execute_alone(run: Run, folder: Path, threads: int) -> None:
     """Execute one run, as the main function of its process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     run_folder = folder / 'runs' / run.name
@@ -323,10 +322,10 @@ def _execute_alone(run: Run, digest: str, folder: Path, threads: int) -> None:
         os.dup2(log, stream.fileno())
     if 'OMP_NUM_THREADS' not in os.environ:
         torch.set_num_threads(threads)
-    if run.digest() != digest:
+    if replace(run).digest != run.digest:  # a copy reads the config again
         raise ValueError(f'{run.config} was changed after the study had been started.')
-    (run_folder / DIGEST).write_text(digest)
-    write_result(folder, {**train_and_test(run, run_folder), DIGEST: digest})
+    (run_folder / DIGEST).write_text(run.digest)
+    write_result(folder, train_and_test(run, run_folder))
 
 
 def _end_with_parent() -> None:

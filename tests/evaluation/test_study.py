@@ -240,16 +240,21 @@ def test_failed_run_is_a_result_and_leaves_the_others_alone(make_run, tmp_path, 
     execute([plain], tmp_path, jobs=1)
     edited.write_text(f'_base_ = {base!r}\nmodel = dict(backbone=dict(norm_eval=True))\n')
     with pytest.raises(ValueError, match=other_settings):
-        execute([plain], tmp_path, jobs=1)
+        execute([replace(plain)], tmp_path, jobs=1)
     result_file.unlink()
     with pytest.raises(ValueError, match=other_settings):
-        execute([plain], tmp_path, jobs=1)
+        execute([replace(plain)], tmp_path, jobs=1)
+    # Nor is a config read that was edited while the study waits.
+    shutil.rmtree(tmp_path / 'runs')
+    execute([plain], tmp_path, jobs=1)
+    assert 'was changed after the study' in json.loads(result_file.read_text())['failure']
 
 
 def test_results_of_earlier_versions_need_no_digest_and_folders_may_move(make_run, tmp_path):
     run = make_run()
     (tmp_path / 'results').mkdir()
     made = {**run.describe(), 'images': 2, 'per_class': {}, 'matches': {}}
+    del made['digest']
     (tmp_path / f'results/{run.name}.json').write_text(json.dumps(made))
     execute([run], tmp_path, jobs=1)
     digests = []
@@ -258,7 +263,7 @@ def test_results_of_earlier_versions_need_no_digest_and_folders_may_move(make_ru
         folder_of_config = "__import__('mmdet_detnet').folder_of_config()"
         text = f"data_root = {folder_of_config}\ntest_evaluator = [dict(ann_file='test.json')]\n"
         (folder / 'config.py').write_text(text)
-        digests.append(Run('any', 'any', 0, str(folder / 'config.py'), {}).digest())
+        digests.append(Run('any', 'any', 0, str(folder / 'config.py'), {}).digest)
     assert digests[0] == digests[1]
 
 
