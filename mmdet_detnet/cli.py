@@ -80,7 +80,7 @@ def _new(args: Arguments, rest: Sequence[str]) -> int:
     options = {key: value for key, value in vars(args).items() if key != 'command'}
     config = create_project(Options(**options))
     if config is None:
-        hint = '' if args.fix else ' Fix them, or let --fix repair copies.'
+        hint = '' if args.fix else ' Fix them, or try --fix, which repairs some in copies.'
         print(f'\nNo config was written, because of the problems above.{hint}')
         return 1
     print(f'\nNext:\n{next_lines(Path(os.path.relpath(config)))}')

@@ -53,8 +53,7 @@ def choose_splits(
     for split in ('train', 'val'):
         if split not in own.values():
             groups = '' if group_by is None else f' in the groups of --group-by {group_by!r}'
-            message = f'{len(images)} images{groups} are too few: none are left for {split}.'
-            raise ValueError(message)
+            raise ValueError(f'{len(images)} images{groups} are too few: none is left for {split}.')
     return own, words
 
 
@@ -81,8 +80,7 @@ def _match_group(name: str, group_by: str) -> str:
     try:
         match = re.search(group_by, name)
     except re.error as error:
-        message = f'--group-by {group_by!r} is not a regular expression: {error}.'
-        raise ValueError(message) from error
+        raise ValueError(f'--group-by {group_by!r} is no regular expression: {error}.') from error
     if match is None:
         raise ValueError(f'--group-by {group_by!r} does not match the image {name}.')
     return match[1] if match.re.groups else match[0]

@@ -258,6 +258,7 @@ SPLITS = [
         'val train',
     ),
     ('yolo', {'data.yaml': f'{NAMES}train: images/a.png\nval: images'}, 'train val'),
+    ('yolo', {'data.yaml': f'{NAMES}train: images/a.png\nval: null\ntest: null'}, 'train '),
     ('yolo', {'train.txt': 'data/images/b.png', 'valid.txt': 'images/a.png'}, 'val train'),
     ('csv', {'train.csv': f'{HEADER}a', 'val.csv': f'{HEADER}b', 'z.csv': BOTH}, 'train val'),
     # Roboflow's paths lead nowhere.

@@ -56,9 +56,9 @@ def test_images_of_a_group_stay_together():
 @pytest.mark.parametrize(
     ('pattern', 'message'),
     [
-        ('(', 'not a regular expression'),
+        ('(', 'no regular expression'),
         ('cow', 'does not match the image 0'),
-        (None, '1 images are too few: none are left for val'),
+        (None, '1 images are too few: none is left for val'),
     ],
 )
 def test_wrong_pattern_or_too_few_images_are_an_error(pattern, message):

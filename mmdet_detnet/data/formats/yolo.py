@@ -18,6 +18,8 @@ ROW = re.compile(r'\s*\d+(?:\s+[-+.\deE]+){4,}\s*')
 NUM_LISTED = 5
 # Of the images of each split, where no YAML file has any.
 SPLIT_LISTS = {'train': ['train.txt'], 'val': ['val.txt', 'valid.txt'], 'test': ['test.txt']}
+# What YAML files have for no images, read as text.
+NULLS = {'', '~', 'null', 'Null', 'NULL'}
 # The first line of a text file that may be damaged, but is not a text. VisDrone's has eight numbers
 # between commas.
 NUMBERS = re.compile(r'(?!(?:\d+,){7})[-+.,;\s\deE]*\d[-+.,;\s\deE]*')
@@ -206,11 +208,11 @@ def _find_splits(found_names: Iterable[ClassNames], images: ImageFiles) -> dict[
         root = root if root.is_dir() else file.parent
         own: dict[Path, str] = {}
         for split in SPLITS:
-            entries = description.get(split) or []
+            entries = description.get(split, [])
             for entry in entries if isinstance(entries, list) else [entries]:
                 if not isinstance(entry, str):
                     raise ValueError(f'{file}: {split} must be a path or a list of paths.')
-                for place in _resolve(root, entry, images):
+                for place in _resolve(root, entry, images) if entry not in NULLS else []:
                     doubled += [entry] if place in own else []
                     own.setdefault(place, split)
         places |= own
