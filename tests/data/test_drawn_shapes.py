@@ -66,8 +66,7 @@ def test_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize('arguments', [{'num_train': 0}, {'num_val': 0}, {'seed': -1}])
-def test_bad_number_is_named(tmp_path, arguments):
-    ((name, value),) = arguments.items()
+@pytest.mark.parametrize(('name', 'value'), [('num_train', 0), ('num_val', 0), ('seed', -1)])
+def test_bad_number_is_named(tmp_path, name, value):
     with pytest.raises(ValueError, match=f'{name}={value}'):
-        generate_shapes(tmp_path / 'set', **arguments)
+        generate_shapes(tmp_path / 'set', **{name: value})

@@ -57,8 +57,8 @@ def via_table(shape, attributes):
     return VIA_HEADER + 'a.png,1,"{}","{}"\n'.format(*texts)
 
 
-def createml_file(*annotations, name='annotations.json'):
-    return {name: [{'image': 'a.png', 'annotations': annotations}]}
+def createml_file(*annotations, name='annotations.json', keys=('image', 'annotations')):
+    return {name: [dict(zip(keys, ('a.png', annotations), strict=True))]}
 
 
 def voc_corners(left, top, right, bottom):
@@ -114,6 +114,7 @@ TABLES = {
     'VIA': via_table(RECTANGLE, {'type': 'cat'}),
     'VIA, polygon and checkbox': via_table(TRIANGLE, {'hue': 'red', 'class': {'cat': 1, 'dog': 0}}),
 }
+CAT_CENTER = {'label': 'cat', 'coordinates': {'x': 25, 'y': 40, 'width': 30, 'height': 40}}
 NUMBERED = table(f'{HEADER}a.png,10,20,40,60,1\n')
 # The boxes of a.png.
 BOXES = [
@@ -137,6 +138,7 @@ BOXES = [
     ('labelme', labelme_shapes('rotation', QUADRILATERAL), [('cat', (55, 10, 25, 30))]),
     ('labelme', labelme_shapes('oriented_rectangle', QUADRILATERAL), [('cat', (55, 10, 25, 30))]),
     ('labelme', labelme_shapes(None, [[5, 5], [15, 5], [15, 20]]), [('cat', (5, 5, 10, 15))]),
+    ('createml', createml_file(CAT_CENTER, keys=('imagefilename', 'annotation')), [CAT]),
     ('coco', coco_file(bbox=None, segmentation=[[10, 20, 40, 20, 40, 60, 10, 60]]), [CAT, PANDA]),
     ('coco', coco_file(segmentation=[[]]), [CAT, PANDA]),
     # A mask with the name of the image.

@@ -11,7 +11,9 @@ from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet, outl
 
 # Of these, the points are those of the enclosing box: of a mask, two corners.
 OUTLINES = ('rectangle', 'mask', 'rotation', 'oriented_rectangle', 'quadrilateral')
+# Keys of CreateML, as tools write them and as Apple documents them.
 NAMES = ('image', 'imagefilename')
+LISTS = ('annotations', 'annotation')
 JsonFiles = Sequence[tuple[Path, Any]]  # each with its content
 
 
@@ -23,7 +25,7 @@ def is_labelme(content: Any, images: ImageFiles) -> bool:
 def is_createml(content: Any, images: ImageFiles) -> bool:
     """Tell whether the content of a JSON file is CreateML's."""
     first = content[0] if isinstance(content, list) and content else None
-    return isinstance(first, dict) and 'annotations' in first and any(n in first for n in NAMES)
+    return isinstance(first, dict) and all({*keys} & first.keys() for keys in (NAMES, LISTS))
 
 
 def read_labelme(files: JsonFiles, images: ImageFiles, options: Options) -> LabeledSet:
@@ -67,7 +69,8 @@ def read_createml(files: JsonFiles, images: ImageFiles, options: Options) -> Lab
         for record in records:
             try:
                 name = next(record[key] for key in NAMES if key in record)
-                boxes = [*map(_read_center, record['annotations'])]
+                found = next(record[key] for key in LISTS if key in record)
+                boxes = [*map(_read_center, found)]
             except (AttributeError, KeyError, StopIteration, TypeError, ValueError) as error:
                 raise ValueError(f'{file}: damaged record {record} ({error!r}).') from error
             path = images.find(file, str(name))

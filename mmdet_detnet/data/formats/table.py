@@ -138,10 +138,8 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
 def _merge(known: LabeledImage, new: LabeledImage, problems: Problems) -> LabeledImage:
     """Merge the objects of an image that is in several tables, or in several spellings in one."""
     if known.split and new.split and known.split != new.split:
-        raise ValueError(
-            f'{new.path} is in two splits: {known.split} in {known.source}, and {new.split} in '
-            f'{new.source}.'
-        )
+        places = f'{known.split} in {known.source}, and {new.split} in {new.source}'
+        raise ValueError(f'{new.path} is in two splits: {places}.')
     others = [box for box in new.boxes if box not in known.boxes]
     if others and known.boxes and known.source != new.source:
         text = 'image-in-two-tables: images with other boxes in an earlier table. All are used.'

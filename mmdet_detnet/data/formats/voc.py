@@ -51,14 +51,13 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
     Difficult objects become crowds. VOC counts pixels from 1, including the last one.
     """
     read_lists = cache(_read_lists)
-    result = []
+    result, first = [], 0 if options.zero_based else 1
     for file in files:
         try:
             root = parse(file).getroot()
         except ParseError as error:
             raise ValueError(f'{file} is not valid XML: {error}.') from error
         try:
-            first = 0 if options.zero_based else 1
             boxes = [*_read_objects(root, first, file.name, images.problems)]
         except ValueError as error:
             raise ValueError(f'{file}: {error}') from error

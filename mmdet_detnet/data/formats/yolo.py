@@ -72,8 +72,7 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
         boxes = [_scale(row, state.size) for row in of_image]
         real = path.parent.resolve()
         keys = (path, real / path.name, real, *real.parents)
-        split = next((places[key] for key in keys if key in places), '')
-        split = split or images.name_split(path)
+        split = next((places[key] for key in keys if key in places), images.name_split(path))
         result.append(LabeledImage(path, boxes, source, split, state.size))
     tested = [image for image in result if image.split == 'test']
     if not any(image.boxes for image in tested):
