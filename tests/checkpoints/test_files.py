@@ -9,6 +9,7 @@ import torch
 
 from mmdet_detnet.checkpoints import (
     CheckpointFiles,
+    belongs_to_run,
     find_newest,
     find_others,
     find_problem,
@@ -96,6 +97,8 @@ def test_checkpoints_of_another_run_are_not_resumed_from(tmp_path):
     assert len(skipped) == 2
     assert all('is of another run than the last one in this folder' in line for line in skipped)
     assert find_others(tmp_path, TEMPLATE, 'new') == ['epoch_2.pth', 'epoch_3.pth']
+    belong = [belongs_to_run(tmp_path / f'epoch_{epoch}.pth', tmp_path) for epoch in (1, 2)]
+    assert belong == [True, False]
 
 
 def test_outdated_files_of_a_run_are_swept_and_no_others(tmp_path):

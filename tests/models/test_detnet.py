@@ -52,6 +52,12 @@ def test_deep_outputs_have_one_size_on_odd_inputs():
     assert sizes == [(51, 83), (26, 42), (13, 21), (13, 21), (13, 21)]
 
 
+@pytest.mark.parametrize(('depth', 'blocks'), [(59, [3, 4, 6, 3, 3]), (110, [3, 4, 23, 3, 3])])
+def test_depth_sets_the_number_of_blocks(depth, blocks):
+    net = DetNet(depth=depth, base_channels=8)
+    assert [len(getattr(net, name)) for name in net.res_layers] == blocks
+
+
 def test_deep_stages_are_dilated():
     net = DetNet(**SLIM)
     for stage in (net.layer4, net.layer5):
