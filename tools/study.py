@@ -42,7 +42,7 @@ def main() -> None:
         if not args.report:
             execute(study.runs, folder, args.jobs)
         print(write_report(study, folder))
-    except (FileNotFoundError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f'study: {error}')
     except KeyboardInterrupt:
         print('study: interrupted; the same command resumes.', file=sys.stderr)

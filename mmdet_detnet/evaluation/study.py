@@ -30,9 +30,11 @@ from mmengine.runner import Runner
 from mmdet_detnet.checkpoints import find_newest
 from mmdet_detnet.config import RUN_KEYS, load_config, set_options
 from mmdet_detnet.environment import describe_environment
+from mmdet_detnet.files import OutputFolder
 
 from .study_report import (
     DIGEST,
+    REPORT_FILES,
     Result,
     evaluate,
     name_run,
@@ -246,10 +248,12 @@ def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
     gets ``results/``, and ``runs/`` with logs and checkpoints; ``jobs`` runs are parallel.
 
     Raises:
+        FileExistsError: If a file of the user's is where the report will be.
         FileNotFoundError: If a config is missing.
         RuntimeError: If the folder is in use by another process.
         ValueError: If an option is wrong, or a result or an interrupted run has other settings.
     """
+    OutputFolder(folder).check(*REPORT_FILES)
     results = read_results(folder)
     # This reads all configs, and finds errors that would come hours later.
     waiting = [run for run in runs if not _is_finished(run, results, folder)]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy.stats import t, ttest_1samp
 from tabulate import tabulate
 
-from mmdet_detnet.files import read_json, write_file
+from mmdet_detnet.files import OutputFolder, read_json, write_file
 
 from .metrics import (
     GroundTruth,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 Matches = dict[str, list[int]]
 PACKED = 'results.json.xz'
+REPORT_FILES = ('report.md', 'report.png')
 DIGEST = 'digest'  # key of that of the config, which results of earlier versions lack
 # The first is DeepPCB's threshold; the others are COCO's.
 IOU_THRESHOLDS = [0.33, *np.linspace(0.5, 0.95, 10)]
@@ -340,8 +341,11 @@ def write_report(study: 'Study', folder: Path) -> str:
         The tables, in Markdown, followed by failed and missing runs.
 
     Raises:
+        FileExistsError: If a file of the user's has one of these names.
         ValueError: If there are no results, or one is damaged.
     """
+    output = OutputFolder(folder)
+    output.check(*REPORT_FILES)
     results = read_results(folder)
     if not results:
         raise ValueError(f'{folder} has no result yet.')
@@ -362,8 +366,9 @@ def write_report(study: 'Study', folder: Path) -> str:
         f'Not run: {", ".join(missing)}.' if missing else '',
     ]
     text = '\n\n'.join(filter(None, parts)) + '\n'
-    (folder / 'report.md').write_text(text, encoding='utf-8')
-    _plot(groups, comparisons, folder / 'report.png')
+    page, plot = map(output.path, REPORT_FILES)
+    page.write_text(text, encoding='utf-8')
+    _plot(groups, comparisons, plot)
     return text
 
 

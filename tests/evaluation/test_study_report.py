@@ -9,7 +9,7 @@ import pytest
 
 from mmdet_detnet.evaluation import study_report
 from mmdet_detnet.evaluation.metrics import GroundTruth, coco_figures
-from mmdet_detnet.evaluation.study import Run, Study
+from mmdet_detnet.evaluation.study import Run, Study, execute
 from mmdet_detnet.evaluation.study_report import (
     COCO_THRESHOLDS,
     IOU_THRESHOLDS,
@@ -314,6 +314,15 @@ def test_runs_are_paired_by_seed(report, tmp_path):
     assert row[-1] == 'gain'
     assert 'verdict' in (tmp_path / 'report.md').read_text()
     assert cv2.imread(str(tmp_path / 'report.png')).std() > 0
+
+
+def test_report_does_not_replace_a_file_of_the_user(results, tmp_path):
+    folder = write_results(tmp_path, *results)
+    (folder / 'report.md').write_text('mine')
+    for write in (lambda: write_report(STUDY, folder), lambda: execute([], folder, jobs=1)):
+        with pytest.raises(FileExistsError, match='report.md is in the way'):
+            write()
+    assert (folder / 'report.md').read_text() == 'mine'
 
 
 def test_failed_and_missing_runs_are_listed(report):
