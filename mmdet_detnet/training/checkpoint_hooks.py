@@ -25,7 +25,7 @@ from mmdet_detnet.registry import HOOKS
 from .resuming import (
     checkpoint_folder,
     claim_folder,
-    compare_schedules,
+    compare_settings,
     digest_annotations,
     is_validation_due,
     loop_position,
@@ -111,12 +111,12 @@ class DurableCheckpointHook(CheckpointHook):
         return str(newest)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Remember what the interrupted run has noted, and compare the schedules."""
+        """Remember what the interrupted run has noted, and compare the settings."""
         if not runner._resume:
             return
         keep_own_files(checkpoint, checkpoint_folder(runner))
         self._resumed = checkpoint.get('meta', {})
-        if sentence := compare_schedules(runner, checkpoint.get('param_schedulers', [])):
+        if sentence := compare_settings(runner, checkpoint):
             runner.logger.warning(sentence)
 
     def before_train(self, runner: Runner) -> None:

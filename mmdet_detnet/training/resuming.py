@@ -25,6 +25,7 @@ CHANGING = {
     'num_bad_epochs',
     'verbose',
 }
+NEW_RUN = 'To train by the config, start a new run with load_from.'
 # Best score and number of validations without a better one, by the name of the metric.
 EarlyStopping: TypeAlias = dict[str, tuple[float, int]]
 
@@ -149,28 +150,52 @@ def walk_datasets(dataset: object) -> Iterator[object]:
             yield from walk_datasets(inner)
 
 
-def compare_schedules(runner: Runner, states: Sequence[dict[str, Any]]) -> str:
-    """Say in one sentence how the saved schedules differ from the config's; empty if they do not.
+def compare_settings(runner: Runner, checkpoint: dict[str, Any]) -> str:
+    """Say in one sentence how the saved optimizer and schedules differ from those of the config.
 
-    mmengine goes on with the saved ones.
+    mmengine goes on with the saved ones. The sentence is empty if they do not differ.
+
+    Raises:
+        ConfigProblem: If the optimizer is another one; torch would stop with a KeyError.
     """
-    schedulers = runner.param_schedulers
-    if not isinstance(schedulers, list) or not isinstance(states, list):
-        return ''
-    changes = [
-        f'{type(scheduler).__name__}.{key} is {_plain(old[key])}, and {_plain(new)} in the config'
-        for scheduler, old in zip(schedulers, states, strict=False)
-        for key, new in scheduler.state_dict().items()
-        if key in old.keys() - CHANGING and _plain(old[key]) != _plain(new)
-    ]
-    if len(schedulers) != len(states):
-        changes.append(f'there are {len(states)} schedules, and {len(schedulers)} in the config')
+    changes = _compare_optimizers(runner, checkpoint.get('optimizer', {}).get('param_groups', []))
+    schedulers, states = runner.param_schedulers, checkpoint.get('param_schedulers', [])
+    if isinstance(schedulers, list) and isinstance(states, list):
+        changes += [
+            f'{type(scheduler).__name__}.{_describe(key, old[key], new)}'
+            for scheduler, old in zip(schedulers, states, strict=False)
+            for key, new in scheduler.state_dict().items()
+            if key in old.keys() - CHANGING and _plain(old[key]) != _plain(new)
+        ]
+        if len(schedulers) != len(states):
+            changes.append(_describe('the number of schedules', len(states), len(schedulers)))
     if not changes:
         return ''
     return (
-        'The learning rate follows the schedule of the interrupted run, not that of the config: '
-        f'{"; ".join(changes)}. To train by the config, start a new run with load_from.'
+        'The optimizer and its schedule remain those of the interrupted run, not of the config: '
+        f'{"; ".join(changes)}. {NEW_RUN}'
     )
+
+
+def _compare_optimizers(runner: Runner, groups: Sequence[dict[str, Any]]) -> list[str]:
+    changes = {}
+    for old, new in zip(groups, getattr(runner.optim_wrapper, 'param_groups', []), strict=False):
+        # What a schedule changes has an initial value, too.
+        fixed = {key for key in old if f'initial_{key}' not in old and 'initial_' not in key}
+        # Versions of torch differ in one direction only.
+        if (surplus := sorted(fixed - new.keys())) and new.keys() - old.keys():
+            raise ConfigProblem(
+                f'The checkpoint is of another optimizer than the config: it has {surplus[0]}. '
+                f'{NEW_RUN}'
+            )
+        for key in sorted(fixed & new.keys() - {'params', 'lr'}):
+            if _plain(old[key]) != _plain(new[key]):
+                changes[key] = _describe(key, old[key], new[key])
+    return [*changes.values()]
+
+
+def _describe(name: str, old: object, new: object) -> str:
+    return f'{name} is {_plain(old)}, and {_plain(new)} in the config'
 
 
 def _plain(value: object) -> object:

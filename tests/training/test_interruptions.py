@@ -12,7 +12,6 @@ import signal
 
 import pytest
 import torch
-from demo.shapes_dataset import generate_shapes
 from interruptions import (
     BATCH,
     EPOCHS,
@@ -27,6 +26,8 @@ from interruptions import (
     wait,
     write_config,
 )
+
+from mmdet_detnet.data.drawn_shapes import generate_shapes
 
 pytestmark = pytest.mark.xdist_group('fork server')
 
@@ -219,13 +220,20 @@ def test_run_goes_on_with_its_own_checkpoints_and_says_what_has_changed(
     )
     assert code == -signal.SIGKILL, output
     assert f'has checkpoints of another run, which are not resumed from: {LAST}' in output
-    options = {'param_scheduler.1.T_max': 7}
+    optimizer = 'optim_wrapper.optimizer'
+    code, output = train(
+        config_file, folder, resume=True, options={f'{optimizer}.type': 'Adadelta'}
+    )
+    assert code == 2
+    assert 'The checkpoint is of another optimizer than the config: it has amsgrad.' in output
+    options = {'param_scheduler.1.T_max': 7, 'optim_wrapper.optimizer.weight_decay': 0.5}
     code, output = train(config_file, folder, resume=True, options=options)
     assert code == 0, output
     assert f'Not resumed from: {folder / LAST} is of another run' in output
     assert count_epochs(output) == EPOCHS - 1
     # In iterations, four an epoch, of 12 and 7 epochs.
-    assert 'CosineAnnealingLR.T_max is 48, and 28 in the config' in output
+    assert 'weight_decay is 0.05, and 0.5 in the config; ' in output
+    assert '; CosineAnnealingLR.T_max is 48, and 28 in the config' in output
 
 
 def test_early_stopping_counts_the_validations_before_an_interruption(config_file, tmp_path):
