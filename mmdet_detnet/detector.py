@@ -42,7 +42,8 @@ class Detector:
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If there are several configs next to a checkpoint, or the file is none of these.
+        ValueError: If there are several configs next to a checkpoint, two files are configs, or the
+            file is none of these.
 
     Examples:
         >>> detector = Detector.new('my_data', model='double-head-ext_r50')
@@ -65,6 +66,8 @@ class Detector:
         self._is_foreign = config is not None  # the checkpoint may be of another run
         self.work_dir = path.parent
         if path.suffix == '.py':
+            if config is not None:
+                reject(self, 'config', str(config), f'None if the file is a config, as {path} is')
             self.config, self._checkpoint = path, None
             self.work_dir = runs.find_work_dir(path)
         elif not is_onnx(path):

@@ -93,6 +93,8 @@ def test_config_of_a_checkpoint_is_next_to_it(tiny_detector, tmp_path):
     shutil.copy(config, tmp_path / 'other.py')
     with pytest.raises(ValueError, match=r'several configs .* \(config\.py, other\.py\)'):
         Detector(tmp_path / 'best.pth')
+    with pytest.raises(ValueError, match='config must be None if the file is a config'):
+        Detector(tmp_path / 'config.py', config=tmp_path / 'other.py')
 
 
 def test_other_file_is_named(tmp_path):
