@@ -83,7 +83,10 @@ class Run:
     def digest(self) -> str:
         """A digest of the config with all options, as it was first read, wherever its folder is."""
         config = self.load_config()
-        text = pformat(config.to_dict()).replace(f'{Path(config.filename).parent}/', '')
+        # On one line: where lines break depends on the length of paths.
+        text = pformat(config.to_dict(), width=10**9).replace(
+            f'{Path(config.filename).parent}/', ''
+        )
         return hashlib.sha256(text.encode()).hexdigest()
 
     def load_config(self) -> Config:

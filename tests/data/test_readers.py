@@ -129,6 +129,8 @@ BOXES = [
     # Files of macOS and of other programs.
     ('yolo', {'._data.yaml': b'\xff', '._a.names': b'\xff', 'ci.yml': 'a: ['}, [CAT, PANDA]),
     ('yolo', {'data.yaml': 'names: [yes, 01]'}, [('yes', CAT[1]), ('01', PANDA[1])]),
+    ('yolo', {'data.yaml': b'\xef\xbb\xbfnames: [cat, red panda]'}, [CAT, PANDA]),
+    ('yolo', {'data.yaml': '{nc: 2, names: [cat, red panda]}'}, [CAT, PANDA]),
     ('yolo', {'labels/a.txt': f'0 {BOX}'.encode('utf-8-sig')}, [BOX_OF]),
     ('yolo', {'labels/a.txt': f'0 {BOX} {KEYPOINTS}\n0 {BOX}', **POSE}, [BOX_OF] * 2),
     # A line without a name is a number without a name.
@@ -418,7 +420,7 @@ ERRORS = [
         for n in (0, 1, 6)
     ),
     *(
-        ('yolo', {'labels/a.txt': f'0 {BOX}\n0{" 0.5" * n}', **POSE}, f'line 2: .*{n} numbers')
+        ('yolo', {'labels/a.txt': f'0 {BOX}\n0{" 0.5" * n}', **POSE}, f'a.txt, line 2.*{n} numbers')
         for n in (3, 8, 15)
     ),
     ('yolo', {'data.yaml': None}, 'has no names of classes'),

@@ -51,7 +51,10 @@ def test_roi_align_of_channels_last_maps_has_mmcvs_values_and_gradients():
     plain, fast = RoIAlign(7, 0.25), RoIAlign(7, 0.25)
     fast.forward = RoIAlignForward(fast)
     maps = torch.randn(2, 8, 25, 40).to(memory_format=torch.channels_last).requires_grad_()
-    rois = torch.tensor([[0, 10, 20, 60, 70], [1, 0, 5, 159, 20], [1, -30, -30, 25, 25.0]])
+    # Inside, wide, over each border, outside, without area.
+    rois = [[0, 10, 20, 60, 70], [1, 0, 5, 159, 20], [1, -30, -30, 25, 25]]
+    rois += [[0, 120, 80, 200, 150], [0, 300, 300, 340, 340], [1, 40, 40, 40, 40]]
+    rois = torch.tensor(rois, dtype=torch.float32)
     outputs = plain(maps.contiguous(), rois), fast(maps, rois)
     torch.testing.assert_close(*outputs, rtol=0, atol=1e-5)
     gradient = torch.randn_like(outputs[0])

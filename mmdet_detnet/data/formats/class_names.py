@@ -14,7 +14,9 @@ LISTS = ('classes.txt', '[!.]*.names', '_darknet.labels')
 MACHINE_ID = re.compile(r'/[a-z]/\w+')
 YOLO_KEYS = {'names', 'kpt_shape', 'train', 'val'}
 # Other YAML files may be damaged, or not for this reader.
-YOLO_KEY = re.compile(rb'^[\s"\'{]*(?:names|kpt_shape|train|val)["\']?\s*:', re.MULTILINE)
+YOLO_KEY = re.compile(
+    rb'(?:^|[{,]|\xef\xbb\xbf)[\s"\'{]*(?:names|kpt_shape|train|val)["\']?\s*:', re.MULTILINE
+)
 # Spellings of flags in tables and XML files.
 FLAGS = {'': False, '0': False, '1': True, 'false': False, 'true': True, 'no': False, 'yes': True}
 
