@@ -3,9 +3,11 @@
 import sys
 
 import pytest
+import torch
 from deployment import test_onnx
 from exportable_detectors import CLASSES, make_config
 from helpers import few_blocks, make_detections
+from mmengine.config import Config
 from mmengine.runner import save_checkpoint
 
 from mmdet_detnet.evaluation import onnx_evaluation
@@ -26,6 +28,20 @@ def test_equal_detections(found, matches):
     theirs = make_detections((0, 0, 9, 9, 0.5, 1), (5, 5, 8, 8, 0.4, 0))
     assert onnx_evaluation.count_matches(make_detections(found), theirs) == matches
     assert onnx_evaluation.count_matches(make_detections(found, found), theirs) == matches
+
+
+class Blind(torch.nn.Module):
+    """A detector that finds nothing."""
+
+    def test_step(self, data):
+        (sample,) = data['data_samples']
+        sample.pred_instances = make_detections()
+        return [sample]
+
+
+def test_without_detections_the_ap_is_0(files):
+    results = onnx_evaluation.evaluate(Config.fromfile(files[0]), {'blind': Blind()})
+    assert results['blind'].box_ap == 0
 
 
 @pytest.fixture
