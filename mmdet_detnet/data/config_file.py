@@ -62,6 +62,7 @@ test_evaluator = dict(ann_file=data_root + 'annotations/{test}.json')
 train_cfg = dict(max_epochs=max_epochs, val_interval={val_interval})
 _base_.param_scheduler[1].T_max = max_epochs
 optim_wrapper = dict(optimizer=dict(lr={lr:g}))  # {rate:g} for batches of {rate_batch}
+auto_scale_lr = dict(base_batch_size={batch_size})  # of this rate, for --auto-scale-lr
 custom_hooks = [*_base_.custom_hooks, _base_.early_stopping, _base_.weight_average]
 work_dir = data_root + '{work_dir}'
 """

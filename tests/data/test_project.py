@@ -57,8 +57,10 @@ def new(*options):
 def test_config_of_each_model(model, folder, capsys):
     assert new('--model', model) == 0
     file = Path(f'my_data-detector/{model}.py')
-    assert len(file.read_text().splitlines()) <= 25
+    assert len(file.read_text().splitlines()) <= 26
     config = Config.fromfile(file)
+    # The learning rate is that of this batch size, which --auto-scale-lr starts from.
+    assert config.auto_scale_lr.base_batch_size == config.train_dataloader.batch_size == 2
     assert config.train_dataloader.dataset.metainfo.classes == ('cat',)
     assert config.default_hooks.checkpoint.max_keep_ckpts == 2
     assert config.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
