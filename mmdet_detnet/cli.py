@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest='command', required=True)
     for name, (add_options, _, text) in COMMANDS.items():
-        add_options(commands.add_parser(name, help=text))
+        add_options(commands.add_parser(name, help=text, description=text))
     args, rest = parser.parse_known_args(arguments)
     if rest and args.command not in ('train', 'test'):
         parser.error(f'unrecognized arguments: {" ".join(rest)}')
@@ -62,15 +62,18 @@ def _add_new(parser: argparse.ArgumentParser) -> None:
     add('--out', type=Path, help='folder to write to; default: NAME-detector')
     add('--images', type=Path, help='folder of the images, if there are several')
     add('--annotations', type=Path, help='folder or file of the annotations, if there are several')
-    add('--format', dest='format_name', choices=FORMATS, help='if there are several')
-    add('--zero-based', action='store_true', help='VOC corners are positions from 0')
+    text = 'format of the annotations, if there are several'
+    add('--format', dest='format_name', choices=FORMATS, help=text)
+    add('--zero-based', action='store_true', help='coordinates of VOC start at 0, not at 1')
     add('--group-by', help='regular expression: images with the same match stay in one split')
     add('--seed', type=int, default=0, help='seed of random splits')
     add('--resplit', action='store_true', help='split the images again')
     add('--fix', action='store_true', help='repair images and boxes in copies')
-    add('--decode', action='store_true', default=None, help='decode all images in the checks')
+    text = 'decode all images in the checks; default: if a split has at most 2,000'
+    add('--decode', action='store_true', default=None, help=text)
     add('--start-from', type=Path, metavar='CHECKPOINT', help='weights to start from')
-    add('--epochs', dest='max_epochs', type=int, help='number of epochs')
+    text = 'default: chosen by the number of images'
+    add('--epochs', dest='max_epochs', metavar='EPOCHS', type=int, help=text)
     add('--overwrite', action='store_true', help='replace a config of this name')
 
 
@@ -88,10 +91,11 @@ def _new(args: Arguments, rest: Sequence[str]) -> int:
 
 
 def _add_draw(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('root', nargs='?', default='data/shapes', help='default: %(default)s')
-    parser.add_argument('--num-train', type=int, default=400, help='number of training images')
-    parser.add_argument('--num-val', type=int, default=100, help='number of validation images')
-    parser.add_argument('--seed', type=int, default=0, help='seed of all random choices')
+    add = parser.add_argument
+    add('root', nargs='?', default='data/shapes', help='folder to write; default: %(default)s')
+    add('--num-train', type=int, default=400, help='training images; default: %(default)s')
+    add('--num-val', type=int, default=100, help='validation images; default: %(default)s')
+    add('--seed', type=int, default=0, help='seed of all random choices; default: %(default)s')
 
 
 def _draw(args: Arguments, rest: Sequence[str]) -> int:
@@ -103,13 +107,13 @@ def _draw(args: Arguments, rest: Sequence[str]) -> int:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path, help='config that `new` has written')
+    parser.add_argument('config', type=Path, help='config file')
     parser.add_argument('--work-dir', type=Path, help="folder of the run; default: the config's")
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     _add_run(parser)
-    parser.add_argument('--from-start', action='store_true', help='do not resume a run')
+    parser.add_argument('--from-start', action='store_true', help='start over instead of resuming')
     gpus = 'number of processes, one per GPU; without a GPU, they share the CPU and each batch'
     parser.add_argument('--gpus', type=int, help=gpus)
     shown = parser.add_mutually_exclusive_group()
@@ -191,7 +195,7 @@ def _look(args: Arguments, rest: Sequence[str]) -> int:
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add('config', type=Path, help='config that `new` has written, or an ONNX file')
+    add('config', type=Path, help='config file, or an ONNX file')
     add('inputs', nargs='+', help=INPUTS)
     add('--work-dir', type=Path, help="folder of the run; default: the config's")
     add('--checkpoint', type=Path, help='checkpoint or ONNX file; default: the best of the run')
@@ -243,7 +247,7 @@ def _find_run(args: Arguments) -> tuple[Path, Path]:
 COMMANDS: dict[str, tuple[Callable[..., None], Callable[..., int], str]] = {
     'new': (_add_new, _new, 'check a dataset and write a config for it'),
     'draw': (_add_draw, _draw, 'draw a small labeled dataset, to try things out'),
-    'train': (_add_train, _train, "train; takes all options of MMDetection's train.py"),
+    'train': (_add_train, _train, "train or resume; has MMDetection's options, such as --amp"),
     'test': (_add_test, _test, "print the figures; with options, run MMDetection's test.py"),
     'look': (_add_look, _look, 'write the report on the test images as one page'),
     'predict': (_add_predict, _predict, 'detect in images and videos'),

@@ -27,7 +27,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument('--rounds', type=at_least(1), default=5, help='number of timed runs')
     parser.add_argument('--device', type=torch.device, default='cpu', help='device to measure on')
-    parser.add_argument('--threads', type=at_least(1), help='threads of torch; as torch chooses')
+    parser.add_argument('--threads', type=at_least(1), help='threads; default: as torch chooses')
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)

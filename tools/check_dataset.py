@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
     expected.add_argument('--classes', nargs='+', help='names of the classes, in order')
     add('--allow-subset', action='store_true', help='allow other categories')
     add('--other-splits', nargs='+', type=Path, default=(), help='annotation files to compare with')
-    text = 'decode all images, or only read their headers; default: decode up to 2,000 images'
+    text = 'decode all images, or only read their headers; default: decode at most 2,000'
     add('--decode', action=argparse.BooleanOptionalAction, help=text)
     args = parser.parse_args()
     for path in (args.annotation_file, args.config, *args.other_splits):

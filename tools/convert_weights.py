@@ -4,8 +4,8 @@ The kind of file is detected from its keys, or set by --source:
     detnet_pytorch     detnet59.pth of guoruoqian/DetNet_pytorch, ImageNet weights of DetNet-59
     detnet_pytorch_detector  a detector of that repository: its backbone
     timm               ResNets with a deep stem, for the backbones ResNet, IPGNet and DetNet
-    mmpretrain         ResNets for the same
-    doubleheadsrcnn    the RoI head of the Double-Head authors' models
+    mmpretrain         ResNet and ResNetV1c, for the same
+    doubleheadsrcnn    whole detectors of the Double-Head authors
 
 Usage:
     python tools/convert_weights.py detnet59.pth checkpoints/detnet59_imagenet.pth

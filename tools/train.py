@@ -1,8 +1,8 @@
 """Train a detector, with all options of MMDetection's script.
 
 Usage:
-    python tools/train.py CONFIG [--work-dir DIR] [--resume] [--amp] [--cfg-options ...]
-        [--skip-data-check]
+    python tools/train.py CONFIG [--work-dir DIR] [--resume] [--amp] [--auto-scale-lr]
+        [--cfg-options ...] [--skip-data-check]
 
 The config is checked first: problems are printed, one per line, with exit status 2. So is a key of
 --cfg-options without effect. Then the annotation files and image headers are checked

@@ -123,7 +123,7 @@ def check_dataset(
         allow_subset: Whether categories with boxes may be missing from the classes.
         other_splits: Annotation files of other splits, with images in the same folder.
         decode: Whether to decode all images, which finds damaged files and equal pictures, instead
-            of reading their headers; None to decode up to 2,000 images.
+            of reading their headers; None to decode them if there are at most 2,000.
 
     Returns:
         Problems and counts. ``check.problems`` would break or silently change training;

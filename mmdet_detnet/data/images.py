@@ -257,7 +257,7 @@ def _decode(path: Path) -> np.ndarray:
 
 
 def read_images(paths: Sequence[Path], decode: bool | None = None) -> list[ImageState]:
-    """Read image files, with a progress bar; ``decode`` None decodes up to ``SMALL_DATASET``."""
+    """Read image files, with a progress bar; ``decode`` None decodes a ``SMALL_DATASET``."""
     decode = len(paths) <= SMALL_DATASET if decode is None else decode
     words = 'decoding' if decode else 'reading headers'
     # Decoders and files release Python's lock, so threads are enough.

@@ -36,7 +36,7 @@ class Options:
         seed: Seed of random splits.
         resplit: Whether to split the images again.
         fix: Whether to repair images and boxes in copies.
-        decode: Whether the checks decode all images, not only headers; None for up to 2,000 images.
+        decode: Whether the checks decode all images, not only headers; None: at most 2,000.
         start_from: Checkpoint to start from.
         max_epochs: Number of epochs; None to choose it.
         overwrite: Whether to replace a config of this name.
