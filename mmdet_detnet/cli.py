@@ -278,11 +278,46 @@ def _find_test_images(config: Path) -> Path:
         return Path('IMAGES')
 
 
+class OptionAction(DictAction):
+    """mmengine's action for ``key=value ...``, with spaces in a path and errors in a sentence."""
+
+    @staticmethod
+    def _parse_iterable(text: str) -> Any:
+        text = text.strip('\'" ')
+        # mmengine takes all spaces out, not only those of a list.
+        is_list = ',' in text or text.startswith(('[', '('))
+        parse = DictAction._parse_iterable if is_list else DictAction._parse_int_float_bool
+        return parse(text)
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Add the options, or end with a sentence."""
+        try:
+            super().__call__(parser, namespace, values, option)
+        except (AssertionError, ValueError) as error:
+            wanted = 'key=value ..., in quotes where a value has spaces'
+            message = f'must be {wanted}, got {shlex.join(values)}'
+            raise argparse.ArgumentError(self, message) from error
+
+
+def usable_device(text: str) -> str:
+    """Check the name of a device, for the ``type`` of an option."""
+    import torch
+
+    try:
+        device = torch.device(text)
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f'must be like cpu or cuda:0, got {text}') from error
+    number = torch.cuda.device_count()
+    if device.type == 'cuda' and (device.index or 0) >= number:
+        raise argparse.ArgumentTypeError(f'torch sees {number} CUDA devices here, got {text}')
+    return text
+
+
 SHARED_ARGUMENTS: dict[str, dict[str, Any]] = {
     'config': dict(help='config file of the detector'),
     'checkpoint': dict(help='checkpoint file of the detector'),
-    '--cfg-options': dict(nargs='+', action=DictAction, help='key=value ...'),
-    '--device': dict(help='such as cpu or cuda:0; default: a GPU if there is one'),
+    '--cfg-options': dict(nargs='+', action=OptionAction, help='key=value ...'),
+    '--device': dict(type=usable_device, help='such as cpu or cuda:0; default: a GPU if any'),
     '--allow-mismatch': dict(action='store_true', help='accept a checkpoint of another detector'),
 }
 

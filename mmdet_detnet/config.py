@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -30,8 +30,18 @@ RUN_KEYS = {
     'tta_pipeline',
 }
 LOADER_KEYS = {*inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_epoch'}
-# Parts that accept any key.
-FREE_PARTS = ('env_cfg', 'metainfo', 'init_kwargs', 'default_hooks', 'randomness', 'dist_cfg')
+# Parts that accept any key, in themselves and below.
+FREE_PARTS = {
+    'clip_grad',
+    'default_hooks',
+    'env_cfg',
+    'init_kwargs',
+    'metainfo',
+    'paramwise_cfg',
+    'randomness',
+}
+# From these, mmengine builds a class even if they name none.
+BUILT_PARTS = (['optim_wrapper'], ['train_cfg'], ['val_cfg'], ['test_cfg'])
 # mmengine's Config is not a Mapping.
 MAPPINGS = (Mapping, Config)
 
@@ -79,7 +89,8 @@ def set_options(config: Config, options: Mapping[str, Any]) -> None:
     """Set options of a config, as ``--cfg-options`` does.
 
     Lists become tuples where the config has one: YAML and the command line have none, and
-    MMDetection's ``Resize`` requires a tuple, its ``FPN`` a list.
+    MMDetection's ``Resize`` requires a tuple, its ``FPN`` a list. Beyond what mmengine can do,
+    options may add to what is None, and replace one item of a list.
 
     Args:
         config: The config; it is changed.
@@ -89,10 +100,22 @@ def set_options(config: Config, options: Mapping[str, Any]) -> None:
         ConfigProblem: If an option would have no effect.
     """
     raise_problems([text for key in options if (text := _check_key(config, key.split('.'), key))])
-    changes = {}
+    changes: dict[str, Any] = {}
     for key, value in options.items():
-        is_tuple = isinstance(value, list) and isinstance(_find_value(config, key), tuple)
-        changes[key] = tuple(value) if is_tuple else value
+        *path, name = key.split('.')
+        node: Any = config
+        for each in path:
+            if _descend(node, each) is None:
+                node[each] = ConfigDict()
+            node = _descend(node, each)
+        if isinstance(node, (list, tuple)) and not isinstance(value, dict):
+            key = '.'.join(path)
+            items = [*changes.get(key, node)]
+            items[int(name)] = value
+            value = type(node)(items)
+        elif isinstance(value, list) and isinstance(_descend(node, name), tuple):
+            value = tuple(value)
+        changes[key] = value
     config.merge_from_dict(changes)
 
 
@@ -148,7 +171,7 @@ def _known_names(node: Any, path: list[str]) -> Iterable[str] | None:
         return []
     if not path:
         return {*node, *RUN_KEYS}
-    if 'type' in node or path[-1] in FREE_PARTS:
+    if 'type' in node or FREE_PARTS.intersection(path) or path in BUILT_PARTS:
         return None
     if len(path) == 1 and path[0].endswith('_dataloader'):
         return {*node, *LOADER_KEYS}
@@ -157,13 +180,6 @@ def _known_names(node: Any, path: list[str]) -> Iterable[str] | None:
 
 def _descend(node: Any, name: str) -> Any:
     return node[int(name)] if isinstance(node, (list, tuple)) else node.get(name)
-
-
-def _find_value(config: Config, key: str) -> Any:
-    node: Any = config
-    for name in key.split('.'):
-        node = _descend(node or {}, name)
-    return node
 
 
 def _describe(key: str, names: list[str], known: Iterable[str]) -> str:

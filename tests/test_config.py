@@ -14,7 +14,11 @@ DEMO = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'
 
 @pytest.fixture
 def template():
-    return load_config('custom/faster-rcnn_detnet59-slim_fpn_custom.py')
+    config = load_config('custom/faster-rcnn_detnet59-slim_fpn_custom.py')
+    config.model.backbone.init_cfg = None
+    config.optim_wrapper.paramwise_cfg = dict(custom_keys=dict(backbone=dict(lr_mult=0.1)))
+    config.val_cfg = dict()
+    return config
 
 
 def test_bases_of_packages_are_found_without_reading_all_metafiles(monkeypatch, tmp_path):
@@ -56,11 +60,12 @@ def test_config_that_cannot_be_read_is_one_sentence(tmp_path, text, words):
 
 
 def test_list_becomes_a_tuple_where_the_config_has_one(template):
+    scale, channels = 'train_dataloader.dataset.pipeline.2.scale', 'model.neck.in_channels'
     assert isinstance(template.train_dataloader.dataset.pipeline[2].scale, tuple)
-    set_options(template, {'train_dataloader.dataset.pipeline.2.scale': [64, 64]})
-    assert template.train_dataloader.dataset.pipeline[2].scale == (64, 64)
-    set_options(template, {'model.neck.in_channels': [1, 2, 3, 4]})
-    assert template.model.neck.in_channels == [1, 2, 3, 4]
+    set_options(template, {scale: [64, 64], f'{scale}.1': 96, channels: [1, 2, 3, 4]})
+    set_options(template, {f'{channels}.0': 7, f'{channels}.3': 9})
+    assert template.train_dataloader.dataset.pipeline[2].scale == (64, 96)
+    assert template.model.neck.in_channels == [7, 2, 3, 9]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +93,12 @@ def test_key_without_effect_is_refused(template, key, words):
         'model.backbone.depth',
         'model.roi_head.bbox_head.reg_class_agnostic',
         'model.backbone.dcn.type',
-        'optim_wrapper.clip_grad.max_norm',
+        'model.backbone.init_cfg.checkpoint',
+        'optim_wrapper.accumulative_counts',
+        'optim_wrapper.clip_grad.norm_type',
+        'optim_wrapper.paramwise_cfg.bias_lr_mult',
+        'optim_wrapper.paramwise_cfg.custom_keys.backbone.decay_mult',
+        'val_cfg.fp16',
         'train_dataloader.prefetch_factor',
         'train_dataloader.dataset.metainfo.palette',
         'default_hooks.checkpoint.save_best',

@@ -19,21 +19,22 @@ from mmdet_detnet.benchmark.operators import (
     compare_operators,
     find_implementations,
 )
-from mmdet_detnet.cli import at_least, make_parser
+from mmdet_detnet.cli import at_least, make_parser, usable_device
 
 
 def main() -> None:
     """Run the command line."""
     parser = make_parser(__doc__)
     parser.add_argument('--rounds', type=at_least(1), default=5, help='number of timed runs')
-    parser.add_argument('--device', type=torch.device, default='cpu', help='device to measure on')
+    parser.add_argument('--device', type=usable_device, default='cpu', help='device to measure on')
     parser.add_argument('--threads', type=at_least(1), help='threads; default: as torch chooses')
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    titles = ['operator', 'pass', *(f'{each} (ms)' for each in find_implementations(args.device))]
+    device = torch.device(args.device)
+    titles = ['operator', 'pass', *(f'{each} (ms)' for each in find_implementations(device))]
     print(f'| {" | ".join(titles)} |\n{"|---" * len(titles)}|')
-    rows = (compare(args.rounds, args.device) for compare in (compare_operators, compare_detectors))
+    rows = (compare(args.rounds, device) for compare in (compare_operators, compare_detectors))
     for name, what, seconds in itertools.chain.from_iterable(rows):
         times = ' | '.join(f'{each * 1e3:.1f}' for each in seconds.values())
         print(f'| {name} | {what} | {times} |', flush=True)

@@ -13,13 +13,14 @@ import torch
 from mmdet.models.dense_heads import RetinaHead
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 from torch import nn
 
+from mmdet_detnet.cli import OptionAction
 from mmdet_detnet.config import load_config
 from mmdet_detnet.deployment import accelerate
 from mmdet_detnet.deployment.acceleration import DTYPES
@@ -43,8 +44,8 @@ LOGIT_STD = 4.9
 def load_with_options(name: str) -> Config:
     """Load a config whose name may be followed by options, as for ``--cfg-options``."""
     path, options = split_options(name)
-    parser = argparse.ArgumentParser()
-    parser.add_argument('options', nargs='*', action=DictAction, default={})
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument('options', nargs='*', action=OptionAction, default={})
     return load_config(path, parser.parse_args(options).options)
 
 

@@ -18,7 +18,7 @@ from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmdet.registry import RUNNERS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, is_distributed
 from mmengine.runner import Runner
@@ -28,6 +28,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as run_ranks
 
 from mmdet_detnet.checkpoints import force_weights_only
+from mmdet_detnet.cli import OptionAction
 from mmdet_detnet.config import ConfigProblem, load_config, raise_problems
 from mmdet_detnet.deployment import keep_freed_memory
 from mmdet_detnet.files import check_files
@@ -139,7 +140,7 @@ def _make_parser(name: str, description: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add('config', help='config file')
     add('--work-dir', help='folder of logs and checkpoints; default: work_dirs/NAME_OF_CONFIG')
-    add('--cfg-options', nargs='+', action=DictAction, default={}, help='key=value ...')
+    add('--cfg-options', nargs='+', action=OptionAction, default={}, help='key=value ...')
     add('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     add('--local_rank', '--local-rank', type=int, default=0, help='set by torch.distributed.launch')
     add('--allow-mismatch', action='store_true', help='accept a checkpoint of another detector')

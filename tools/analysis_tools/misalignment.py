@@ -17,10 +17,9 @@ import sys
 import mmdet_detnet  # noqa: F401  (before torch, whose OpenMP reads what it sets)
 
 # isort: split
-from mmengine.config import DictAction
 
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.cli import make_parser
+from mmdet_detnet.cli import OptionAction, make_parser
 from mmdet_detnet.evaluation.misalignment import (
     FILES,
     detector_name,
@@ -38,7 +37,7 @@ def main() -> None:
     )
     add = parser.add_argument
     add('--compare', nargs=2, metavar=('CONFIG', 'CHECKPOINT'), help='a second detector')
-    add('--compare-options', nargs='+', action=DictAction, help='its settings, key=value ...')
+    add('--compare-options', nargs='+', action=OptionAction, help='its settings, key=value ...')
     add('--score-thr', type=float, default=0.05, help='minimum score to count')
     add('--out-dir', default='misalignment', help='folder for the results')
     args = parser.parse_args()
