@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f'unrecognized arguments: {" ".join(rest)}')
     try:
         return COMMANDS[args.command][1](args, rest)
-    except (FileExistsError, FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f'mmdet-detnet {args.command}: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -41,14 +41,25 @@ def test_overlap_without_tiles_is_refused(capsys):
     assert '--overlap 0.3' in capsys.readouterr().err
 
 
-def test_interruption_is_one_sentence(monkeypatch, capsys):
-    def interrupt(args, rest):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ('error', 'status', 'sentence'),
+    [
+        (KeyboardInterrupt(), 130, 'interrupted'),
+        (
+            PermissionError(13, 'Permission denied', 'runs'),
+            2,
+            "[Errno 13] Permission denied: 'runs'",
+        ),
+    ],
+)
+def test_what_stops_a_command_is_one_sentence(error, status, sentence, monkeypatch, capsys):
+    def stop(args, rest):
+        raise error
 
     add_options, _, text = cli.COMMANDS['look']
-    monkeypatch.setitem(cli.COMMANDS, 'look', (add_options, interrupt, text))
-    assert cli.main(['look', 'config.py']) == 130
-    assert capsys.readouterr().err == 'mmdet-detnet look: interrupted\n'
+    monkeypatch.setitem(cli.COMMANDS, 'look', (add_options, stop, text))
+    assert cli.main(['look', 'config.py']) == status
+    assert capsys.readouterr().err == f'mmdet-detnet look: {sentence}\n'
 
 
 def test_options_of_the_sweep_are_arguments_of_its_function(monkeypatch):

@@ -43,7 +43,7 @@ def main() -> int:
     """Run the checks; return the exit status."""
     try:
         check = check_dataset(**vars(parse_args()))
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f'check_dataset: {error}', file=sys.stderr)
         return 1
     print(check)

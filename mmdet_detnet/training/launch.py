@@ -40,8 +40,8 @@ from .termination import hold_termination, restore_handlers, stop_workers
 DataCheck = Callable[[Config], Sequence[str]]
 
 CHECK_HOOK = 'ConfigCheckHook'
-# Variables with the rank of a process; the first rank checks the data for all.
-RANK_VARIABLES = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+# Variables with the rank of a process, by launcher; the first rank checks the data for all.
+RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 # As of MMDetection's test.py, where a config has no `tta_model`.
 TTA_MODEL = dict(
     type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
@@ -141,7 +141,7 @@ def _make_parser(name: str, description: str) -> argparse.ArgumentParser:
     add('config', help='config file')
     add('--work-dir', help='folder of logs and checkpoints; default: work_dirs/NAME_OF_CONFIG')
     add('--cfg-options', nargs='+', action=OptionAction, default={}, help='key=value ...')
-    add('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    add('--launcher', choices=['none', *RANKS], default='none')
     add('--local_rank', '--local-rank', type=int, default=0, help='set by torch.distributed.launch')
     add('--allow-mismatch', action='store_true', help='accept a checkpoint of another detector')
     return parser
@@ -173,6 +173,12 @@ def _make_test_parser() -> argparse.ArgumentParser:
 def _prepare(args: argparse.Namespace) -> Config:
     """Read the config, with the options that training and testing share."""
     force_weights_only()
+    size = os.environ.get('WORLD_SIZE', '1')
+    if args.launcher == 'none' and distributed.is_torchelastic_launched() and size != '1':
+        raise ConfigProblem(
+            f'--launcher must be pytorch in one of the {size} processes of torchrun, got none: '
+            'each would run alone, in the same work directory.'
+        )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options)
     config.launcher = args.launcher
@@ -220,7 +226,7 @@ def _prepare_training(args: argparse.Namespace, check_data: DataCheck | None) ->
         config.load_from = None if args.resume == 'auto' else args.resume
     if config.get('load_from'):
         check_files(config.load_from)
-    is_first = not any(int(os.environ.get(name, 0)) for name in RANK_VARIABLES)
+    is_first = int(os.environ.get(RANKS.get(args.launcher, ''), 0)) == 0
     if check_data and is_first and not args.skip_data_check:
         try:
             problems = [*check_data(config)]

@@ -1,10 +1,12 @@
 """Converters of third-party weights; the models do not import them."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from mmdet_detnet.files import write_file
 from mmdet_detnet.models.resnet import WeightReport, load_pretrained_backbone
 
 from .conversion import KEYS_SHOWN, Conversion, WeightSource, convert, read_weights
@@ -75,14 +77,16 @@ def convert_file(
     Raises:
         FileNotFoundError: If there is no ``source``.
         ValueError: If ``source`` is damaged or of an unknown kind.
-        FileExistsError: If ``target`` exists.
+        OSError: If ``target`` exists or cannot be written.
     """
     if target is not None and target.exists():
         raise FileExistsError(f'{target} exists already; it is not overwritten.')
     conversion = convert_weights(read_weights(source), kind)
     if target is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
         meta = {'source': conversion.report.source}
-        torch.save({'meta': meta, 'state_dict': conversion.weights}, target)
+        file = io.BytesIO()
+        torch.save({'meta': meta, 'state_dict': conversion.weights}, file)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_file(target, file.getvalue())
     lines = conversion.lines if list_tensors else []
     return '\n'.join([*lines, str(conversion.report), f'  to be used with {conversion.usage}'])

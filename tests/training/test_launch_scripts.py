@@ -80,6 +80,38 @@ def test_gpus_are_ranks_of_torchrun_and_share_the_batch_of_a_cpu(
     assert len(checked) == 1
 
 
+@pytest.mark.parametrize(
+    ('launcher', 'ranks', 'is_checked'),
+    [
+        ('none', {'SLURM_PROCID': '1'}, True),
+        # Nodes of torchrun may be numbered otherwise than tasks of Slurm.
+        ('pytorch', {'SLURM_PROCID': '1', 'RANK': '0'}, True),
+        ('pytorch', {'RANK': '1'}, False),
+        ('slurm', {'SLURM_PROCID': '1'}, False),
+    ],
+)
+def test_first_rank_of_the_launcher_checks_the_data(
+    launcher, ranks, is_checked, monkeypatch, tmp_path
+):
+    for name, rank in ranks.items():
+        monkeypatch.setenv(name, rank)
+    monkeypatch.chdir(tmp_path)
+    checked = []
+    config = config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py')
+    args = launch._make_train_parser().parse_args([config, '--launcher', launcher])
+    launch._prepare_training(args, lambda config: checked.append(config) or [])
+    assert bool(checked) == is_checked
+
+
+def test_processes_of_torchrun_do_not_train_alone_in_one_folder(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'none')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match='2'):
+        launch.train([config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py')])
+    assert '--launcher must be pytorch in one of the 2 processes' in capsys.readouterr().err
+
+
 def test_torchrun_starts_the_ranks(monkeypatch, tmp_path):
     script = "import os, sys; open(sys.argv[1] + os.environ['RANK'], 'x')"
     (tmp_path / 'rank.py').write_text(script)

@@ -90,5 +90,11 @@ def test_tensors_without_values_of_their_own_are_refused(run, resnet_file, tmp_p
     assert not (tmp_path / 'large.pth').exists()
 
 
+def test_target_that_cannot_be_written_is_named(run, resnet_file):
+    status, message = run(resnet_file, '/proc/converted.pth')
+    assert status == 1
+    assert '/proc/converted.pth' in message
+
+
 def test_target_or_dry_run_has_to_be_given(run, resnet_file):
     assert run(resnet_file) == (2, '')

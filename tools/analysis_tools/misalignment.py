@@ -55,7 +55,7 @@ def main() -> None:
                 config, checkpoint, args.score_thr, cfg_options=options, **shared
             )
             results.append((detector_name(config, checkpoint, options), detections))
-    except (FileExistsError, FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(f'misalignment: {error}')
     for numbers in write_misalignment(results, args.out_dir, args.score_thr):
         print(json.dumps(numbers, indent=1))

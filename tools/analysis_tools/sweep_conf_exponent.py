@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument('--exponents', type=float, nargs='+', default=EXPONENTS, help=text)
     try:
         rows = sweep_conf_exponent(**vars(parser.parse_args()))
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(f'sweep_conf_exponent: {error}')
     digits = ('g', 'g', *['.3f'] * 6)
     print(tabulate(rows, headers='keys', tablefmt='github', floatfmt=digits, missingval='-'))

@@ -28,7 +28,7 @@ def main() -> None:
         chosen = read_score_thr(args.checkpoint)
         best_score_thr = None if chosen is None else chosen.to_dict()
         export_onnx(detector, args.file, not args.normalized_input, best_score_thr)
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         parser.exit(2, f'{error}\n')
     print(f'{args.file}: {os.path.getsize(args.file) / 1e6:.1f} MB')
 

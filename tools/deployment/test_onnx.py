@@ -19,7 +19,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         print(evaluate_onnx(**vars(args)))
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         parser.exit(2, f'{error}\n')
 
 
