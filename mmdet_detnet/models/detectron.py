@@ -56,7 +56,7 @@ class DetectronRoIExtractor(PreciseRoIExtractor):
 
     def build_roi_layers(self, layer_cfg: ConfigType, featmap_strides: list[int]) -> nn.ModuleList:
         """Build one RoI layer per level."""
-        if layer_cfg['type'] != 'RoIAlign':
+        if layer_cfg['type'] not in ('RoIAlign', RoIAlign):
             raise ValueError(f"roi_layer.type must be 'RoIAlign', got {layer_cfg['type']!r}.")
         return super().build_roi_layers({**layer_cfg, 'type': LastPixelRoIAlign}, featmap_strides)
 

@@ -114,7 +114,7 @@ class DetNet(ResNetExtension, ResNet):
             style=style,
             dcn=dcn,
             stage_with_dcn=tuple(stage_with_dcn)[:NUM_SHARED_STAGES],
-            plugins=_plugins_of_shared_stages(plugins),
+            plugins=plugins,
             init_cfg=init_cfg,
             **kwargs,
         )
@@ -123,12 +123,19 @@ class DetNet(ResNetExtension, ResNet):
         self.stage_blocks = self.arch_settings[depth][1]
         self.out_indices = tuple(out_indices)
         self.stage_with_dcn = tuple(stage_with_dcn)
-        self.plugins = plugins
         self.frozen_stages = frozen_stages
         self.projection = projection
         for stage_index in range(NUM_SHARED_STAGES, NUM_STAGES):
             self._add_dilated_stage(stage_index)
         self._freeze_stages()
+
+    def make_stage_plugins(self, plugins: list[dict], stage_idx: int) -> list[dict]:
+        """List the plugins of a stage; mmdet's allows no more flags than it builds stages."""
+        return [
+            {key: value for key, value in plugin.items() if key != 'stages'}
+            for plugin in plugins
+            if plugin.get('stages') is None or plugin['stages'][stage_idx]
+        ]
 
     def _add_dilated_stage(self, stage_index: int) -> None:
         """Append stage 5 or 6: stride 1, dilation 2, as wide as the stage before it."""
@@ -147,13 +154,3 @@ class DetNet(ResNetExtension, ResNet):
                 ),
                 build_norm_layer(self.norm_cfg, self.inplanes)[1],
             )
-
-
-def _plugins_of_shared_stages(plugins: list[dict] | None) -> list[dict] | None:
-    """Shorten each plugin's five flags to the three stages that the parent class builds."""
-    if plugins is None:
-        return None
-    return [
-        {**plugin, 'stages': plugin['stages'][:NUM_SHARED_STAGES]} if 'stages' in plugin else plugin
-        for plugin in plugins
-    ]

@@ -176,8 +176,9 @@ def check_stage_options(
     if any(stage_with_dcn) and not dcn:
         reject(owner, 'dcn', dcn, 'given with stage_with_dcn')
     for plugin in plugins or []:
-        if len(plugin.get('stages', range(num_stages))) != num_stages:
-            reject(owner, "plugins' stages", plugin['stages'], f'{num_stages} flags')
+        stages = plugin.get('stages')
+        if stages is not None and len(stages) != num_stages:
+            reject(owner, "plugins' stages", stages, f'{num_stages} flags')
 
 
 def split_pretrained(init_cfg: OptMultiConfig) -> tuple[OptMultiConfig, dict | None]:
@@ -255,8 +256,8 @@ def load_pretrained_backbone(
     Args:
         backbone: The network, already initialized.
         checkpoint: Path, URL or ``torchvision://`` name. No code in the file is executed.
-        prefix: Prefix of the backbone's keys in the checkpoint. If None, ``backbone.`` (models of
-            mmdet and mmpretrain) is detected.
+        prefix: Prefix of the backbone's keys in the checkpoint, with or without its dot. If None,
+            ``backbone.`` (models of mmdet and mmpretrain) is detected.
         map_location: Device to load the checkpoint on.
 
     Returns:
@@ -276,6 +277,8 @@ def load_pretrained_backbone(
     if prefix is None:
         has_prefix = any(key.startswith(BACKBONE_PREFIX) for key in state)
         prefix = BACKBONE_PREFIX if has_prefix else ''
+    elif prefix and not prefix.endswith('.'):
+        prefix += '.'
     weights = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
     report = _compare(backbone, weights, source=checkpoint)
     report.dropped += [key for key in state if not key.startswith(prefix)]

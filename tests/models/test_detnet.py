@@ -100,13 +100,15 @@ def test_deformable_convolutions_and_plugins_are_in_their_stages():
         dcn=dict(type='DCNv2', deform_groups=1, fallback_on_stride=False),
         stage_with_dcn=(False, False, False, True, True),
         plugins=[
-            dict(cfg=context, stages=(False, False, True, False, True), position='after_conv3')
+            dict(cfg=context, stages=(False, False, True, False, True), position='after_conv3'),
+            dict(cfg=dict(context, postfix='_all'), stages=None, position='after_conv3'),
         ],
     )
     blocks = [getattr(net, name)[-1] for name in net.res_layers]
     assert [block.with_dcn for block in blocks] == [False, False, False, True, True]
     with_plugin = [hasattr(block, 'context_block') for block in blocks]
     assert with_plugin == [False, False, True, False, True]
+    assert all(hasattr(block, 'context_block_all') for block in blocks)
     assert net(torch.rand(1, 3, 64, 64))[4].shape == (1, 128, 4, 4)
 
 

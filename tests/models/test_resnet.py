@@ -140,10 +140,12 @@ def test_resnet_fills_the_first_stages_only(warm_start, names):
     assert (net.layer4[0].norm3.weight == 0).all()
 
 
-def test_home_folder_is_resolved_and_a_second_initialization_loads_nothing(monkeypatch, tmp_path):
+def test_home_and_prefix_are_completed_and_a_second_initialization_loads_nothing(
+    monkeypatch, tmp_path
+):
     monkeypatch.setenv('HOME', str(tmp_path))
-    torch.save(weights_of(), tmp_path / 'resnet.pth')
-    init_cfg = dict(type='Pretrained', checkpoint='~/resnet.pth')
+    torch.save(with_prefix(weights_of()), tmp_path / 'resnet.pth')
+    init_cfg = dict(type='Pretrained', checkpoint='~/resnet.pth', prefix='backbone')
     net = DetNet(depth=59, base_channels=WIDTH, init_cfg=init_cfg)
     net.init_weights()
     assert net.conv1.weight.eq(7).all()

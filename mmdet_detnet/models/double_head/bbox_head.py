@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from mmdet_detnet.arguments import check_choice, check_positive_integer, is_number, reject
 from mmdet_detnet.registry import MODELS
 
+from .roi_pooling import zero_of
+
 try:
     from torch.compiler import is_compiling
 except ImportError:  # before torch 2.3
@@ -226,8 +228,7 @@ class DoubleConvFCBBoxHead(PlainDoubleConvFCBBoxHead):
         if x.shape[0] == 0:
             # No features, but all parameters in the graph with a gradient of zero.
             parameters = [parameter for part in self.conv_parts for parameter in part.parameters()]
-            zero = x.sum() + sum(parameter.flatten()[:0].sum() for parameter in parameters)
-            return x.new_zeros(0, self.conv_out_channels) + zero
+            return x.new_zeros(0, self.conv_out_channels) + zero_of(x, *parameters)
         in_chunks = x.device.type == 'cpu' and not self.training and not is_compiling()
         chunks = x.split(CPU_CHUNK_SIZE) if in_chunks else [x]
         return torch.cat([self._convolve(chunk) for chunk in chunks])

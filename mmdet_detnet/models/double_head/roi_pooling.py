@@ -43,7 +43,7 @@ class PreciseRoIExtractor(SingleRoIExtractor):
                 pooled[group] = _pool_level(layer, feat, rois[group])
             else:
                 # Keep each level in the graph, or distributed training would wait for it.
-                pooled = pooled + feat.flatten()[:0].sum()
+                pooled = pooled + zero_of(feat, *layer.parameters())
         return pooled
 
     def _group_by_level(self, rois: Tensor, num_levels: int) -> tuple[Tensor, ...]:
@@ -57,6 +57,11 @@ class PreciseRoIExtractor(SingleRoIExtractor):
         levels = levels.where(has_level, num_levels)
         sizes = torch.bincount(levels, minlength=num_levels + 1).tolist()
         return levels.argsort(stable=True).split(sizes)[:num_levels]
+
+
+def zero_of(*tensors: Tensor) -> Tensor:
+    """Make a zero that gives each tensor a gradient of zero, whatever its values are."""
+    return torch.cat([tensor.flatten()[:0] for tensor in tensors]).sum()
 
 
 def _pool_level(layer: nn.Module, feat: Tensor, rois: Tensor) -> Tensor:

@@ -51,6 +51,13 @@ def test_unused_levels_get_a_gradient_of_zero_and_do_no_harm(extractor):
     assert all(feat.grad.eq(0).all() for feat in feats[1:])
 
 
+def test_roi_layers_of_unused_levels_get_a_gradient_too():
+    layer = dict(type='DeformRoIPoolPack', output_size=2, output_channels=CHANNELS)
+    extractor = PreciseRoIExtractor(layer, CHANNELS, list(STRIDES))
+    extractor(make_feats(), ROIS[:1]).sum().backward()
+    assert all(parameter.grad is not None for parameter in extractor.parameters())
+
+
 def test_roi_with_nan_has_features_of_zero(extractor):
     rois = torch.tensor([[0, torch.nan, 0, 10, 10], [0, 0.0, 0, 10, 10]])
     pooled = extractor(make_feats(), rois, roi_scale_factor=1.3)
