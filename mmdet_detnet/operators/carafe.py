@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .precision import widen
+
 
 def carafe_forward(
     features: Tensor,  # (N, C, H, W)
@@ -47,9 +49,8 @@ def carafe_backward(
 def _upsample(image: Tensor, mask: Tensor, kernel_size: int, groups: int, scale: int) -> Tensor:
     channels, height, width = image.shape
     # (1, channels * kernel_size**2, height * width)
-    windows = F.unfold(image[None], kernel_size, padding=kernel_size // 2)
+    windows = F.unfold(widen(image)[None], kernel_size, padding=kernel_size // 2)
     windows = windows.view(groups, channels // groups, kernel_size**2, height, width)
-    mask = mask.view(groups, kernel_size**2, height, scale, width, scale)
-    return torch.einsum('gckyx,gkyixj->gcyixj', windows, mask).reshape(
-        channels, height * scale, width * scale
-    )
+    mask = widen(mask).view(groups, kernel_size**2, height, scale, width, scale)
+    output = torch.einsum('gckyx,gkyixj->gcyixj', windows, mask)
+    return output.reshape(channels, height * scale, width * scale).to(image.dtype)

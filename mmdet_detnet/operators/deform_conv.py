@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import torchvision_kernels
+from .precision import widen
 
 # How mmcv names height and width of kernel, stride, padding and dilation.
 PLAIN = ('kH', 'kW', 'dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW')
@@ -125,7 +126,7 @@ def modulated_deform_conv_backward(
     grad_mask.copy_(of_mask)
     grad_weight += of_weight
     if with_bias:
-        grad_bias += _widen(grad_output).sum((0, 2, 3))
+        grad_bias += widen(grad_output).sum((0, 2, 3))
 
 
 class DeformConv(NamedTuple):
@@ -154,7 +155,7 @@ class DeformConv(NamedTuple):
 
     def forward(self, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
         """Convolve a batch, in float32 or float64; the mask is 1 if None."""
-        input, weight = _widen(input), _widen(weight)
+        input, weight = widen(input), widen(weight)
         offset, mask = self._read_maps(offset, mask)
         if torchvision_kernels.serve(input):
             return torchvision_kernels.deform_conv_forward(self, input, weight, offset, mask)
@@ -169,7 +170,7 @@ class DeformConv(NamedTuple):
         self, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, gradient: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """Compute the gradients of input, offset, mask and weight; ``gradient`` is the result's."""
-        input, weight, gradient = map(_widen, (input, weight, gradient))
+        input, weight, gradient = map(widen, (input, weight, gradient))
         maps = self._read_maps(offset, mask)
         if torchvision_kernels.serve(input, backward=True):
             gradients = torchvision_kernels.deform_conv_backward(
@@ -281,14 +282,9 @@ def _neighbors(position: Tensor, extent: int) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def _widen(tensor: Tensor) -> Tensor:
-    """Convert low precision to float32, in which samples and sums are computed."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
 def _read(name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Take the first values of each image, which a larger map has too."""
-    values, size = _widen(values).flatten(1), math.prod(shape)
+    values, size = widen(values).flatten(1), math.prod(shape)
     if values.shape[1] < size:
         raise ValueError(
             f'{name} of a deformable convolution has {values.shape[1]} values an image; '

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .precision import widen
 from .roi_samples import CHUNK_SIZE, RoIGrid, group_equal, interpolate, sample_positions
 
 
@@ -50,8 +51,8 @@ def deform_roi_pool_backward(
 
 def _pool(input: Tensor, rois: Tensor, offset: Tensor, grid: RoIGrid, gamma: float) -> Tensor:
     """Pool as in forward; differentiable with respect to the map and the offsets."""
-    dtype = torch.promote_types(input.dtype, torch.float32)
-    input, rois, offset = (tensor.to(dtype) for tensor in (input, rois, offset))
+    input = widen(input)
+    rois, offset = (tensor.to(input.dtype) for tensor in (rois, offset))
     rows = input.permute(0, 2, 3, 1).flatten(0, 2)
     samples = grid.scale(rois)[2]
     # The first part has both in the graph, even if no RoI can be pooled.

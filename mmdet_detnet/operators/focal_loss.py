@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .precision import widen
+
 
 def sigmoid_focal_loss_forward(
     input: Tensor,  # logits, (num_samples, num_classes)
@@ -16,7 +18,7 @@ def sigmoid_focal_loss_forward(
     alpha: float,  # weight of positive logits; negative logits have 1 - alpha
 ) -> None:
     """Compute the loss of each logit."""
-    logits = input.float() if output.dtype != torch.float64 else input
+    logits = widen(input)
     probability = logits.sigmoid()
     positive = -alpha * (1 - probability) ** gamma * F.logsigmoid(logits)
     negative = (alpha - 1) * probability**gamma * F.logsigmoid(-logits)
@@ -28,7 +30,7 @@ def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
     """Write the derivative of each loss with respect to its logit to ``grad_input``."""
-    logits = input.float() if grad_input.dtype != torch.float64 else input
+    logits = widen(input)
     probability = logits.sigmoid()
     rest = 1 - probability
     positive = rest**gamma * (gamma * probability * F.logsigmoid(logits) - rest)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from .precision import widen
+
 
 def ms_deform_attn_forward(
     value: Tensor,  # (N, num_keys, num_heads, channels of a head)
@@ -22,7 +24,8 @@ def ms_deform_attn_forward(
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
     shapes = [tuple(shape) for shape in value_spatial_shapes.tolist()]
-    return multi_scale_deformable_attn_pytorch(value, shapes, sampling_locations, attention_weights)
+    inputs = widen(value), shapes, widen(sampling_locations), widen(attention_weights)
+    return multi_scale_deformable_attn_pytorch(*inputs).to(value.dtype)
 
 
 def ms_deform_attn_backward(

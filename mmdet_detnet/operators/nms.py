@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from . import torchvision_kernels
+from .precision import widen
 
 # Boxes compared at once with each other, then with all that are left; limits the memory.
 BLOCK_SIZE = 128
@@ -26,7 +27,7 @@ def nms(
     Returns:
         Indices of the kept boxes, best first; equal scores in the order of ``torch.sort``.
     """
-    boxes = boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32))
+    boxes = widen(boxes.detach())
     # Compare in the boxes' precision, like mmcv: an IoU of 0.3 is not above 0.3.
     iou_threshold = torch.tensor(iou_threshold, dtype=boxes.dtype).item()
     order = scores.detach().sort(descending=True).indices

@@ -9,6 +9,7 @@ from torch import Tensor
 from mmdet_detnet.host import advise_torchvision
 
 from . import torchvision_kernels
+from .precision import widen
 from .roi_samples import CHUNK_SIZE, RoIGrid, interpolate, make_lookups, sample_positions
 
 MAX_POOLING = 0
@@ -97,8 +98,8 @@ def average_forward(
     Returns:
         ``(num_rois, C, h, w)``, in float32 or float64.
     """
-    dtype = torch.promote_types(feature_map.dtype, torch.float32)
-    feature_map, rois = feature_map.to(dtype), rois.to(dtype)
+    feature_map = widen(feature_map)
+    rois = rois.to(feature_map.dtype)
     if torchvision_kernels.serve(feature_map):
         return torchvision_kernels.roi_align_forward(feature_map, rois, grid)
     if feature_map.is_cuda:
@@ -115,8 +116,8 @@ def average_forward(
 def average_backward(gradient: Tensor, rois: Tensor, grid: RoIGrid, shape: torch.Size) -> Tensor:
     """Compute the gradient of a map of a shape, ``(N, C, H, W)`` in channels_last."""
     images, channels, height, width = shape
-    dtype = torch.promote_types(gradient.dtype, torch.float32)
-    gradient, rois = gradient.to(dtype), rois.to(dtype)
+    gradient = widen(gradient)
+    rois = rois.to(gradient.dtype)
     if torchvision_kernels.serve(gradient, backward=True):
         return torchvision_kernels.roi_align_backward(gradient, rois, grid, shape)
     bins = gradient.permute(0, 2, 3, 1).reshape(-1, channels)  # (num_rois * h * w, C)
@@ -167,8 +168,8 @@ def max_forward(feature_map: Tensor, rois: Tensor, grid: RoIGrid) -> tuple[Tenso
         The samples, their rows and their columns, ``(num_rois, C, h, w)`` each; 0, -1 and -1 for
         RoIs without samples.
     """
-    dtype = torch.promote_types(feature_map.dtype, torch.float32)
-    feature_map, rois = feature_map.to(dtype), rois.to(dtype)
+    feature_map = widen(feature_map)
+    rois = rois.to(feature_map.dtype)
     samples = grid.scale(rois)[2]
     values = feature_map.new_zeros(len(rois), *grid.output_size, feature_map.shape[1])
     rows, columns = torch.full_like(values, -1), torch.full_like(values, -1)
@@ -207,9 +208,8 @@ def max_backward(
 ) -> Tensor:
     """Compute the gradient of a map of a shape; ``rows`` and ``columns`` are those of forward."""
     channels, height, width = shape[1:]
-    dtype = torch.promote_types(gradient.dtype, torch.float32)
-    pixels, weights = interpolate(rows.to(dtype), columns.to(dtype), height, width)
-    weights = weights * (rows != -1)[..., None] * gradient.to(dtype)[..., None]
+    pixels, weights = interpolate(widen(rows), widen(columns), height, width)
+    weights = weights * (rows != -1)[..., None] * widen(gradient)[..., None]
     image = rois[:, 0].nan_to_num().long()[:, None]
     planes = image * channels + torch.arange(channels, device=rois.device)
     pixels = pixels + (planes * height * width)[:, :, None, None, None]

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from .precision import widen
 from .roi_samples import CHUNK_SIZE, group_equal, round_up
 
 
@@ -21,7 +22,7 @@ def roi_pool_forward(
     """Take the largest pixel of each bin of RoIs."""
     output.zero_()
     argmax.fill_(-1)
-    rois = rois.to(torch.promote_types(rois.dtype, torch.float32))
+    rois = widen(rois)
     height, width = input.shape[2:]
     start_x, end_x = _bins(rois[:, 1], rois[:, 3], spatial_scale, pooled_width, width)
     start_y, end_y = _bins(rois[:, 2], rois[:, 4], spatial_scale, pooled_height, height)
@@ -59,8 +60,9 @@ def roi_pool_backward(
     planes = rois[:, :1].nan_to_num().long() * channels + torch.arange(channels, device=rois.device)
     filled = argmax >= 0
     index = planes[:, :, None, None] * (height * width) + argmax
-    total = torch.zeros_like(grad_input, memory_format=torch.contiguous_format).flatten()
-    total.index_add_(0, index[filled], grad_output[filled])
+    gradient = widen(grad_output)
+    total = gradient.new_zeros(grad_input.shape).flatten()
+    total.index_add_(0, index[filled], gradient[filled])
     grad_input.copy_(total.view(grad_input.shape))
 
 

@@ -159,17 +159,6 @@ def test_gradcheck_of_two_images_and_a_bias():
     )
 
 
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_low_precision_samples_in_float32(dtype):
-    inputs = [tensor.to(dtype).requires_grad_() for tensor in make(PLAIN)]
-    wide = [tensor.detach().float() for tensor in inputs]
-    actual = ops.modulated_deform_conv2d(*inputs, None, *PLAIN)
-    actual.sum().backward()
-    expected = ops.modulated_deform_conv2d(*wide, None, *PLAIN)
-    assert actual.equal(expected.to(dtype))
-    assert all(tensor.grad.dtype == dtype for tensor in inputs)
-
-
 def test_autocast_takes_the_layer_of_a_backbone():
     layer = ops.ModulatedDeformConv2dPack(4, 4, 3, padding=1)
     images = torch.randn(1, 4, 6, 6, requires_grad=True)

@@ -113,7 +113,8 @@ def run(operator, inputs, dtype, device):
         for tensor in inputs
     ]
     output = operator(*inputs)
-    output.backward(torch.linspace(-1, 1, output.numel()).view(output.shape).to(output))
+    # Powers of two, by which mmcv multiplies without rounding.
+    output.backward((2.0 ** (torch.arange(output.numel()) % 10)).view(output.shape).to(output))
     gradients = [tensor.grad for tensor in inputs if tensor.requires_grad]
     return [tensor.detach().double().cpu() for tensor in (output, *gradients)]
 
@@ -138,6 +139,19 @@ def test_outputs_and_gradients(kind, device, dtype):
         for ours, theirs in zip(expected, actual, strict=True):
             difference = (theirs - ours).abs().max() / ours.abs().max().clamp(min=1e-6)
             assert difference <= TOLERANCES[dtype], name
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_low_precision_is_computed_in_float32_and_rounded_once(dtype):
+    cases = make_cases(valid=True)
+    cases['roi_pool'] = ops.RoIPool(3, 0.25), *cases['deform_roi_pool'][1:3]
+    for name, (operator, *inputs) in cases.items():
+        inputs = [x.detach().to(dtype).requires_grad_() if x.requires_grad else x for x in inputs]
+        with use_own_operators():
+            actual, exact = (run(operator, inputs, kind, 'cpu') for kind in (dtype, torch.float32))
+        # The places of maxima, which mmcv keeps for the backward pass, are rounded, too.
+        for ours, wide in zip(actual, exact[: 1 if 'maxima' in name else None], strict=False):
+            assert ours.equal(wide.to(dtype).double()), name
 
 
 def draw_boxes(seed, ties):

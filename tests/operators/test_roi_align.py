@@ -75,11 +75,6 @@ def restate(feature_map, sampling_ratio, aligned, reduce):
     return torch.stack(bins).view(len(ROIS), -1, *SIZE)
 
 
-@pytest.fixture
-def feature_map():
-    return torch.randn(2, 2, 7, 12, dtype=torch.float64, requires_grad=True)
-
-
 def pool(feature_map, rois, sampling_ratio=0, aligned=True, mode='avg'):
     return ops.roi_align(feature_map, rois, SIZE, SCALE, sampling_ratio, mode, aligned)
 
@@ -148,13 +143,3 @@ def test_gradient_of_rois_of_all_sizes_is_one_sum(monkeypatch, feature_map):
     pooled.sum().backward()
     # A sum for each size would go through the whole map as often.
     assert len(sums) == 1
-
-
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_low_precision_maps_are_pooled_in_float32(feature_map, dtype):
-    rounded = feature_map.detach().to(dtype).requires_grad_()
-    expected = pool(rounded.float(), ROIS.float())
-    actual = pool(rounded, ROIS.to(dtype))
-    assert actual.equal(expected.to(dtype))
-    actual.sum().backward()
-    assert rounded.grad.dtype == dtype
