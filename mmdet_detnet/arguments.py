@@ -43,7 +43,7 @@ def check_indices(owner: object, name: str, values: object, allowed: Sequence[in
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Tell whether a value is a finite number, and not a bool."""
+    """Return whether a value is a finite number, and not a bool."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return abs(value) <= sys.float_info.max  # an integer may be too large for a float

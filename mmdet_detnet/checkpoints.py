@@ -455,7 +455,7 @@ def sweep(folder: Path, template: str, kept: set[Path], run: str) -> None:
 
 
 def find_problem(path: Path) -> str | None:
-    """Say why a checkpoint is damaged, to follow the file's name; None if it is intact.
+    """Explain why a checkpoint is damaged, to follow the file's name; None if it is intact.
 
     The checksums inside the ZIP archive decide. Files that are not ZIP archives, such as those from
     before torch 1.6, pass.
@@ -487,7 +487,7 @@ def read_run(path: Path) -> str | None:
 
 
 def belongs_to_run(path: Path, folder: Path) -> bool:
-    """Tell whether a checkpoint is of the run that was last in a folder."""
+    """Return whether a checkpoint is of the run that was last in a folder."""
     run = read_last_run(folder)
     return run != '' and read_run(path) == run
 

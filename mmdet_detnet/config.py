@@ -140,7 +140,7 @@ def _quick_bases() -> Iterator[None]:
 
 
 def _check_key(config: Config, names: list[str], key: str) -> str:
-    """Say why a dotted key would have no effect; empty if it has one.
+    """Explain why a dotted key would have no effect; empty if it has one.
 
     A new key is fine if a class is built from its dictionary: the class checks it.
     """

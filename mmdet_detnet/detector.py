@@ -190,8 +190,8 @@ class Detector:
             score_thr: The lowest score; None for that of the detector, else 0.3.
             batch: Number of images, or tiles, at a time.
             every: Take every ``every``-th frame of a video.
-            tiles: Side of the tiles in which to detect, too; None for whole images only.
-            overlap: Fraction of a tile in the next one, too.
+            tiles: Side of the tiles to detect in as well, in pixels; None for whole images only.
+            overlap: Overlap of neighboring tiles, as a fraction of their side.
 
         Returns:
             The results, as they are found. One that cannot be read or processed has a ``problem``.

@@ -188,7 +188,7 @@ class OutputFolder:
         return path != self.folder and path.is_relative_to(self.folder) and path.is_symlink()
 
     def made(self, path: Path) -> bool:
-        """Tell whether a command of ours made a file."""
+        """Return whether a command of ours made a file."""
         is_inside = path.absolute().is_relative_to(self.folder.absolute())
         name = path.absolute().relative_to(self.folder.absolute()) if is_inside else path
         return name.as_posix() in self._ours or name == Path(MARK)

@@ -145,7 +145,7 @@ def provide_operators() -> None:
 
 
 def has_compiled_operators() -> bool:
-    """Tell whether the installed mmcv has a compiled ``_ext``, without importing mmcv."""
+    """Return whether the installed mmcv has a compiled ``_ext``, without importing mmcv."""
     mmcv = find_spec('mmcv')
     return mmcv is not None and bool(
         PathFinder.find_spec(EXTENSION, mmcv.submodule_search_locations)

@@ -65,29 +65,29 @@ def require_records(path: Path, content: Record, name: str) -> list[Record]:
 
 
 def is_id(value: object) -> bool:
-    """Tell whether a value can identify a record."""
+    """Return whether a value can identify a record."""
     return isinstance(value, str) or (is_number(value) and value == int(value))
 
 
 def is_text(value: object) -> bool:
-    """Tell whether a value is a non-empty string."""
+    """Return whether a value is a non-empty string."""
     return isinstance(value, str) and value != ''
 
 
 def is_length(value: object) -> bool:
-    """Tell whether a value can be the width or height of an image, in pixels."""
+    """Return whether a value can be the width or height of an image, in pixels."""
     return is_number(value) and 1 <= value <= MAX_SIDE
 
 
 def is_box(value: object) -> bool:
-    """Tell whether a value is four numbers in the range of pixels."""
+    """Return whether a value is four numbers in the range of pixels."""
     if not isinstance(value, list) or len(value) != 4 or not NUMBERS.issuperset(map(type, value)):
         return False
     return all(-MAX_SIDE <= number <= MAX_SIDE for number in value)
 
 
 def is_flag(value: object) -> bool:
-    """Tell whether a value is 0, 1, false or true."""
+    """Return whether a value is 0, 1, false or true."""
     return isinstance(value, (int, float)) and value in (0, 1)
 
 
@@ -202,7 +202,7 @@ class Boxes(NamedTuple):
         return [each['id'] for each in self.records[mask]]
 
     def drop_reasons(self) -> np.ndarray:
-        """Say why ``CocoDataset.parse_data_info`` drops each: ``(N,)``, '' if it is kept."""
+        """Explain why ``CocoDataset.parse_data_info`` drops each: ``(N,)``, '' if it is kept."""
         start, sides = self.boxes[:, :2], self.boxes[:, 2:]
         inside = np.minimum(start + sides, self.image_sizes) - np.maximum(start, 0)
         conditions = [
@@ -221,7 +221,7 @@ class Boxes(NamedTuple):
 
 
 def find_over_edge(boxes: np.ndarray, image_sizes: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Tell which boxes ``(N, 4)`` cross the border, and whether all seem to be corners instead."""
+    """Return which boxes ``(N, 4)`` cross the border, and whether all seem to be corners."""
     start, last = boxes[:, :2], boxes[:, 2:]
     over_edge = (start < -EDGE_TOLERANCE) | (start + last - image_sizes > EDGE_TOLERANCE)
     over_edge = over_edge.any(axis=1)

@@ -254,7 +254,7 @@ def draw_distributions(check: DatasetCheck, out: Path) -> None:
     sizes.xaxis.set_major_formatter(ScalarFormatter())
     sizes.set(xlabel=f'sqrt(area) {check.scale}, in pixels', ylabel='boxes', title='Sizes')
     if len(check.sizes):
-        # Five bins an octave.
+        # Five bins per octave.
         first, last = np.floor(5 * np.log2([check.sizes.min(), check.sizes.max()]))
         sizes.hist(check.sizes, 2 ** (np.arange(first, last + 2) / 5))
     if check.anchors is not None:

@@ -222,7 +222,7 @@ def _choose_anchors(anchors: Anchors | None, sizes: np.ndarray) -> tuple[dict[st
 
 
 def _choose_batch(memory: int, scale: tuple[int, int], num_images: int) -> tuple[int, str]:
-    """Choose the batch size for a detector that takes so many bytes a pixel on a CPU."""
+    """Choose the batch size for a detector that takes so many bytes per pixel on a CPU."""
     free, factor, owner = _free_memory(), 1.0, ''
     if torch.cuda.is_available():
         free, factor, owner = torch.cuda.mem_get_info()[0], GPU_FACTOR, "the GPU's "

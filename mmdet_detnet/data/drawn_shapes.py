@@ -128,7 +128,7 @@ def _propose_shape(rng: np.random.Generator) -> tuple[dict[str, Any], np.ndarray
 
 
 def _fits(box: list[float], others: list[list[float]]) -> bool:
-    """Tell whether a box has an allowed size and hardly overlaps others."""
+    """Return whether a box has an allowed size and hardly overlaps others."""
     if not MIN_SIZE <= min(box[2:]) <= max(box[2:]) <= MAX_SIZE:
         return False
     if not others:

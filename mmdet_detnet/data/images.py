@@ -127,7 +127,7 @@ class ImageFiles:
             self._by_name[_compose(path.stem)].append(path)
 
     def __contains__(self, name: str) -> bool:
-        """Tell whether an image has a name, with or without suffix."""
+        """Return whether an image has a name, with or without suffix."""
         return _compose(name) in self._by_name
 
     def find(self, annotation: Path, *names: str) -> Path | None:

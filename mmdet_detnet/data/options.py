@@ -31,7 +31,7 @@ class Options:
         images: Folder of the images; None to search ``folder``.
         annotations: Folder or file of the annotations; None to search ``folder``.
         format_name: One of ``FORMATS``; None to detect it.
-        zero_based: Whether VOC corners are positions from 0 instead of pixels counted from 1.
+        zero_based: Whether coordinates of VOC start at 0 instead of 1.
         group_by: Regular expression; images with the same match stay in one split.
         seed: Seed of random splits.
         resplit: Whether to split the images again.

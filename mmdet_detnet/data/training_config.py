@@ -50,7 +50,7 @@ class Anchors:
         return replace(self, smallest=smallest, largest=largest, values=values)
 
     def include(self, sizes: np.ndarray) -> np.ndarray:
-        """Tell which sizes of boxes are in the range."""
+        """Return which sizes of boxes are in the range."""
         return (self.smallest <= sizes) & (sizes <= self.largest)
 
     def share(self, sizes: np.ndarray) -> float:

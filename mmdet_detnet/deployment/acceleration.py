@@ -227,7 +227,7 @@ def choose_dtype(
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Tell whether a GPU or CPU is known to have instructions for bfloat16; CPUs on Linux only."""
+    """Return whether a GPU, or a CPU on Linux, is known to have instructions for bfloat16."""
     if device.type == 'cuda':
         return torch.cuda.get_device_capability(device) >= MIN_CUDA_CAPABILITY
     if device.type != 'cpu' or not CPU_INFO.is_file():

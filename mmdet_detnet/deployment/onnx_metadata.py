@@ -75,7 +75,7 @@ class Metadata:
 
 
 def _is_list(value: Any, is_item: Callable[[Any], bool], *lengths: int) -> bool:
-    """Tell whether a value is a list of some items, of an allowed length or not empty."""
+    """Return whether a value is a list of some items, of an allowed length or not empty."""
     is_list = isinstance(value, list) and (len(value) in lengths if lengths else value != [])
     return is_list and all(map(is_item, value))
 

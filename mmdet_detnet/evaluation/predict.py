@@ -104,7 +104,7 @@ class Result:
         return {**values, 'detections': found}
 
     def to_pandas(self) -> 'pd.DataFrame':
-        """Return a table with a detection a row: ``label``, ``score``, ``x1`` to ``y2``."""
+        """Return a table with one detection per row: ``label``, ``score``, ``x1`` to ``y2``."""
         try:
             import pandas as pd  # half a second, which nothing else needs
         except ImportError as error:
@@ -254,7 +254,7 @@ class Predictor:
 
 
 def is_onnx(file: str | Path) -> bool:
-    """Tell ONNX files from others by their names."""
+    """Return whether a file is an ONNX file, by its name."""
     return Path(file).suffix.lower() == '.onnx'
 
 

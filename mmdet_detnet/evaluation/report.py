@@ -68,9 +68,9 @@ class Report:
         total: All classes, at the score for all.
         classes: Each class, at its own score.
         moves: What other scores for all classes give.
-        precisions: Precision at recalls of 0, 0.01 ... 1 and an IoU of 0.5, a row a class; NaN for
-            a class without objects.
-        f1: F1 at scores of 0, 0.01 ... 1, a row a class and one for all; NaN where undefined.
+        precisions: Precision at recalls of 0, 0.01 ... 1 and an IoU of 0.5, one row per class; NaN
+            for a class without objects.
+        f1: F1 at scores of 0, 0.01 ... 1, one row per class and one for all; NaN where undefined.
         matrix: As of :func:`.confuse`, at the score for all.
         images: The errors at the score for all, in the order of the dataset.
         source: What was tested and how, as text by topic.

@@ -18,7 +18,7 @@ from mmdet_detnet.data.images import open_image
 
 VIDEO_EXTENSIONS = '.avi .flv .gif .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ts .webm .wmv'.split()
 COUNTED = ('.avi', '.m4v', '.mov', '.mp4')
-DEFAULT_RATE = 25.0  # frames a second, of a camera that does not say it
+DEFAULT_RATE = 25.0  # frames per second, of a camera that does not say it
 
 # What cannot be opened or decoded is said by us, with its name.
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
@@ -49,7 +49,7 @@ class Frame(NamedTuple):
     image: np.ndarray | None  # BGR, uint8, (H, W, 3); None if it cannot be read
     problem: str = ''  # why it cannot be read, as a part of a sentence
     number: int | None = None  # in a video, from 0
-    rate: float = DEFAULT_RATE  # frames a second of the video
+    rate: float = DEFAULT_RATE  # frames per second of the video
 
     @property
     def name(self) -> str:

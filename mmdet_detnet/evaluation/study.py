@@ -282,7 +282,7 @@ def execute(runs: Sequence[Run], folder: Path, jobs: int) -> None:
 
 
 def _is_finished(run: Run, results: Mapping[str, Result], folder: Path) -> bool:
-    """Tell whether a run has a result; ValueError if that, or what it resumes, differs from it."""
+    """Return whether a run has a result; ValueError if that, or what it resumes, is of another."""
     made = results.get(run.name, {'failure': 'there is none'})
     is_finished = 'failure' not in made
     if not is_finished:

@@ -295,7 +295,7 @@ def resample(result: Result) -> np.ndarray:
 
 
 class Comparison(NamedTuple):
-    """A module against its control on one dataset, with their results, a pair a seed."""
+    """A module against its control on one dataset, with their results, one pair per seed."""
 
     data_set: str
     module: str

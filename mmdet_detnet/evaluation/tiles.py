@@ -28,8 +28,8 @@ class Tiles:
 
     Attributes:
         size: Side of a tile, in pixels of the image.
-        overlap: Fraction of a tile that is in the next one, too. Objects that are smaller than the
-            overlap are whole in one of the tiles.
+        overlap: Overlap of neighboring tiles, as a fraction of their side. Objects that are smaller
+            than the overlap are whole in one of the tiles.
     """
 
     size: int
@@ -85,7 +85,7 @@ def merge(found: Sequence[InstanceData], windows: Sequence[tuple[int, ...]]) -> 
 
 
 def _are_at_border(boxes: Tensor, window: Sequence[int], whole: Sequence[int]) -> Tensor:
-    """Tell the boxes at those borders of a tile that are inside the image."""
+    """Return which boxes are at those borders of a tile that are inside the image."""
     margin = BORDER * min(window[2] - window[0], window[3] - window[1])
     are_at = torch.zeros(len(boxes), dtype=torch.bool)
     for side in range(4):
@@ -95,7 +95,7 @@ def _are_at_border(boxes: Tensor, window: Sequence[int], whole: Sequence[int]) -
 
 
 def _are_parts(instances: InstanceData, are_cut: Tensor) -> Tensor:
-    """Tell the boxes at borders that are mostly inside a larger box of the same class."""
+    """Return which boxes at borders are mostly inside a larger box of the same class."""
     boxes, scores, labels = instances.bboxes, instances.scores, instances.labels
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     are_parts = are_cut.clone()

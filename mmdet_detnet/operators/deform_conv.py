@@ -287,7 +287,7 @@ def _read(name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
     values, size = widen(values).flatten(1), math.prod(shape)
     if values.shape[1] < size:
         raise ValueError(
-            f'{name} of a deformable convolution has {values.shape[1]} values an image; '
+            f'{name} of a deformable convolution has {values.shape[1]} values per image; '
             f'{size} are needed, {shape}.'
         )
     return values[:, :size].view(-1, *shape)

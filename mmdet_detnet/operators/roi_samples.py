@@ -39,7 +39,7 @@ class RoIGrid:
         return starts, bins, samples.where(sampled[:, None], samples.new_zeros(())).long()
 
     def is_usable(self, rois: Tensor) -> Tensor:
-        """Tell which RoIs are finite and, where they may be empty, do not end before they start."""
+        """Return which RoIs are finite and, if they may be empty, do not end before they start."""
         usable = rois.isfinite().all(1)
         return usable & (rois[:, 3:] >= rois[:, 1:3]).all(1) if self.aligned else usable
 

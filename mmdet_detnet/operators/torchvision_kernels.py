@@ -24,7 +24,7 @@ FAR_OUTSIDE = -1e6
 
 
 def serve(tensor: Tensor, backward: bool = False) -> bool:
-    """Tell whether RoIAlign and deformable convolution of a tensor are torchvision's.
+    """Return whether RoIAlign and deformable convolution of a tensor are torchvision's.
 
     Their backward passes add in any order, and are not used where torch is to be deterministic.
     """

@@ -139,7 +139,7 @@ def find_model_problems(model: nn.Module) -> list[str]:
 
 
 def _decodes_by_option(head: nn.Module) -> bool:
-    """Tell whether `reg_decoded_bbox` decides what the loss of a head compares."""
+    """Return whether `reg_decoded_bbox` decides what the loss of a head compares."""
     for method, *bases in (('loss_by_feat', AnchorHead, RPNHead), ('loss', BBoxHead)):
         if isinstance(head, tuple(bases)):
             # Others, such as ATSSHead, have a loss of their own, and always decode.
@@ -218,7 +218,7 @@ def _check_levels(
 
 
 def _fits(stride: float | Sequence[float], feature_map: Tensor, size: Sequence[int]) -> bool:
-    """Tell whether a map has the size that a stride gives, with any rounding."""
+    """Return whether a map has the size that a stride gives, with any rounding."""
     across, down = stride if isinstance(stride, Sequence) else (stride, stride)
     height, width = feature_map.shape[-2:]
     return abs(size[0] / down - height) <= 1 and abs(size[1] / across - width) <= 1
@@ -262,7 +262,7 @@ def find_frozen_norm_problems(model: nn.Module) -> list[str]:
 
 
 def _is_initial(norm: _BatchNorm) -> bool:
-    """Tell whether the scale is 1, or 0 as at the end of a residual block, and the bias 0."""
+    """Return whether the scale is 1, or 0 as at the end of a residual block, and the bias 0."""
     if norm.weight is None:
         return True
     is_initial = any(bool((norm.weight == value).all()) for value in (0, 1))

@@ -93,7 +93,7 @@ def loop_position(runner: Runner) -> int:
 
 
 def is_validation_due(runner: Runner) -> bool:
-    """Tell whether the training loop validates at its present position, as it decides itself."""
+    """Return whether the training loop validates at its present position, as it decides itself."""
     loop, position = runner.train_loop, loop_position(runner)
     if runner.val_loop is None or position < loop.val_begin:
         return False

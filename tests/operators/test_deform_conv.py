@@ -132,7 +132,7 @@ def test_offsets_of_another_size_are_refused():
     images, offset, mask, weight = make(PLAIN)
     with pytest.raises(ValueError, match=r'offset .* has the size \(5, 5\); .*\(5, 6\)'):
         ops.deform_conv2d(images, offset[..., :5], weight, *PLAIN)
-    with pytest.raises(ValueError, match='mask .* has 225 values an image; 270 are needed'):
+    with pytest.raises(ValueError, match='mask .* has 225 values per image; 270 are needed'):
         ops.modulated_deform_conv2d(images, offset, mask[..., :5], weight, None, *PLAIN)
 
 

@@ -32,7 +32,7 @@ class ClassNames(NamedTuple):
 
 
 def is_class_id(label: str) -> bool:
-    """Tell whether a label is a number or an id of Open Images instead of a name."""
+    """Return whether a label is a number or an id of Open Images instead of a name."""
     return label.isdecimal() or MACHINE_ID.fullmatch(label) is not None
 
 

@@ -25,7 +25,7 @@ BOXES, KEYPOINTS, NOT_BOXES, NOTHING = range(4)
 
 
 def recognizes(content: Any, images: ImageFiles) -> bool:
-    """Tell whether the content of a JSON file is in this format, perhaps without annotations."""
+    """Return whether the content of a JSON file is in this format, perhaps without annotations."""
     if not isinstance(content, dict) or not isinstance(content.get('images'), list):
         return False
     if content.keys() >= {'annotations', 'categories'}:
@@ -185,6 +185,6 @@ def _is_mask(value: Any) -> bool:
 
 
 def _is_ring(value: Any, length: int) -> bool:
-    """Tell whether a value is an even number of numbers, at least ``length``."""
+    """Return whether a value is an even number of numbers, at least ``length``."""
     is_list = isinstance(value, list) and len(value) >= length and len(value) % 2 == 0
     return is_list and all(map(is_number, value))

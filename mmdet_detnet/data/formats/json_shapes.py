@@ -18,12 +18,12 @@ JsonFiles = Sequence[tuple[Path, Any]]  # each with its content
 
 
 def is_labelme(content: Any, images: ImageFiles) -> bool:
-    """Tell whether the content of a JSON file is LabelMe's."""
+    """Return whether the content of a JSON file is LabelMe's."""
     return isinstance(content, dict) and content.keys() >= {'shapes', 'imagePath'}
 
 
 def is_createml(content: Any, images: ImageFiles) -> bool:
-    """Tell whether the content of a JSON file is CreateML's."""
+    """Return whether the content of a JSON file is CreateML's."""
     first = content[0] if isinstance(content, list) and content else None
     return isinstance(first, dict) and all({*keys} & first.keys() for keys in (NAMES, LISTS))
 

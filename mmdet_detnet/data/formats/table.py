@@ -91,7 +91,7 @@ class Row(NamedTuple):
 
 
 def recognizes(file: Path, images: ImageFiles) -> bool:
-    """Tell whether a table has columns for images and boxes."""
+    """Return whether a table has columns for images and boxes."""
     head = read_head(file)
     if len(head) == HEAD_SIZE:
         head = head.rpartition(b'\n')[0]

@@ -34,7 +34,7 @@ CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 
 
 def recognizes(file: Path, images: ImageFiles) -> bool:
-    """Tell whether an XML file is in this format; a damaged one is, to be reported later."""
+    """Return whether an XML file is in this format; a damaged one is, to be reported later."""
     # iterparse would hold the file until the garbage collector runs, which is stopped.
     parser: XMLPullParser[Element] = XMLPullParser(events=('start',))
     parser.feed(read_head(file))

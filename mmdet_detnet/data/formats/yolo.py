@@ -29,7 +29,7 @@ Row = tuple[str, list[float]]
 
 
 def recognizes(file: Path, images: ImageFiles) -> bool:
-    """Tell whether a text file has lines of a class number and positions.
+    """Return whether a text file has lines of a class number and positions.
 
     If it has the name of an image, it may be empty, or have any numbers; what is wrong with them is
     said when they are read.

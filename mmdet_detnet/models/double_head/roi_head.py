@@ -381,12 +381,12 @@ def find_positives(sampling_results: list[SamplingResult]) -> Tensor:
 
 
 def mixes_rois(layer: nn.Module) -> bool:
-    """Tell whether a layer's output for one RoI depends on the other RoIs."""
+    """Return whether a layer's output for one RoI depends on the other RoIs."""
     return layer.training and (isinstance(layer, _BatchNorm) or is_synchronized_norm(layer))
 
 
 def is_synchronized_norm(layer: nn.Module) -> bool:
-    """Tell whether a layer exchanges statistics with other processes: torch's or mmcv's SyncBN."""
+    """Return whether a layer shares statistics with other processes: torch's or mmcv's SyncBN."""
     return layer.training and type(layer).__name__ == 'SyncBatchNorm'
 
 
