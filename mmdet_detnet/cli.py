@@ -248,7 +248,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], Callable[..., int], str]] = {
     'new': (_add_new, _new, 'check a dataset and write a config for it'),
     'draw': (_add_draw, _draw, 'draw a small labeled dataset, to try things out'),
     'train': (_add_train, _train, "train or resume; has MMDetection's options, such as --amp"),
-    'test': (_add_test, _test, "print the figures; with options, run MMDetection's test.py"),
+    'test': (_add_test, _test, "print the metrics; with options, run MMDetection's test.py"),
     'look': (_add_look, _look, 'write the report on the test images as one page'),
     'predict': (_add_predict, _predict, 'detect in images and videos'),
 }
