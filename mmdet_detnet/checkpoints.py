@@ -180,7 +180,7 @@ def _find_danger(path: Path) -> str | None:
         is_tar = not isinstance(error, tarfile.TarError | PermissionError)
     if is_tar:
         return 'is a tar file, a format of old versions of torch that cannot be read safely'
-    # What is no ZIP file, or damaged, is left to find_problem and torch.load.
+    # What is not a ZIP file, or damaged, is left to find_problem and torch.load.
     with contextlib.suppress(Exception), open(path, 'rb') as file:
         # Before 2.6, torch runs such a file in spite of `weights_only`.
         if TORCHSCRIPT in torch._C.PyTorchFileReader(file).get_all_records():

@@ -149,7 +149,7 @@ class Detector:
         return self._checkpoint
 
     def test(self, tiles: int | None = None, overlap: float = 0.2) -> dict[str, float]:
-        """Evaluate on the test images, and print the figures: ``mmdet-detnet test``.
+        """Evaluate on the test images, and print the metrics: ``mmdet-detnet test``.
 
         Without ``tiles``, this chooses the score for :meth:`predict` on the validation images.
 
@@ -218,10 +218,10 @@ def _find_config(checkpoint: Path) -> Path:
     # By time, mmengine names a copy of a config that is in the folder itself.
     found = [file for file in files if not TIME.fullmatch(file.stem)] or files
     if not found:
-        raise FileNotFoundError(f'no config is next to {checkpoint}: give config=.')
+        raise FileNotFoundError(f'there is no config next to {checkpoint}: give config=.')
     if len(found) > 1:
         names = ', '.join(file.name for file in found)
-        raise ValueError(f'several configs are next to {checkpoint} ({names}): give config=.')
+        raise ValueError(f'there are several configs next to {checkpoint} ({names}): give config=.')
     return found[0]
 
 

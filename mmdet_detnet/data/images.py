@@ -27,7 +27,7 @@ SPLIT_WORDS = {
     **dict.fromkeys(('val', 'valid', 'validate', 'validation', 'valset', 'dev'), 'val'),
     **dict.fromkeys(('test', 'testing', 'testset'), 'test'),
 }
-# Pillow opens these, but they are no pictures.
+# Pillow opens these, but they are not pictures.
 NO_PICTURES = {'.pdf', '.mpg', '.mpeg'}
 # Pictures that neither Pillow nor OpenCV opens.
 UNSUPPORTED = {'.heic', '.heif', '.jxl', '.svg', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.raw'}

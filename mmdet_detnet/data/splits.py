@@ -80,7 +80,7 @@ def _match_group(name: str, group_by: str) -> str:
     try:
         match = re.search(group_by, name)
     except re.error as error:
-        raise ValueError(f'--group-by {group_by!r} is no regular expression: {error}.') from error
+        raise ValueError(f'--group-by {group_by!r} is invalid: {error}.') from error
     if match is None:
         raise ValueError(f'--group-by {group_by!r} does not match the image {name}.')
     return match[1] if match.re.groups else match[0]

@@ -172,7 +172,7 @@ def softnms(
         if order[place] not in factors:
             left = order[place:end]
             likely = left[np.argsort(-current[place:end], kind='stable')[:BLOCK_SIZE]]
-            likely[0] = order[place]  # which it is, unless its score is no number
+            likely[0] = order[place]  # which it is, unless its score is NaN
             iou = box_iou(corners[likely], corners[left], offset)
             values = np.empty((len(likely), len(order)), np.float32)
             values[:, left] = _factors(iou, iou_threshold, sigma, SOFT_METHODS[method])

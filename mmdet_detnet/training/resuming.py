@@ -230,7 +230,7 @@ def claim_folder(folder: Path, run: str) -> BinaryIO:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:
         raise ConfigProblem(
-            f'{folder}: another process trains in this folder. Wait for it, or name another '
+            f'{folder}: another process is training in this folder. Wait for it, or name another '
             '--work-dir.'
         ) from error
     except OSError:

@@ -100,7 +100,7 @@ def test_folder_in_which_another_process_trains_is_refused(tmp_path):
     command = [sys.executable, '-uc', LOCK, str(tmp_path / 'run_id')]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
-        with pytest.raises(ConfigProblem, match='another process trains in this folder'):
+        with pytest.raises(ConfigProblem, match='another process is training in this folder'):
             claim_folder(tmp_path, 'mine')
         other.kill()
     claim_folder(tmp_path, 'a longer id').close()

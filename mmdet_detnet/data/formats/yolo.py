@@ -158,7 +158,7 @@ def _find_name(number: str, names: ClassNames) -> str:
     if not (number.isascii() and number.isdecimal()) or str(int(number)) not in names.names:
         numbers = sorted(map(int, names.names))
         raise ValueError(
-            f'the class {number} is none of {numbers[0]} to {numbers[-1]} in {names.file}'
+            f'the class {number} is not one of {numbers[0]} to {numbers[-1]} in {names.file}'
         )
     return names.names[str(int(number))]
 
@@ -175,7 +175,7 @@ def _read_values(texts: Sequence[str], of_keypoints: int) -> list[float]:
     # Also of keypoints without kpt_shape, where 2 stands for visible.
     outside = [value for value in values if not -1 < value < 2]
     if outside:
-        raise ValueError(f'{outside[0]:g} is no fraction; keypoints need kpt_shape in data.yaml')
+        raise ValueError(f'{outside[0]:g} is not a fraction; keypoints need kpt_shape in data.yaml')
     return values
 
 
