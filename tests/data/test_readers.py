@@ -429,7 +429,7 @@ ERRORS = [
     ('yolo', {'data.yaml': f'{NAMES}train: {{a: b}}\n'}, 'train must be a path or a list of paths'),
     ('yolo', {'data.yaml': f'{NAMES}kpt_shape: 4\n'}, "kpt_shape must be two numbers, got '4'"),
     # A list of one name, that nothing runs.
-    ('yolo', {'data.yaml': 'names: !!python/object/apply:os.system [exit]\n'}, 'none of 0 to 0'),
+    ('yolo', {'data.yaml': 'names: !!python/object/apply:os.system [exit]\n'}, 'not one of 0 to 0'),
     ('yolo', {'data.yaml': 'names: ' + '[' * 10_000}, NOT_YAML),
     ('yolo', {'obj.names': 'dog\n'}, r'data\.yaml and .*obj\.names name the classes differently'),
     ('yolo', {'labels_old/a.txt': f'0 {BOX}'}, r'a\.png has two files of annotations'),

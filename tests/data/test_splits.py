@@ -56,7 +56,7 @@ def test_images_of_a_group_stay_together():
 @pytest.mark.parametrize(
     ('pattern', 'message'),
     [
-        ('(', 'no regular expression'),
+        ('(', 'is invalid: missing'),
         ('cow', 'does not match the image 0'),
         (None, '1 images are too few: none is left for val'),
     ],
