@@ -1,6 +1,8 @@
 """The settings that the papers state, or that the authors' code has where the papers do not."""
 
 import pytest
+from mmengine.optim import build_optim_wrapper
+from torch import nn
 
 
 def test_detnet_trains_with_the_papers_schedule(load_config):
@@ -32,8 +34,11 @@ def test_double_head_of_the_authors_has_two_non_local_blocks(load_config):
     config = load_config('double_head/double-head-ext-nonlocal_r50-caffe_fpn_authors-1x_coco.py')
     head = config.model.roi_head.bbox_head
     assert (1 + head.num_convs, head.num_nonlocal) == (3, 2)
-    assert config.optim_wrapper.optimizer.lr == 0.01
-    assert config.optim_wrapper.paramwise_cfg.bias_lr_mult == 2
+    assert config.model.train_cfg.rpn.allowed_border == 0
+    layers = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    groups = build_optim_wrapper(layers, config.optim_wrapper).optimizer.param_groups
+    weight, bias = (0.01, 0.0001), (0.02, 0)
+    assert [(group['lr'], group['weight_decay']) for group in groups] == [weight, bias] * 2
 
 
 @pytest.mark.parametrize('backbone', ['ipgnet50', 'ipgnet50-stage3', 'r50'])

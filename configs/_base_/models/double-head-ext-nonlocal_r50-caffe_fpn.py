@@ -21,4 +21,6 @@ model = dict(
         ),
         bbox_head=dict(**_base_.double_head_ext, num_convs=2, num_nonlocal=2),
     ),
+    # The RPN trains on anchors inside the image only.
+    train_cfg=dict(rpn=dict(allowed_border=0)),
 )
