@@ -278,25 +278,20 @@ def _find_test_images(config: Path) -> Path:
         return Path('IMAGES')
 
 
-class OptionAction(DictAction):
-    """mmengine's action for ``key=value ...``, with spaces in a path and errors in a sentence."""
-
-    @staticmethod
-    def _parse_iterable(text: str) -> Any:
-        text = text.strip('\'" ')
-        # mmengine takes all spaces out, not only those of a list.
-        is_list = ',' in text or text.startswith(('[', '('))
-        parse = DictAction._parse_iterable if is_list else DictAction._parse_int_float_bool
-        return parse(text)
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
-        """Add the options, or end with a sentence."""
-        try:
-            super().__call__(parser, namespace, values, option)
-        except (AssertionError, ValueError) as error:
-            wanted = 'key=value ..., in quotes where a value has spaces'
-            message = f'must be {wanted}, got {shlex.join(values)}'
-            raise argparse.ArgumentError(self, message) from error
+def key_and_value(text: str) -> tuple[str, Any]:
+    """Read ``key=value`` as mmengine does, for the ``type`` of an option; paths keep spaces."""
+    wanted = 'key=value, in quotes where a value has spaces'
+    wrong = argparse.ArgumentTypeError(f'must be {wanted}, got {text}')
+    if '=' not in text:
+        raise wrong
+    key, value = text.split('=', 1)
+    value = value.strip('\'" ')
+    is_list = ',' in value or value.startswith(('[', '('))
+    parse = DictAction._parse_iterable if is_list else DictAction._parse_int_float_bool
+    try:
+        return key, parse(value)
+    except AssertionError as error:  # brackets do not match
+        raise wrong from error
 
 
 def usable_device(text: str) -> str:
@@ -313,10 +308,12 @@ def usable_device(text: str) -> str:
     return text
 
 
+# Of an option for `dict`, such as a=1 b.c=2.
+OPTIONS: dict[str, Any] = dict(nargs='+', action='extend', type=key_and_value, default=[])
 SHARED_ARGUMENTS: dict[str, dict[str, Any]] = {
     'config': dict(help='config file of the detector'),
     'checkpoint': dict(help='checkpoint file of the detector'),
-    '--cfg-options': dict(nargs='+', action=OptionAction, help='key=value ...'),
+    '--cfg-options': OPTIONS | dict(help='key=value ...'),
     '--device': dict(type=usable_device, help='such as cpu or cuda:0; default: a GPU if any'),
     '--allow-mismatch': dict(action='store_true', help='accept a checkpoint of another detector'),
 }

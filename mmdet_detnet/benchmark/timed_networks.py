@@ -3,7 +3,6 @@
 With random weights, they get the work of a trained detector: its number of proposals and scores.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
@@ -20,7 +19,7 @@ from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 from torch import nn
 
-from mmdet_detnet.cli import OptionAction
+from mmdet_detnet.cli import key_and_value
 from mmdet_detnet.config import load_config
 from mmdet_detnet.deployment import accelerate
 from mmdet_detnet.deployment.acceleration import DTYPES
@@ -44,9 +43,7 @@ LOGIT_STD = 4.9
 def load_with_options(name: str) -> Config:
     """Load a config whose name may be followed by options, as for ``--cfg-options``."""
     path, options = split_options(name)
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument('options', nargs='*', action=OptionAction, default={})
-    return load_config(path, parser.parse_args(options).options)
+    return load_config(path, dict(map(key_and_value, options)))
 
 
 def build_detector(config: Config, workload: Workload, device: torch.device) -> nn.Module:

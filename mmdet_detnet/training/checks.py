@@ -151,12 +151,7 @@ def _decodes_by_option(head: nn.Module) -> bool:
 def watch_maps(detector: nn.Module, name: str = '') -> list[RemovableHandle]:
     """Raise ConfigProblem before a head of a detector receives maps that do not fit its strides.
 
-    Args:
-        detector: A module with a ``backbone`` and optionally a ``neck``.
-        name: Its name in the model, followed by a dot; empty for the model itself.
-
-    Returns:
-        What to remove after the first batch.
+    ``name`` is as for :func:`find_map_problems`. Returns what to remove after the first batch.
     """
     image_size: list[int] = []
 
@@ -184,11 +179,8 @@ def find_map_problems(
 ) -> list[str]:
     """Compare strides and levels of anchors and RoI extractors with the neck's maps.
 
-    Args:
-        detector: The detector.
-        maps: Tensors ``(N, C, h, w)``.
-        image_size: Height and width of the batch, in pixels.
-        name: Prefix of module names.
+    The maps are tensors ``(N, C, h, w)``, and ``image_size`` is height and width in pixels.
+    ``name`` is the detector's in the model, followed by a dot; empty for the model itself.
     """
     problems = []
     for module_name, module in detector.named_modules():
@@ -232,10 +224,7 @@ def find_frozen_norm_problems(model: nn.Module) -> list[str]:
 
     With statistics 0 and 1 it does not normalize, and with a scale frozen at zero it outputs
     nothing. The backbone's ``added_parts`` (IPG-Net's guidance and additional stages) may have such
-    statistics if the scale is trained.
-
-    Args:
-        model: A detector with loaded weights; it is set to training mode.
+    statistics if the scale is trained. The model, with loaded weights, is set to training mode.
     """
     model.train()
     added = tuple(

@@ -28,7 +28,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as run_ranks
 
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.cli import OptionAction
+from mmdet_detnet.cli import make_parser
 from mmdet_detnet.config import ConfigProblem, load_config, raise_problems
 from mmdet_detnet.deployment import keep_freed_memory
 from mmdet_detnet.files import check_files
@@ -42,6 +42,8 @@ DataCheck = Callable[[Config], Sequence[str]]
 CHECK_HOOK = 'ConfigCheckHook'
 # Variables with the rank of a process, by launcher; the first rank checks the data for all.
 RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+# In a config that a user has written; what mmengine writes is complete.
+HAS_BASE = re.compile(r'^(_base_ *=|with read_base\(\))', re.MULTILINE)
 # As of MMDetection's test.py, where a config has no `tta_model`.
 TTA_MODEL = dict(
     type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
@@ -135,20 +137,18 @@ def find_work_dir(file: str | Path, config: Config | None = None) -> Path:
     return Path(config.get('work_dir') or Path('work_dirs', Path(file).stem))
 
 
-def _make_parser(name: str, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(name, description=description)
+def _make_parser(name: str, description: str, *shared: str) -> argparse.ArgumentParser:
+    parser = make_parser(description, *shared, '--cfg-options', '--allow-mismatch')
+    parser.prog = name
     add = parser.add_argument
-    add('config', help='config file')
     add('--work-dir', help='folder of logs and checkpoints; default: work_dirs/NAME_OF_CONFIG')
-    add('--cfg-options', nargs='+', action=OptionAction, default={}, help='key=value ...')
     add('--launcher', choices=['none', *RANKS], default='none')
     add('--local_rank', '--local-rank', type=int, default=0, help='set by torch.distributed.launch')
-    add('--allow-mismatch', action='store_true', help='accept a checkpoint of another detector')
     return parser
 
 
 def _make_train_parser() -> argparse.ArgumentParser:
-    parser = _make_parser('train.py', 'Train a detector.')
+    parser = _make_parser('train.py', 'Train a detector.', 'config')
     add = parser.add_argument
     add('--amp', action='store_true', help='automatic mixed precision')
     add('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
@@ -159,9 +159,8 @@ def _make_train_parser() -> argparse.ArgumentParser:
 
 
 def _make_test_parser() -> argparse.ArgumentParser:
-    parser = _make_parser('test.py', 'Test a detector.')
+    parser = _make_parser('test.py', 'Test a detector.', 'config', 'checkpoint')
     add = parser.add_argument
-    add('checkpoint', help='checkpoint file')
     add('--out', help='file (.pkl) to write the predictions to')
     add('--show', action='store_true', help='show the predictions in a window')
     add('--show-dir', help='folder for images with predictions, in the work directory')
@@ -180,7 +179,7 @@ def _prepare(args: argparse.Namespace) -> Config:
             'each would run alone, in the same work directory.'
         )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    config = load_config(args.config, args.cfg_options)
+    config = load_config(args.config, dict(args.cfg_options))
     config.launcher = args.launcher
     config.work_dir = args.work_dir or str(find_work_dir(args.config, config))
     folder = Path(config.work_dir)
@@ -268,7 +267,7 @@ def _make_runner(config: Config, args: argparse.Namespace) -> Runner:
     if args.launcher == 'pytorch' and get_device() == 'cpu':
         _share_cpu(config)
     dump = Path(config.work_dir, Path(config.filename).name)
-    if dump.exists() and dump.samefile(config.filename):
+    if dump.exists() and (dump.samefile(config.filename) or HAS_BASE.search(dump.read_text())):
         # mmengine would write over the user's file. Without a name, it takes the time instead.
         object.__setattr__(config, '_filename', None)
     return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)

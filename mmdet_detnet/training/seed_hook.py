@@ -97,7 +97,6 @@ class SeedSample:
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, in the main process."""
         self._epoch.fill_(epoch)
-        self._seen_epoch = -1
 
     def __call__(self, results: dict) -> dict:
         """Seed the random numbers of a sample, which is returned as it is."""

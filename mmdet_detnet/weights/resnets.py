@@ -46,12 +46,9 @@ def mmpretrain_name(key: str) -> str:
 def match_resnet(
     state: Mapping[str, Tensor], foreign_name: Callable[[str], str], prefix: str = ''
 ) -> tuple[ResNet, Callable[[str], str]]:
-    """Build mmdet's ResNet with the depth and stem of a state dict.
+    """Build mmdet's ResNet with the depth and stem of a file's state dict.
 
-    Args:
-        state: The original state dict.
-        foreign_name: Converts mmdet's name of a tensor to the one in the file.
-        prefix: Prefix of the backbone's names in the file.
+    ``foreign_name`` converts mmdet's name of a tensor to the file's, which starts with ``prefix``.
 
     Raises:
         ValueError: If it is a ResNet-D or has a depth that mmdet does not support.

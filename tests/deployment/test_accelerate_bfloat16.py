@@ -1,5 +1,7 @@
 """`accelerate` with bfloat16: where it is used, and where a part goes without."""
 
+from functools import partial
+
 import pytest
 import torch
 from accelerated_detectors import DOUBLE_HEAD, FASTER_RCNN, RETINANET_CONF
@@ -7,14 +9,19 @@ from accelerated_detectors import DOUBLE_HEAD, FASTER_RCNN, RETINANET_CONF
 from mmdet_detnet.deployment import accelerate
 
 
-def record_dtypes(module, name, dtypes):
-    def record(module, inputs, output):
+def record_dtypes(model):
+    """Note the type of what each module gives out; of several tensors, of the first."""
+    dtypes = {}
+
+    def record(name, module, inputs, output):
         while isinstance(output, (tuple, list)):
             output = output[0]
         if isinstance(output, torch.Tensor):
             dtypes[name] = output.dtype
 
-    module.register_forward_hook(record)
+    for name, module in model.named_modules():
+        module.register_forward_hook(partial(record, name))
+    return dtypes
 
 
 def test_decoding_and_pooling_are_in_float32_under_bfloat16(build_tiny, make_batch, detect):
@@ -22,9 +29,7 @@ def test_decoding_and_pooling_are_in_float32_under_bfloat16(build_tiny, make_bat
     batch = make_batch(detector)
     (expected,) = detect(detector, batch)
     accelerate(detector, compile=False, dtype=torch.bfloat16)
-    dtypes = {}
-    for name, module in detector.named_modules():
-        record_dtypes(module, name, dtypes)
+    dtypes = record_dtypes(detector)
     (found,) = detect(detector, batch)
     assert dtypes['backbone.conv1'] == dtypes['neck.fpn_convs.0.conv'] == torch.bfloat16
     assert dtypes['neck'] == dtypes['rpn_head'] == dtypes['roi_head.bbox_head'] == torch.float32
@@ -42,9 +47,7 @@ def test_both_heads_of_double_head_run_in_bfloat16(build_tiny, make_batch, detec
     batch = make_batch(detector)
     (expected,) = detect(detector, batch)
     accelerate(detector, compile=False, dtype='bf16')
-    dtypes = {}
-    for name, module in head.named_modules():
-        record_dtypes(module, name, dtypes)
+    dtypes = record_dtypes(head)
     (actual,) = detect(detector, batch)
     assert dtypes['res_block'] == dtypes['conv_branch.3'] == dtypes['fc_branch.1'] == torch.bfloat16
     assert dtypes['fc_cls'] == dtypes['fc_reg'] == torch.float32
@@ -76,9 +79,7 @@ def test_an_error_of_the_detector_itself_changes_nothing(build_tiny):
 @pytest.mark.parametrize('config', [FASTER_RCNN, DOUBLE_HEAD, RETINANET_CONF])
 def test_training_in_bfloat16_has_float32_losses_and_gradients(build_tiny, make_batch, config):
     detector = build_tiny(config).train()
-    dtypes = {}
-    for name, module in detector.named_modules():
-        record_dtypes(module, name, dtypes)
+    dtypes = record_dtypes(detector)
     accelerate(detector, compile=False, train_dtype='bf16')
     losses = detector(**make_batch(detector), mode='loss')
     loss, _ = detector.parse_losses(losses)

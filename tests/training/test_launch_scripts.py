@@ -22,6 +22,7 @@ from mmdet_detnet.training import launch
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / 'docs' / 'distributed.md').read_text().replace(' \\\n    ', ' ')
 PAIRS = re.findall(r'```shell\n(.*tools/dist_.*)\n\n(python .*)\n```', DOCUMENT)
+DEMO = config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py')
 PRINT_ARGUMENTS = '#!/bin/sh\necho python "$@"\n'
 
 
@@ -72,7 +73,7 @@ def test_gpus_are_ranks_of_torchrun_and_share_the_batch_of_a_cpu(
     monkeypatch.setattr(launch.torch.cuda, 'device_count', lambda: num_gpus)
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     monkeypatch.chdir(tmp_path)
-    arguments = [config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py'), '--amp']
+    arguments = [DEMO, '--amp']
     launch.train_on_ranks(2, arguments, lambda config: checked.append(config) or [])
     torchrun = ['--standalone', '--nproc-per-node=2', '--module', 'mmdet_detnet.training']
     rest = ['--launcher', 'pytorch', '--skip-data-check', *options]
@@ -97,8 +98,7 @@ def test_first_rank_of_the_launcher_checks_the_data(
         monkeypatch.setenv(name, rank)
     monkeypatch.chdir(tmp_path)
     checked = []
-    config = config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py')
-    args = launch._make_train_parser().parse_args([config, '--launcher', launcher])
+    args = launch._make_train_parser().parse_args([DEMO, '--launcher', launcher])
     launch._prepare_training(args, lambda config: checked.append(config) or [])
     assert bool(checked) == is_checked
 
@@ -108,7 +108,7 @@ def test_processes_of_torchrun_do_not_train_alone_in_one_folder(monkeypatch, tmp
     monkeypatch.setenv('WORLD_SIZE', '2')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match='2'):
-        launch.train([config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py')])
+        launch.train([DEMO])
     assert '--launcher must be pytorch in one of the 2 processes' in capsys.readouterr().err
 
 
@@ -138,26 +138,28 @@ def test_problems_are_named_before_a_process_starts(
     monkeypatch.setattr(launch, 'run_ranks', lambda line: pytest.fail('started'))
     monkeypatch.setattr(launch.torch.cuda, 'device_count', lambda: 0)
     monkeypatch.chdir(tmp_path)
-    config = config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py')
     with pytest.raises(SystemExit, match='2'):
-        launch.train_on_ranks(num_ranks, [config], lambda config: problems)
+        launch.train_on_ranks(num_ranks, [DEMO], lambda config: problems)
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('is_link', [False, True])
-def test_config_in_the_work_directory_is_not_replaced_by_its_dump(
-    is_link, tiny_detector, monkeypatch, tmp_path
+@pytest.mark.parametrize('place', ['inside', 'linked', 'outside'])
+def test_config_in_the_work_directory_is_not_replaced_by_a_dump(
+    place, tiny_detector, monkeypatch, tmp_path
 ):
     config = tmp_path / 'run' / 'config.py'
     config.parent.mkdir()
-    shutil.copy(tiny_detector[0], tmp_path if is_link else config)
-    if is_link:
-        config.symlink_to(tmp_path / 'config.py')
+    trained = shutil.copy(tiny_detector[0], config if place == 'inside' else tmp_path)
+    if place == 'linked':
+        config.symlink_to(trained)
+        trained = config
+    elif place == 'outside':
+        config.write_text("_base_ = '../config.py'\n# My changes.\n")
     before = config.read_text()
     monkeypatch.setattr(launch.Runner, 'train', lambda runner: None)
     # A visualizer of that name keeps its backends for later tests.
     options = ['--cfg-options', *SHORT, 'train_dataloader.batch_size=1', 'visualizer.name=dump']
-    launch.train([str(config), '--work-dir', str(config.parent), *options])
+    launch.train([str(trained), '--work-dir', str(config.parent), *options])
     assert config.read_text() == before
     (dump,) = set(config.parent.glob('*.py')) - {config}
     assert Config.fromfile(dump).train_dataloader.batch_size == 1
@@ -182,7 +184,7 @@ def test_ranks_that_stop_end_the_command_without_a_traceback(
     monkeypatch.chdir(tmp_path)
     interrupt = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as end:
-        launch.train_on_ranks(2, [config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py')])
+        launch.train_on_ranks(2, [DEMO])
     assert end.value.code == status
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == bool(sentence) and all(sentence in line for line in lines)

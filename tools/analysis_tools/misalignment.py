@@ -17,9 +17,8 @@ import sys
 import mmdet_detnet  # noqa: F401  (before torch, whose OpenMP reads what it sets)
 
 # isort: split
-
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.cli import OptionAction, make_parser
+from mmdet_detnet.cli import OPTIONS, make_parser
 from mmdet_detnet.evaluation.misalignment import (
     FILES,
     detector_name,
@@ -37,15 +36,15 @@ def main() -> None:
     )
     add = parser.add_argument
     add('--compare', nargs=2, metavar=('CONFIG', 'CHECKPOINT'), help='a second detector')
-    add('--compare-options', nargs='+', action=OptionAction, help='its settings, key=value ...')
+    add('--compare-options', **OPTIONS, help='its settings, key=value ...')
     add('--score-thr', type=float, default=0.05, help='minimum score to count')
     add('--out-dir', default='misalignment', help='folder for the results')
     args = parser.parse_args()
     if args.compare_options and not args.compare:
         parser.error('--compare-options needs --compare')
-    detectors = [(args.config, args.checkpoint, args.cfg_options)]
+    detectors = [(args.config, args.checkpoint, dict(args.cfg_options))]
     if args.compare:
-        detectors.append((*args.compare, args.compare_options))
+        detectors.append((*args.compare, dict(args.compare_options)))
     results = []
     try:
         OutputFolder(args.out_dir).check(*FILES)  # before the work

@@ -25,8 +25,10 @@ def main() -> None:
     parser = make_parser(__doc__, *shared)
     text = 'values of conf_exponent; default: 0, 0.1 ... 0.7'
     parser.add_argument('--exponents', type=float, nargs='+', default=EXPONENTS, help=text)
+    args = parser.parse_args()
+    args.cfg_options = dict(args.cfg_options)
     try:
-        rows = sweep_conf_exponent(**vars(parser.parse_args()))
+        rows = sweep_conf_exponent(**vars(args))
     except (OSError, ValueError) as error:
         sys.exit(f'sweep_conf_exponent: {error}')
     digits = ('g', 'g', *['.3f'] * 6)
