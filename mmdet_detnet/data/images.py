@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mmdet_detnet.files import MARK, OutputFolder
 
-from .options import TEMPLATES
+from .options import TEMPLATES, Options
 from .records import Problems
 
 # Words for the splits in the names of folders and files, and in tables.
@@ -93,11 +93,11 @@ def read_head(file: Path) -> bytes:
 
 @cache
 def name_split(path: str | Path) -> str:
-    """Find the split that a relative path names, if any; the innermost folder decides."""
+    """Find the split that a relative path names, as trainImages; the innermost folder decides."""
     for part in reversed(Path(path).parts):
-        for word in re.findall('[a-z]+', part.lower()):
-            if word in SPLIT_WORDS:
-                return SPLIT_WORDS[word]
+        for word in re.findall('[A-Z]*[a-z]+|[A-Z]+', part):
+            if word.lower() in SPLIT_WORDS:
+                return SPLIT_WORDS[word.lower()]
     return ''
 
 
@@ -107,10 +107,12 @@ def _compose(name: str) -> str:
 
 
 class ImageFiles:
-    """The images below a folder, without those of ``out``, found by their names in annotations."""
+    """The images of a dataset, without those of ``out``, found by their names in annotations."""
 
-    def __init__(self, folder: Path, out: OutputFolder | None = None) -> None:
-        self.folder = folder
+    def __init__(self, options: Options, out: OutputFolder | None = None) -> None:
+        self.folder = folder = options.image_folder
+        # The names of folders above these tell nothing of a split.
+        self._roots = [options.folder, folder, options.annotations or folder]
         self.problems = Problems()  # what was skipped or assumed while reading
         results: list[str] = []
         self.files = [*list_files(folder, out, results)]
@@ -181,9 +183,14 @@ class ImageFiles:
         split = name_split(annotation.name)
         return [path for path in closest if split and self.name_split(path) == split] or closest
 
-    def name_split(self, image: Path) -> str:
-        """Find the split that the folders of an image name, as :func:`name_split` does."""
-        return name_split(image.parent.relative_to(self.folder))
+    def name_split(self, *files: Path | None) -> str:
+        """Find the split that the folders of the first file name, or else those of the next."""
+        for file in filter(None, files):
+            folder = file.parent
+            root = next((each for each in self._roots if folder.is_relative_to(each)), folder)
+            if split := name_split(folder.relative_to(root)):
+                return split
+        return ''
 
     def unused(self) -> list[Path]:
         """List the images without an annotation."""

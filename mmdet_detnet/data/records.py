@@ -1,5 +1,6 @@
 """What all formats are read into, images with labeled boxes, and problems of a dataset."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,12 +25,16 @@ class LabeledBox:
     area: float | None = None  # of the mask, in square pixels; None for that of the box
 
     @classmethod
-    def of_polygon(cls, label: str, points: Sequence[Sequence[float]]) -> 'LabeledBox':
-        """Make an object of the corners of a polygon in order, with its mask and area."""
-        pairs = zip(points, [*points[1:], points[0]], strict=True)
-        doubled = sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in pairs)
-        ring = [value for point in points for value in point]
-        return cls(label, outline_box(points), segmentation=[ring], area=abs(doubled) / 2)
+    def of_polygons(cls, label: str, *polygons: Sequence[Sequence[float]]) -> 'LabeledBox':
+        """Make an object of the corners of its polygons in order, with its mask and area."""
+        area = 0.0
+        for points in polygons:
+            pairs = zip(points, [*points[1:], points[0]], strict=True)
+            doubled = sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in pairs)
+            area += abs(doubled) / 2
+        rings = [[value for point in points for value in point] for points in polygons]
+        box = outline_box([point for points in polygons for point in points])
+        return cls(label, box, segmentation=rings, area=area)
 
 
 def outline_box(points: Sequence[Sequence[float]]) -> Box:
@@ -93,6 +98,12 @@ class Problems:
             print(problem, flush=True)
 
 
+def known_size(width: object, height: object) -> tuple[int, int]:
+    """Take a size from annotations, as numbers or text; some tools leave it out, or write 0."""
+    sides = [int(text) if (text := str(side)).isdecimal() else 0 for side in (width, height)]
+    return (sides[0], sides[1]) if all(sides) else UNKNOWN_SIZE
+
+
 def box_of_corners(corners: Sequence[float], place: str, problems: Problems) -> Box:
     """Compute the box between two corners, and warn if the second is not right of and below."""
     left, top, right, bottom = corners
@@ -100,6 +111,22 @@ def box_of_corners(corners: Sequence[float], place: str, problems: Problems) -> 
         text = 'boxes with left and right, or top and bottom, swapped. Read the other way round.'
         problems.warn(f'corners-swapped: {text}', place)
     return outline_box([(left, top), (right, bottom)])
+
+
+def enclose_rotated(box: Box, rotation: object, place: str, problems: Problems) -> Box:
+    """Compute the box around one that is rotated about its center, by degrees, as in CVAT."""
+    try:
+        angle = math.radians(float(str(rotation)) % 360)
+    except ValueError:
+        return box
+    if not angle > 0:
+        return box
+    text = 'rotated-box: boxes with an attribute "rotation", of CVAT. Enclosing boxes are used.'
+    problems.warn(text, place)
+    left, top, width, height = box
+    cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+    across, down = width * cos + height * sin, width * sin + height * cos
+    return left + (width - across) / 2, top + (height - down) / 2, across, down
 
 
 @dataclass

@@ -48,15 +48,16 @@ def yolo_row(number, box):
     return f'{number} {x} {y} {width / WIDTH} {height / HEIGHT}\n'
 
 
-def voc_object(name, box, difficult=0, x=None):
+def voc_object(name, box, difficult=0, x=None, rotation=0):
     """Write an object; ``x`` is a text instead of the left edge."""
     left, top, width, height = box
     corners = {'xmin': left + 1, 'ymin': top + 1, 'xmax': left + width, 'ymax': top + height}
     corners['xmin'] = corners['xmin'] if x is None else x
     places = ''.join(f'<{key}>{value}</{key}>' for key, value in corners.items())
+    turned = f'<attribute><name>rotation</name><value>{rotation}</value></attribute>'
     return (
         f'<object><name>{name}</name><difficult>{difficult}</difficult>'
-        f'<bndbox>{places}</bndbox></object>'
+        f'<bndbox>{places}</bndbox><attributes>{turned}</attributes></object>'
     )
 
 
@@ -92,10 +93,11 @@ def write_csv(root):
     write_changes(root, {**dict.fromkeys(FILES, IMAGE), 'boxes.csv': table})
 
 
-def labelme_shapes(kind, points):
-    """Change the file of a.png to one shape."""
-    shape = {'label': 'cat', 'points': points, 'shape_type': kind}
-    return {'a.json': {'imagePath': 'a.png', 'shapes': [shape]}}
+def labelme_shapes(kind, *points, label='cat', **content):
+    """Change the file of a.png to shapes of one group."""
+    shape = {'label': label, 'shape_type': kind, 'group_id': 1}
+    shapes = [{**shape, 'points': each} for each in points]
+    return {'a.json': {'imagePath': 'a.png', 'shapes': shapes, **content}}
 
 
 def write_labelme(root):

@@ -4,6 +4,7 @@ A case is a format, whose dataset `folders` writes, and what is different in it:
 """
 
 import json
+import math
 import os
 import unicodedata
 from pathlib import Path
@@ -33,15 +34,20 @@ from mmdet_detnet.data.options import Options
 from mmdet_detnet.data.records import UNKNOWN_SIZE
 from mmdet_detnet.files import stop_collector
 
+UNICODE = ('utf-8-sig', 'utf-16')
+OWL = ('owl', PANDA[1])
 BOX = '0.5 0.5 0.4 0.4'
 BOX_OF = ('cat', (30, 24, 40, 32))
 CORNERS = '0.1 0.1 0.3 0.1 0.3 0.5 0.1 0.5'
 KEYPOINTS = '0.35 0.35 2 0.65 0.35 2 0.65 0.65 2 0.35 0.65 2'
 POSE = {'data.yaml': 'kpt_shape: [4, 3]\nnames: [cat]'}
+TRIPLE, MOVED = [[5, 5], [15, 5], [15, 20]], [[25, 5], [35, 5], [35, 20]]
+CORNER_PAIR = [[10, 20], [40, 60]]
 QUADRILATERAL = [[60, 10], [80, 15], [75, 40], [55, 35]]
 HEADER = 'image,x1,y1,x2,y2,class\n'
 VIA_HEADER = 'filename,file_size,region_shape_attributes,region_attributes\n'
 RECTANGLE = {'name': 'rect', 'x': 10, 'y': 20, 'width': 30, 'height': 40}
+RING = [[10, 20, 40, 20, 40, 60, 10, 60]]
 TRIANGLE = {'name': 'polygon', 'all_points_x': [10, 40, 40], 'all_points_y': [20, 20, 60]}
 
 
@@ -111,11 +117,17 @@ TABLES = {
     'tabs': 'filename\txmin\tymin\txmax\tymax\tclass\na.png\t10\t20\t40\t60\tcat\n',
     'pandas': f'{HEADER}b.png,nan,nan,nan,nan,nan\na.png,10,20,40,60,cat\n',
     'swapped corners': f'{HEADER}a.png,40,20,10,60,cat\n',
+    'makesense.ai': 'cat,10,20,30,40,a.png,100,80\n',
+    'spaces': f'{HEADER}  \na.png, 10, 20, 40, 60, "cat"\n',
     'VIA': via_table(RECTANGLE, {'type': 'cat'}),
     'VIA, polygon and checkbox': via_table(TRIANGLE, {'hue': 'red', 'class': {'cat': 1, 'dog': 0}}),
 }
+ELLIPSE = {'name': 'ellipse', 'cx': 25, 'cy': 40, 'rx': 20, 'ry': 15, 'theta': math.pi / 2}
+TABLES['VIA, rotated ellipse'] = via_table(ELLIPSE, {'type': 'cat'})
 CAT_CENTER = {'label': 'cat', 'coordinates': {'x': 25, 'y': 40, 'width': 30, 'height': 40}}
 NUMBERED = table(f'{HEADER}a.png,10,20,40,60,1\n')
+# About its center, the cat is turned by 90 degrees.
+TURNED_CAT = ('cat', (5, 25, 40, 30))
 # The boxes of a.png.
 BOXES = [
     *(('csv', table(text), [CAT]) for text in TABLES.values()),
@@ -129,9 +141,11 @@ BOXES = [
     # Files of macOS and of other programs.
     ('yolo', {'._data.yaml': b'\xff', '._a.names': b'\xff', 'ci.yml': 'a: ['}, [CAT, PANDA]),
     ('yolo', {'data.yaml': 'names: [yes, 01]'}, [('yes', CAT[1]), ('01', PANDA[1])]),
-    ('yolo', {'data.yaml': b'\xef\xbb\xbfnames: [cat, red panda]'}, [CAT, PANDA]),
     ('yolo', {'data.yaml': '{nc: 2, names: [cat, red panda]}'}, [CAT, PANDA]),
-    ('yolo', {'labels/a.txt': f'0 {BOX}'.encode('utf-8-sig')}, [BOX_OF]),
+    *(('yolo', {'labels/a.txt': f'0 {BOX}'.encode(name)}, [BOX_OF]) for name in UNICODE),
+    *(('yolo', {'data.yaml': 'names: [cat, owl]'.encode(name)}, [CAT, OWL]) for name in UNICODE),
+    # Ultralytics' file of a run, and a model's.
+    ('yolo', {'args.yaml': 'val: true', 'a-pose.yaml': 'kpt_shape: [4, 3]'}, [CAT, PANDA]),
     ('yolo', {'labels/a.txt': f'0 {BOX} {KEYPOINTS}\n0 {BOX}', **POSE}, [BOX_OF] * 2),
     # A line without a name is a number without a name.
     ('yolo', {'labels/a.txt': f'1 {BOX}', 'labels/classes.txt': '\ncat\n'}, [BOX_OF]),
@@ -140,9 +154,17 @@ BOXES = [
     ('labelme', labelme_shapes('rotation', QUADRILATERAL), [('cat', (55, 10, 25, 30))]),
     ('labelme', labelme_shapes('oriented_rectangle', QUADRILATERAL), [('cat', (55, 10, 25, 30))]),
     ('labelme', labelme_shapes(None, [[5, 5], [15, 5], [15, 20]]), [('cat', (5, 5, 10, 15))]),
+    # Two parts of one object, but two boxes.
+    ('labelme', labelme_shapes('polygon', TRIPLE, MOVED), [('cat', (5, 5, 30, 15))]),
+    ('labelme', labelme_shapes('rectangle', CORNER_PAIR, CORNER_PAIR), [CAT, CAT]),
     ('createml', createml_file(CAT_CENTER, keys=('imagefilename', 'annotation')), [CAT]),
-    ('coco', coco_file(bbox=None, segmentation=[[10, 20, 40, 20, 40, 60, 10, 60]]), [CAT, PANDA]),
+    ('coco', coco_file(bbox=None, segmentation=RING), [CAT, PANDA]),
     ('coco', coco_file(segmentation=[[]]), [CAT, PANDA]),
+    ('coco', coco_file(attributes={'rotation': 90.0}), [TURNED_CAT, PANDA]),
+    ('coco', coco_file(attributes={'rotation': 90.0}, segmentation=RING), [CAT, PANDA]),
+    *(('coco', coco_file(attributes=each), [CAT, PANDA]) for each in (None, {'rotation': 'x'})),
+    ('coco', coco_file('images', file_name=None, coco_url='http://x/y/a.png'), [CAT, PANDA]),
+    ('voc', voc_objects(voc_object(*CAT, rotation=90)), [TURNED_CAT]),
     # A mask with the name of the image.
     ('voc', {'masks/a.jpg': IMAGE, **voc_objects(voc_object(*CAT), name='a.png')}, [CAT]),
     ('voc', voc_corners(40, 60, 11, 21), [CAT]),
@@ -156,7 +178,9 @@ def test_boxes(base, changes, expected, tmp_path):
     assert boxes(read_changed(tmp_path, base, changes))['a.png'] == expected
 
 
-CROWDS = {'1': True, ' True ': True, 'yes': True, '0': False, 'false': False, '': False}
+CROWDS = {'1': True, ' True ': True, 'yes': True, '1.0': True} | dict.fromkeys(
+    ('0', 'false', '', '-1', 'Unspecified'), False
+)
 
 
 @pytest.mark.parametrize(('text', 'is_crowd'), CROWDS.items())
@@ -209,6 +233,22 @@ def test_sizes_and_areas_of_0_are_unknown(tmp_path):
     assert read_changed(tmp_path, 'coco', coco_file(area=0)).images[0].boxes[0].area is None
 
 
+BOX_SIZE = 'image,xmin,ymin,xmax,ymax,width,height,class\na.png,10,20,40,60,30,40,cat\n'
+RECTANGLE_OF = labelme_shapes('rectangle', CORNER_PAIR, imageWidth=200, imageHeight=160)
+GIVEN_SIZES = [
+    ('csv', {}, (100, 80)),
+    ('csv', table(BOX_SIZE.replace('30,40', '200.0,160')), (200, 160)),
+    ('csv', table(BOX_SIZE), UNKNOWN_SIZE),
+    ('labelme', RECTANGLE_OF, (200, 160)),
+    ('labelme', {}, UNKNOWN_SIZE),
+]
+
+
+@pytest.mark.parametrize(('base', 'changes', 'size'), GIVEN_SIZES)
+def test_size_of_the_annotated_image_is_kept_for_the_check(base, changes, size, tmp_path):
+    assert read_changed(tmp_path, base, changes).images[0].size == size
+
+
 def test_ignored_objects_of_coco_are_crowds(tmp_path):
     found = read_changed(tmp_path, 'coco', coco_file(ignore=1)).images[0].boxes
     assert [box.is_crowd for box in found] == [True, False]
@@ -222,8 +262,8 @@ def test_accents_in_names_are_composed_as_on_macos_or_elsewhere(tmp_path):
 
 def test_ids_of_open_images_get_their_names_and_groups_are_crowds(tmp_path):
     text = (
-        'ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf,split\n'
-        'a,/m/01yrx,0.1,0.4,0.25,0.75,0,valid\na,/m/0bt9lr,0.1,0.4,0.25,0.75,1,valid\n'
+        'ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf,Usage\n'
+        'a,/m/01yrx,0.1,0.4,0.25,0.75,-1,valid\na,/m/0bt9lr,0.1,0.4,0.25,0.75,1,valid\n'
     )
     changes = table(text) | {'class-descriptions.csv': '/m/01yrx,Cat\n/m/0bt9lr,Dog\n'}
     image = read_changed(tmp_path, 'csv', changes).images[0]
@@ -246,6 +286,7 @@ def lists(**texts):
 
 NAMES = 'names: [cat, red panda]\n'
 BOTH = f'{HEADER}a.png,10,20,40,60,cat\nb.png'
+XMLS = ('annots/a.xml', 'annots/b.xml')
 # The splits of a.png and b.png.
 SPLITS = [
     ('voc', lists(trainval='b', test='a\n'), 'test train'),
@@ -265,8 +306,23 @@ SPLITS = [
     ('yolo', {'data.yaml': f'{NAMES}train: images/a.png\nval: null\ntest: null'}, 'train '),
     ('yolo', {'train.txt': 'data/images/b.png', 'valid.txt': 'images/a.png'}, 'val train'),
     ('csv', {'train.csv': f'{HEADER}a', 'val.csv': f'{HEADER}b', 'z.csv': BOTH}, 'train val'),
-    # Roboflow's paths lead nowhere.
+    # Roboflow's paths lead nowhere, those of another machine to the same folders.
     ('yolo', {'data.yaml': f'{NAMES}train: ../train/images\nval: ../valid/images'}, ' '),
+    (
+        'yolo',
+        {'data.yaml': f'{NAMES}train: /x/images/b.png\nval: C:\\x\\images\\a.png'},
+        'val train',
+    ),
+    ('yolo', {'a.yaml': NAMES, 'data.yaml': f'{NAMES}train: images/a.png'}, 'train '),
+    # Only the annotations are in folders of splits.
+    (
+        'voc',
+        {**dict.fromkeys(XMLS), 'train/a.xml': voc_file(), 'val/b.xml': voc_file()},
+        'train val',
+    ),
+    ('yolo', {'labels/a.txt': None, 'labels/val/a.txt': f'0 {BOX}'}, 'val '),
+    ('labelme', {'a.json': None, 'val/a.json': {'imagePath': 'a.png', 'shapes': []}}, ' val'),
+    ('csv', {**table(None), 'trainSet1/x.csv': BOTH}, 'train train'),
 ]
 
 
@@ -349,6 +405,7 @@ def test_each_file_of_yolo_is_read_with_the_nearest_names(tmp_path):
 
 ODD_MASKS = (['abcdef'], [[1, 2, 3]], [[1, 2, 'x', 4, 5, 6]], 'x', {'counts': 5, 'size': [1, 1]})
 FAR = 'image,xmin,ymin,xmax,ymax,class\na,.1,.25,.4,.75,cat\nb,0.5,0.5,1.0002,1,cat\n'
+HALVES = 'image,x1,y1,x2,y2,class,split\n'
 NO_CLASS = 'image_id,bbox,source\na,"[1, 2, 3, 4]",x\nb,,x\n'
 UNLABELED = {'images': [{'id': 1, 'file_name': 't.png'}], 'categories': []}
 EMPTY = {**UNLABELED, 'annotations': []}
@@ -370,6 +427,13 @@ WARNINGS = [
     ('labelme', labelme_shapes('point', [[5, 5]]), 'shape-not-read', 'a.json (point)'),
     ('labelme', labelme_shapes('cuboid', [[5, 5]] * 8), 'shape-not-read', 'a.json (cuboid)'),
     ('csv', table(FAR), 'fraction-clipped', 'b ('),
+    (
+        'csv',
+        table(via_table(RECTANGLE, {}) + 'b.png,1,{},{}'),
+        'row-without-class',
+        'boxes.csv, line 2',
+    ),
+    ('coco', coco_file(attributes={'rotation': 5}), 'rotated-box', 'instances.json: 0'),
     ('csv', table(NO_CLASS), 'table-without-class', "boxes.csv (other columns: ['source'])"),
     ('csv', table(f'{HEADER}a.png,10,20,40,60,7\nb'), 'class-id-as-name', '7 (boxes.csv)'),
     ('csv', {'more.csv': f'{HEADER}a.png,1,2,3,4,cat'}, 'image-in-two-tables', 'a.png ('),
@@ -408,6 +472,7 @@ WRONG_ROWS = (
     '0 320 240 50 50',
     f'0 {BOX} {KEYPOINTS}',  # of which no kpt_shape tells
 )
+XML = '<?xml version="1.0" encoding="{}"?><annotation/>'
 NOT_YAML = 'is not a valid YAML file'
 WORD_AS_NUMBER = {'label': 'cat', 'coordinates': {'x': 'ten', 'y': 1, 'width': 2, 'height': 2}}
 TWO_IMAGES = {'one/a.png': IMAGE, 'two/a.png': IMAGE, 'a.png': None}
@@ -434,6 +499,8 @@ ERRORS = [
     ('yolo', {'obj.names': 'dog\n'}, r'data\.yaml and .*obj\.names name the classes differently'),
     ('yolo', {'labels_old/a.txt': f'0 {BOX}'}, r'a\.png has two files of annotations'),
     ('voc', {'annots/b.xml': '<annotation>'}, r'b\.xml is not valid XML'),
+    ('voc', {'annots/b.xml': XML.format('gbk')}, r'b\.xml is not valid XML: multi-byte'),
+    ('voc', {'annots/b.xml': XML.format('Unicode')}, r'b\.xml is not valid XML: unknown enc'),
     ('voc', voc_objects(voc_object('', CAT[1])), r'a\.xml: an object has no <name>'),
     ('voc', voc_objects(voc_object(*CAT, x='one')), r"a\.xml: could not .*'one'"),
     ('voc', voc_objects(voc_object(*CAT, x='')), r'a\.xml: an object has no <bndbox/xmin'),
@@ -452,9 +519,13 @@ ERRORS = [
     ('csv', {'train.csv': BOTH, 'val.csv': BOTH}, AND_VAL),
     ('csv', TWO_IMAGES, AMBIGUOUS),
     ('csv', table('a,10,20,40,60,cat\n' * 4000 + 'b,ten,20,40,60,cat'), r's\.csv begins with rows'),
-    ('csv', table(None), 'no annotations in a known format'),
+    ('csv', table(None), 'no annotations in a known format.*it has no files'),
+    ('csv', table('patientId,x,y'), 'no annotations in a known format.*it has 1 like boxes.csv'),
+    ('csv', table(f'{HALVES}a,1,2,3,4,cat,train\na,1,2,3,5,cat,val'), 'two splits: train, val'),
     ('csv', {'a.xml': voc_file()}, r'voc \(1 files\), csv \(1 files\).*--format'),
     ('labelme', labelme_shapes('circle', 5), r'a\.json: damaged shape'),
+    ('labelme', labelme_shapes('circle', [[0, 0], [9, 9]], label=None), r'a\.json: .*no label'),
+    ('createml', createml_file({**CAT_CENTER, 'label': None}), r'annotations\.json: .*no label'),
     ('labelme', TWO_IMAGES, rf'a\.json: {AMBIGUOUS}'),
     ('createml', createml_file(WORD_AS_NUMBER), r's\.json: damaged record .*could not convert'),
     ('createml', createml_file(name='a.json'), r'a\.json and .*annotations\.json'),
@@ -493,6 +564,9 @@ def test_options_choose_a_format_and_the_images(tmp_path):
     write_changes(tmp_path, {'a.xml': voc_file(), 'other/a.png': IMAGE, 'other/b.png': IMAGE})
     labeled = read(tmp_path, format_name='csv', images=tmp_path / 'other')
     assert {image.path.parent.name for image in labeled.images} == {'other'}
+    (tmp_path / 'boxes.csv').rename(tmp_path / 'val.csv')
+    labeled = read(tmp_path / 'other', annotations=tmp_path / 'val.csv')
+    assert splits(labeled) == {'a': 'val', 'b': 'val'}
 
 
 @pytest.mark.parametrize('name', ['.', '..', '/', './', '../../../etc/passwd', '/etc/passwd'])
@@ -523,6 +597,10 @@ KITTI = 'Car 0.00 0 -1.58 10.0 10.0 30.0 40.0 1.65 1.67 3.64 -0.65 1.71 46.70 -1
 LABEL_STUDIO = '[{"id": 1, "data": {"image": "a.png"}, "annotations": [{"id": 1, "result": []}]}]'
 FOREIGN = {
     'annotations.xml': ('<?xml version="1.0"?><annotations><version>1.1</version>', 'CVAT'),
+    'via3.csv': ('# Exported using VGG Image Annotator\n', 'VIA 3'),
+    'vott.json': ('{"regions": [{"tags": [], "boundingBox": {"height": 9}}]}', 'VoTT'),
+    'studio.csv': ('image,label\na.png,"[{""rectanglelabels"": [""cat""]}]"\n', 'Label Studio'),
+    'annotation_train.odgt': ('{"ID": "a"}', 'odgt'),
     'via.json': ('{"a.png1": {"regions": [{"shape_attributes": {"name": "rect"}}]}}', 'VIA'),
     'export.json': (LABEL_STUDIO, 'Label Studio'),
     'min.json': ('[{"image": "a.png", "label": [{"rectanglelabels": ["cat"]}]}]', 'Label Studio'),

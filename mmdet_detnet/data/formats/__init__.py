@@ -5,6 +5,7 @@ lose what an evaluation needs: docs/own_data.md compares them.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def read_folder(options: Options, out: OutputFolder | None = None) -> tuple[str,
             does not apply to the format.
     """
     place = options.annotations or options.folder
-    images = ImageFiles(options.image_folder, out)
+    images = ImageFiles(options, out)
     if not images.paths:
         raise ValueError(f'{images.folder} has no images.')
     files = [place] if place.is_file() else images.files
@@ -46,8 +47,8 @@ def read_folder(options: Options, out: OutputFolder | None = None) -> tuple[str,
     if not recognized:
         raise ValueError(
             _recognize_foreign(files, place)
-            or f'{place} has no annotations in a known format: {", ".join(FORMATS)}. '
-            'Are they elsewhere? --annotations FOLDER'
+            or f'{place} has no annotations in a known format: {", ".join(FORMATS)}. Besides '
+            f'images, it has {_count(files, images)}. Are they elsewhere? --annotations FOLDER'
         )
     name = options.format_name or next(iter(recognized))
     if name not in recognized:
@@ -110,9 +111,11 @@ FOREIGN = {
         r'<annotations>.*?<(?:version|meta|image|track)\b': "CVAT's own XML. In CVAT, export the "
         'task or the project as "COCO 1.0".',
     },
-    r'\.(?:json|ndjson)$': {
+    r'\.(?:json|ndjson|csv)$': {
         r'"_via_img_metadata"|"shape_attributes"': 'JSON of the VGG Image Annotator (VIA). In VIA, '
         'choose Annotation, Export Annotations (as csv) or (COCO format).',
+        r'"__VIA_PROJECT_ID__"|VGG Image Annotator': f'a file of VIA 3{CONVERT}',
+        r'"regions".*"boundingBox"': "VoTT's JSON. In VoTT, export as Pascal VOC or CSV.",
         r'"rectanglelabels"|"polygonlabels"|"from_name"|"annotations":\s*\[\{"id".*"result"': (
             'Label Studio\'s JSON. In Label Studio, export as "COCO" or as "Pascal VOC XML".'
         ),
@@ -125,6 +128,7 @@ FOREIGN = {
         'Convert it with "datum convert" to the format coco_instances.',
         r'"box2d"': f"BDD100K's or Scalabel's JSON{CONVERT}",
     },
+    r'\.odgt$': {'': f"CrowdHuman's odgt files{CONVERT}"},
     r'\.manifest$': {r'"source-ref"': f'an output manifest of SageMaker Ground Truth{CONVERT}'},
     r'\.txt$': {
         rf'\A[A-Za-z_]+ {NUMBER} -?\d+(?: {NUMBER}){{12,13}}\s*$': f"KITTI's text files{CONVERT}",
@@ -147,6 +151,15 @@ FOREIGN = {
         'Annotations, or make COCO instances of the masks.',
     },
 }
+
+
+def _count(files: Iterable[Path], images: ImageFiles) -> str:
+    """Count files that are no images by suffix, with an example of each."""
+    others = {*files}.difference(images.paths)
+    counts = Counter(file.suffix.lower() for file in others)
+    examples = {file.suffix.lower(): file.name for file in sorted(others, reverse=True)}
+    texts = (f'{count} like {examples[suffix]}' for suffix, count in counts.most_common())
+    return ', '.join(texts) or 'no files'
 
 
 def _recognize_foreign(files: Iterable[Path], root: Path) -> str:

@@ -15,10 +15,12 @@ MACHINE_ID = re.compile(r'/[a-z]/\w+')
 YOLO_KEYS = {'names', 'kpt_shape', 'train', 'val'}
 # Other YAML files may be damaged, or not for this reader.
 YOLO_KEY = re.compile(
-    rb'(?:^|[{,]|\xef\xbb\xbf)[\s"\'{]*(?:names|kpt_shape|train|val)["\']?\s*:', re.MULTILINE
+    rb'(?:^|[{,\xbf\xfe\xff])[\s"\'{]*(?:names|kpt_shape|train|val)["\']?\s*:', re.MULTILINE
 )
-# Spellings of flags in tables and XML files.
+# Spellings of flags in tables and XML files: pandas makes floats, and Open Images has -1 for
+# unknown.
 FLAGS = {'': False, '0': False, '1': True, 'false': False, 'true': True, 'no': False, 'yes': True}
+FLAGS |= {'-1': False, 'nan': False, '0.0': False, '1.0': True, 'unspecified': False}
 
 
 class ClassNames(NamedTuple):
@@ -47,7 +49,9 @@ def find_class_names(folder: Path, root: Path, images: Path) -> ClassNames:
     found: dict[Path, dict[str, str]] = {}
     described: dict[Path, dict[str, Any]] = {}
     for place in dict.fromkeys([*_places(folder, root), images]):
-        described |= _read_descriptions(place)
+        # Next to data.yaml may be a model's, or Ultralytics' args.yaml, with fewer of the keys.
+        of_place = sorted(_read_descriptions(place), key=lambda pair: -len(YOLO_KEYS & {*pair[1]}))
+        described |= of_place
         sources = [*_read_names(place)]
         for file, names in sources[1:]:
             if names != sources[0][1]:
@@ -79,10 +83,17 @@ def _places(folder: Path, root: Path) -> list[Path]:
     return places or [folder, folder.parent]
 
 
+def decode(content: bytes) -> str:
+    """Decode UTF-8, or UTF-16 with a byte order mark, which PowerShell and Excel write."""
+    if content.startswith((b'\xff\xfe', b'\xfe\xff')):
+        return content.decode('utf-16', errors='replace')
+    return content.decode('utf-8-sig')
+
+
 def read_text(file: Path) -> str:
-    """Read a text file in UTF-8, with or without a byte order mark; raise ValueError for others."""
+    """Read a text file as :func:`decode` does; raise ValueError for other encodings."""
     try:
-        return file.read_text(encoding='utf-8-sig')
+        return decode(file.read_bytes())
     except UnicodeDecodeError as error:
         raise ValueError(f'{file} is not UTF-8 text: {error}.') from error
 
@@ -98,7 +109,7 @@ def read_flag(text: str, name: str) -> bool:
 def _read_descriptions(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Read the YAML files for YOLO in a folder."""
     for file in sorted([*folder.glob('[!.]*.yaml'), *folder.glob('[!.]*.yml')]):
-        if not YOLO_KEY.search(file.read_bytes()):
+        if not YOLO_KEY.search(file.read_bytes().replace(b'\0', b'')):  # of UTF-16
             continue
         try:
             # All scalars are texts: the names yes and 01 are not meant as True and 1.

@@ -12,11 +12,12 @@ from mmdet_detnet.data.annotation_rules import Record
 from mmdet_detnet.data.images import ImageFiles, name_split, show_progress
 from mmdet_detnet.data.options import Options
 from mmdet_detnet.data.records import (
-    UNKNOWN_SIZE,
     LabeledBox,
     LabeledImage,
     LabeledSet,
     Problems,
+    enclose_rotated,
+    known_size,
     outline_box,
 )
 
@@ -51,7 +52,7 @@ def read(files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options
         if kind != NOT_BOXES:
             names = _read_categories(file, content, images.problems)
             found = _read_images(file, content, names, images)
-            found = _set_splits(found, file, options, len(files) == 1)
+            found = _set_splits(found, file, images, len(files) == 1)
         new = [each for each in found if kind_of.get(each.path, kind) == kind]
         if kind == NOT_BOXES or len(new) < len(found):
             text = 'files without boxes, or of images that have boxes in another file. Skipped.'
@@ -114,36 +115,33 @@ def _read_images(
             boxes[record['image_id']].append(box)
     result = []
     for record in show_progress(content['images'], desc=file.name, unit='image'):
-        path = images.find(file, record['file_name'])
+        path = images.find(file, file_names[record['id']])
         if path is not None:
             split = images.name_split(path)
-            size = (record.get('width'), record.get('height'))
-            # Some tools write 0.
-            has_size = all(isinstance(side, int) and side > 0 for side in size)
-            size = size if has_size else UNKNOWN_SIZE
+            size = known_size(record.get('width'), record.get('height'))
             result.append(LabeledImage(path, boxes.get(record['id'], []), file, split, size))
     return result
 
 
 def _set_splits(
-    images: list[LabeledImage], file: Path, options: Options, is_only_file: bool
+    found: list[LabeledImage], file: Path, images: ImageFiles, is_only_file: bool
 ) -> list[LabeledImage]:
     """Let the name of a file or of its folder decide, unless the images are in several splits."""
     of_name = name_split(file.name)
-    are_divided = len({image.split for image in images} - {''}) > 1
+    are_divided = len({image.split for image in found} - {''}) > 1
     if are_divided and (is_only_file or not of_name):
-        return images
-    is_inside = file.is_relative_to(options.folder)
-    of_folder = name_split(file.relative_to(options.folder).parent) if is_inside else ''
-    split = of_name or of_folder
-    return [replace(image, split=split) for image in images] if split else images
+        return found
+    split = of_name or images.name_split(file)
+    return [replace(image, split=split) for image in found] if split else found
 
 
 def _read_name(record: Any, file: Path) -> str:
     is_record = isinstance(record, dict) and rules.is_id(record.get('id'))
-    if not is_record or not rules.is_text(record.get('file_name')):
+    # LVIS only has addresses.
+    name: Any = (record.get('file_name') or record.get('coco_url')) if is_record else None
+    if not rules.is_text(name):
         raise ValueError(f'{file}: an image has no "id" or no "file_name": {record}.')
-    return record['file_name']
+    return name
 
 
 def _place(record: Record, file: Path, number: int) -> str:
@@ -174,6 +172,11 @@ def _read_box(
         return None
     area = record['area'] if is_number(record.get('area')) and record['area'] > 0 else None
     is_crowd = bool(record.get('iscrowd') or record.get('ignore'))
+    attributes = record.get('attributes')
+    # A polygon is already rotated.
+    if mask is None and isinstance(attributes, dict) and attributes.get('rotation'):
+        place = _place(record, file, number)
+        box = enclose_rotated(tuple(box), attributes['rotation'], place, problems)
     return LabeledBox(label, tuple(box), is_crowd, mask, area)
 
 

@@ -1,13 +1,21 @@
 """LabelMe's JSON file of shapes per image, and CreateML's JSON file with a list of images."""
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmdet_detnet.data.images import ImageFiles, name_split
 from mmdet_detnet.data.options import Options
-from mmdet_detnet.data.records import LabeledBox, LabeledImage, LabeledSet, outline_box
+from mmdet_detnet.data.records import (
+    LabeledBox,
+    LabeledImage,
+    LabeledSet,
+    Problems,
+    known_size,
+    outline_box,
+)
 
 # Of these, the points are those of the enclosing box: of a mask, two corners.
 OUTLINES = ('rectangle', 'mask', 'rotation', 'oriented_rectangle', 'quadrilateral')
@@ -32,34 +40,46 @@ def read_labelme(files: JsonFiles, images: ImageFiles, options: Options) -> Labe
     """Read annotation files, each with its content; a polygon becomes a box with a mask."""
     result = []
     for file, content in files:
-        boxes = []
         try:
-            for shape in content['shapes']:
-                kind = shape.get('shape_type') or 'polygon'
-                box = _read_shape(shape, kind)
-                boxes += [box] if box else []
-                if box is None:
-                    text = 'shape-not-read: shapes without an area, or of an unknown type. Skipped.'
-                    images.problems.warn(text, f'{file.name} ({kind})')
+            boxes = [*_read_shapes(content['shapes'], file, images.problems)]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f'{file}: damaged shape ({error!r}).') from error
         path = images.find(file, str(content['imagePath'] or ''), file.stem)
         if path is not None:
-            result.append(LabeledImage(path, boxes, file, images.name_split(path)))
+            size = known_size(content.get('imageWidth'), content.get('imageHeight'))
+            result.append(LabeledImage(path, boxes, file, images.name_split(path, file), size))
     return LabeledSet(result)
 
 
-def _read_shape(shape: dict[str, Any], kind: str) -> LabeledBox | None:
-    """Read a shape; None if its kind has no area or is unknown."""
-    label = str(shape['label'])
-    points = [(float(x), float(y)) for x, y in shape['points']]
-    if kind == 'circle':
-        (x, y), edge = points
-        radius = math.dist((x, y), edge)
-        return LabeledBox(label, (x - radius, y - radius, 2 * radius, 2 * radius))
-    if kind in OUTLINES:
-        return LabeledBox(label, outline_box(points))
-    return LabeledBox.of_polygon(label, points) if kind == 'polygon' and len(points) > 2 else None
+def _read_shapes(
+    shapes: Sequence[dict[str, Any]], file: Path, problems: Problems
+) -> Iterator[LabeledBox]:
+    """Read the shapes that have an area; polygons of one class and group are one object."""
+    polygons = defaultdict(list)
+    for number, shape in enumerate(shapes):
+        label, group = _read_label(shape, 'label'), shape.get('group_id')
+        kind = shape.get('shape_type') or 'polygon'
+        points = [(float(x), float(y)) for x, y in shape['points']]
+        if kind == 'circle':
+            (x, y), edge = points
+            radius = math.dist((x, y), edge)
+            yield LabeledBox(label, (x - radius, y - radius, 2 * radius, 2 * radius))
+        elif kind in OUTLINES:
+            yield LabeledBox(label, outline_box(points))
+        elif kind == 'polygon' and len(points) > 2:
+            polygons[label, group, number if group is None else None].append(points)
+        else:
+            text = 'shape-not-read: shapes without an area, or of an unknown type. Skipped.'
+            problems.warn(text, f'{file.name} ({kind})')
+    for (label, *_), of_object in polygons.items():
+        yield LabeledBox.of_polygons(label, *of_object)
+
+
+def _read_label(record: dict[str, Any], *keys: str) -> str:
+    label = next((record[key] for key in keys if record.get(key) is not None), None)
+    if label is None:
+        raise ValueError('no label')
+    return str(label)
 
 
 def read_createml(files: JsonFiles, images: ImageFiles, options: Options) -> LabeledSet:
@@ -75,7 +95,7 @@ def read_createml(files: JsonFiles, images: ImageFiles, options: Options) -> Lab
                 raise ValueError(f'{file}: damaged record {record} ({error!r}).') from error
             path = images.find(file, str(name))
             if path is not None:
-                split = images.name_split(path) or name_split(file.name)
+                split = images.name_split(path, file) or name_split(file.name)
                 result.append(LabeledImage(path, boxes, file, split))
     return LabeledSet(result)
 
@@ -83,5 +103,5 @@ def read_createml(files: JsonFiles, images: ImageFiles, options: Options) -> Lab
 def _read_center(record: dict[str, Any]) -> LabeledBox:
     place = record['coordinates']
     x, y, width, height = (float(place[key]) for key in ('x', 'y', 'width', 'height'))
-    label = str(record.get('label', record.get('labels')))
+    label = _read_label(record, 'label', 'labels')
     return LabeledBox(label, (x - width / 2, y - height / 2, width, height))

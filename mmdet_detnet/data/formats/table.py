@@ -15,16 +15,18 @@ from typing import NamedTuple
 from mmdet_detnet.data.images import HEAD_SIZE, ImageFiles, name_split, read_head, read_image
 from mmdet_detnet.data.options import Options
 from mmdet_detnet.data.records import (
+    UNKNOWN_SIZE,
     Box,
     LabeledBox,
     LabeledImage,
     LabeledSet,
     Problems,
     box_of_corners,
+    known_size,
     outline_box,
 )
 
-from .class_names import find_class_names, find_id_table, is_class_id, read_flag
+from .class_names import decode, find_class_names, find_id_table, is_class_id, read_flag
 
 SEPARATORS = ',;\t|'
 # Headers in lower case without punctuation, by their role; the first one found counts.
@@ -33,7 +35,9 @@ ROLES = {
     'imgpath frame framename',
     'label': 'classname labelname categoryname class label category name objectclass objectname '
     'objecttype type species cls classid labelid categoryid classidx classindex classnumber',
-    'split': 'split set subset mluse',
+    'split': 'split set subset mluse usage partition phase',
+    'width': 'imagewidth imgwidth width',
+    'height': 'imageheight imgheight height',
     'crowd': 'iscrowd isgroupof crowd difficult isdifficult',
 }
 # Before the headers of boxes, as in Roi.X1.
@@ -54,9 +58,11 @@ BOXES: list[tuple[str, tuple[str, ...]]] = [
     ('bbox', ('bbox',)),
     ('bbox', ('boundingbox',)),
 ]
-# Tables without headers: of keras-retinanet, SKU-110K, and AutoML with and without the split.
+# Tables without headers: of makesense.ai, keras-retinanet, SKU-110K, and AutoML with and without
+# the split.
 AUTOML = ('path', 'class', 'xmin', 'ymin', '-', '-', 'xmax', 'ymax', '-', '-')
 HEADLESS = (
+    ('class', 'x', 'y', 'w', 'h', 'path', 'imagewidth', 'imageheight'),
     ('path', *CORNERS, 'class'),
     ('path', *CORNERS, 'class', 'imagewidth', 'imageheight'),
     ('split', *AUTOML),
@@ -88,6 +94,7 @@ class Row(NamedTuple):
     label: str
     box: Box | None
     is_crowd: bool
+    size: tuple[int, int]  # of the image
 
 
 def recognizes(file: Path, images: ImageFiles) -> bool:
@@ -114,8 +121,11 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
             problems.warn(f'not-utf-8: {text}.', file.name)
         rows = _name_classes([*_read_rows(table, file, problems)], file, options, images)
         # All boxes are in the first two pixels, or else fractions, perhaps rounded above 1.
-        ends = [max(box[0] + box[2], box[1] + box[3]) for row in rows if (box := row.box)]
-        are_fractions = bool(ends) and max(ends) <= 2
+        ends = [(box[0] + box[2], box[1] + box[3], *row.size) for row in rows if (box := row.box)]
+        are_fractions = bool(ends) and max(max(right, bottom) for right, bottom, *_ in ends) <= 2
+        # A width or height may also be that of the box.
+        fits = [right <= width and bottom <= height for right, bottom, width, height in ends]
+        has_sizes = not are_fractions and 2 * sum(fits) > len(fits)
         by_image: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
             by_image[row.image].append(row)
@@ -129,8 +139,12 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
                 for row in of_image
                 if row.box
             ]
-            split = name_split(of_image[0].split or file.stem) or images.name_split(path)
-            new = LabeledImage(path, boxes, file, split)
+            named = {name_split(row.split or file.stem) for row in of_image} - {''}
+            if len(named) > 1:
+                raise ValueError(f'{file}: {name} is in two splits: {", ".join(sorted(named))}.')
+            split = ''.join(named) or images.name_split(path, file)
+            own_size = of_image[0].size if has_sizes else UNKNOWN_SIZE
+            new = LabeledImage(path, boxes, file, split, own_size)
             merged[path] = _merge(merged[path], new, problems) if path in merged else new
     return LabeledSet([*merged.values()])
 
@@ -149,11 +163,15 @@ def _merge(known: LabeledImage, new: LabeledImage, problems: Problems) -> Labele
 
 def _parse_table(content: bytes, file: Path) -> Table | None:
     """Find the separator and the columns of a table; None if it has none of boxes."""
-    text, is_utf_8 = _decode(content)
+    try:
+        text, is_utf_8 = decode(content), True
+    except UnicodeDecodeError:
+        text, is_utf_8 = content.decode('latin-1'), False
     for separator in SEPARATORS:
-        reader = csv.reader(io.StringIO(text, newline=''), delimiter=separator)
+        stream = io.StringIO(text, newline='')
+        reader = csv.reader(stream, delimiter=separator, skipinitialspace=True)
         try:
-            rows = [(reader.line_num, row) for row in reader if any(row)]
+            rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
         except csv.Error as error:
             raise ValueError(f'{file} is not a valid CSV file: {error}.') from error
         headless = _find_headless([row for _, row in rows])
@@ -167,6 +185,7 @@ def _parse_table(content: bytes, file: Path) -> Table | None:
         kind, names = next((pair for pair in BOXES if {*pair[1]} <= numbers.keys()), ('', ()))
         if 'image' in columns and kind:
             box_columns = [numbers[name] for name in names]
+            columns = {role: n for role, n in columns.items() if n not in box_columns}
             used = {*columns.values(), *box_columns}
             unused = [cell for n, cell in enumerate(headers) if n not in used]
             point = '.' if separator == ',' else ','
@@ -179,25 +198,19 @@ def _simplify(header: str) -> str:
     return re.sub('[^a-z0-9]', '', header.lower())
 
 
-def _decode(content: bytes) -> tuple[str, bool]:
-    """Decode a text, and tell whether it is in UTF-8 or UTF-16."""
-    if content.startswith((b'\xff\xfe', b'\xfe\xff')):
-        return content.decode('utf-16', errors='replace'), True
-    try:
-        return content.decode('utf-8-sig'), True
-    except UnicodeDecodeError:
-        return content.decode('latin-1'), False
-
-
 def _find_headless(rows: Sequence[list[str]]) -> Sequence[str]:
     """Find the headers of a table that has none; return none if it is not in ``HEADLESS``."""
     for names in HEADLESS:
-        numbers = [names.index(corner) for corner in CORNERS]
+        numbers = [n for n, name in enumerate(names) if name in (*CORNERS, *'xywh')]
         boxes = [[row[n].strip() for n in numbers] for row in rows if len(row) == len(names)]
         # Rows of images without objects are empty behind the image.
         cells = [cell for box in boxes if any(box) for cell in box]
-        if rows and len(rows[0]) == len(names) and cells:
-            return names if all(map(_is_number, cells)) else ()
+        if not rows or len(rows[0]) != len(names) or not cells:
+            continue
+        # The image of makesense.ai is in the place of SKU-110K's class.
+        if names[0] == 'class' and (Path(rows[0][0]).suffix or not Path(rows[0][5]).suffix):
+            continue
+        return names if all(map(_is_number, cells)) else ()
     return ()
 
 
@@ -223,6 +236,7 @@ def _read_rows(table: Table, file: Path, problems: Problems) -> Iterator[Row]:
                 raise ValueError(f'no image in the row {cells}.')
             # pandas makes floats of ids if one is missing.
             label = FLOAT_ID.sub(r'\1', cell['label'])
+            size = known_size(*(FLOAT_ID.sub(r'\1', cell[side]) for side in ('width', 'height')))
             texts = [padded[number] for number in table.box_columns]
             if table.box_kind == 'via':
                 box, label = _read_via(*texts)
@@ -230,13 +244,13 @@ def _read_rows(table: Table, file: Path, problems: Problems) -> Iterator[Row]:
                     problems.warn('shape-without-area: points and lines. Skipped.', place)
             else:
                 box = _read_box(texts, table, place, problems)
-            if box and not label and 'label' in table.columns:
+            if box and not label and ('label' in table.columns or table.box_kind == 'via'):
                 text = f'row-without-class: rows with a box, but without a class: {ONLY_CLASS!r}.'
                 problems.warn(text, place)
             is_crowd = read_flag(cell['crowd'], 'a crowd')
         except ValueError as error:
             raise ValueError(f'{file}, line {line}: {error}') from error
-        yield Row(cell['image'], cell['split'], label or ONLY_CLASS, box, is_crowd)
+        yield Row(cell['image'], cell['split'], label or ONLY_CLASS, box, is_crowd, size)
 
 
 def _read_box(texts: Sequence[str], table: Table, place: str, problems: Problems) -> Box | None:
@@ -268,7 +282,10 @@ def _read_via(shape_text: str, attributes_text: str) -> tuple[Box | None, str]:
                 return (x, y, width, height), label
             case 'circle' | 'ellipse':
                 x, y = shape['cx'], shape['cy']
-                across, down = shape.get('rx', shape.get('r')), shape.get('ry', shape.get('r'))
+                a, b = shape.get('rx', shape.get('r')), shape.get('ry', shape.get('r'))
+                angle = shape.get('theta', 0)
+                cos, sin = math.cos(angle), math.sin(angle)
+                across, down = math.hypot(a * cos, b * sin), math.hypot(a * sin, b * cos)
                 return (x - across, y - down, 2 * across, 2 * down), label
             case 'polygon':
                 xs, ys = shape['all_points_x'], shape['all_points_y']

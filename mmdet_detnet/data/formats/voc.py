@@ -14,12 +14,13 @@ from xml.etree.ElementTree import Element, ParseError, XMLPullParser, parse
 from mmdet_detnet.data.images import ImageFiles, name_split, read_head
 from mmdet_detnet.data.options import Options
 from mmdet_detnet.data.records import (
-    UNKNOWN_SIZE,
     LabeledBox,
     LabeledImage,
     LabeledSet,
     Problems,
     box_of_corners,
+    enclose_rotated,
+    known_size,
 )
 
 from .class_names import read_flag, read_text
@@ -31,16 +32,18 @@ LISTS = ('trainval', 'train', 'val', 'valid', 'test')
 DIVIDED = {('trainval', 'tra'), ('trainval', 'val')}
 FILE_SUFFIXES = {'.xml', '.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+# What the parser raises, also for a declaration of another encoding.
+DAMAGED = (LookupError, ParseError, ValueError)
 
 
 def recognizes(file: Path, images: ImageFiles) -> bool:
     """Return whether an XML file is in this format; a damaged one is, to be reported later."""
     # iterparse would hold the file until the garbage collector runs, which is stopped.
     parser: XMLPullParser[Element] = XMLPullParser(events=('start',))
-    parser.feed(read_head(file))
     try:
+        parser.feed(read_head(file))
         event: Any = next(parser.read_events())
-    except (ParseError, StopIteration):
+    except (*DAMAGED, StopIteration):
         return True
     return event[1].tag == 'annotation'
 
@@ -55,23 +58,17 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
     for file in files:
         try:
             root = parse(file).getroot()
-        except ParseError as error:
+        except DAMAGED as error:
             raise ValueError(f'{file} is not valid XML: {error}.') from error
         try:
             boxes = [*_read_objects(root, first, file.name, images.problems)]
         except ValueError as error:
             raise ValueError(f'{file}: {error}') from error
-        if any(min(each.box[:2]) < 0 for each in boxes):
-            text = 'files with boxes before pixel 1. If they count from 0, give --zero-based.'
-            images.problems.warn(f'box-before-first-pixel: {text}', file.name)
         # The XML file has its image's name; <filename> may be from another machine.
         path = images.find(file, file.stem, _read_text(root, 'filename'))
         if path is not None:
-            split = read_lists(file.parent).get(file.stem, '') or images.name_split(path)
-            # Some tools leave the size out, or write 0.
-            width, height = (_read_text(root, f'size/{side}') for side in ('width', 'height'))
-            has_size = width.isdecimal() and height.isdecimal() and int(width) and int(height)
-            size = (int(width), int(height)) if has_size else UNKNOWN_SIZE
+            split = read_lists(file.parent).get(file.stem, '') or images.name_split(path, file)
+            size = known_size(*(_read_text(root, f'size/{side}') for side in ('width', 'height')))
             result.append(LabeledImage(path, boxes, file, split, size))
     return LabeledSet(result)
 
@@ -88,9 +85,13 @@ def _read_objects(root: Element, first: int, file: str, problems: Problems) -> I
             raise ValueError('an object has no <name>.')
         corners = [_read_number(element, f'bndbox/{each}') for each in CORNERS]
         left, top, width, height = box_of_corners(corners, file, problems)
+        if min(left, top) < first:
+            text = 'boxes before pixel 1. If they count from 0, give --zero-based.'
+            problems.warn(f'box-before-first-pixel: {text}', file)
         is_difficult = read_flag(_read_text(element, 'difficult'), '<difficult>')
         box = (left - first, top - first, width + first, height + first)
-        yield LabeledBox(name, box, is_difficult)
+        rotation = _read_text(element, "attributes/attribute[name='rotation']/value")
+        yield LabeledBox(name, enclose_rotated(box, rotation, file, problems), is_difficult)
 
 
 def _read_number(element: Element, path: str) -> float:

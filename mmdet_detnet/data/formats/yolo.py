@@ -72,7 +72,8 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
         boxes = [_scale(row, state.size) for row in of_image]
         real = path.parent.resolve()
         keys = (path, real / path.name, real, *real.parents)
-        split = next((places[key] for key in keys if key in places), images.name_split(path))
+        of_folder = images.name_split(path, source)
+        split = next((places[key] for key in keys if key in places), of_folder)
         result.append(LabeledImage(path, boxes, source, split, state.size))
     tested = [image for image in result if image.split == 'test']
     if not any(image.boxes for image in tested):
@@ -186,7 +187,7 @@ def _scale(row: Row, size: tuple[int, int]) -> LabeledBox:
         left, top = (x - across / 2) * width, (y - down / 2) * height
         return LabeledBox(label, (left, top, across * width, down * height))
     points = zip(values[::2], values[1::2], strict=True)
-    return LabeledBox.of_polygon(label, [(x * width, y * height) for x, y in points])
+    return LabeledBox.of_polygons(label, [(x * width, y * height) for x, y in points])
 
 
 def _find_splits(found_names: Iterable[ClassNames], images: ImageFiles) -> dict[Path, str]:
@@ -222,7 +223,10 @@ def _find_splits(found_names: Iterable[ClassNames], images: ImageFiles) -> dict[
 
 def _resolve(root: Path, entry: str, images: ImageFiles) -> list[Path]:
     """Resolve an entry to a folder, or to the images in a list, perhaps of another machine."""
-    place = Path(root, entry).resolve()
+    parts = Path(entry.replace('\\', '/')).parts
+    # Of a path on another machine, the last parts may exist here.
+    places = [root.joinpath(*parts[number:]) for number in range(max(1, len(parts) - 1))]
+    place = next((each for each in places if each.exists()), places[0]).resolve()
     if place.suffix != '.txt' or not place.is_file():
         return [place]
     lines = filter(None, map(str.strip, read_text(place).splitlines()))
