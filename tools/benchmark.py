@@ -56,16 +56,17 @@ def parse_args() -> argparse.Namespace:
     """Read the command line; --quick changes the defaults of other options."""
     parser = make_parser(__doc__, '--device')
     add = parser.add_argument
-    add('what', nargs='+', help=f'of {sorted(COMPARISONS)}, or two configs and more')
+    text = f'comparisons ({", ".join(sorted(COMPARISONS))}), or two or more configs'
+    add('what', nargs='+', help=text)
     text = 'HEIGHTxWIDTH of the images, in pixels; several are measured in turn'
     add('--size', nargs='+', type=image_size, default=[(800, 1333)], help=text)
-    add('--batch', nargs='+', type=at_least(1), default=[1], help='number of images; likewise')
-    text = 'one-stage: scores above score_thr in an image'
+    add('--batch', nargs='+', type=at_least(1), default=[1], help='images of a batch; likewise')
+    text = 'one-stage: scores above score_thr, per image'
     add('--candidates', type=at_least(1), default=Workload.candidates, help=text)
-    text = 'two-stage: proposals of an image with a score above score_thr'
+    text = 'two-stage: proposals with a score above score_thr, per image'
     add('--passing', type=at_least(1), default=Workload.passing, help=text)
-    add('--rounds', type=at_least(1), default=10, help='number of timed runs')
-    add('--warm-up', type=at_least(0), default=2, help='untimed runs before')
+    add('--rounds', type=at_least(1), default=10, help='timed runs; default: %(default)s')
+    add('--warm-up', type=at_least(0), default=2, help='untimed ones before; default: %(default)s')
     add('--no-training', action='store_true', help='measure inference only')
     add('--out-dir', type=Path, default=Path('work_dirs/benchmark'), help='default: %(default)s')
     add('--amp', choices=['fp16', 'bf16'], help='precision of accelerated rows')

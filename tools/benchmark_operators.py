@@ -25,7 +25,7 @@ from mmdet_detnet.cli import at_least, make_parser, usable_device
 def main() -> None:
     """Run the command line."""
     parser = make_parser(__doc__)
-    parser.add_argument('--rounds', type=at_least(1), default=5, help='number of timed runs')
+    parser.add_argument('--rounds', type=at_least(1), default=5, help='default: %(default)s')
     parser.add_argument('--device', type=usable_device, default='cpu', help='device to measure on')
     parser.add_argument('--threads', type=at_least(1), help='threads; default: as torch chooses')
     args = parser.parse_args()
