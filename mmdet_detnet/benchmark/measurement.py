@@ -48,15 +48,12 @@ def compare(
 ) -> list[Row]:
     """Measure detectors in turn, on a GPU if there is one. If one fails, the others continue.
 
-    Configs are named as in :class:`Entry`, and the last is the reference. Returns a row for each.
+    Configs are named as in :class:`Entry`, and the last is the reference. Returns a row for each. A
+    script calls this below ``if __name__ == '__main__':``, as memory has processes of its own.
 
     Examples:
-        >>> rows = compare(
-        ...     ['detnet/faster-rcnn_detnet59_fpn_1x_coco.py',
-        ...      'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'],
-        ...     Workload(height=320, width=480),
-        ...     Rounds(timed=3, training=False),
-        ... )
+        >>> ours, stock = 'ours.py', 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+        >>> rows = compare([ours, stock], Workload(height=320, width=480), Rounds(timed=3))
         >>> print(format_rows(rows))
     """
     rows = make_rows(configs, workload)

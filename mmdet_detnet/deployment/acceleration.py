@@ -208,21 +208,23 @@ def choose_dtype(
     if dtype not in (AUTO, *allowed, *allowed.values()):
         reject('accelerate', argument, dtype, f'None or one of {[AUTO, *allowed]}')
     devices = {parameter.device for parameter in model.parameters()}
+    kinds = {device.type for device in devices}
     are_fast = bool(devices) and all(map(has_bfloat16, devices))
     if dtype == AUTO:
-        on_gpu = any(device.type == 'cuda' for device in devices)
         # Trained in bfloat16 by default, detectors have been compared on a CPU only.
-        return torch.bfloat16 if are_fast and not (on_gpu and argument == 'train_dtype') else None
+        is_tested = argument != 'train_dtype' or 'cuda' not in kinds
+        return torch.bfloat16 if are_fast and is_tested else None
     precision = DTYPES[dtype] if isinstance(dtype, str) else dtype
-    if {device.type for device in devices} == {'cpu'}:
-        if precision == torch.float16:
-            raise ValueError("accelerate: dtype='fp16' needs a GPU; on a CPU, dtype='bf16' works.")
-        if precision == torch.bfloat16 and CPU_INFO.is_file() and not are_fast:
-            warnings.warn(
-                f"accelerate: this CPU has no instructions for bfloat16, so {argument}='bf16' is "
-                f"likely slower than float32; {argument}='auto' uses it only where they exist.",
-                stacklevel=3,
-            )
+    if kinds == {'cpu'} and precision == torch.float16:
+        raise ValueError("accelerate: dtype='fp16' needs a GPU; on a CPU, dtype='bf16' works.")
+    is_known = kinds == {'cuda'} or (kinds == {'cpu'} and CPU_INFO.is_file())
+    if precision == torch.bfloat16 and is_known and not are_fast:
+        warnings.warn(
+            f'accelerate: this {"CPU" if kinds == {"cpu"} else "GPU"} has no instructions for '
+            f"bfloat16, so {argument}='bf16' is likely slower than float32; {argument}='auto' uses "
+            'it only where they exist.',
+            stacklevel=3,
+        )
     return precision
 
 

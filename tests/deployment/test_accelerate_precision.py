@@ -20,6 +20,11 @@ CPUS = [
 ]
 
 
+def model_on(device):
+    parameter = SimpleNamespace(device=torch.device(device))
+    return SimpleNamespace(parameters=lambda: [parameter])
+
+
 @pytest.mark.parametrize(('text', 'is_fast'), CPUS)
 def test_bfloat16_is_chosen_where_the_cpu_has_it_and_warned_of_elsewhere(
     text, is_fast, monkeypatch, tmp_path
@@ -43,12 +48,15 @@ def test_bfloat16_is_chosen_where_the_cpu_has_it_and_warned_of_elsewhere(
 def test_gpus_have_bfloat16_since_ampere(monkeypatch, capability, supported):
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: capability)
     assert has_bfloat16(torch.device('cuda', 0)) is supported
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        assert choose_dtype('bf16', model_on('cuda')) is torch.bfloat16
+    assert ['this GPU has no' in str(each.message) for each in caught] == [True] * (not supported)
 
 
 @pytest.mark.parametrize(('device', 'train_dtype'), [('cpu', torch.bfloat16), ('cuda', None)])
 def test_automatic_precision_in_training_is_low_on_a_cpu_only(device, train_dtype, monkeypatch):
     monkeypatch.setattr(acceleration, 'has_bfloat16', lambda device: True)
-    parameter = SimpleNamespace(device=torch.device(device))
-    model = SimpleNamespace(parameters=lambda: [parameter])
+    model = model_on(device)
     assert choose_dtype('auto', model, 'train_dtype') is train_dtype
     assert choose_dtype('auto', model) is torch.bfloat16
