@@ -205,8 +205,7 @@ class RoIAlignForward(ContiguousForward):
         if feature_map.device.type != 'cpu' or layer.pool_mode != 'avg':
             return super().__call__(feature_map, rois)
         grid = RoIGrid(layer.output_size, layer.spatial_scale, layer.sampling_ratio, layer.aligned)
-        dtype = torch.promote_types(feature_map.dtype, torch.float32)
-        return RoIAlignAverage.apply(feature_map.to(dtype), rois, grid).to(feature_map.dtype)
+        return RoIAlignAverage.apply(feature_map, rois, grid).to(feature_map.dtype)
 
 
 @dataclass(eq=False)

@@ -3,20 +3,12 @@
 import math
 
 import pytest
+import test_roi_align
 import torch
 from mmcv import ops
 
 pytestmark = pytest.mark.usefixtures('on_own_operators')
-ROIS = torch.tensor(
-    [
-        [0, 3, 2, 14, 11],
-        [1, 0, 5, 23, 8],
-        [1, -6, -6, 5, 5],
-        [0, 17, 9, 40, 30],
-        [0, 300, 300, 340, 340],
-    ],
-    dtype=torch.float64,
-)
+ROIS = test_roi_align.ROIS
 NANS = torch.tensor([[0] + 4 * [math.nan]], dtype=torch.float64)
 
 

@@ -52,8 +52,8 @@ PREDICTOR_OPTIONS = (
 )
 # RoIs convolved at once on a CPU, so that they fit the caches; the fastest of 25 to 1000.
 CPU_CHUNK_SIZE = 50
-# Channels of the non-local block's embeddings, as a fraction of the input's.
-REDUCTION = 2
+# The non-local block's embeddings are in groups, and have a fraction of the input's channels.
+GROUPS, REDUCTION = 4, 2
 
 
 @MODELS.register_module()
@@ -359,15 +359,13 @@ class GroupedNonLocal(BaseModule):
     def __init__(
         self,
         in_channels: int,  # number of channels of the features; the embeddings have half of them
-        groups: int = 4,  # number of groups that the embeddings are split into; adds no parameters
         conv_cfg: OptConfigType = None,
         # Of the normalization after W.
         norm_cfg: ConfigType = dict(type='BN'),  # noqa: B006
     ) -> None:
         super().__init__()
-        if in_channels % (REDUCTION * groups):
-            reject(self, 'in_channels', in_channels, f'a multiple of {REDUCTION * groups}')
-        self.groups = groups
+        if in_channels % (REDUCTION * GROUPS):
+            reject(self, 'in_channels', in_channels, f'a multiple of {REDUCTION * GROUPS}')
         channels = in_channels // REDUCTION
         self.theta = build_conv_layer(conv_cfg, in_channels, channels, kernel_size=1)
         self.phi = build_conv_layer(conv_cfg, in_channels, channels, kernel_size=1)
@@ -379,7 +377,7 @@ class GroupedNonLocal(BaseModule):
     def forward(self, x: Tensor) -> Tensor:
         """Attend over the positions of each map, of shape (N, in_channels, h, w)."""
         theta, phi, g = (  # (N, groups, channels, h * w) each
-            embed(x).unflatten(1, (self.groups, -1)).flatten(3)
+            embed(x).unflatten(1, (GROUPS, -1)).flatten(3)
             for embed in (self.theta, self.phi, self.g)
         )
         affinity = theta.transpose(-1, -2) @ phi / phi.shape[-1]  # (N, groups, h * w, h * w)

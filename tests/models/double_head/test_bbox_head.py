@@ -23,7 +23,7 @@ EXT = dict(lambda_fc=0.7, lambda_conv=0.8)
 
 def test_non_local_block_is_its_formula():
     groups, channels, height, width = 4, 32, 3, 5
-    block = GroupedNonLocal(channels, groups, norm_cfg=dict(type='GN', num_groups=2)).eval()
+    block = GroupedNonLocal(channels, norm_cfg=dict(type='GN', num_groups=2)).eval()
     nn.init.normal_(block.out_conv.weight, std=0.1)
     x = torch.randn(2, channels, height, width)
     theta, phi, g = (layer(x).flatten(2) for layer in (block.theta, block.phi, block.g))
