@@ -11,11 +11,10 @@ from mmdet_detnet.registry import MODELS
 class PreciseRoIExtractor(SingleRoIExtractor):
     """``SingleRoIExtractor`` for mixed precision and several sizes of the same RoIs.
 
-    Levels are computed and RoIs enlarged in float32, before the RoIs take the features' type.
-    bfloat16 features, for which mmcv has no RoIAlign, are pooled in float32. RoIs are also enlarged
-    if there is only one feature level. This synchronizes with the GPU once, not once per level.
-    In float32 and with several levels, the features equal those of ``SingleRoIExtractor``, whose
-    arguments it has.
+    RoIs stay in float32, and features of low precision are pooled in it: in float16, a corner at
+    1000 pixels would be rounded to half a pixel. RoIs are also enlarged if there is only one
+    feature level. This synchronizes with the GPU once, not once per level. In float32 and with
+    several levels, the features equal those of ``SingleRoIExtractor``, whose arguments it has.
     """
 
     def forward(
@@ -65,5 +64,5 @@ def zero_of(*tensors: Tensor) -> Tensor:
 
 
 def _pool_level(layer: nn.Module, feat: Tensor, rois: Tensor) -> Tensor:
-    dtype = torch.float32 if feat.dtype == torch.bfloat16 else feat.dtype
+    dtype = torch.promote_types(feat.dtype, torch.float32)
     return layer(feat.to(dtype), rois.to(dtype)).to(feat.dtype)
