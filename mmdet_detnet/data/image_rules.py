@@ -49,7 +49,7 @@ def check_images(
         elif state.size != expected:
             text = 'images whose size differs from the annotations. Their boxes may be misplaced.'
             is_turned = state.size == expected[::-1]
-            reason = ' (mmdet applies the EXIF rotation)' if is_turned else ''
+            reason = ' (swapped, as by EXIF, whose rotation mmdet applies)' if is_turned else ''
             found = '{} x {}, not {} x {}'.format(*state.size, *expected)
             problems.add(f'image-size: {text}', [f'{name} is {found}{reason}'])
 

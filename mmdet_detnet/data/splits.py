@@ -33,7 +33,10 @@ def choose_splits(
         ValueError: If the expression does not match an image, nothing is drawn for it to apply to,
             or there are too few images.
     """
-    own = {image.path: image.split for image in images if image.split}
+    named = {image.split for image in images} - {''}
+    # Images next to a folder of test or validation images are for training.
+    other = 'train' if named and 'train' not in named else ''
+    own = {image.path: split for image in images if (split := image.split or other)}
     present = set(own.values())
     if present >= {'train', 'val'}:
         if group_by is not None:
@@ -43,7 +46,7 @@ def choose_splits(
             )
         words = "the dataset's own"
     elif present >= {'train', 'test'}:
-        part = [image for image in images if image.split == 'train']
+        part = [image for image in images if own.get(image.path) == 'train']
         own |= _draw(part, folder, seed, group_by, {**SHARES, 'test': 0})
         words = f"the dataset's own, and validation drawn from training (seed {seed})"
     else:

@@ -114,7 +114,9 @@ def test_rotation_by_exif_changes_the_size(content, check, tmp_path):
     Image.new('RGB', (WIDTH, HEIGHT)).save(tmp_path / 'images/b.png', exif=exif)
     assert read_image(tmp_path / 'images/b.png', decode=False).size == (HEIGHT, WIDTH)
     (problem,) = check(content).problems
-    assert problem.examples == ['b.png is 80 x 100, not 100 x 80 (mmdet applies the EXIF rotation)']
+    assert problem.examples == [
+        'b.png is 80 x 100, not 100 x 80 (swapped, as by EXIF, whose rotation mmdet applies)'
+    ]
 
 
 def test_headers_of_many_images_are_sampled(content, tmp_path):

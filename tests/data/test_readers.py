@@ -313,6 +313,7 @@ SPLITS = [
         {'data.yaml': f'{NAMES}train: /x/images/b.png\nval: C:\\x\\images\\a.png'},
         'val train',
     ),
+    ('yolo', {'data.yaml': f'{NAMES}val: images\ntest: images'}, 'val val'),
     ('yolo', {'a.yaml': NAMES, 'data.yaml': f'{NAMES}train: images/a.png'}, 'train '),
     # Only the annotations are in folders of splits.
     (
@@ -488,9 +489,9 @@ ERRORS = [
         ('yolo', {'labels/a.txt': f'0 {BOX}\n0{" 0.5" * n}', **POSE}, f'a.txt, line 2.*{n} numbers')
         for n in (3, 8, 15)
     ),
-    ('yolo', {'data.yaml': None}, 'has no names of classes'),
+    ('yolo', {'data.yaml': None}, 'labels and the folders above it have no names of classes'),
     ('yolo', {'data.yaml': f'{BOMB}names: *a10\n'}, 'has no names of classes'),
-    ('yolo', {'data.yaml': 'names: {0: cat, b: red panda}\n'}, 'has no names of classes'),
+    ('yolo', {'data.yaml': 'names: {0: cat, b: red panda}\n'}, 'data.yaml has no names of'),
     ('yolo', {'data.yaml': f'{NAMES}train: {{a: b}}\n'}, 'train must be a path or a list of paths'),
     ('yolo', {'data.yaml': f'{NAMES}kpt_shape: 4\n'}, "kpt_shape must be two numbers, got '4'"),
     # A list of one name, that nothing runs.
@@ -533,6 +534,7 @@ ERRORS = [
     ('coco', coco_file(iscrowd=2), r'instances\.json: 0: "iscrowd" must be 0 or 1'),
     ('coco', coco_file('images', id=1), r'instances\.json: the image id 1 is that of a\.png and b'),
     ('coco', coco_file('images', file_name=5), 'an image has no "id" or no "file_name"'),
+    ('coco', coco_file('images', file_name='b.png'), r'instances\.json has .*b\.png twice'),
     ('coco', coco_file('categories', id=1), "the category id 1 is that of 'cat' and 'red panda'"),
     ('coco', {'instances.json': {**coco_of('a.png'), 'categories': []}}, 'no category has an "id"'),
     ('coco', {'more.json': coco_of('a.png')}, r'a\.png .*instances\.json and .*more\.json'),

@@ -81,6 +81,9 @@ def test_missing_splits_are_drawn_from_training():
     assert count(splits) == {'train': 14, 'val': 3, 'test': 1}
     assert splits[ROOT / 'x.png'] == 'test'
     assert 'validation drawn from training' in words
+    splits, words = choose_splits([*make_images(17), make_image('x.png', 'test')], ROOT)
+    assert count(splits) == {'train': 14, 'val': 3, 'test': 1}
+    assert 'validation drawn from training' in words
     splits, _ = choose_splits(make_images(20, 'train'), ROOT)
     assert count(splits) == {'train': 14, 'val': 3, 'test': 3}
 

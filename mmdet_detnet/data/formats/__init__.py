@@ -93,11 +93,11 @@ def _check_unique(images: Sequence[LabeledImage]) -> None:
     sources: dict[Path, Path | None] = {}
     for image in images:
         if image.path in sources:
-            other = sources[image.path]
-            places = f'twice in {other}' if other == image.source else f'{other} and {image.source}'
+            if sources[image.path] == image.source:
+                raise ValueError(f'{image.source} has the image {image.path} twice.')
             raise ValueError(
-                f'{image.path} has annotations in two places: {places}. Name the right one with '
-                '--annotations.'
+                f'{image.path} has annotations in two places: {sources[image.path]} and '
+                f'{image.source}. Name the right one with --annotations.'
             )
         sources[image.path] = image.source
 

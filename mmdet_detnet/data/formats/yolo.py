@@ -127,9 +127,11 @@ def _read_files(
 def _read_rows(file: Path, names: ClassNames) -> tuple[list[Row], list[str]]:
     """Read the objects of a file, and describe the rows that are wrong."""
     if not names.names:
+        folders = f'{file.parent} and the folders above it have'
+        lacking = f'{names.yaml_file} has' if names.yaml_file else folders
         raise ValueError(
-            f'{file.parent} has no names of classes for YOLO, nor has a folder above it: write '
-            'data.yaml with a line such as names: [cat, dog].'
+            f'{lacking} no names of classes for YOLO: write data.yaml with a line such as '
+            'names: [cat, dog].'
         )
     shape, num_values = 'four numbers or the corners of a polygon', 0
     if keypoints := names.description.get('kpt_shape'):
@@ -191,7 +193,7 @@ def _scale(row: Row, size: tuple[int, int]) -> LabeledBox:
 
 
 def _find_splits(found_names: Iterable[ClassNames], images: ImageFiles) -> dict[Path, str]:
-    """Find the folders or images of each split; none if two are identical.
+    """Find the folders or images of each split; none if those of training are in another, too.
 
     They are in the YAML files, or in lists next to the names of the classes, as darknet has them.
     """
@@ -213,10 +215,11 @@ def _find_splits(found_names: Iterable[ClassNames], images: ImageFiles) -> dict[
                 if not isinstance(entry, str):
                     raise ValueError(f'{file}: {split} must be a path or a list of paths.')
                 for place in _resolve(root, entry, images) if entry not in NULLS else []:
-                    doubled += [entry] if place in own else []
+                    # Validation images may be the test images, too.
+                    doubled += [entry] if own.get(place) == 'train' != split else []
                     own.setdefault(place, split)
         places |= own
-    text = 'doubled-split: folders or images of two splits in a YAML file or lists. Split again.'
+    text = 'doubled-split: folders or images of training and another split. Split again.'
     images.problems.warn(text, *doubled)
     return {} if doubled else places
 
