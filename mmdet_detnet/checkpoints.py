@@ -20,15 +20,18 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
 
+import mmengine
 import numpy as np
 import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import get_torchvision_models
 from mmengine.utils import digit_version
 
-from mmdet_detnet.files import write_file
+from mmdet_detnet.files import read_json, write_file
+from mmdet_detnet.host import load_torchvision
 
 __all__ = ['force_weights_only', 'keep_own_files', 'make_plain', 'read_checkpoint', 'restore']
 
@@ -40,6 +43,8 @@ SAFE_TORCH = '2.10.0'
 REFUSED = re.compile(r'(?:GLOBAL|Unsupported class) (\S+)')
 # The file by which torch knows a TorchScript archive, which is code.
 TORCHSCRIPT = 'constants.pkl'
+# mmengine's table of the addresses of torchvision's weights.
+ADDRESSES = Path(mmengine.__path__[0], 'hub', 'torchvision_0.12.json')
 FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 FORCE_NOT = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 WEIGHTS = ('state_dict', 'ema_state_dict', 'optimizer')
@@ -104,6 +109,16 @@ def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
     return read_checkpoint(cached, map_location)
 
 
+@CheckpointLoader.register_scheme('torchvision://', force=True)
+def load_from_torchvision(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Load weights of torchvision for mmengine, which knows most addresses without torchvision."""
+    urls = get_torchvision_models() if load_torchvision() else read_json(ADDRESSES)
+    name = filename.removeprefix('torchvision://')
+    if name not in urls:
+        raise ValueError(f'{filename} must be one of {sorted(urls)}.')
+    return load_from_http(urls[name], map_location)
+
+
 def _as_data(loader: Callable) -> Callable:
     """Make a loader of mmengine that calls torch.load itself, as of ``s3://``, run no code."""
 
@@ -119,7 +134,7 @@ def _as_data(loader: Callable) -> Callable:
 
 
 for _prefix, _loader in tuple(CheckpointLoader._schemes.items()):
-    if _loader not in (load_from_local, load_from_http):
+    if _loader not in (load_from_local, load_from_http, load_from_torchvision):
         CheckpointLoader.register_scheme(_prefix, _as_data(_loader), force=True)
 
 

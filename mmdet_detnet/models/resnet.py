@@ -4,11 +4,9 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import mmengine
 from mmdet.models.backbones import ResNet
 from mmdet.models.layers import ResLayer
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
@@ -32,7 +30,6 @@ FLAGS = ('avg_down', 'deep_stem', 'norm_eval', 'with_cp')
 BACKBONE_PREFIX = 'backbone.'
 # Names of the classifier in torchvision and mmpretrain.
 CLASSIFIER_PREFIXES = ('fc.', 'head.')
-TORCHVISION_SCHEME = 'torchvision://'
 # Prefix of networks that were saved from inside a distributed wrapper.
 WRAPPER_PREFIX = 'module.'
 # Name of the projection shortcuts in guoruoqian/DetNet_pytorch, whose files must be converted.
@@ -300,12 +297,6 @@ def _read_state_dict(checkpoint: str, map_location: str, name: str) -> Mapping[s
             "ResNet instead, set it to 'torchvision://resnet50' (or resnet101); the README in the "
             "config's folder lists other requirements and weights."
         )
-    if checkpoint.startswith(TORCHVISION_SCHEME) and not find_spec('torchvision'):
-        urls = mmengine.load(Path(mmengine.__path__[0], 'hub', 'torchvision_0.12.json'))
-        model = checkpoint[len(TORCHVISION_SCHEME) :]
-        if model not in urls:
-            raise ValueError(f'{checkpoint}: without torchvision, use one of {sorted(urls)}.')
-        checkpoint = urls[model]
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location, logger='current')
     state = content.get('state_dict', content)
     return {key.removeprefix(WRAPPER_PREFIX): value for key, value in state.items()}

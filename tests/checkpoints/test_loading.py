@@ -10,6 +10,7 @@ from hostile import HAS_STAND_INS, save
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
+from mmdet_detnet import checkpoints
 from mmdet_detnet.checkpoints import make_plain, read_checkpoint, restore
 
 # test_older_torch_reads_plain_checkpoints_only covers what comes before.
@@ -59,6 +60,17 @@ def test_checkpoint_is_downloaded_once(plain, tmp_path, serve):
     check_history(CheckpointLoader.load_checkpoint(f'{serve}/epoch_1.pth'))
     path.unlink()
     check_history(CheckpointLoader.load_checkpoint(f'{serve}/epoch_1.pth'))
+
+
+def test_weights_of_torchvision_are_found_without_torchvision(monkeypatch):
+    """Most configs of MMDetection start from them."""
+    asked = []
+    monkeypatch.setattr(checkpoints, 'load_torchvision', lambda: None)
+    monkeypatch.setattr(checkpoints, 'load_from_http', lambda url, _: asked.append(url))
+    CheckpointLoader.load_checkpoint('torchvision://resnet50')
+    assert asked == ['https://download.pytorch.org/models/resnet50-0676ba61.pth']
+    with pytest.raises(ValueError, match=r'torchvision://resnet51 must be one of .*resnet50'):
+        CheckpointLoader.load_checkpoint('torchvision://resnet51')
 
 
 def test_older_torch_reads_plain_checkpoints_only(checkpoint, tmp_path, monkeypatch):

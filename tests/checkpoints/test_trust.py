@@ -83,10 +83,10 @@ def test_nothing_behind_another_scheme_is_run(plain, tmp_path, serve, unsafe_tor
     marker = tmp_path / 'it ran'
     hostile.save_with_gadget(plain, hostile.plain_eval_gadget, marker, tmp_path / 'hostile.pth')
     models = {'resnet50': f'{serve}/hostile.pth'}
-    monkeypatch.setattr('mmengine.runner.checkpoint.get_torchvision_models', lambda: models)
+    monkeypatch.setattr('mmengine.runner.checkpoint.get_external_models', lambda: models)
     before = dict(os.environ)
     with pytest.raises(pickle.UnpicklingError, match='eval'):
-        CheckpointLoader.load_checkpoint('torchvision://resnet50')
+        CheckpointLoader.load_checkpoint('open-mmlab://resnet50')
     assert not marker.exists()
     assert dict(os.environ) == before
 

@@ -7,8 +7,8 @@ import torch
 from mmdet.models import ResNet
 from mmengine.logging import MMLogger
 
-from mmdet_detnet.models import DetNet, IPGDetNet, IPGNet, resnet
-from mmdet_detnet.models.resnet import load_pretrained_backbone, split_pretrained
+from mmdet_detnet.models import DetNet, IPGDetNet, IPGNet
+from mmdet_detnet.models.resnet import split_pretrained
 
 WIDTH = 8
 
@@ -205,21 +205,6 @@ def test_other_initializers_are_kept_next_to_one_checkpoint():
     assert split_pretrained([kaiming, pretrained[0]]) == ([kaiming], dict(checkpoint='a'))
     with pytest.raises(ValueError, match='one initializer'):
         split_pretrained(pretrained)
-
-
-def test_torchvision_names_are_resolved_without_torchvision(monkeypatch):
-    asked = []
-    monkeypatch.setattr(resnet, 'find_spec', lambda name: None)
-    monkeypatch.setattr(
-        resnet.CheckpointLoader,
-        'load_checkpoint',
-        lambda name, *args, **kwargs: asked.append(name) or weights_of(),
-    )
-    net = DetNet(depth=59, base_channels=WIDTH)
-    load_pretrained_backbone(net, 'torchvision://resnet50')
-    assert asked == ['https://download.pytorch.org/models/resnet50-0676ba61.pth']
-    with pytest.raises(ValueError, match='torchvision://resnet51'):
-        load_pretrained_backbone(net, 'torchvision://resnet51')
 
 
 FIVE_STAGES = dict(num_stages=5, out_indices=(4,))
