@@ -35,6 +35,7 @@ FREE_PARTS = {
     'clip_grad',
     'default_hooks',
     'env_cfg',
+    'filter_cfg',
     'init_kwargs',
     'metainfo',
     'paramwise_cfg',

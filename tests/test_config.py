@@ -94,6 +94,7 @@ def test_key_without_effect_is_refused(template, key, words):
         'model.roi_head.bbox_head.reg_class_agnostic',
         'model.backbone.dcn.type',
         'model.backbone.init_cfg.checkpoint',
+        'train_dataloader.dataset.filter_cfg.min_size',
         'optim_wrapper.accumulative_counts',
         'optim_wrapper.clip_grad.norm_type',
         'optim_wrapper.paramwise_cfg.bias_lr_mult',
