@@ -35,9 +35,7 @@ Arguments = argparse.Namespace
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, None for that of the process; returns the exit status."""
     parser = argparse.ArgumentParser(
-        'mmdet-detnet',
-        description=SUMMARY,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        'mmdet-detnet', description=SUMMARY, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest='command', required=True)
     for name, (add_options, _, text) in COMMANDS.items():
@@ -322,9 +320,7 @@ SHARED_ARGUMENTS: dict[str, dict[str, Any]] = {
 def make_parser(description: str, *shared: str) -> argparse.ArgumentParser:
     """Make the parser of a script, to which the script adds its own arguments.
 
-    Args:
-        description: Docstring of the script, shown with its line breaks.
-        shared: Arguments that several scripts have, of :data:`SHARED_ARGUMENTS`, in order.
+    The description is shown with its line breaks. ``shared`` are of :data:`SHARED_ARGUMENTS`.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -68,11 +68,7 @@ def load_config(name: str | Path, options: Mapping[str, Any] | None = None) -> C
         FileNotFoundError: If there is no such config.
         ConfigProblem: If the config cannot be read, or as in :func:`set_options`.
     """
-    paths = (
-        find_in_package(str(name)),
-        Path(name),
-        find_in_package(f'mmdet_detnet::{name}'),
-    )
+    paths = (find_in_package(str(name)), Path(name), find_in_package(f'mmdet_detnet::{name}'))
     path = next((each for each in paths if each is not None and each.is_file()), None)
     if path is None:
         raise FileNotFoundError(f'No such file: {name}.')

@@ -1,11 +1,6 @@
 import pytest
 
-from mmdet_detnet.arguments import (
-    check_choice,
-    check_indices,
-    check_positive_integer,
-    is_number,
-)
+from mmdet_detnet.arguments import check_choice, check_indices, check_positive_integer, is_number
 
 
 class Net:

@@ -32,8 +32,7 @@ Case = tuple[Callable[..., Tensor], tuple[Tensor, ...]]
 def use_own_operators(torchvision_devices: tuple[str, ...] = ()) -> Iterator[None]:
     """Make ``mmcv.ops`` call this package's functions even if it has compiled ones.
 
-    Args:
-        torchvision_devices: Devices on which these use torchvision's kernels, as far as it has any.
+    On ``torchvision_devices``, these use torchvision's kernels, as far as it has any.
     """
     finder = OperatorFinder()
     module = finder.create_module(ModuleSpec('mmcv._ext', finder))

@@ -51,14 +51,8 @@ def count_gmacs(
     RoI heads are counted for 1000 proposals that pass through the whole head, and for 100 masks;
     shapes do not tell what a head skips.
 
-    Args:
-        detector: A detector on the meta device, with shapes but no memory.
-        height: Height of the image in pixels; padded to a multiple of 32, as ``width``.
-        width: Width of the image in pixels.
-        kind: As of :class:`.Entry`.
-
-    Returns:
-        Multiply-adds of each part, in units of 1e9.
+    The detector is on the meta device, with shapes but no memory. Height and width, in pixels, are
+    padded to a multiple of 32; ``kind`` is as of :class:`.Entry`. Returns each part's, in 1e9.
     """
     if kind == 'roi_head':
         return {ROI_HEAD: _count_roi_head(detector.roi_head)}

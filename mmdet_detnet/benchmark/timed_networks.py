@@ -4,7 +4,6 @@ With random weights, they get the work of a trained detector: its number of prop
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any
 
@@ -125,12 +124,10 @@ class TimedNetwork:
         if self.network.training != training:
             self.network.train(training)
 
-    def _autocast(self) -> AbstractContextManager:
+    def _autocast(self) -> torch.autocast:
         """Cast the operations inside to the entry's precision, as MMEngine does in training."""
-        precision = self.entry.settings.precision
-        if precision == 'fp32':
-            return nullcontext()
-        return torch.autocast(self.device.type, DTYPES[precision])
+        dtype = DTYPES.get(self.entry.settings.precision)
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 
 
 def _share_weights(network: nn.Module, reference: nn.Module) -> None:

@@ -4,7 +4,6 @@ They depend on the current step, not on previous ones, so that only the seeds ne
 """
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy
@@ -44,8 +43,10 @@ class SeedHook(DistSamplerSeedHook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Tell the sampler and the data pipeline which epoch starts."""
         super().before_train_epoch(runner)
-        for steps in find_pipelines(runner.train_dataloader.dataset):
-            if self._seed_sample not in steps:  # hooks that switch pipelines bring new ones
+        for dataset in walk_datasets(runner.train_dataloader.dataset):
+            steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', None)
+            # Hooks that switch pipelines bring new ones.
+            if isinstance(steps, list) and self._seed_sample not in steps:
                 steps.insert(0, self._seed_sample)
         self._seed_sample.set_epoch(runner.epoch)
         seed_everything(ITERATIONS, *self._key, runner.iter)
@@ -107,11 +108,3 @@ class SeedSample:
         seed_everything(*self.key, epoch, worker.id if worker else 0, self._count)
         self._count += 1
         return results
-
-
-def find_pipelines(dataset: object) -> Iterator[list]:
-    """List the pipeline steps of a dataset, to be changed, and of those inside it."""
-    for each in walk_datasets(dataset):
-        steps = getattr(getattr(each, 'pipeline', None), 'transforms', None)
-        if isinstance(steps, list):
-            yield steps

@@ -63,9 +63,7 @@ DETECTOR_NAMES = {
 }
 
 
-def match_detector(
-    state: Mapping[str, Tensor],
-) -> tuple[nn.Module, Callable[[str], str]]:
+def match_detector(state: Mapping[str, Tensor]) -> tuple[nn.Module, Callable[[str], str]]:
     """Build our counterpart of a model by the authors, with its numbers of classes and blocks.
 
     It is mmdet's ``FasterRCNN`` with this package's ``DoubleConvFCBBoxHead`` that has both

@@ -7,11 +7,7 @@ import torch
 from mmcv import ops
 
 from mmdet_detnet.benchmark import operators
-from mmdet_detnet.benchmark.operators import (
-    compare_operators,
-    make_cases,
-    use_own_operators,
-)
+from mmdet_detnet.benchmark.operators import compare_operators, make_cases, use_own_operators
 
 
 def extension():

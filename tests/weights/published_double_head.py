@@ -1,7 +1,11 @@
-"""Random weights under the Double-Head authors' names, and a restatement of their head."""
+"""The Double-Head authors' network, restated: its modules have their names."""
+
+from collections import OrderedDict
 
 import torch
+from changed_states import change, draw_weights
 from mmdet.models import ResNet
+from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 NUM_CLASSES, GROUPS, POSITIONS = 3, 4, 49
@@ -9,147 +13,110 @@ PLACE = 'module.roi_heads.box.'
 EXTRACTOR, PREDICTOR = f'{PLACE}feature_extractor', f'{PLACE}predictor'
 
 
-def convolution(name, channels_out, channels_in, size=1, bias=False):
-    weight = torch.randn(channels_out, channels_in, size, size)
-    state = {f'{name}.weight': weight / (channels_in * size * size) ** 0.5}
-    return {**state, f'{name}.bias': 0.1 * torch.randn(channels_out)} if bias else state
+def convolution(channels_in, channels_out, size=1, bias=False):
+    return nn.Conv2d(channels_in, channels_out, size, padding=size // 2, bias=bias)
 
 
-def batch_norm(name, channels):
-    return {
-        f'{name}.weight': 1 + 0.1 * torch.rand(channels),
-        f'{name}.bias': 0.1 * torch.randn(channels),
-        f'{name}.running_mean': 0.1 * torch.randn(channels),
-        f'{name}.running_var': 1 + 0.1 * torch.rand(channels),
-        f'{name}.num_batches_tracked': torch.tensor(7),
-    }
+def normalized(*sizes, channels):
+    """Convolutions with batch norm, and ReLUs between them."""
+    layers = []
+    for size, channels_in, channels_out in zip(sizes, channels, channels[1:], strict=False):
+        convolved = convolution(channels_in, channels_out, size)
+        layers += [convolved, nn.BatchNorm2d(channels_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
 
 
-def linear(name, channels_out, channels_in):
-    weight = torch.randn(channels_out, channels_in) / channels_in**0.5
-    return {f'{name}.weight': weight, f'{name}.bias': torch.randn(channels_out)}
+class Lifting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.top = normalized(1, channels=(256, 1024))
+        self.bottom = normalized(3, 1, channels=(256, 256, 1024))
+
+    def forward(self, x):
+        return F.relu(self.bottom(x) + self.top(x))
 
 
-def stacked_block(name):
-    bottleneck = f'{name}.ffconv.bottleneck'
-    return {
-        **convolution(f'{name}.g', 512, 1024, bias=True),
-        **convolution(f'{name}.theta', 512, 1024, bias=True),
-        **convolution(f'{name}.phi', 512, 1024, bias=True),
-        **convolution(f'{name}.W.0', 1024, 512, bias=True),
-        **batch_norm(f'{name}.W.bn', 1024),
-        **convolution(f'{bottleneck}.0', 256, 1024),
-        **batch_norm(f'{bottleneck}.1', 256),
-        **convolution(f'{bottleneck}.3', 256, 256, 3),
-        **batch_norm(f'{bottleneck}.4', 256),
-        **convolution(f'{bottleneck}.6', 1024, 256),
-        **batch_norm(f'{bottleneck}.7', 1024),
-    }
+class StackedBlock(nn.Module):
+    """A non-local block, and a bottleneck."""
 
+    def __init__(self):
+        super().__init__()
+        self.g, self.theta, self.phi = (convolution(1024, 512, bias=True) for _ in range(3))
+        layers = {'0': convolution(512, 1024, bias=True), 'bn': nn.BatchNorm2d(1024)}
+        self.W = nn.Sequential(OrderedDict(layers))
+        bottleneck = normalized(1, 3, 1, channels=(1024, 256, 256, 1024))
+        self.ffconv = nn.ModuleDict({'bottleneck': bottleneck})
 
-def resnet(name):
-    """Give a ResNet-50: but for the stem, mmdet's names are the authors', whose norms are fixed."""
-    return {
-        f'{name}.{"stem." * key.startswith(("conv1.", "bn1."))}{key}': value
-        for key, value in ResNet(50).state_dict().items()
-        if not key.endswith('num_batches_tracked')
-    }
-
-
-def feature_pyramid(name):
-    state = {}
-    for level, channels in enumerate((256, 512, 1024, 2048), start=1):
-        state |= convolution(f'{name}.fpn_inner{level}', 256, channels, bias=True)
-        state |= convolution(f'{name}.fpn_layer{level}', 256, 256, 3, bias=True)
-    return state
-
-
-def proposal_network(name):
-    anchors = (f'{name}.anchor_generator.cell_anchors.{level}' for level in range(5))
-    return {
-        **dict.fromkeys(anchors, torch.zeros(3, 4)),
-        **convolution(f'{name}.head.conv', 256, 256, 3, bias=True),
-        **convolution(f'{name}.head.cls_logits', 3, 256, bias=True),
-        **convolution(f'{name}.head.bbox_pred', 12, 256, bias=True),
-    }
-
-
-def make_published():
-    """Make a model of two non-local blocks: background is its first class, in all four layers."""
-    torch.manual_seed(0)
-    lifting = f'{EXTRACTOR}.nonlocal_conv'
-    return {
-        **resnet('module.backbone.body'),
-        **feature_pyramid('module.backbone.fpn'),
-        **proposal_network('module.rpn'),
-        **convolution(f'{lifting}.top.0', 1024, 256),
-        **batch_norm(f'{lifting}.top.1', 1024),
-        **convolution(f'{lifting}.bottom.0', 256, 256, 3),
-        **batch_norm(f'{lifting}.bottom.1', 256),
-        **convolution(f'{lifting}.bottom.3', 1024, 256),
-        **batch_norm(f'{lifting}.bottom.4', 1024),
-        **stacked_block(f'{EXTRACTOR}.shared_nonlocal.0'),
-        **stacked_block(f'{EXTRACTOR}.shared_nonlocal.1'),
-        **linear(f'{EXTRACTOR}.fc6', 1024, 256 * POSITIONS),
-        **linear(f'{EXTRACTOR}.fc7', 1024, 1024),
-        **linear(f'{PREDICTOR}.cls_score', NUM_CLASSES + 1, 1024),
-        **linear(f'{PREDICTOR}.bbox_pred', 4 * (NUM_CLASSES + 1), 1024),
-        **linear(f'{PREDICTOR}.cls_score_fc', NUM_CLASSES + 1, 1024),
-        **linear(f'{PREDICTOR}.bbox_pred_fc', 4 * (NUM_CLASSES + 1), 1024),
-    }
-
-
-class PublishedHead:
-    """The authors' head in evaluation, as functions on its state dict."""
-
-    def __init__(self, state):
-        self.state = state
-
-    def conv(self, x, name, stride=1):
-        weight = self.state[f'{name}.weight']
-        bias = self.state.get(f'{name}.bias')
-        return F.conv2d(x, weight, bias, stride, padding=weight.shape[-1] // 2)
-
-    def norm(self, x, name):
-        tensors = ('running_mean', 'running_var', 'weight', 'bias')
-        return F.batch_norm(x, *(self.state[f'{name}.{tensor}'] for tensor in tensors))
-
-    def linear(self, x, name):
-        return F.linear(x, self.state[f'{name}.weight'], self.state[f'{name}.bias'])
-
-    def lift(self, x):
-        name = f'{EXTRACTOR}.nonlocal_conv'
-        out = F.relu(self.norm(self.conv(x, f'{name}.bottom.0'), f'{name}.bottom.1'))
-        out = self.norm(self.conv(out, f'{name}.bottom.3'), f'{name}.bottom.4')
-        return F.relu(out + self.norm(self.conv(x, f'{name}.top.0'), f'{name}.top.1'))
-
-    def attend(self, x, name):
+    def forward(self, x):
         g, theta, phi = (
-            self.conv(x, f'{name}.{embedding}').flatten(2).chunk(GROUPS, dim=1)
-            for embedding in ('g', 'theta', 'phi')
+            embedding(x).flatten(2).chunk(GROUPS, dim=1)
+            for embedding in (self.g, self.theta, self.phi)
         )
         y = [
             torch.einsum('ncq,npq->ncp', g_, torch.einsum('ncp,ncq->npq', t, p) / POSITIONS)
             for g_, t, p in zip(g, theta, phi, strict=True)
         ]
         y = torch.cat(y, dim=1).reshape(len(x), -1, *x.shape[2:])
-        return F.relu(x + self.norm(self.conv(y, f'{name}.W.0'), f'{name}.W.bn'))
+        x = F.relu(x + self.W(y))
+        return F.relu(x + self.ffconv.bottleneck(x))
 
-    def bottleneck(self, x, name):
-        out = F.relu(self.norm(self.conv(x, f'{name}.0'), f'{name}.1'))
-        out = F.relu(self.norm(self.conv(out, f'{name}.3'), f'{name}.4'))
-        return F.relu(x + self.norm(self.conv(out, f'{name}.6'), f'{name}.7'))
 
-    def predict(self, x_fc, x_conv):
+class PublishedHead(nn.Module):
+    """The box head with two non-local blocks; background is the first class of all four layers."""
+
+    def __init__(self):
+        super().__init__()
+        layers = {
+            'nonlocal_conv': Lifting(),
+            'shared_nonlocal': nn.Sequential(StackedBlock(), StackedBlock()),
+            'fc6': nn.Linear(256 * POSITIONS, 1024),
+            'fc7': nn.Linear(1024, 1024),
+        }
+        self.feature_extractor = nn.ModuleDict(layers)
+        outputs = dict(cls_score=1, bbox_pred=4, cls_score_fc=1, bbox_pred_fc=4)
+        self.predictor = nn.ModuleDict(
+            {name: nn.Linear(1024, size * (NUM_CLASSES + 1)) for name, size in outputs.items()}
+        )
+
+    def forward(self, x_fc, x_conv):
         """Return classes of the fc-head, boxes of the conv-head, then the other way round."""
-        fc = F.relu(self.linear(x_fc.flatten(1), f'{EXTRACTOR}.fc6'))
-        fc = F.relu(self.linear(fc, f'{EXTRACTOR}.fc7'))
-        conv = self.lift(x_conv)
-        for index in (0, 1):
-            block = f'{EXTRACTOR}.shared_nonlocal.{index}'
-            conv = self.bottleneck(self.attend(conv, block), f'{block}.ffconv.bottleneck')
-        conv = conv.mean((2, 3))
-        layers = ((fc, 'cls_score_fc'), (conv, 'bbox_pred'), (conv, 'cls_score'))
-        return [
-            self.linear(x, f'{PREDICTOR}.{name}') for x, name in (*layers, (fc, 'bbox_pred_fc'))
-        ]
+        layers, predictor = self.feature_extractor, self.predictor
+        fc = F.relu(layers.fc7(F.relu(layers.fc6(x_fc.flatten(1)))))
+        conv = layers.shared_nonlocal(layers.nonlocal_conv(x_conv)).mean((2, 3))
+        scores = predictor.cls_score_fc(fc), predictor.bbox_pred(conv)
+        return [*scores, predictor.cls_score(conv), predictor.bbox_pred_fc(fc)]
+
+
+def make_trunk():
+    """Make a ResNet-50, whose norms are fixed, an FPN and an RPN under the authors' names."""
+    resnet = change(ResNet(50).state_dict(), 'num_batches_tracked')
+    pyramid = nn.ModuleDict()
+    for level, channels in enumerate((256, 512, 1024, 2048), start=1):
+        pyramid[f'fpn_inner{level}'] = convolution(channels, 256, bias=True)
+        pyramid[f'fpn_layer{level}'] = convolution(256, 256, 3, bias=True)
+    rpn = nn.ModuleDict(
+        {
+            'conv': convolution(256, 256, 3, bias=True),
+            'cls_logits': convolution(256, 3, bias=True),
+            'bbox_pred': convolution(256, 12, bias=True),
+        }
+    )
+    anchors = (f'module.rpn.anchor_generator.cell_anchors.{level}' for level in range(5))
+    return {
+        **{
+            f'module.backbone.body.{"stem." * key.startswith(("conv1.", "bn1."))}{key}': value
+            for key, value in resnet.items()
+        },
+        **pyramid.state_dict(prefix='module.backbone.fpn.'),
+        **dict.fromkeys(anchors, torch.zeros(3, 4)),
+        **rpn.state_dict(prefix='module.rpn.head.'),
+    }
+
+
+def make_published():
+    """Make the box head, and the state dict of the detector that it is part of."""
+    head = PublishedHead().eval()
+    return head, {
+        **make_trunk(),
+        **{f'{PLACE}{key}': value for key, value in draw_weights(head).items()},
+    }

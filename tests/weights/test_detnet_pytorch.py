@@ -2,99 +2,79 @@
 
 import pytest
 import torch
-from changed_states import change
+from changed_states import change, draw_weights
+from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from mmdet_detnet.models import DetNet
 from mmdet_detnet.weights import convert_file, convert_weights
 
-# layer: (number of blocks, channels in, width, channels out)
+# layer: (number of blocks, channels in, width, channels out, stride, dilation, its shortcut)
 LAYERS = {
-    'layer1': (3, 64, 64, 256),
-    'layer2': (4, 256, 128, 512),
-    'layer3': (6, 512, 256, 1024),
-    'layer4': (3, 1024, 256, 1024),
-    'layer5': (3, 1024, 256, 1024),
+    'layer1': (3, 64, 64, 256, 1, 1, 'downsample'),
+    'layer2': (4, 256, 128, 512, 2, 1, 'downsample'),
+    'layer3': (6, 512, 256, 1024, 2, 1, 'downsample'),
+    'layer4': (3, 1024, 256, 1024, 1, 2, 'extra_conv'),
+    'layer5': (3, 1024, 256, 1024, 1, 2, 'extra_conv'),
 }
 
 
-def published_shapes():
-    """List every key of detnet59.pth with its shape."""
-    shapes = {'conv1.weight': (64, 3, 7, 7), **batch_norm_shapes('bn1', 64)}
-    for layer, (blocks, channels_in, width, channels_out) in LAYERS.items():
-        for index in range(blocks):
-            block = f'{layer}.{index}'
-            first_in = channels_in if index == 0 else channels_out
-            shapes[f'{block}.conv1.weight'] = (width, first_in, 1, 1)
-            shapes[f'{block}.conv2.weight'] = (width, width, 3, 3)
-            shapes[f'{block}.conv3.weight'] = (channels_out, width, 1, 1)
-            for number, channels in enumerate((width, width, channels_out), 1):
-                shapes.update(batch_norm_shapes(f'{block}.bn{number}', channels))
-        shortcut = 'downsample' if layer in ('layer1', 'layer2', 'layer3') else 'extra_conv'
-        shapes[f'{layer}.0.{shortcut}.0.weight'] = (channels_out, channels_in, 1, 1)
-        shapes.update(batch_norm_shapes(f'{layer}.0.{shortcut}.1', channels_out))
-    return {**shapes, 'fc.weight': (1000, 1024), 'fc.bias': (1000,)}
+class Block(nn.Module):
+    def __init__(self, channels_in, width, channels_out, stride, dilation, shortcut=None):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, dilation, dilation, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, channels_out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels_out)
+        if shortcut:
+            projection = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+            self.add_module(shortcut, nn.Sequential(projection, nn.BatchNorm2d(channels_out)))
+
+    def forward(self, x):
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        for shortcut in ('downsample', 'extra_conv'):
+            x = getattr(self, shortcut, nn.Identity())(x)
+        return F.relu(out + x)
 
 
-def batch_norm_shapes(name, channels):
-    tensors = ('weight', 'bias', 'running_mean', 'running_var')
-    return {f'{name}.{tensor}': (channels,) for tensor in tensors}
+class PublishedNetwork(nn.Module):
+    """The network whose state dict is detnet59.pth."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        for layer, (blocks, channels_in, width, channels, stride, dilation, name) in LAYERS.items():
+            first = Block(channels_in, width, channels, stride, dilation, name)
+            others = [Block(channels, width, channels, 1, dilation) for _ in range(blocks - 1)]
+            self.add_module(layer, nn.Sequential(first, *others))
+        self.fc = nn.Linear(1024, 1000)
+
+    def forward(self, x):
+        outputs = [F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)]
+        for layer in LAYERS:
+            outputs.append(getattr(self, layer)(outputs[-1]))
+        return outputs[1:]
 
 
 @pytest.fixture(scope='module')
-def published_state():
-    """Fill the layout with numbers that keep 63 layers in range."""
-    generator = torch.Generator().manual_seed(0)
-    state = {}
-    for key, shape in published_shapes().items():
-        noise = torch.randn(shape, generator=generator)
-        if len(shape) == 4:
-            state[key] = noise * (2 / (shape[1] * shape[2] * shape[3])) ** 0.5
-        elif key.endswith(('running_var', 'weight')):
-            state[key] = 1 + 0.1 * noise.abs()
-        else:
-            state[key] = 0.1 * noise
-    return state
+def published():
+    """The network in evaluation, and its state dict of a time when no batches were counted."""
+    network = PublishedNetwork().eval()
+    return network, draw_weights(network, counts_batches=False)
 
 
-class PublishedNetwork:
-    """The network of the published file, as functions on its state dict."""
-
-    def __init__(self, state):
-        self.state = state
-
-    def norm(self, x, name):
-        tensors = ('running_mean', 'running_var', 'weight', 'bias')
-        return F.batch_norm(x, *(self.state[f'{name}.{tensor}'] for tensor in tensors))
-
-    def conv(self, x, name, **geometry):
-        return F.conv2d(x, self.state[f'{name}.weight'], **geometry)
-
-    def block(self, x, name, stride, dilation):
-        out = F.relu(self.norm(self.conv(x, f'{name}.conv1'), f'{name}.bn1'))
-        out = self.conv(out, f'{name}.conv2', stride=stride, padding=dilation, dilation=dilation)
-        out = F.relu(self.norm(out, f'{name}.bn2'))
-        out = self.norm(self.conv(out, f'{name}.conv3'), f'{name}.bn3')
-        for shortcut in ('downsample', 'extra_conv'):
-            if f'{name}.{shortcut}.0.weight' in self.state:
-                x = self.conv(x, f'{name}.{shortcut}.0', stride=stride)
-                x = self.norm(x, f'{name}.{shortcut}.1')
-        return F.relu(out + x)
-
-    def features(self, x):
-        x = self.conv(x, 'conv1', stride=2, padding=3)
-        x = F.max_pool2d(F.relu(self.norm(x, 'bn1')), 3, stride=2, padding=1)
-        outputs = []
-        for layer, (blocks, *_) in LAYERS.items():
-            for index in range(blocks):
-                stride = 2 if index == 0 and layer in ('layer2', 'layer3') else 1
-                dilation = 2 if layer in ('layer4', 'layer5') else 1
-                x = self.block(x, f'{layer}.{index}', stride, dilation)
-            outputs.append(x)
-        return outputs
+@pytest.fixture(scope='module')
+def published_state(published):
+    return published[1]
 
 
-def test_converted_weights_give_the_same_features(tmp_path, published_state):
+def test_converted_weights_give_the_same_features(tmp_path, published):
+    network, published_state = published
     torch.save(published_state, tmp_path / 'detnet59.pth')  # bare, as it was published
     target = tmp_path / 'converted.pth'
     convert_file(tmp_path / 'detnet59.pth', target)
@@ -103,7 +83,7 @@ def test_converted_weights_give_the_same_features(tmp_path, published_state):
     image = torch.rand(1, 3, 65, 97)
     with torch.no_grad():
         actual = net.eval()(image)
-        expected = PublishedNetwork(published_state).features(image)
+        expected = network(image)
     for ours, theirs in zip(actual, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 

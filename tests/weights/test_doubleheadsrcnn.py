@@ -5,7 +5,7 @@ import torch
 from changed_states import change
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from published_double_head import EXTRACTOR, NUM_CLASSES, PREDICTOR, PublishedHead, make_published
+from published_double_head import EXTRACTOR, NUM_CLASSES, PREDICTOR, make_published
 
 from mmdet_detnet import config_path
 from mmdet_detnet.models import DoubleConvFCBBoxHead
@@ -15,9 +15,14 @@ AUTHORS = 'double_head/double-head-ext-nonlocal_r50-caffe_fpn_authors-1x_coco.py
 
 
 @pytest.fixture(scope='module')
-def published():
-    """A model of two non-local blocks."""
+def published_head():
     return make_published()
+
+
+@pytest.fixture
+def published(published_head):
+    """The state dict of a detector."""
+    return published_head[1]
 
 
 def our_head():
@@ -33,7 +38,8 @@ def our_head():
     )
 
 
-def test_converted_head_predicts_the_same(published):
+def test_converted_head_predicts_the_same(published_head):
+    authors, published = published_head
     weights = convert_weights({'model': published, 'iteration': 180000}).weights
     prefix = 'roi_head.bbox_head.'
     head = our_head()
@@ -43,7 +49,7 @@ def test_converted_head_predicts_the_same(published):
     x_fc, x_conv = torch.rand(2, 2, 256, 7, 7)
     with torch.no_grad():
         actual = head.eval()(x_fc, x_conv)
-        theirs = PublishedHead(published).predict(x_fc, x_conv)
+        theirs = authors(x_fc, x_conv)
     fc_cls, conv_boxes, conv_cls, fc_boxes = theirs
     expected = (
         *(torch.cat([fc_cls[:, 1:], fc_cls[:, :1]], dim=1), conv_boxes[:, 4:]),
