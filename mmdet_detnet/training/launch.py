@@ -231,7 +231,7 @@ def _prepare_training(args: argparse.Namespace, check_data: DataCheck | None) ->
             problems = [*check_data(config)]
         except ValueError as error:
             problems = [str(error)]
-        raise_problems(problems and [*problems, '--skip-data-check trains anyway.'])
+        raise_problems(problems and [*problems, '--skip-data-check skips this check.'])
     return config
 
 
