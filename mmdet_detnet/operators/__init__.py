@@ -4,6 +4,13 @@ Each file has the functions of one operator, with the names and calling conventi
 results are written to tensors that ``mmcv.ops`` allocates. See docs/operators.md.
 """
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor
+
 from . import (
     carafe,
     deform_conv,
@@ -23,8 +30,19 @@ def get_compiler_version() -> str:
     return 'not compiled (PyTorch, by mmdet_detnet)'
 
 
+def without_autocast(function: Callable) -> Callable:
+    """Have autocast leave the steps of an operator alone, as it does those of a compiled one."""
+
+    @wraps(function)
+    def compute(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(tensor.device.type, enabled=False):
+            return function(tensor, *args, **kwargs)
+
+    return compute
+
+
 FUNCTIONS = {
-    function.__name__: function
+    function.__name__: without_autocast(function)
     for function in (
         carafe.carafe_backward,
         carafe.carafe_forward,
@@ -37,7 +55,6 @@ FUNCTIONS = {
         deform_roi_pool.deform_roi_pool_forward,
         focal_loss.sigmoid_focal_loss_backward,
         focal_loss.sigmoid_focal_loss_forward,
-        get_compiler_version,
         masked_conv.masked_col2im_forward,
         masked_conv.masked_im2col_forward,
         ms_deform_attn.ms_deform_attn_backward,
@@ -55,4 +72,4 @@ FUNCTIONS = {
         sync_bn.sync_bn_forward_output,
         sync_bn.sync_bn_forward_var,
     )
-} | {'get_compiling_cuda_version': get_compiler_version}
+} | dict.fromkeys(('get_compiler_version', 'get_compiling_cuda_version'), get_compiler_version)
