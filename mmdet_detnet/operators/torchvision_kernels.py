@@ -1,8 +1,8 @@
 """torchvision's kernels behind mmcv's operators, where a torchvision is installed that fits torch.
 
 They give what the operators in PyTorch give. What these treat otherwise is kept from the kernels:
-RoIs and offsets of NaN, RoIs that end before they start, and positions exactly one
-pixel outside of a map, whose slope is zero in mmcv.
+RoIs and offsets of NaN, RoIs that end before they start, and positions exactly one pixel outside of
+a map, whose slope is zero in mmcv.
 """
 
 from typing import TYPE_CHECKING
