@@ -191,7 +191,12 @@ def _plain_heads(model: nn.Module) -> list[nn.Module]:
 
 
 def _mmcv_operators(model: nn.Module) -> list[nn.Module]:
-    return [module for module in model.modules() if type(module).__module__.startswith('mmcv.ops')]
+    """Find them, and layers that are derived from them."""
+    return [
+        module
+        for module in model.modules()
+        if any(each.__module__.startswith('mmcv.ops') for each in type(module).__mro__)
+    ]
 
 
 def choose_dtype(

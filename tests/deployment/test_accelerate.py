@@ -17,7 +17,8 @@ from torch import nn
 from torch.torch_version import TorchVersion
 
 from mmdet_detnet.deployment import accelerate
-from mmdet_detnet.deployment.replaced_forward import RoIAlignForward
+from mmdet_detnet.deployment.replaced_forward import ContiguousForward, RoIAlignForward
+from mmdet_detnet.models.detectron import LastPixelRoIAlign
 
 
 @pytest.mark.parametrize('config', [FASTER_RCNN, RETINANET_CONF, DOUBLE_HEAD, MASK_RCNN])
@@ -45,6 +46,14 @@ def test_operators_of_mmcv_in_the_backbone_give_the_same_detections(build_tiny, 
     (found,) = detect(accelerate(detector, compile=False, dtype='bf16'), batch)
     assert len(found) > 0
     assert found.scores.isfinite().all()
+
+
+def test_layers_derived_from_operators_get_contiguous_maps_too(build_tiny):
+    detector = build_tiny(FASTER_RCNN)
+    layers = detector.roi_head.bbox_roi_extractor.roi_layers
+    layers[0] = LastPixelRoIAlign(7, 0.25)
+    accelerate(detector, compile=False)
+    assert type(layers[0].forward) is ContiguousForward
 
 
 def test_roi_align_of_channels_last_maps_has_mmcvs_values_and_gradients():
