@@ -136,9 +136,10 @@ def time_parts(
     """Run the inference of a detector or a RoI head; return the seconds of :data:`PARTS`."""
     with ExitStack() as stack:
         clock = PartClock(device)
-        for owner, method, part in _list_boundaries(network):
-            timed = _put_on_clock(getattr(owner, method), clock, part)
-            stack.enter_context(patch.object(owner, method, timed))
+        for owner, name, part in _list_boundaries(network):
+            if method := getattr(owner, name, None):
+                timed = _put_on_clock(method, clock, part)
+                stack.enter_context(patch.object(owner, name, timed))
         action()
         clock.stop()
     return clock.seconds

@@ -72,6 +72,8 @@ def make_batch(detector: nn.Module, workload: Workload, device: torch.device) ->
         with_mask=getattr(detector, 'with_mask', False),
         device=str(device),
     )
+    # They need a Runner, and change the size of the images.
+    detector.data_preprocessor.batch_augments = None
     return detector.data_preprocessor(images, training=True)
 
 
@@ -263,11 +265,13 @@ def draw_proposals(number: int, workload: Workload, device: torch.device) -> lis
 def fix_proposals(detector: nn.Module, workload: Workload, device: torch.device) -> None:
     """Run the RPN of a detector, but replace its output with fixed proposals.
 
-    With random weights, proposals differ between detectors in size and even in number.
+    With random weights, proposals differ between detectors in size and even in number. Those of
+    Sparse R-CNN, which are weights, are left.
     """
     rpn_head = getattr(detector, 'rpn_head', None)
-    if rpn_head is not None:
-        proposals = draw_proposals(detector.test_cfg.rpn.max_per_img, workload, device)
+    settings = getattr(detector, 'test_cfg', None) or {}
+    if rpn_head is not None and settings.get('rpn'):
+        proposals = draw_proposals(settings['rpn'].max_per_img, workload, device)
         rpn_head.predict = _replace_result(rpn_head.predict, proposals)
         rpn_head.loss_and_predict = _replace_result(rpn_head.loss_and_predict, proposals)
 

@@ -87,13 +87,13 @@ class Failing(timed_networks.TimedDetector):
 @pytest.mark.usefixtures('in_this_process')
 def test_row_that_fails_keeps_what_it_has_and_others_go_on(monkeypatch):
     monkeypatch.setitem(timed_networks.NETWORKS, 'failing', Failing)
-    monkeypatch.setattr(measurement, 'count_gmacs', lambda *arguments: {})
-    monkeypatch.setattr(torch.nn.Module, 'failing', torch.nn.Identity(), raising=False)
+    monkeypatch.setattr(measurement, 'build_without_weights', lambda config: 1 / 0)
     entries = [Entry(SLIM, 'failing'), Entry(SLIM), Entry('nowhere.py')]
     failed, row, reference = compare(entries, SMALL, ONCE, CPU)
     assert failed.failure.startswith('out of memory: take a smaller batch')
     assert (len(failed.predict_seconds), failed.train_seconds) == (1, [])
     assert (row.failure, len(row.train_seconds)) == (None, 1)
+    assert row.parameters == 2_251_175
     assert 'nowhere.py' in reference.failure
     assert row.divide_by(reference, 'train_seconds') is None
 

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from mmdet.models.dense_heads import EmbeddingRPNHead
 
 from mmdet_detnet.benchmark.comparisons import Entry, Workload
 from mmdet_detnet.benchmark.parts import (
@@ -65,6 +66,23 @@ def test_parts_sum_to_the_total_and_leave_the_detector_as_it_was(monkeypatch):
     assert all(seconds[part] > 0 for part in PARTS)
     assert detector.roi_head.predict is own
     assert 'predict' not in vars(detector.rpn_head)
+
+
+def test_learned_proposals_are_left():
+    detector, batch = build(SLIM, TWO_IMAGES)
+    detector.rpn_head, detector.test_cfg.rpn = EmbeddingRPNHead(num_proposals=10), None
+    fix_proposals(detector, TWO_IMAGES, CPU)
+    seconds = time_parts(detector, lambda: detector.extract_feat(batch['inputs']), CPU)
+    assert seconds[BACKBONE] > 0
+    assert 'predict' not in vars(detector.rpn_head)
+
+
+def test_images_are_not_resized_as_in_training():
+    config = load_with_options(SLIM)
+    resize = dict(type='BatchSyncRandomResize', random_size_range=(480, 800))
+    config.model.data_preprocessor.batch_augments = [resize]
+    detector = build_detector(config, TWO_IMAGES, CPU)
+    assert make_batch(detector, TWO_IMAGES, CPU)['inputs'].shape == (2, 3, 64, 96)
 
 
 def test_every_detector_gets_the_same_proposals_inside_the_image():
