@@ -127,7 +127,8 @@ def _train(args: Arguments, rest: Sequence[str]) -> int:
     options = dict(from_start=args.from_start, show=args.show, gpus=args.gpus)
     checkpoint = train(args.config, rest, args.work_dir, **options, check_data=report_training_data)
     lines = next_lines(args.config, args.work_dir, is_trained=True)
-    print(f'best checkpoint: {checkpoint}\n\nNext:\n{lines}')
+    kind = 'best' if checkpoint.name.startswith('best_') else 'last'
+    print(f'{kind} checkpoint: {checkpoint}\n\nNext:\n{lines}')
     return 0
 
 

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,13 @@ def test_what_stops_a_command_is_one_sentence(error, status, sentence, monkeypat
     monkeypatch.setitem(cli.COMMANDS, 'look', (add_options, stop, text))
     assert cli.main(['look', 'config.py']) == status
     assert capsys.readouterr().err == f'mmdet-detnet look: {sentence}\n'
+
+
+def test_last_checkpoint_is_not_called_the_best(monkeypatch, capsys):
+    last = Path('run/epoch_2.pth')
+    monkeypatch.setattr('mmdet_detnet.training.runs.train', lambda *args, **options: last)
+    assert cli.main(['train', 'config.py']) == 0
+    assert capsys.readouterr().out.startswith(f'last checkpoint: {last}\n')
 
 
 def test_options_of_the_sweep_are_arguments_of_its_function(monkeypatch):

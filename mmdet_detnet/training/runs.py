@@ -48,7 +48,7 @@ def train(
     gpus: int | None = None,
     check_data: launch.DataCheck | None = None,
 ) -> Path:
-    """Train, or resume an interrupted run; returns the best checkpoint.
+    """Train, or resume an interrupted run; returns what :func:`find_checkpoint` finds.
 
     Args:
         config: The config.
