@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .precision import widen
+from mmdet_detnet.precision import widen
 
 
 def carafe_forward(

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmdet_detnet.precision import widen
+
 from . import torchvision_kernels
-from .precision import widen
 
 # How mmcv names height and width of kernel, stride, padding and dilation.
 PLAIN = ('kH', 'kW', 'dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW')

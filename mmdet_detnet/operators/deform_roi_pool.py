@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .precision import widen
+from mmdet_detnet.precision import widen
+
 from .roi_samples import CHUNK_SIZE, RoIGrid, group_equal, interpolate, sample_positions
 
 

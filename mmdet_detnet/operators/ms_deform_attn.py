@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .precision import widen
+from mmdet_detnet.precision import widen
 
 
 def ms_deform_attn_forward(

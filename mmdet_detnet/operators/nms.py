@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmdet_detnet.precision import widen
+
 from . import torchvision_kernels
-from .precision import widen
 
 # Boxes compared at once with each other, then with all that are left; limits the memory.
 BLOCK_SIZE = 128

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmdet_detnet.host import advise_torchvision
+from mmdet_detnet.precision import widen
 
 from . import torchvision_kernels
-from .precision import widen
 from .roi_samples import CHUNK_SIZE, RoIGrid, interpolate, make_lookups, sample_positions
 
 MAX_POOLING = 0

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from .precision import widen
+from mmdet_detnet.precision import widen
+
 from .roi_samples import CHUNK_SIZE, group_equal, round_up
 
 

@@ -22,6 +22,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdet_detnet.arguments import check_choice, check_positive_integer, is_number, reject
+from mmdet_detnet.precision import widen
 from mmdet_detnet.registry import MODELS
 
 from .roi_pooling import zero_of
@@ -213,15 +214,15 @@ class DoubleConvFCBBoxHead(PlainDoubleConvFCBBoxHead):
         for fc in self.fc_branch:
             x = self.relu(fc(x))  # (num_rois, fc_out_channels)
         unfocused = self.unfocused_reg
-        deltas = None if unfocused is None else _at_least_float32(unfocused.fc_reg(x))
-        return _at_least_float32(self.fc_cls(x)), deltas
+        deltas = None if unfocused is None else widen(unfocused.fc_reg(x))
+        return widen(self.fc_cls(x)), deltas
 
     def forward_conv(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
         """Run the conv-head on RoI features; returns class logits or None, and deltas."""
         x = self.conv_features(x)
         unfocused = self.unfocused_cls
-        logits = None if unfocused is None else _at_least_float32(unfocused.fc_cls(x))
-        return logits, _at_least_float32(self.fc_reg(x))
+        logits = None if unfocused is None else widen(unfocused.fc_cls(x))
+        return logits, widen(self.fc_reg(x))
 
     def conv_features(self, x: Tensor) -> Tensor:
         """Run the conv-head up to its predictors; returns (num_rois, conv_out_channels)."""
@@ -399,10 +400,6 @@ def _check_arguments(
 
 def _reweighted(loss: ConfigType, weight: float) -> ConfigType:
     return loss if weight == loss.get('loss_weight', 1.0) else {**loss, 'loss_weight': weight}
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _add_row(tensor: Tensor, value: float = 0) -> Tensor:

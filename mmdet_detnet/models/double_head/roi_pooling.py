@@ -4,6 +4,7 @@ import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import Tensor, nn
 
+from mmdet_detnet.precision import widen
 from mmdet_detnet.registry import MODELS
 
 
@@ -64,5 +65,5 @@ def zero_of(*tensors: Tensor) -> Tensor:
 
 
 def _pool_level(layer: nn.Module, feat: Tensor, rois: Tensor) -> Tensor:
-    dtype = torch.promote_types(feat.dtype, torch.float32)
-    return layer(feat.to(dtype), rois.to(dtype)).to(feat.dtype)
+    wide = widen(feat)
+    return layer(wide, rois.to(wide.dtype)).to(feat.dtype)
