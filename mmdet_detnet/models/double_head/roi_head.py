@@ -115,10 +115,8 @@ class DoubleHeadRoIHead(TwoSizeRoIHead, PlainDoubleHeadRoIHead):
     conv-head mixes RoIs, so the remaining boxes change only by rounding, if a backend computes a
     smaller batch in another order.
 
-    The extractors of boxes and masks are those of the config. With mmdet's ``SingleRoIExtractor``,
-    results are mmdet's. The configs of this package name
-    :class:`~mmdet_detnet.models.PreciseRoIExtractor`, which pools alike in float32, and more
-    precisely in mixed precision.
+    With mmdet's ``SingleRoIExtractor``, results are mmdet's; the configs of this package have
+    :class:`~mmdet_detnet.models.PreciseRoIExtractor`.
 
     Args:
         reg_roi_scale_factor: Factor for width and height of the conv-head's RoIs, positive; 1.3 in
