@@ -7,7 +7,7 @@ a torchvision of another build than torch no longer stops a program.
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
@@ -98,9 +98,7 @@ def register_config_package() -> None:
 class OperatorFinder(MetaPathFinder, Loader):
     """Finds ``mmcv._ext`` if no other finder does, so that a compiled one takes precedence."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """See :meth:`importlib.abc.MetaPathFinder.find_spec`."""
         return ModuleSpec(fullname, self, origin=__package__) if fullname == EXTENSION else None
 
@@ -173,9 +171,7 @@ class TorchvisionGuard(MetaPathFinder):
     a ModuleNotFoundError.
     """
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Find the installed torchvision, and load it by :meth:`_run`."""
         spec = PathFinder.find_spec(fullname, path) if fullname == 'torchvision' else None
         if spec is not None and spec.loader is not None:

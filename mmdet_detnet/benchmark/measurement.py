@@ -140,10 +140,7 @@ def _build(rows: Sequence[Row], device: torch.device) -> list[tuple[Row, TimedNe
 
 
 def _time(
-    action: str,
-    networks: Sequence[tuple[Row, TimedNetwork]],
-    rounds: Rounds,
-    device: torch.device,
+    action: str, networks: Sequence[tuple[Row, TimedNetwork]], rounds: Rounds, device: torch.device
 ) -> None:
     """Add the rounds of an action to the rows of the networks that have it."""
     chosen = [(row, network) for row, network in networks if action in network.actions]

@@ -26,6 +26,8 @@ DETECTORS = {
 }
 
 Case = tuple[Callable[..., Tensor], tuple[Tensor, ...]]
+# Operator or detector, pass, and the median seconds of each implementation.
+Timings = Iterator[tuple[str, str, dict[str, float]]]
 
 
 @contextmanager
@@ -101,23 +103,15 @@ def make_cases(device: torch.device) -> dict[str, Case]:
     }
 
 
-def compare_operators(
-    rounds: int, device: torch.device
-) -> Iterator[tuple[str, str, dict[str, float]]]:
-    """Time the implementations of the operators in turn.
-
-    Yields:
-        Operator, pass, and the median seconds of each implementation.
-    """
+def compare_operators(rounds: int, device: torch.device) -> Timings:
+    """Time the implementations of the operators in turn."""
     for name, (operator, inputs) in make_cases(device).items():
         yield name, 'forward', _time(partial(operator, *inputs), rounds, device)
         if any(tensor.requires_grad for tensor in inputs):
             yield name, 'both', _time(partial(_run_both, operator, inputs), rounds, device)
 
 
-def compare_detectors(
-    rounds: int, device: torch.device
-) -> Iterator[tuple[str, str, dict[str, float]]]:
+def compare_detectors(rounds: int, device: torch.device) -> Timings:
     """Time whole detectors likewise: inference and a training step."""
     for config, workload in DETECTORS.items():
         entry = Entry(config)

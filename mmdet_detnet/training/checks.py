@@ -168,10 +168,7 @@ def watch_maps(detector: nn.Module, name: str = '') -> list[RemovableHandle]:
 
     backbone, neck = detector.backbone, getattr(detector, 'neck', None)
     last = backbone if neck is None else neck
-    return [
-        backbone.register_forward_pre_hook(note_image),
-        last.register_forward_hook(check_maps),
-    ]
+    return [backbone.register_forward_pre_hook(note_image), last.register_forward_hook(check_maps)]
 
 
 def find_map_problems(

@@ -87,8 +87,8 @@ class PublishedHead(nn.Module):
         return [*scores, predictor.cls_score(conv), predictor.bbox_pred_fc(fc)]
 
 
-def make_trunk():
-    """Make a ResNet-50, whose norms are fixed, an FPN and an RPN under the authors' names."""
+def make_published(head):
+    """Make the state dict of a detector with this head; its ResNet-50 has fixed norms."""
     resnet = change(ResNet(50).state_dict(), 'num_batches_tracked')
     pyramid = nn.ModuleDict()
     for level, channels in enumerate((256, 512, 1024, 2048), start=1):
@@ -110,13 +110,5 @@ def make_trunk():
         **pyramid.state_dict(prefix='module.backbone.fpn.'),
         **dict.fromkeys(anchors, torch.zeros(3, 4)),
         **rpn.state_dict(prefix='module.rpn.head.'),
-    }
-
-
-def make_published():
-    """Make the box head, and the state dict of the detector that it is part of."""
-    head = PublishedHead().eval()
-    return head, {
-        **make_trunk(),
         **{f'{PLACE}{key}': value for key, value in draw_weights(head).items()},
     }

@@ -62,19 +62,17 @@ class PublishedNetwork(nn.Module):
 
 
 @pytest.fixture(scope='module')
-def published():
-    """The network in evaluation, and its state dict of a time when no batches were counted."""
-    network = PublishedNetwork().eval()
-    return network, draw_weights(network, counts_batches=False)
+def network():
+    return PublishedNetwork().eval()
 
 
 @pytest.fixture(scope='module')
-def published_state(published):
-    return published[1]
+def published_state(network):
+    """Draw the weights, of a time when no batches were counted."""
+    return draw_weights(network, counts_batches=False)
 
 
-def test_converted_weights_give_the_same_features(tmp_path, published):
-    network, published_state = published
+def test_converted_weights_give_the_same_features(tmp_path, network, published_state):
     torch.save(published_state, tmp_path / 'detnet59.pth')  # bare, as it was published
     target = tmp_path / 'converted.pth'
     convert_file(tmp_path / 'detnet59.pth', target)

@@ -5,7 +5,7 @@ import torch
 from changed_states import change
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from published_double_head import EXTRACTOR, NUM_CLASSES, PREDICTOR, make_published
+from published_double_head import EXTRACTOR, NUM_CLASSES, PREDICTOR, PublishedHead, make_published
 
 from mmdet_detnet import config_path
 from mmdet_detnet.models import DoubleConvFCBBoxHead
@@ -15,18 +15,19 @@ AUTHORS = 'double_head/double-head-ext-nonlocal_r50-caffe_fpn_authors-1x_coco.py
 
 
 @pytest.fixture(scope='module')
-def published_head():
-    return make_published()
+def authors():
+    return PublishedHead().eval()
 
 
-@pytest.fixture
-def published(published_head):
-    """The state dict of a detector."""
-    return published_head[1]
+@pytest.fixture(scope='module')
+def published(authors):
+    return make_published(authors)
 
 
-def our_head():
-    return DoubleConvFCBBoxHead(
+def test_converted_head_predicts_the_same(authors, published):
+    weights = convert_weights({'model': published, 'iteration': 180000}).weights
+    prefix = 'roi_head.bbox_head.'
+    head = DoubleConvFCBBoxHead(
         num_convs=2,
         num_fcs=2,
         num_nonlocal=2,
@@ -36,13 +37,6 @@ def our_head():
         roi_feat_size=7,
         num_classes=NUM_CLASSES,
     )
-
-
-def test_converted_head_predicts_the_same(published_head):
-    authors, published = published_head
-    weights = convert_weights({'model': published, 'iteration': 180000}).weights
-    prefix = 'roi_head.bbox_head.'
-    head = our_head()
     head.load_state_dict(
         {key.removeprefix(prefix): weights[key] for key in weights if key.startswith(prefix)}
     )
