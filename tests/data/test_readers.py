@@ -425,6 +425,7 @@ WARNINGS = [
     ('yolo', {'test/t.png': IMAGE}, 'image-not-labeled', 'test/t.png'),
     ('yolo', {'test/t.png': IMAGE, 'test/t.txt': ''}, 'image-not-labeled', 'test/t.png'),
     ('yolo', {'labels/b.txt': None}, 'image-not-annotated', 'images/b.png'),
+    ('labelme', labelme_shapes('polygon', TRIPLE, MOVED), 'polygons-joined', 'a.json (cat)'),
     ('labelme', labelme_shapes('point', [[5, 5]]), 'shape-not-read', 'a.json (point)'),
     ('labelme', labelme_shapes('cuboid', [[5, 5]] * 8), 'shape-not-read', 'a.json (cuboid)'),
     ('csv', table(FAR), 'fraction-clipped', 'b ('),

@@ -67,11 +67,14 @@ def _read_shapes(
         elif kind in OUTLINES:
             yield LabeledBox(label, outline_box(points))
         elif kind == 'polygon' and len(points) > 2:
-            polygons[label, group, number if group is None else None].append(points)
+            polygons[label, group, number if group in (None, '') else None].append(points)
         else:
             text = 'shape-not-read: shapes without an area, or of an unknown type. Skipped.'
             problems.warn(text, f'{file.name} ({kind})')
     for (label, *_), of_object in polygons.items():
+        if len(of_object) > 1:
+            text = 'polygons-joined: polygons of one class and group, which are one object.'
+            problems.warn(text, f'{file.name} ({label})')
         yield LabeledBox.of_polygons(label, *of_object)
 
 
