@@ -23,6 +23,8 @@ NUM_SAMPLED, VALUES_PER_IMAGE = 64, 10_000
 SMALL_PART = 0.25
 # OpenCV's flags for three channels with the depth of the file, as `color_type` in a pipeline.
 ANY_DEPTH = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+# Relative difference of sides, or their proportions, that are the same but for rounding.
+ROUNDING = 0.02
 # Two pictures are the same if at most so many of the 64 bits of their hashes differ, and their
 # thumbnails by so many gray levels on average.
 MAX_BITS, MAX_LEVELS = 6, 4.0
@@ -82,6 +84,10 @@ def _fix_file(
         problems.warn(text, f'{name} ({state.error})')
         return None
     if pixels is None or not (state.error or pixels.size == image.size):
+        across, down = (new / old for new, old in zip(state.size, image.size, strict=True))
+        if abs(across / down - 1) < ROUNDING < abs(across - 1):
+            # Resized after the annotation: the check will say so.
+            return image
         text = 'images of another size than in the annotations. Their boxes stay, and may be wrong.'
         problems.warn(f'fixed-size: {text}', f'{name} ({image.size} is {state.size})')
         return replace(image, size=state.size)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from folders import CAT, WRITERS, voc_object, write_image, write_text, write_voc
+from folders import CAT, WRITERS, voc_file, voc_object, write_image, write_text, write_voc
 from mmdet.registry import TRANSFORMS
 from mmengine.config import Config
 from PIL import Image
@@ -172,6 +172,17 @@ def test_fix_does_not_clip_corners_that_are_stored_as_sizes(folder, capsys):
         write_cat(folder, number, (50, 40, 90, 70))
     assert new('--fix') == 1
     assert 'PROBLEM corners-as-size' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('width', 'status', 'text'), [(50, 1, 'PROBLEM image-size'), (99, 0, 'warning fixed-size (12)')]
+)
+def test_fix_leaves_the_boxes_of_resized_images_to_the_user(folder, width, status, text, capsys):
+    for number in range(NUM_IMAGES):
+        write_image(folder / f'{number}.png', width, width * 4 // 5)
+        write_text(folder / f'{number}.xml', voc_file(voc_object(*CAT)))
+    assert new('--fix') == status
+    assert text in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
