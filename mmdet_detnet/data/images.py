@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -106,6 +106,10 @@ def _compose(name: str) -> str:
     return unicodedata.normalize('NFC', name)
 
 
+def _split_path(name: str) -> tuple[str, ...]:
+    return Path(_compose(name.replace('\\', '/'))).parts
+
+
 class ImageFiles:
     """The images of a dataset, without those of ``out``, found by their names in annotations."""
 
@@ -123,6 +127,9 @@ class ImageFiles:
         self.paths = [file for file in self.files if file.suffix.lower() in suffixes]
         self._unsupported = [file for file in self.files if file.suffix.lower() in UNSUPPORTED]
         self._used: set[Path] = set()
+        # Annotations with the names in them, by the stem of the image, and how near is the nearest.
+        self._claims: dict[str, list[tuple[Path, str]]] = defaultdict(list)
+        self._nearest: dict[Path, tuple[int, bool]] = {}
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         for path in self.paths:
             self._by_name[_compose(path.name)].append(path)
@@ -132,8 +139,17 @@ class ImageFiles:
         """Return whether an image has a name, with or without suffix."""
         return _compose(name) in self._by_name
 
+    def claim(self, pairs: Iterable[tuple[Path, str]]) -> None:
+        """Take note of annotation files and the names of images in them, before any is found."""
+        for annotation, name in pairs:
+            for path in self._named(name)[:1]:
+                self._claims[path.stem].append((annotation, name))
+
     def find(self, annotation: Path, *names: str) -> Path | None:
         """Find the image of an annotation file; none is a warning, several are a ValueError.
+
+        Where folders number their images alike and one is missing, those of the same name in other
+        folders are not taken for it: they belong to nearer annotations.
 
         Args:
             annotation: The annotation file; the image may be next to it.
@@ -143,6 +159,7 @@ class ImageFiles:
         found: list[Path] = []
         for name in filter(None, names):
             candidates = self.candidates(annotation, name)
+            candidates = [x for x in candidates if not self._is_of_nearer(annotation, name, x)]
             found = [path for path in found if path in candidates] or found or candidates
             if len(found) == 1:
                 self._used.add(found[0])
@@ -158,30 +175,57 @@ class ImageFiles:
                 text = 'pictures that neither Pillow nor OpenCV reads. Skipped. Convert them.'
                 self.problems.warn(f'image-not-supported: {text}', path.relative_to(self.folder))
                 return None
-        culprit = f'{names[-1]} ({annotation.name})'
-        self.problems.warn('image-not-found: annotations without an image. Skipped.', culprit)
+        text = 'annotations without an image, or with that of a nearer annotation. Skipped.'
+        self.problems.warn(f'image-not-found: {text}', f'{names[-1]} ({annotation.name})')
         return None
 
     def candidates(self, annotation: Path, name: str) -> list[Path]:
         """List the images that a name in an annotation file may mean."""
-        name = _compose(name.replace('\\', '/'))
-        last = name.rpartition('/')[2]
-        named = self._by_name.get(last) or self._by_name.get(Path(last).stem, [])
+        named = self._named(name)
         if len(named) == 1:
             return named
-        parts = Path(name).parts
+        parts = _split_path(name)
         near = [annotation.parent.joinpath(*parts), self.folder.joinpath(*parts)]
         exact = [path for path in near if path in named]
         neighbors = [path for path in named if path.parent == annotation.parent]
         if exact or neighbors or not named:
             return exact[:1] or neighbors
-        # The images whose folders have most names in common with the annotation's.
-        wanted = {*parts[:-1], *annotation.parent.parts}
-        common = [len(wanted.intersection(path.parent.parts)) for path in named]
+        folders, split = self._place(annotation, name)
+        common = [len(folders.intersection(path.parent.parts)) for path in named]
         closest = [path for path, n in zip(named, common, strict=True) if n == max(common)]
-        # Each split may number its images from 1: annotations/train.json, images/train/1.jpg.
-        split = name_split(annotation.name)
         return [path for path in closest if split and self.name_split(path) == split] or closest
+
+    def _named(self, name: str) -> list[Path]:
+        last = _compose(name.replace('\\', '/')).rpartition('/')[2]
+        return self._by_name.get(last) or self._by_name.get(Path(last).stem, [])
+
+    def _place(self, annotation: Path, name: str) -> tuple[set[str], str]:
+        """Return the names of folders, and the split, in which an annotation's image should be.
+
+        Each split may number its images from 1: annotations/train.json, images/train/1.jpg.
+        """
+        folders = {*_split_path(name)[:-1], *annotation.parent.parts}
+        return folders, name_split(annotation.name) or self.name_split(annotation)
+
+    def _measure_nearness(self, annotation: Path, name: str, path: Path) -> tuple[int, bool]:
+        folders, split = self._place(annotation, name)
+        common = folders.intersection(path.parent.parts)
+        return len(common), split != '' and split == self.name_split(path)
+
+    def _is_of_nearer(self, annotation: Path, name: str, path: Path) -> bool:
+        """Return whether an image belongs to a nearer annotation, since this names another."""
+        claims = self._claims.get(path.stem, [])
+        if len(claims) <= len(self._named(name)):
+            return False
+        *folders, last = _split_path(name)
+        splits = {self.name_split(path), self._place(annotation, name)[1]} - {''}
+        # A file for one image is near it; one for several need not be.
+        is_of_one = annotation.stem in (last, Path(last).stem)
+        if not is_of_one and {*folders} <= {*path.parts} and len(splits) < 2:
+            return False
+        if path not in self._nearest:
+            self._nearest[path] = max(self._measure_nearness(*claim, path) for claim in claims)
+        return self._measure_nearness(annotation, name, path) < self._nearest[path]
 
     def name_split(self, *files: Path | None) -> str:
         """Find the split that the folders of the first file name, or else those of the next."""

@@ -125,12 +125,14 @@ TABLES = {
 ELLIPSE = {'name': 'ellipse', 'cx': 25, 'cy': 40, 'rx': 20, 'ry': 15, 'theta': math.pi / 2}
 TABLES['VIA, rotated ellipse'] = via_table(ELLIPSE, {'type': 'cat'})
 CAT_CENTER = {'label': 'cat', 'coordinates': {'x': 25, 'y': 40, 'width': 30, 'height': 40}}
+TWO_FOLDERS = f'{HEADER}one/a.png,10,20,40,60,cat\ntwo/a.png,50,10,70,30,red panda\n'
 NUMBERED = table(f'{HEADER}a.png,10,20,40,60,1\n')
 # About its center, the cat is turned by 90 degrees.
 TURNED_CAT = ('cat', (5, 25, 40, 30))
 # The boxes of a.png.
 BOXES = [
     *(('csv', table(text), [CAT]) for text in TABLES.values()),
+    ('csv', {**table(TWO_FOLDERS), 'one/a.png': IMAGE, 'a.png': None}, [CAT]),
     ('csv', NUMBERED, [('1', CAT[1])]),
     ('csv', table(f'{HEADER}a.png,10,20,40,60,1.0\nb.png'), [('1', CAT[1])]),
     ('csv', {**NUMBERED, 'classes.txt': 'dog\ncat\n'}, [CAT]),
@@ -344,6 +346,17 @@ def test_folders_are_splits_and_have_images_of_the_same_names(name, tmp_path):
         (image.path.relative_to(tmp_path).parts[0], image.split) for image in read(tmp_path).images
     }
     assert found == {('train', 'train'), ('valid', 'val')}
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_missing_image_is_not_that_of_another_folder(name, tmp_path):
+    for split in ('train', 'valid', 'test'):
+        WRITERS[name](tmp_path / split)
+    (path,) = tmp_path.glob('valid/**/a.png')
+    path.unlink()
+    labeled = read(tmp_path)
+    assert [image.split for image in labeled.images if image.boxes] == ['test', 'train']
+    assert problems(labeled)['image-not-found'].count == 1
 
 
 def test_one_root_of_voc_need_not_split_as_another(tmp_path):

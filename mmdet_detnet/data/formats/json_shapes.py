@@ -39,6 +39,7 @@ def is_createml(content: Any, images: ImageFiles) -> bool:
 def read_labelme(files: JsonFiles, images: ImageFiles, options: Options) -> LabeledSet:
     """Read annotation files, each with its content; a polygon becomes a box with a mask."""
     result = []
+    images.claim((file, str(content['imagePath'] or file.stem)) for file, content in files)
     for file, content in files:
         try:
             boxes = [*_read_shapes(content['shapes'], file, images.problems)]
@@ -88,6 +89,8 @@ def _read_label(record: dict[str, Any], *keys: str) -> str:
 def read_createml(files: JsonFiles, images: ImageFiles, options: Options) -> LabeledSet:
     """Read annotation files, each with its content; a box is given by its center."""
     result = []
+    every = ((file, each) for file, records in files for each in records if isinstance(each, dict))
+    images.claim((file, str(each[key])) for file, each in every for key in NAMES if key in each)
     for file, records in files:
         for record in records:
             try:

@@ -112,6 +112,7 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
     """
     problems = images.problems
     merged: dict[Path, LabeledImage] = {}
+    rows_of: dict[Path, list[Row]] = {}
     for file in files:
         table = _parse_table(file.read_bytes(), file)
         if table is None:
@@ -120,6 +121,9 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
             text = 'tables that are not in UTF-8. Read as Latin-1: look at the names of the classes'
             problems.warn(f'not-utf-8: {text}.', file.name)
         rows = _name_classes([*_read_rows(table, file, problems)], file, options, images)
+        rows_of[file] = rows
+        images.claim((file, name) for name in {row.image for row in rows})
+    for file, rows in rows_of.items():
         # All boxes are in the first two pixels, or else fractions, perhaps rounded above 1.
         ends = [(box[0] + box[2], box[1] + box[3], *row.size) for row in rows if (box := row.box)]
         are_fractions = bool(ends) and max(max(right, bottom) for right, bottom, *_ in ends) <= 2

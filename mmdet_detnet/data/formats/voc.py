@@ -55,6 +55,7 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
     """
     read_lists = cache(_read_lists)
     result, first = [], 0 if options.zero_based else 1
+    images.claim((file, file.stem) for file in files)
     for file in files:
         try:
             root = parse(file).getroot()

@@ -105,6 +105,8 @@ def _read_files(
     """
     rows: dict[Path, tuple[Path, list[Row]]] = {}
     wrong: list[list[str]] = []
+    files = [*files]
+    images.claim((file, file.stem) for file in files)
     for file in files:
         path = images.find(file, file.stem)
         if path in rows:
