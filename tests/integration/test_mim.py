@@ -118,10 +118,18 @@ def test_download_of_unpublished_weights_gives_the_flat_config(installation, tmp
 
 USAGE = (ROOT / 'docs' / 'usage.md').read_text().replace(' \\\n    ', ' ').splitlines()
 LAUNCHES = [line for line in USAGE if line.startswith('mim ') and '--launcher' in line]
+STARTED = [
+    'python -m torch.distributed.launch --nproc_per_node=8 --master_port=29500',
+    'srun -p PARTITION --gres=gpu:8 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=4 '
+    '--kill-on-bad-exit=1 --job-name=conf python -u',
+]
 
 
-@pytest.mark.parametrize('line', LAUNCHES)
-def test_mim_starts_what_the_documents_say(line, find_started, installation, tmp_path):
-    started = ' '.join(find_started(*shlex.split(line)[1:], cwd=tmp_path))
-    started = started.replace(sys.executable, 'python').replace(f'{installation.module}/', '')
-    assert started in USAGE
+@pytest.mark.parametrize(('line', 'started'), zip(LAUNCHES, STARTED, strict=True))
+def test_documented_launch_starts_our_script(line, started, find_started, installation, tmp_path):
+    command = ' '.join(find_started(*shlex.split(line)[1:], cwd=tmp_path))
+    command = command.replace(sys.executable, 'python').replace(f'{installation.module}/', '')
+    start, script, options = command.partition(' .mim/tools/train.py ')
+    assert (start, bool(script)) == (started, True)
+    config = '.mim/configs/retinanet_conf/retinanet-conf_r50_fpn_1x_coco.py'
+    assert re.fullmatch(f'{config} --launcher [a-z]+ --work-dir work_dirs/conf', options)

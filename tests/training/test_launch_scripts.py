@@ -1,8 +1,7 @@
-"""What tools/dist_*.sh start, by the pairs of lines in docs/distributed.md."""
+"""What tools/dist_*.sh and the launcher start."""
 
 import logging
 import os
-import re
 import runpy
 import shutil
 import signal
@@ -20,8 +19,19 @@ from mmdet_detnet import config_path
 from mmdet_detnet.training import launch
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT = (ROOT / 'docs' / 'distributed.md').read_text().replace(' \\\n    ', ' ')
-PAIRS = re.findall(r'```shell\n(.*tools/dist_.*)\n\n(python .*)\n```', DOCUMENT)
+# Lines of docs/distributed.md, the options that they give torchrun, and what it runs.
+ALONE = '--nnodes=1 --node-rank=0 --nproc-per-node=8 --master-addr=127.0.0.1 --master-port=29500'
+SECOND = '--nnodes=2 --node-rank=1 --nproc-per-node=8 --master-addr=10.0.0.1 --master-port=29501'
+TRAIN, TEST = 'tools/dist_train.sh CONFIG 8', 'tools/dist_test.sh CONFIG CHECKPOINT 8'
+SCRIPTS = [
+    (f'{TRAIN} --amp', ALONE, 'train.py CONFIG --launcher pytorch --amp'),
+    (TEST, ALONE, 'test.py CONFIG CHECKPOINT --launcher pytorch'),
+    (
+        f'NNODES=2 NODE_RANK=1 MASTER_ADDR=10.0.0.1 PORT=29501 {TRAIN}',
+        SECOND,
+        'train.py CONFIG --launcher pytorch',
+    ),
+]
 DEMO = config_path('demo/faster-rcnn_detnet59-slim_fpn_shapes.py')
 PRINT_ARGUMENTS = '#!/bin/sh\necho python "$@"\n'
 
@@ -42,9 +52,10 @@ def run_line(tmp_path):
     return run
 
 
-@pytest.mark.parametrize(('typed', 'started'), PAIRS)
-def test_script_starts_what_the_document_says(typed, started, run_line):
-    assert run_line(typed).stdout.strip() == started
+@pytest.mark.parametrize(('line', 'options', 'script'), SCRIPTS)
+def test_script_starts_torchrun(line, options, script, run_line):
+    started = f'python -m torch.distributed.run {options} tools/{script}'
+    assert run_line(line).stdout.strip() == started
 
 
 @pytest.mark.parametrize(
