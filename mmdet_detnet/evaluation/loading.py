@@ -36,7 +36,7 @@ def load_detector(
     """Build the detector of a config, in evaluation mode, and load its weights.
 
     Args:
-        config: Config file.
+        config: As for :func:`~mmdet_detnet.config.load_config`.
         checkpoint: Checkpoint, a file or URL.
         cfg_options: As for :func:`~mmdet_detnet.config.set_options`.
         device: Device of the detector; None for a GPU if there is one.
@@ -47,7 +47,7 @@ def load_detector(
         ValueError: If an option is wrong, or the checkpoint is of another detector, for example
             with other classes.
     """
-    check_files(config, checkpoint)
+    check_files(checkpoint)
     cfg = load_config(config, cfg_options)
     keep_freed_memory()
     detector = init_detector(cfg, str(checkpoint), device=device or get_device())

@@ -22,6 +22,7 @@ from mmengine.structures import InstanceData
 from tqdm import tqdm
 
 from mmdet_detnet.arguments import reject
+from mmdet_detnet.config import load_config
 from mmdet_detnet.deployment import keep_freed_memory
 from mmdet_detnet.deployment.onnx_detector import OnnxInferencer
 from mmdet_detnet.files import check_files
@@ -268,11 +269,12 @@ def _load_inferencer(
             return OnnxInferencer(checkpoint, config, allow_mismatch)
     if config is None:
         reject('Predictor', 'config', None, 'a file, unless the checkpoint is an ONNX file')
-    check_files(config, checkpoint)
+    check_files(checkpoint)
+    options = load_config(config)
     keep_freed_memory()
     with silence(logging.ERROR):  # check_checkpoint says what is wrong
         inferencer = DetInferencer(
-            str(config), str(checkpoint), device or get_device(), show_progress=False
+            options, str(checkpoint), device or get_device(), show_progress=False
         )
         if not allow_mismatch:
             check_checkpoint(inferencer.model, checkpoint)

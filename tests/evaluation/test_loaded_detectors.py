@@ -9,6 +9,7 @@ from mmdet.datasets import CocoDataset, VOCDataset
 from mmengine.runner import Runner
 
 from mmdet_detnet.evaluation.loading import load_detector, read_ground_truth, run_detector
+from mmdet_detnet.evaluation.predict import Predictor
 
 MISSING = 'roi_head.bbox_head.fc_cls.bias'
 
@@ -24,12 +25,14 @@ def test_checkpoint_of_another_detector_is_refused(tiny_detector, tmp_path):
     load_detector(*files, device='cpu', allow_mismatch=True)
 
 
-@pytest.mark.parametrize('missing', [0, 1])
-def test_missing_file_is_named(missing, tiny_detector):
-    files = [*tiny_detector]
-    files[missing] = 'absent'
+@pytest.mark.parametrize(
+    ('config', 'checkpoint'),
+    [('absent', 0), (0, 'absent'), ('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', 'absent')],
+)
+@pytest.mark.parametrize('load', [load_detector, Predictor])
+def test_missing_file_is_named(load, config, checkpoint, tiny_detector):
     with pytest.raises(FileNotFoundError, match=r'No such file: absent\.'):
-        load_detector(*files)
+        load(config or tiny_detector[0], checkpoint or tiny_detector[1])
 
 
 def test_options_override_the_config_and_one_without_effect_is_refused(tiny_detector):
