@@ -62,7 +62,8 @@ def make_lookups(
     height, width = shape[2:]
     starts, bins, samples = grid.scale(rois)
     rows, columns = grid.output_size
-    for (length_x, length_y), group in group_equal(_line_lengths(bins, samples)):
+    lengths = _line_lengths(bins, samples, bins.new_tensor([width, height]).long())
+    for (length_x, length_y), group in group_equal(lengths):
         size = length_x * length_y * rows * columns
         for members in group.split(max(1, CHUNK_SIZE // size)):
             start, bin_size, number = starts[members], bins[members], samples[members]
@@ -76,15 +77,15 @@ def make_lookups(
             yield members, pixels.flatten(3).flatten(0, 2), weights.flatten(3).flatten(0, 2)
 
 
-def _line_lengths(bins: Tensor, samples: Tensor) -> Tensor:
+def _line_lengths(bins: Tensor, samples: Tensor, extents: Tensor) -> Tensor:
     """Compute an upper bound, rounded up, on the number of pixels along each axis of a bin.
 
     Adjacent samples share pixels if they are less than two apart. The margin allows for rounded
-    positions.
+    positions. Samples are moved onto the map of ``extents`` (x, y), which bounds the number, too.
     """
     span = (samples - 1) * bins / samples.clamp(min=1)
     length = torch.minimum(2 * samples, (span + 0.01).floor().long() + 3)
-    return round_up(length).masked_fill(samples == 0, 0)
+    return round_up(length.minimum(extents + 1)).masked_fill(samples == 0, 0)
 
 
 def round_up(lengths: Tensor) -> Tensor:

@@ -110,6 +110,13 @@ def test_rois_of_nans_or_that_end_before_they_start_have_zeros(feature_map, samp
     assert ours.equal(theirs)
 
 
+def test_roi_far_larger_than_the_map_needs_no_more_than_the_map():
+    ones = torch.ones(1, 1, 7, 12, dtype=torch.float64)
+    rois = torch.tensor([[0, -5e4, -5e4, 5e4, 5e4]], dtype=torch.float64)
+    # Samples up to one pixel outside count: 14 x 9 of them, of 1e5 x 1e5.
+    assert ops.roi_align(ones, rois, 1).item() == pytest.approx(14 * 9 / 1e10)
+
+
 def test_no_rois(feature_map):
     pooled = pool(feature_map, ROIS[:0])
     assert pooled.shape == (0, 2, *SIZE)
