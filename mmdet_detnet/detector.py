@@ -151,11 +151,8 @@ class Detector:
     def test(self, tiles: int | None = None, overlap: float = 0.2) -> dict[str, float]:
         """Evaluate on the test images, and print the metrics: ``mmdet-detnet test``.
 
-        Without ``tiles``, this chooses the score for :meth:`predict` on the validation images.
-
-        Args:
-            tiles: As for :meth:`predict`.
-            overlap: As for :meth:`predict`.
+        ``tiles`` and ``overlap`` are as for :meth:`predict`. Without them, this chooses the score
+        for that method on the validation images.
 
         Returns:
             The metrics, such as ``coco/bbox_mAP``, without undefined ones.

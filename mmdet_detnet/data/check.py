@@ -154,16 +154,10 @@ def check_annotations(
     max_images: int | None = None,
     decode: bool | None = None,
 ) -> DatasetCheck:
-    """Check an annotation file and its images as :func:`check_dataset` does.
+    """Check an annotation file and the images in a folder as :func:`check_dataset` does.
 
-    Args:
-        annotation_file: As there.
-        training: The parts of a config that the data is compared with.
-        folder: Folder of the images.
-        allow_subset: As there.
-        decode: As there.
-        content: Content of the file; None to read it.
-        max_images: Maximum number of image files to read, evenly spaced; None for all.
+    ``content`` is that of the file, None to read it. At most ``max_images`` image files are read,
+    evenly spaced; None for all.
     """
     content = rules.read_annotation_file(Path(annotation_file)) if content is None else content
     problems = Problems()

@@ -80,7 +80,7 @@ def train_on_ranks(
     Args:
         num_ranks: Number of processes; without a GPU, a divisor of the batch size.
         arguments: As for :func:`train`.
-        check_data: As for :func:`train`; checked once, in this process.
+        check_data: As for :func:`train`, but called once, in this process.
     """
     args = _make_train_parser().parse_args(arguments)
     with _explain('train.py'):
