@@ -104,7 +104,11 @@ def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
     for is_turn in (is_main_process(), True):
         if is_turn and not cached.exists():
             cached.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(filename, str(cached), progress=os.isatty(0))
+            try:
+                torch.hub.download_url_to_file(filename, str(cached), progress=os.isatty(0))
+            except OSError as error:
+                text = f'{filename} cannot be downloaded ({error}). Save it as {cached}.'
+                raise FileNotFoundError(text) from error
         barrier()
     return read_checkpoint(cached, map_location)
 

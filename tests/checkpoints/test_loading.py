@@ -62,6 +62,12 @@ def test_checkpoint_is_downloaded_once(plain, tmp_path, serve):
     check_history(CheckpointLoader.load_checkpoint(f'{serve}/epoch_1.pth'))
 
 
+def test_failed_download_says_where_to_save_the_file(serve):
+    message = r'absent.pth cannot be downloaded \(.*404.*\). Save it as .*/absent.pth.'
+    with pytest.raises(FileNotFoundError, match=message):
+        CheckpointLoader.load_checkpoint(f'{serve}/absent.pth')
+
+
 def test_weights_of_torchvision_are_found_without_torchvision(monkeypatch):
     """Most configs of MMDetection start from them."""
     asked = []
