@@ -295,6 +295,7 @@ def key_and_value(text: str) -> tuple[str, Any]:
 
 def usable_device(text: str) -> str:
     """Check the name of a device, for the ``type`` of an option."""
+    import mmengine.device  # noqa: F401  (lets torch know other accelerators)
     import torch
 
     try:

@@ -172,12 +172,7 @@ def _make_test_parser() -> argparse.ArgumentParser:
 def _prepare(args: argparse.Namespace) -> Config:
     """Read the config, with the options that training and testing share."""
     force_weights_only()
-    size = os.environ.get('WORLD_SIZE', '1')
-    if args.launcher == 'none' and distributed.is_torchelastic_launched() and size != '1':
-        raise ConfigProblem(
-            f'--launcher must be pytorch in one of the {size} processes of torchrun, got none: '
-            'each would run alone, in the same work directory.'
-        )
+    _check_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, dict(args.cfg_options))
     config.launcher = args.launcher
@@ -192,6 +187,21 @@ def _prepare(args: argparse.Namespace) -> Config:
     _switch_checks_on(config, args.allow_mismatch)
     raise_problems(find_config_problems(config))
     return config
+
+
+def _check_launcher(launcher: str) -> None:
+    size = os.environ.get('WORLD_SIZE', '1')
+    if launcher == 'none' and distributed.is_torchelastic_launched() and size != '1':
+        raise ConfigProblem(
+            f'--launcher must be pytorch in one of the {size} processes of torchrun, got none: '
+            'each would run alone, in the same work directory.'
+        )
+    rank = RANKS.get(launcher)
+    if rank and rank not in os.environ and not distributed.is_initialized():
+        raise ConfigProblem(
+            f'--launcher {launcher} needs {rank}, which torchrun, srun or mpirun sets in each '
+            'process that it starts.'
+        )
 
 
 def _switch_checks_on(config: Config, allow_mismatch: bool) -> None:
