@@ -130,6 +130,7 @@ class ImageFiles:
         # Annotations with the names in them, by the stem of the image, and how near is the nearest.
         self._claims: dict[str, list[tuple[Path, str]]] = defaultdict(list)
         self._nearest: dict[Path, tuple[int, bool]] = {}
+        self._folder_names = {part for path in self.paths for part in path.parent.parts}
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         for path in self.paths:
             self._by_name[_compose(path.name)].append(path)
@@ -221,7 +222,8 @@ class ImageFiles:
         splits = {self.name_split(path), self._place(annotation, name)[1]} - {''}
         # A file for one image is near it; one for several need not be.
         is_of_one = annotation.stem in (last, Path(last).stem)
-        if not is_of_one and {*folders} <= {*path.parts} and len(splits) < 2:
+        names_other = not self._folder_names.intersection(folders) <= {*path.parts}
+        if not is_of_one and not names_other and len(splits) < 2:
             return False
         if path not in self._nearest:
             self._nearest[path] = max(self._measure_nearness(*claim, path) for claim in claims)

@@ -126,6 +126,7 @@ ELLIPSE = {'name': 'ellipse', 'cx': 25, 'cy': 40, 'rx': 20, 'ry': 15, 'theta': m
 TABLES['VIA, rotated ellipse'] = via_table(ELLIPSE, {'type': 'cat'})
 CAT_CENTER = {'label': 'cat', 'coordinates': {'x': 25, 'y': 40, 'width': 30, 'height': 40}}
 TWO_FOLDERS = f'{HEADER}one/a.png,10,20,40,60,cat\ntwo/a.png,50,10,70,30,red panda\n'
+SPELLINGS = TWO_FOLDERS.replace('two/', 'C:\\data\\')
 NUMBERED = table(f'{HEADER}a.png,10,20,40,60,1\n')
 # About its center, the cat is turned by 90 degrees.
 TURNED_CAT = ('cat', (5, 25, 40, 30))
@@ -133,6 +134,7 @@ TURNED_CAT = ('cat', (5, 25, 40, 30))
 BOXES = [
     *(('csv', table(text), [CAT]) for text in TABLES.values()),
     ('csv', {**table(TWO_FOLDERS), 'one/a.png': IMAGE, 'a.png': None}, [CAT]),
+    ('csv', {**table(SPELLINGS), 'one/a.png': IMAGE, 'a.png': None}, [CAT, PANDA]),
     ('csv', NUMBERED, [('1', CAT[1])]),
     ('csv', table(f'{HEADER}a.png,10,20,40,60,1.0\nb.png'), [('1', CAT[1])]),
     ('csv', {**NUMBERED, 'classes.txt': 'dog\ncat\n'}, [CAT]),
@@ -293,6 +295,7 @@ XMLS = ('annots/a.xml', 'annots/b.xml')
 SPLITS = [
     ('voc', lists(trainval='b', test='a\n'), 'test train'),
     ('voc', lists(trainval='a\nb', train='b', val='a'), 'val train'),
+    ('voc', {'annots/a.xml': None, 'annots/a.png.xml': voc_file(), **lists(val='a')}, 'val train'),
     ('voc', {'train.txt': 'pictures/b.png annots/b.xml', 'val.txt': 'x\\a.png'}, 'val train'),
     ('voc', {'ImageSets/train.txt': 'b.png', 'ImageSets/val.txt': 'a.png'}, 'val train'),
     (

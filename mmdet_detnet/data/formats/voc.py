@@ -68,7 +68,9 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
         # The XML file has its image's name; <filename> may be from another machine.
         path = images.find(file, file.stem, _read_text(root, 'filename'))
         if path is not None:
-            split = read_lists(file.parent).get(file.stem, '') or images.name_split(path, file)
+            lists = read_lists(file.parent)
+            # An annotation may be named a.jpg.xml.
+            split = lists.get(file.stem) or lists.get(path.stem) or images.name_split(path, file)
             size = known_size(*(_read_text(root, f'size/{side}') for side in ('width', 'height')))
             result.append(LabeledImage(path, boxes, file, split, size))
     return LabeledSet(result)
