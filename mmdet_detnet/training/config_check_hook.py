@@ -13,14 +13,7 @@ from mmdet_detnet.deployment.acceleration import unwrap_model
 from mmdet_detnet.host import describe_operators
 from mmdet_detnet.registry import HOOKS
 
-from .checks import (
-    find_config_problems,
-    find_frozen_norm_problems,
-    find_model_problems,
-    find_run_problems,
-    find_weight_problems,
-    watch_maps,
-)
+from . import checks
 from .resuming import checkpoint_folder
 
 MISMATCH = 'The checkpoint is not one of this config: it'
@@ -51,7 +44,9 @@ class ConfigCheckHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Log which operators are in use, and check the config and the model."""
         runner.logger.info(f'Operators of mmcv in use: {describe_operators()}.')
-        raise_problems(find_config_problems(runner.cfg) + find_model_problems(runner.model))
+        raise_problems(
+            checks.find_config_problems(runner.cfg) + checks.find_model_problems(runner.model)
+        )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the weights with the model's, before torch compares the optimizer's state."""
@@ -59,13 +54,15 @@ class ConfigCheckHook(Hook):
         if not self.allow_mismatch:
             state = checkpoint.get('state_dict', checkpoint)
             model = unwrap_model(runner.model)
-            self.weight_problems = find_weight_problems(model, state, MISMATCH)
+            self.weight_problems = checks.find_weight_problems(model, state, MISMATCH)
         if runner._resume:
             raise_problems(self.weight_problems)
 
     def before_train(self, runner: Runner) -> None:
         """Check frozen parts and the run itself, and start watching the first batch."""
-        raise_problems(find_frozen_norm_problems(runner.model) + find_run_problems(runner))
+        raise_problems(
+            checks.find_frozen_norm_problems(runner.model) + checks.find_run_problems(runner)
+        )
         self._watch(runner.model)
 
     def before_test(self, runner: Runner) -> None:
@@ -84,4 +81,4 @@ class ConfigCheckHook(Hook):
     def _watch(self, model: nn.Module) -> None:
         for name, module in unwrap_model(model).named_modules():
             if isinstance(getattr(module, 'backbone', None), nn.Module):
-                self.map_checks += watch_maps(module, f'{name}.' if name else '')
+                self.map_checks += checks.watch_maps(module, f'{name}.' if name else '')

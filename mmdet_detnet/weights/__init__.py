@@ -44,17 +44,11 @@ def convert_weights(content: Mapping, source: str | None = None) -> Conversion:
         ValueError: If the kind of file is unknown or not recognized, or if a tensor is
             unexpected, missing or of another shape.
     """
-    if source is None:
-        return convert(content, _recognize(content))
-    if source not in SOURCES:
+    if source not in (None, *SOURCES):
         raise ValueError(f'source must be one of {", ".join(SOURCES)}, got {source!r}.')
-    return convert(content, SOURCES[source])
-
-
-def _recognize(content: Mapping) -> WeightSource:
-    for source in SOURCES.values():
-        if source.recognizes(source.unwrap(content)):
-            return source
+    for name, kind in SOURCES.items():
+        if name == source or (source is None and kind.recognizes(kind.unwrap(content))):
+            return convert(content, kind)
     shown = [str(key) for key in content][:KEYS_SHOWN]
     raise ValueError(
         f'the file is not of a known kind ({", ".join(SOURCES)}); unknown: '

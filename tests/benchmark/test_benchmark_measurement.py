@@ -17,14 +17,6 @@ from mmdet_detnet.benchmark import (
     timed_networks,
 )
 from mmdet_detnet.benchmark.comparisons import PLAIN
-from mmdet_detnet.benchmark.measurement import (
-    MEBIBYTE,
-    explain,
-    measure_memory,
-    run_alone,
-    time_in_turn,
-    watch_memory,
-)
 
 CPU = torch.device('cpu')
 SMALL = Workload(height=64, width=96, passing=20)
@@ -36,7 +28,7 @@ ONCE = Rounds(timed=1, warm_up=0)
 def test_actions_run_in_turn_and_warm_up_is_not_timed():
     calls = []
     actions = [lambda name=name: calls.append(name) for name in 'AB']
-    rounds = list(time_in_turn(actions, rounds=2, warm_up=1, device=CPU))
+    rounds = list(measurement.time_in_turn(actions, rounds=2, warm_up=1, device=CPU))
     assert calls == list('ABABAB')
     assert [len(times) for times in rounds] == [2, 2]
 
@@ -55,8 +47,8 @@ def test_ratio_is_taken_round_by_round_and_failures_are_named():
 
 
 def measure_and_allocate(mebibytes):
-    measured = measure_memory(Entry(SLIM), SMALL, CPU, train=True)
-    read_peak = watch_memory(CPU)
+    measured = measurement.measure_memory(Entry(SLIM), SMALL, CPU, train=True)
+    read_peak = measurement.watch_memory(CPU)
     torch.ones(mebibytes * 2**18).sum()
     return measured, read_peak()
 
@@ -65,7 +57,7 @@ def measure_and_allocate(mebibytes):
 def test_peak_memory_is_what_was_allocated(monkeypatch):
     context = fork_server()
     monkeypatch.setattr(measurement.multiprocessing, 'get_context', lambda method: context)
-    ((predicting,), (training,)), allocated = run_alone(measure_and_allocate, 200)
+    ((predicting,), (training,)), allocated = measurement.run_alone(measure_and_allocate, 200)
     assert allocated == pytest.approx(200, abs=30)
     assert 0 < predicting <= training
 
@@ -73,8 +65,8 @@ def test_peak_memory_is_what_was_allocated(monkeypatch):
 @pytest.mark.cuda
 def test_peak_memory_of_a_gpu_leaves_out_what_was_freed():
     torch.ones(2**26, device='cuda')
-    allocated = torch.cuda.memory_allocated() / MEBIBYTE
-    read_peak = watch_memory(torch.device('cuda'))
+    allocated = torch.cuda.memory_allocated() / measurement.MEBIBYTE
+    read_peak = measurement.watch_memory(torch.device('cuda'))
     torch.ones(200 * 2**18, device='cuda').sum()
     assert read_peak() == pytest.approx(allocated + 200, abs=2)
 
@@ -118,7 +110,7 @@ def test_busy_machine_is_warned_of(monkeypatch, load, warns):
     ],
 )
 def test_errors_become_sentences(error, start):
-    assert explain(error).startswith(start)
+    assert measurement.explain(error).startswith(start)
 
 
 @pytest.mark.usefixtures('in_this_process')

@@ -10,15 +10,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
 from mmdet_detnet.config import load_config
-from mmdet_detnet.training.checks import (
-    find_config_problems,
-    find_frozen_norm_problems,
-    find_map_problems,
-    find_model_problems,
-    find_run_problems,
-    find_weight_problems,
-    watch_maps,
-)
+from mmdet_detnet.training import checks
 
 CHANNELS = 8
 IMAGE_SIZE = (192, 256)
@@ -38,12 +30,12 @@ CLASSES = 'dataloader.dataset.metainfo.classes'
 )
 def test_class_names_that_are_wrong_or_differ_are_named(key, value, words, tmp_path):
     config = load_config('custom/faster-rcnn_detnet59-slim_fpn_custom.py')
-    assert find_config_problems(config) == []
+    assert checks.find_config_problems(config) == []
     (tmp_path / 'names.txt').write_text('RBC\nWBC\n')  # which mmengine reads
     config.merge_from_dict({f'test_{CLASSES}': str(tmp_path / 'names.txt')})
-    assert find_config_problems(config) == []
+    assert checks.find_config_problems(config) == []
     config.merge_from_dict({key: value})
-    problems = find_config_problems(config)
+    problems = checks.find_config_problems(config)
     assert problems and all(words in problem and problem.startswith(key) for problem in problems)
 
 
@@ -93,7 +85,7 @@ def make_detector(map_strides=STRIDES, rpn=STRIDES, roi=STRIDES[:4], base_sizes=
 )
 def test_wrong_strides_stop_the_first_batch(map_strides, rpn, roi, words):
     detector = make_detector(map_strides, rpn, roi, STRIDES[: len(rpn)])
-    handles = watch_maps(detector)
+    handles = checks.watch_maps(detector)
     with pytest.raises(ValueError) as error:
         detector.backbone(torch.zeros(2, 3, *IMAGE_SIZE))
     assert words in str(error.value)
@@ -106,7 +98,7 @@ def test_points_have_strides_too():
     head = dict(type='FCOSHead', num_classes=2, in_channels=CHANNELS, feat_channels=32)
     detector = make_detector(bbox_head=head)
     maps = Backbone([4, *STRIDES[:4]])(torch.zeros(1, 3, *IMAGE_SIZE))
-    (problem,) = find_map_problems(detector, maps, IMAGE_SIZE)
+    (problem,) = checks.find_map_problems(detector, maps, IMAGE_SIZE)
     assert problem.startswith('the strides of bbox_head.prior_generator must be [4.0, 4.0, 8.0,')
 
 
@@ -114,7 +106,9 @@ def test_points_have_strides_too():
 @pytest.mark.parametrize('strides', [STRIDES, DETNET_STRIDES])
 def test_any_image_size_fits_right_strides(size, strides):
     detector = make_detector(strides, strides, strides[:4])
-    assert find_map_problems(detector, detector.backbone(torch.zeros(1, 3, *size)), size) == []
+    assert (
+        checks.find_map_problems(detector, detector.backbone(torch.zeros(1, 3, *size)), size) == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +120,7 @@ def test_any_image_size_fits_right_strides(size, strides):
     ],
 )
 def test_equal_anchors_are_named(base_sizes, words):
-    problems = find_model_problems(make_detector(rpn=DETNET_STRIDES, base_sizes=base_sizes))
+    problems = checks.find_model_problems(make_detector(rpn=DETNET_STRIDES, base_sizes=base_sizes))
     assert len(problems) == len(words)
     assert all(map(str.__contains__, problems, words))
 
@@ -152,7 +146,7 @@ def test_iou_loss_needs_decoded_boxes(kind, has_option, decodes):
     if kind == 'ATSSHead':
         anchors = dict(type='AnchorGenerator', ratios=[1.0], scales=[8], strides=[8, 16])
         head.update(anchor_generator=dict(anchors, center_offset=0.0))
-    problems = find_model_problems(make_detector(head=head))
+    problems = checks.find_model_problems(make_detector(head=head))
     message = 'head.reg_decoded_bbox must be True with GIoULoss, got False.'
     assert problems == ([message] if has_option and not decodes else [])
 
@@ -180,7 +174,7 @@ def make_norm(is_frozen=False, is_evaluated=False, **values):
     ],
 )
 def test_norm_frozen_at_its_initial_values_is_named(options, words):
-    problems = find_frozen_norm_problems(make_norm(**options))
+    problems = checks.find_frozen_norm_problems(make_norm(**options))
     assert len(problems) == len(words)
     assert all(map(str.__contains__, problems, words))
 
@@ -191,7 +185,7 @@ def test_added_parts_may_start_without_statistics_where_they_learn(is_frozen):
     model.backbone = nn.Module()
     model.backbone.guidance = make_norm(is_frozen, is_evaluated=True)
     model.backbone.added_parts = ['guidance']
-    assert len(find_frozen_norm_problems(model)) == is_frozen
+    assert len(checks.find_frozen_norm_problems(model)) == is_frozen
 
 
 @pytest.mark.parametrize(
@@ -212,7 +206,7 @@ def test_added_parts_may_start_without_statistics_where_they_learn(is_frozen):
 )
 def test_weights_of_another_model_are_named(changes, words):
     model = make_norm()
-    assert find_weight_problems(model, {**model.state_dict(), **changes}, 'A') == words
+    assert checks.find_weight_problems(model, {**model.state_dict(), **changes}, 'A') == words
 
 
 class Ones(BaseDataset):
@@ -240,7 +234,7 @@ class Ones(BaseDataset):
 def test_epoch_without_a_batch_or_an_end_is_named(loader, loop, words):
     options = dict(batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler'), dataset=Ones())
     loader = Runner.build_dataloader({**options, **loader})
-    problems = find_run_problems(
+    problems = checks.find_run_problems(
         SimpleNamespace(train_loop=loop.__new__(loop), train_dataloader=loader)
     )
     assert len(problems) == len(words)

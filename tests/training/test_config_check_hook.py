@@ -123,6 +123,7 @@ def test_config_has_the_check_once(check):
         (['--cfg-options', 'seed', '3'], 'key=value, in quotes where a value has spaces, got seed'),
         (['--cfg-options', 'a=[1,', '2]'], 'value has spaces, got a=[1,'),
         (['--cfg-options', 'load_from=my runs/a.pth'], 'train.py: No such file: my runs/a.pth.'),
+        (['--launcher', 'mpi'], '--launcher mpi needs OMPI_COMM_WORLD_RANK, which torchrun, srun'),
         (['--epoch', '3'], 'train.py: error: unrecognized arguments: --epoch 3'),
     ],
 )
