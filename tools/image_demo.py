@@ -7,13 +7,7 @@
 
 import sys
 
-from mmdet_detnet import cli
-
-
-def main() -> int:
-    """Run the command; return its exit status."""
-    return cli.main(['predict', *sys.argv[1:]])
-
+from mmdet_detnet.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['predict', *sys.argv[1:]]))

@@ -73,14 +73,10 @@ def train(arguments: Sequence[str] | None = None, check_data: DataCheck | None =
 def train_on_ranks(
     num_ranks: int, arguments: Sequence[str], check_data: DataCheck | None = None
 ) -> None:
-    """Train on several GPUs of this machine, one process each, with ``torchrun``.
+    """Train as :func:`train` does, but by ``torchrun``: one process on each GPU of this machine.
 
-    Without a GPU, the processes share the CPU's threads and each batch, and communicate by gloo.
-
-    Args:
-        num_ranks: Number of processes; without a GPU, a divisor of the batch size.
-        arguments: As for :func:`train`.
-        check_data: As for :func:`train`, but called once, in this process.
+    Without a GPU, the processes share the CPU's threads and each batch, whose size they divide, and
+    communicate by gloo. The data is checked once, in this process.
     """
     args = _make_train_parser().parse_args(arguments)
     with _explain('train.py'):

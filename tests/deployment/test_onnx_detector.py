@@ -1,16 +1,15 @@
 """ONNX files in place of an MMDetection detector, and their metadata."""
 
 import json
-import sys
 
 import cv2
-import image_demo
 import numpy as np
 import onnx
 import pytest
 import torch
 from exportable_detectors import BEST_SCORE_THR, CLASSES, detect, make_config, make_images
 
+from mmdet_detnet.cli import main
 from mmdet_detnet.deployment import OnnxDetector
 from mmdet_detnet.deployment.onnx_detector import OnnxInferencer
 from mmdet_detnet.deployment.onnx_metadata import KEY
@@ -36,19 +35,16 @@ def config(tmp_path):
     return tmp_path / 'config.py'
 
 
-def run_demo(monkeypatch, out_dir, *arguments):
-    arguments = ['image_demo.py', *arguments, '--out-dir', out_dir, '--score-thr', 0.2]
-    monkeypatch.setattr(sys, 'argv', [str(argument) for argument in arguments])
-    assert image_demo.main() == 0
+def predict(out_dir, *arguments):
+    arguments = ['predict', *arguments, '--out-dir', out_dir, '--score-thr', 0.2]
+    assert main([str(argument) for argument in arguments]) == 0
     return json.loads((out_dir / 'predictions.jsonl').read_text())['detections']
 
 
-def test_demo_with_the_file_alone(two_stage, image, config, tmp_path, monkeypatch):
+def test_command_with_the_file_alone(two_stage, image, config, tmp_path):
     detector, exported = two_stage
-    alone = run_demo(monkeypatch, tmp_path / 'alone', exported.file, image)
-    with_config = run_demo(
-        monkeypatch, tmp_path / 'config', config, image, '--checkpoint', exported.file
-    )
+    alone = predict(tmp_path / 'alone', exported.file, image)
+    with_config = predict(tmp_path / 'config', config, image, '--checkpoint', exported.file)
     assert alone == with_config
     assert cv2.imread(str(tmp_path / 'alone/vis/image.png')).shape == (48, 100, 3)
     # The config scales to 160 x 96, which keeps the ratio at 160 x 77.
