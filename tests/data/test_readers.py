@@ -133,7 +133,7 @@ TURNED_CAT = ('cat', (5, 25, 40, 30))
 # The boxes of a.png.
 BOXES = [
     *(('csv', table(text), [CAT]) for text in TABLES.values()),
-    ('csv', {**table(TWO_FOLDERS), 'one/a.png': IMAGE, 'a.png': None}, [CAT]),
+    ('csv', {**table(TWO_FOLDERS), 'one/a.png': IMAGE, 'two/c.png': IMAGE, 'a.png': None}, [CAT]),
     ('csv', {**table(SPELLINGS), 'one/a.png': IMAGE, 'a.png': None}, [CAT, PANDA]),
     ('csv', NUMBERED, [('1', CAT[1])]),
     ('csv', table(f'{HEADER}a.png,10,20,40,60,1.0\nb.png'), [('1', CAT[1])]),
@@ -295,7 +295,7 @@ XMLS = ('annots/a.xml', 'annots/b.xml')
 SPLITS = [
     ('voc', lists(trainval='b', test='a\n'), 'test train'),
     ('voc', lists(trainval='a\nb', train='b', val='a'), 'val train'),
-    ('voc', {'annots/a.xml': None, 'annots/a.png.xml': voc_file(), **lists(val='a')}, 'val train'),
+    ('voc', {'annots/a.xml': None, 'annots/a.png.xml': voc_file(), **lists(val='a')}, 'val '),
     ('voc', {'train.txt': 'pictures/b.png annots/b.xml', 'val.txt': 'x\\a.png'}, 'val train'),
     ('voc', {'ImageSets/train.txt': 'b.png', 'ImageSets/val.txt': 'a.png'}, 'val train'),
     (
