@@ -64,11 +64,7 @@ def match_data_set(
         config: Config file of a detector; its ``test_dataloader`` names the dataset.
         checkpoint: Checkpoint of the detector.
         score_thr: Only detections with a higher score count.
-        **options: As for :func:`.load_detector`.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If the checkpoint is of another detector.
+        **options: As for :func:`.load_detector`, whose errors this raises.
     """
     model = load_detector(config, checkpoint, **options)
     loader = Runner.build_dataloader(model.cfg.test_dataloader)

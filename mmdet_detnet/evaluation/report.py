@@ -208,9 +208,8 @@ def test(
         allow_mismatch: Whether the checkpoint may be of another detector than the config's.
 
     Raises:
-        FileNotFoundError: If the config, the checkpoint or a dataset is missing.
-        ValueError: If the checkpoint is of another detector, a dataset is not in COCO's format, or
-            ``score_thr`` is not in [0, 1].
+        ValueError: If a dataset is not in COCO's format, ``score_thr`` is not in [0, 1], or as in
+            :func:`.load_detector`.
     """
     if score_thr is not None and not 0 <= score_thr <= 1:
         reject('test', 'score_thr', score_thr, 'in [0, 1]')

@@ -39,9 +39,8 @@ def sweep_conf_exponent(
         For each, ``select_by``, ``exponent`` and COCO's AP; an undefined one is None.
 
     Raises:
-        FileNotFoundError: If the config, the checkpoint or the dataset is missing.
-        ValueError: If the detector has another head, an exponent is out of range, or the
-            checkpoint is of another detector.
+        ValueError: If the detector has another head, an exponent is out of range, or as in
+            :func:`.load_detector`.
     """
     model = load_detector(config, checkpoint, **options)
     head = getattr(model, 'bbox_head', None)

@@ -129,7 +129,5 @@ STARTED = [
 def test_documented_launch_starts_our_script(line, started, find_started, installation, tmp_path):
     command = ' '.join(find_started(*shlex.split(line)[1:], cwd=tmp_path))
     command = command.replace(sys.executable, 'python').replace(f'{installation.module}/', '')
-    start, script, options = command.partition(' .mim/tools/train.py ')
-    assert (start, bool(script)) == (started, True)
-    config = '.mim/configs/retinanet_conf/retinanet-conf_r50_fpn_1x_coco.py'
-    assert re.fullmatch(f'{config} --launcher [a-z]+ --work-dir work_dirs/conf', options)
+    assert command.startswith(f'{started} .mim/tools/train.py .mim/configs/retinanet_conf/')
+    assert re.search(' --launcher [a-z]+ --work-dir work_dirs/conf$', command)
