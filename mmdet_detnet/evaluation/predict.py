@@ -142,7 +142,7 @@ class Result:
 
 
 class Predictor:
-    """A detector for images of any kind.
+    """A detector for images of any kind; it raises the errors of :func:`.load_detector`.
 
     Args:
         config: Config file of the detector; None for the description in an ONNX file.
@@ -157,10 +157,6 @@ class Predictor:
         score_thr: The lowest score of a detection, if none is given: that chosen on the validation
             images, else 0.3.
         is_chosen: Whether it was chosen.
-
-    Raises:
-        FileNotFoundError: If the config or the checkpoint is missing.
-        ValueError: If the checkpoint is of another detector, for example with other classes.
     """
 
     def __init__(
