@@ -82,7 +82,8 @@ def train_on_ranks(
     with _explain('train.py'):
         num_gpus = torch.cuda.device_count()
         if num_ranks < 1 or num_ranks > (num_gpus or num_ranks):
-            raise ConfigProblem(f'--gpus must be 1 to {num_gpus or "any number"}, got {num_ranks}.')
+            allowed = f'1 to {num_gpus}' if num_gpus else 'at least 1'
+            raise ConfigProblem(f'--gpus must be {allowed}, got {num_ranks}.')
         config = _prepare_training(args, check_data)
         options = [] if num_gpus else _share_batch(config, num_ranks)
     ranks = ['--standalone', f'--nproc-per-node={num_ranks}', '--module', 'mmdet_detnet.training']

@@ -141,7 +141,11 @@ def test_torchrun_starts_the_ranks(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ('num_ranks', 'problems', 'words'),
-    [(3, [], 'must divide train_dataloader.batch_size=8, got 3'), (2, ['no boxes'], 'no boxes')],
+    [
+        (0, [], '--gpus must be at least 1, got 0.'),
+        (3, [], 'must divide train_dataloader.batch_size=8, got 3'),
+        (2, ['no boxes'], 'no boxes'),
+    ],
 )
 def test_problems_are_named_before_a_process_starts(
     num_ranks, problems, words, monkeypatch, tmp_path, capsys
