@@ -308,12 +308,12 @@ def usable_device(text: str) -> str:
     return text
 
 
-# Of an option for `dict`, such as a=1 b.c=2.
-OPTIONS: dict[str, Any] = dict(nargs='+', action='extend', type=key_and_value, default=[])
+# Of an option with pairs for `dict`, such as a=1 b.c=2.
+PAIRS: dict[str, Any] = dict(nargs='+', action='extend', type=key_and_value, default=[])
 SHARED_ARGUMENTS: dict[str, dict[str, Any]] = {
     'config': dict(help='config file of the detector'),
     'checkpoint': dict(help='checkpoint file of the detector'),
-    '--cfg-options': OPTIONS | dict(help='key=value ...'),
+    '--cfg-options': PAIRS | dict(help='key=value ...'),
     '--device': dict(type=usable_device, help='such as cpu or cuda:0; default: a GPU if any'),
     '--allow-mismatch': dict(action='store_true', help='accept a checkpoint of another detector'),
 }

@@ -274,7 +274,9 @@ def _make_runner(config: Config, args: argparse.Namespace) -> Runner:
     if args.launcher == 'pytorch' and get_device() == 'cpu':
         _share_cpu(config)
     dump = Path(config.work_dir, Path(config.filename).name)
-    if dump.exists() and (dump.samefile(config.filename) or HAS_BASE.search(dump.read_text())):
+    if dump.is_file() and (
+        dump.samefile(config.filename) or HAS_BASE.search(dump.read_text(errors='replace'))
+    ):
         # mmengine would write over the user's file. Without a name, it takes the time instead.
         object.__setattr__(config, '_filename', None)
     return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)

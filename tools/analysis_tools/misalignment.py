@@ -18,7 +18,7 @@ import mmdet_detnet  # noqa: F401  (before torch, whose OpenMP reads what it set
 
 # isort: split
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.cli import OPTIONS, make_parser
+from mmdet_detnet.cli import PAIRS, make_parser
 from mmdet_detnet.evaluation.misalignment import (
     FILES,
     detector_name,
@@ -36,7 +36,7 @@ def main() -> None:
     )
     add = parser.add_argument
     add('--compare', nargs=2, metavar=('CONFIG', 'CHECKPOINT'), help='a second detector')
-    add('--compare-options', **OPTIONS, help='its settings, key=value ...')
+    add('--compare-options', **PAIRS, help='its settings, key=value ...')
     add('--score-thr', type=float, default=0.05, help='minimum score to count')
     add('--out-dir', default='misalignment', help='folder for the results')
     args = parser.parse_args()
