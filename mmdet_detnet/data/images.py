@@ -177,7 +177,8 @@ class ImageFiles:
                 self.problems.warn(f'image-not-supported: {text}', path.relative_to(self.folder))
                 return None
         text = 'annotations without an image, or with that of a nearer annotation. Skipped.'
-        self.problems.warn(f'image-not-found: {text}', f'{names[-1]} ({annotation.name})')
+        culprit = f'{[*filter(None, names)][-1]} ({annotation.name})'
+        self.problems.warn(f'image-not-found: {text}', culprit)
         return None
 
     def candidates(self, annotation: Path, name: str) -> list[Path]:
@@ -219,15 +220,22 @@ class ImageFiles:
         if len(claims) <= len(self._named(name)):
             return False
         *folders, last = _split_path(name)
-        splits = {self.name_split(path), self._place(annotation, name)[1]} - {''}
-        # A file for one image is near it; one for several need not be.
         is_of_one = annotation.stem in (last, Path(last).stem)
-        names_other = not self._folder_names.intersection(folders) <= {*path.parts}
-        if not is_of_one and not names_other and len(splits) < 2:
+        are_splits = len({self.name_split(path), self._place(annotation, name)[1]} - {''}) > 1
+        if not is_of_one and not folders and not are_splits:
             return False
         if path not in self._nearest:
             self._nearest[path] = max(self._measure_nearness(*claim, path) for claim in claims)
-        return self._measure_nearness(annotation, name, path) < self._nearest[path]
+        own = self._measure_nearness(annotation, name, path)
+        if are_splits or own == self._nearest[path]:
+            return own < self._nearest[path]
+        if is_of_one:
+            named = self._folder_names.intersection([*folders, *annotation.parent.parts])
+            return not named <= {*path.parts}
+        # Other paths from the same place name other images; those of other machines need not.
+        nearer = [each for each in claims if self._measure_nearness(*each, path) > own]
+        starts = [parts[0] for _, other in nearer if len(parts := _split_path(other)) > 1]
+        return any((start[-1] in '/:') == (folders[0][-1] in '/:') for start in starts)
 
     def name_split(self, *files: Path | None) -> str:
         """Find the split that the folders of the first file name, or else those of the next."""

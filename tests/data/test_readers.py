@@ -133,7 +133,7 @@ TURNED_CAT = ('cat', (5, 25, 40, 30))
 # The boxes of a.png.
 BOXES = [
     *(('csv', table(text), [CAT]) for text in TABLES.values()),
-    ('csv', {**table(TWO_FOLDERS), 'one/a.png': IMAGE, 'two/c.png': IMAGE, 'a.png': None}, [CAT]),
+    ('csv', {**table(TWO_FOLDERS), 'one/a.png': IMAGE, 'a.png': None}, [CAT]),
     ('csv', {**table(SPELLINGS), 'one/a.png': IMAGE, 'a.png': None}, [CAT, PANDA]),
     ('csv', NUMBERED, [('1', CAT[1])]),
     ('csv', table(f'{HEADER}a.png,10,20,40,60,1.0\nb.png'), [('1', CAT[1])]),
@@ -516,6 +516,7 @@ ERRORS = [
     ('yolo', {'data.yaml': 'names: ' + '[' * 10_000}, NOT_YAML),
     ('yolo', {'obj.names': 'dog\n'}, r'data\.yaml and .*obj\.names name the classes differently'),
     ('yolo', {'labels_old/a.txt': f'0 {BOX}'}, r'a\.png has two files of annotations'),
+    ('voc', {'pictures/a.xml': voc_file()}, r'a\.png has .* in two places: .*annots/a.xml and'),
     ('voc', {'annots/b.xml': '<annotation>'}, r'b\.xml is not valid XML'),
     ('voc', {'annots/b.xml': XML.format('gbk')}, r'b\.xml is not valid XML: multi-byte'),
     ('voc', {'annots/b.xml': XML.format('Unicode')}, r'b\.xml is not valid XML: unknown enc'),

@@ -41,7 +41,8 @@ def read(files: Sequence[tuple[Path, Any]], images: ImageFiles, options: Options
     kind_of: dict[Path, int] = {}
     classes: dict[str, None] = {}
     kinds = {file: _find_kind(file, content) for file, content in files}
-    images.claim((file, _read_name(each, file)) for file, x in files for each in x['images'])
+    with_names = [(file, content) for file, content in files if kinds[file] != NOT_BOXES]
+    images.claim((file, _read_name(x, file)) for file, each in with_names for x in each['images'])
     for file, content in sorted(files, key=lambda pair: kinds[pair[0]]):
         kind = kinds[file]
         if kind == NOTHING:
