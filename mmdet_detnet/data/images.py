@@ -127,7 +127,8 @@ class ImageFiles:
         self.paths = [file for file in self.files if file.suffix.lower() in suffixes]
         self._unsupported = [file for file in self.files if file.suffix.lower() in UNSUPPORTED]
         self._used: set[Path] = set()
-        # Annotations with the names in them, by the stem of the image, and how near is the nearest.
+        # Annotation files and the names in them, by the stem of the image, and the nearest one's
+        # nearness to each image.
         self._claims: dict[str, list[tuple[Path, str]]] = defaultdict(list)
         self._nearest: dict[Path, tuple[int, bool]] = {}
         self._folder_names = {part for path in self.paths for part in path.parent.parts}
@@ -215,24 +216,27 @@ class ImageFiles:
         return len(common), split != '' and split == self.name_split(path)
 
     def _is_of_nearer(self, annotation: Path, name: str, path: Path) -> bool:
-        """Return whether an image belongs to a nearer annotation, since this names another."""
+        """Return whether an image belongs to a nearer annotation, and this one names another image.
+
+        Another image is one of another split, in another folder of images, or on another path from
+        the same start. Paths from different machines may lead to one image.
+        """
         claims = self._claims.get(path.stem, [])
         if len(claims) <= len(self._named(name)):
             return False
         *folders, last = _split_path(name)
-        is_of_one = annotation.stem in (last, Path(last).stem)
-        are_splits = len({self.name_split(path), self._place(annotation, name)[1]} - {''}) > 1
-        if not is_of_one and not folders and not are_splits:
+        is_for_one_image = annotation.stem in (last, Path(last).stem)
+        splits_differ = len({self.name_split(path), self._place(annotation, name)[1]} - {''}) > 1
+        if not is_for_one_image and not folders and not splits_differ:
             return False
         if path not in self._nearest:
             self._nearest[path] = max(self._measure_nearness(*claim, path) for claim in claims)
         own = self._measure_nearness(annotation, name, path)
-        if are_splits or own == self._nearest[path]:
+        if own == self._nearest[path] or splits_differ:
             return own < self._nearest[path]
-        if is_of_one:
+        if is_for_one_image:
             named = self._folder_names.intersection([*folders, *annotation.parent.parts])
             return not named <= {*path.parts}
-        # Other paths from the same place name other images; those of other machines need not.
         nearer = [each for each in claims if self._measure_nearness(*each, path) > own]
         starts = [parts[0] for _, other in nearer if len(parts := _split_path(other)) > 1]
         return any((start[-1] in '/:') == (folders[0][-1] in '/:') for start in starts)
