@@ -35,6 +35,8 @@ def without_autocast(function: Callable) -> Callable:
 
     @wraps(function)
     def compute(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if tensor.is_meta:  # torch has no autocast for shapes alone
+            return function(tensor, *args, **kwargs)
         with torch.autocast(tensor.device.type, enabled=False):
             return function(tensor, *args, **kwargs)
 

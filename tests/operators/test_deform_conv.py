@@ -159,6 +159,12 @@ def test_gradcheck_of_two_images_and_a_bias():
     )
 
 
+def test_shapes_alone_suffice():
+    """The benchmark counts the multiply-adds from them."""
+    layer = ops.ModulatedDeformConv2dPack(4, 8, 3, padding=1).to('meta')
+    assert layer(torch.empty(2, 4, 6, 5, device='meta')).shape == (2, 8, 6, 5)
+
+
 def test_autocast_takes_the_layer_of_a_backbone():
     layer = ops.ModulatedDeformConv2dPack(4, 4, 3, padding=1)
     images = torch.randn(1, 4, 6, 6, requires_grad=True)
