@@ -18,21 +18,21 @@ from mmdet_detnet.data.check import check_dataset
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line; paths to read exist."""
+    """Read the command line; files and folder of the data exist."""
     parser = make_parser(__doc__)
     add = parser.add_argument
     add('annotation_file', type=Path, help='JSON file in COCO format')
     add('images', type=Path, help='folder that file names are relative to')
     expected = parser.add_mutually_exclusive_group()
-    expected.add_argument('--config', type=Path, help='config with classes, image scale, anchors')
+    expected.add_argument('--config', help='config with classes, image scale, anchors')
     expected.add_argument('--classes', nargs='+', help='names of the classes, in order')
     add('--allow-subset', action='store_true', help='allow other categories')
     add('--other-splits', nargs='+', type=Path, default=(), help='annotation files to compare with')
     text = 'decode all images, or only read their headers; default: decode at most 2,000'
     add('--decode', action=argparse.BooleanOptionalAction, help=text)
     args = parser.parse_args()
-    for path in (args.annotation_file, args.config, *args.other_splits):
-        if path is not None and not path.is_file():
+    for path in (args.annotation_file, *args.other_splits):
+        if not path.is_file():
             parser.error(f'no such file: {path}')
     if not args.images.is_dir():
         parser.error(f'no such folder: {args.images}')

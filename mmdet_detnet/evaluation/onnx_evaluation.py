@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch import nn
 
+from mmdet_detnet.config import load_config
 from mmdet_detnet.deployment import OnnxDetector
 
 from .loading import load_detector, read_ground_truth, to_coco
@@ -96,7 +97,7 @@ def evaluate_onnx(
     """Evaluate an ONNX file on the test images of its config.
 
     Args:
-        config: Config file of the detector.
+        config: As for :func:`~mmdet_detnet.config.load_config`.
         file: ONNX file of :func:`.export_onnx`.
         checkpoint: Checkpoint of the detector, to run it in PyTorch, too; None for the file alone.
         num_threads: Threads of each; None for torch's default.
@@ -115,7 +116,7 @@ def evaluate_onnx(
     if checkpoint is not None:
         detectors['PyTorch'] = load_detector(config, checkpoint, device='cpu')
     exported = detectors['onnxruntime'] = OnnxDetector(file, torch.get_num_threads())
-    cfg = Config.fromfile(config)
+    cfg = load_config(config)
     exported.check_config(cfg)
     return format_results(evaluate(cfg, detectors))
 

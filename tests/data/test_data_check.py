@@ -55,6 +55,14 @@ def test_command_prints_counts_and_its_status_tells_of_problems(content, run_com
     assert 'PROBLEM area-not-positive (1): annotations without a pos' in capsys.readouterr().out
 
 
+def test_config_of_the_command_may_be_named(content, run_command, capsys):
+    config = '--config', 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+    assert run_command(json.dumps(content), *config) == 1
+    assert 'classes that are not in the file' in capsys.readouterr().out
+    assert run_command(json.dumps(content), '--config', 'absent.py') == 1
+    assert capsys.readouterr().err == 'check_dataset: No such file: absent.py.\n'
+
+
 @pytest.mark.parametrize(
     ('text', 'complaint'),
     [

@@ -76,3 +76,5 @@ def test_script_compares_with_pytorch(files, monkeypatch, capsys):
 def test_file_alone(files):
     table = onnx_evaluation.evaluate_onnx(*files[:2], num_threads=1)
     assert [line.split()[0] for line in table.splitlines()] == ['box', 'onnxruntime']
+    with pytest.raises(ValueError, match='is of another detector than .*/retinanet_r50_fpn'):
+        onnx_evaluation.evaluate_onnx('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', files[1])
