@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,13 @@ def test_what_stops_a_command_is_one_sentence(error, status, sentence, monkeypat
     monkeypatch.setitem(cli.COMMANDS, 'look', (add_options, stop, text))
     assert cli.main(['look', 'config.py']) == status
     assert capsys.readouterr().err == f'mmdet-detnet look: {sentence}\n'
+
+
+def test_image_demo_is_the_command_predict(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['image_demo.py', 'absent.py', 'image.png'])
+    with pytest.raises(SystemExit, match='2'):
+        runpy.run_module('image_demo', run_name='__main__')
+    assert capsys.readouterr().err == 'mmdet-detnet predict: No such file: absent.py.\n'
 
 
 def test_last_checkpoint_is_not_called_the_best(monkeypatch, capsys):

@@ -66,8 +66,8 @@ def compare(
 def make_rows(configs: Sequence[str | Entry], workload: Workload) -> list[Row]:
     """Make a row for each config, with its parameters and multiply-adds, to be measured.
 
-    Shapes alone do not tell those of all detectors, such as DETR and Swin. To measure a row says
-    what else is wrong with it.
+    A row lacks the multiply-adds that shapes alone do not tell, such as those of DETR and Swin. If
+    its config is wrong, :func:`measure` notes why.
     """
     entries = [Entry(each) if isinstance(each, str) else each for each in configs]
     rows = [Row(entry, workload) for entry in entries]

@@ -259,9 +259,9 @@ def _describe_norms(names: list[str], what: str, remedy: str) -> list[str]:
     if not names:
         return []
     parts = Counter('.'.join(name.split('.')[:2]) for name in names)
-    places = ', '.join(f'{part} ({count})' for part, count in parts.items())
+    places = ', '.join(f'{part}: {count}' for part, count in parts.items())
     return [
-        f'Batch norm is frozen at its initial {what} in {places}, such as '
+        f'Batch norm is frozen at its initial {what} in some layers ({places}), such as '
         f'{", ".join(names[:NUM_EXAMPLES])}: it needs a checkpoint that covers these layers, '
         f'or {remedy}.'
     ]

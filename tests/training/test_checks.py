@@ -165,8 +165,8 @@ def make_norm(is_frozen=False, is_evaluated=False, **values):
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        (dict(is_evaluated=True), ['initial statistics 0 and 1 in 1 (1)']),
-        (dict(is_frozen=True, weight=0), ['initial scale 0 in 1 (1)']),
+        (dict(is_evaluated=True), ['initial statistics 0 and 1 in some layers (1: 1)']),
+        (dict(is_frozen=True, weight=0), ['initial scale 0 in some layers (1: 1)']),
         (dict(is_evaluated=True, running_mean=0.1), []),
         (dict(is_evaluated=True, weight=0.7), []),  # Caffe's
         (dict(is_frozen=True), []),
