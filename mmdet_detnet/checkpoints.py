@@ -116,10 +116,12 @@ def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
 @CheckpointLoader.register_scheme('torchvision://', force=True)
 def load_from_torchvision(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load weights of torchvision for mmengine, which knows most addresses without torchvision."""
-    urls = get_torchvision_models() if load_torchvision() else read_json(ADDRESSES)
+    torchvision = load_torchvision()
+    urls = get_torchvision_models() if torchvision else read_json(ADDRESSES)
     name = filename.removeprefix('torchvision://')
     if name not in urls:
-        raise ValueError(f'{filename} must be one of {sorted(urls)}.')
+        others = '' if torchvision else '; others need torchvision'
+        raise ValueError(f'{filename} must be one of {sorted(urls)}{others}.')
     return load_from_http(urls[name], map_location)
 
 
