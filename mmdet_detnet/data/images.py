@@ -95,7 +95,8 @@ def read_head(file: Path) -> bytes:
 def name_split(path: str | Path) -> str:
     """Find the split that a relative path names, as trainImages; the innermost folder decides."""
     for part in reversed(Path(path).parts):
-        for word in re.findall('[A-Z]*[a-z]+|[A-Z]+', part):
+        # A DevKit is no split.
+        for word in re.findall('[A-Z]*[a-z]+|[A-Z]+', part.replace('DevKit', '')):
             if word.lower() in SPLIT_WORDS:
                 return SPLIT_WORDS[word.lower()]
     return ''

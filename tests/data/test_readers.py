@@ -329,6 +329,7 @@ SPLITS = [
     ('yolo', {'labels/a.txt': None, 'labels/val/a.txt': f'0 {BOX}'}, 'val '),
     ('labelme', {'a.json': None, 'val/a.json': {'imagePath': 'a.png', 'shapes': []}}, ' val'),
     ('csv', {**table(None), 'trainSet1/x.csv': BOTH}, 'train train'),
+    ('csv', {**table(None), 'ToyDevKit/x.csv': BOTH}, ' '),
 ]
 
 
