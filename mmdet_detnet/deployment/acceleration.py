@@ -191,7 +191,7 @@ def _plain_heads(model: nn.Module) -> list[nn.Module]:
 
 
 def _mmcv_operators(model: nn.Module) -> list[nn.Module]:
-    """Find them, and layers that are derived from them."""
+    """List the layers of ``mmcv.ops`` in a model, and those derived from them."""
     return [
         module
         for module in model.modules()

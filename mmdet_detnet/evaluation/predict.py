@@ -266,11 +266,11 @@ def _load_inferencer(
     if config is None:
         reject('Predictor', 'config', None, 'a file, unless the checkpoint is an ONNX file')
     check_files(checkpoint)
-    options = load_config(config)
+    cfg = load_config(config)
     keep_freed_memory()
     with silence(logging.ERROR):  # check_checkpoint says what is wrong
         inferencer = DetInferencer(
-            options, str(checkpoint), device or get_device(), show_progress=False
+            cfg, str(checkpoint), device or get_device(), show_progress=False
         )
         if not allow_mismatch:
             check_checkpoint(inferencer.model, checkpoint)
