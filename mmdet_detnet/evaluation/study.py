@@ -32,6 +32,7 @@ from mmdet_detnet.config import RUN_KEYS, load_config, set_options
 from mmdet_detnet.environment import describe_environment
 from mmdet_detnet.files import OutputFolder
 
+from .report_page import read_training_log, select_values
 from .study_report import (
     DIGEST,
     REPORT_FILES,
@@ -49,6 +50,7 @@ __all__ = ['Run', 'Study', 'count_jobs', 'execute', 'pack_results', 'read_study'
 Options = dict[str, Any]
 REQUIRED = {'data_sets', 'seeds', 'detectors', 'comparisons'}
 LOG = 'log.txt'
+VALIDATE_EVERY = 'train_cfg.val_interval'  # the option that turns validation on
 FINAL_SHARE = 0.1  # fraction of the last iterations whose mean is the final loss
 
 
@@ -359,10 +361,12 @@ def train_and_test(run: Run, folder: Path) -> Result:
     """Train a detector, resuming if interrupted, and test the last weights.
 
     Logs, the newest checkpoint and the detections are in ``folder``, next to the folder of the run
-    that trains the weights, if it is another one.
+    that trains the weights, if it is another one. With the option ``train_cfg.val_interval``, the
+    result has the AP on the validation images, ``curve``: pairs of the epoch (or the iteration) and
+    the AP.
     """
     cfg = run.load_config()
-    _prepare(cfg, run.seed, folder)
+    _prepare(cfg, run, folder)
     _resume(cfg, folder, folder.with_name(run.source) if run.source else None)
     runner = Runner.from_cfg(cfg)
     runner.train()
@@ -373,6 +377,8 @@ def train_and_test(run: Run, folder: Path) -> Result:
     last = max(1, round(len(losses) * FINAL_SHARE))
     classes = runner.test_dataloader.dataset.metainfo['classes']
     has_gpu = torch.cuda.is_available()
+    # A resumed run validates the epoch of its checkpoint again.
+    curve = dict(select_values(read_training_log(folder), 'bbox_mAP'))
     return {
         **run.describe(),
         'iterations': runner.iter,
@@ -381,6 +387,7 @@ def train_and_test(run: Run, folder: Path) -> Result:
         'train_seconds': round(float(seconds.sum()), 1),
         'cpu_seconds': round(time.process_time(), 1),
         **evaluate(cfg.test_evaluator.ann_file, folder / 'detections.bbox.json', classes),
+        **({'curve': [*curve.items()]} if curve else {}),
         'date': date.today().isoformat(),
         'device': torch.cuda.get_device_name() if has_gpu else f'{platform.machine()} CPU',
         'threads': torch.get_num_threads(),
@@ -388,11 +395,12 @@ def train_and_test(run: Run, folder: Path) -> Result:
     }
 
 
-def _prepare(cfg: Config, seed: int, folder: Path) -> None:
-    """Pair the run with others of its seed, and disable validation."""
+def _prepare(cfg: Config, run: Run, folder: Path) -> None:
+    """Pair the run with others of its seed, and disable validation that no option asks for."""
     cfg.work_dir = str(folder)
-    cfg.randomness = dict(seed=seed)
-    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    cfg.randomness = dict(seed=run.seed)
+    if VALIDATE_EVERY not in run.options:
+        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     hooks = cfg.default_hooks
     hooks.sampler_seed = dict(type='mmdet_detnet.SeedHook')
     hooks.checkpoint.update(type='mmdet_detnet.DurableCheckpointHook', max_keep_ckpts=1)

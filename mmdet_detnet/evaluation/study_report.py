@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 Matches = dict[str, list[int]]
 PACKED = 'results.json.xz'
-REPORT_FILES = ('report.md', 'report.png')
+REPORT_FILES = ('report.md', 'report.png', 'curves.png')  # the last one if there are curves
 DIGEST = 'digest'  # key of that of the config, which results of earlier versions lack
 # The first is DeepPCB's threshold; the others are COCO's.
 IOU_THRESHOLDS = [0.33, *np.linspace(0.5, 0.95, 10)]
@@ -307,6 +307,18 @@ class Comparison(NamedTuple):
         values = [(one['metrics'][metric], other['metrics'][metric]) for one, other in self.pairs]
         return [one - other for one, other in values if None not in (one, other)]
 
+    def curves(self) -> dict[int, np.ndarray]:
+        """Return APs on the validation images by epoch, in shape (pairs, 2) with the control last.
+
+        An epoch that not all runs have is left out.
+        """
+        curves = [[dict(each.get('curve', ())) for each in pair] for pair in self.pairs]
+        epochs = set.intersection(*({*each} for pair in curves for each in pair))
+        return {
+            epoch: np.array([[each[epoch] for each in pair] for pair in curves])
+            for epoch in sorted(epochs)
+        }
+
     def title(self) -> dict[str, str]:
         """Return the first columns of its row in a table."""
         row = dict(data=self.data_set, module=self.module, control=self.control)
@@ -360,15 +372,19 @@ def write_report(study: 'Study', folder: Path) -> str:
         _table(_judge(comparisons, number)),
         LEGEND.format(number),
         _table([_compare_metrics(each) for each in comparisons]),
+        _table([row for each in comparisons for row in _follow(each)]),
         _table([_summarize(group) for group in groups.values()]),
         _table([_list_run(each) for each in made]),
         *(f'FAILED {k}: {each["failure"]}' for k, each in results.items() if 'failure' in each),
         f'Not run: {", ".join(missing)}.' if missing else '',
     ]
     text = '\n\n'.join(filter(None, parts)) + '\n'
-    page, plot = map(output.path, REPORT_FILES)
+    page, plot, curves = map(output.path, REPORT_FILES)
     page.write_text(text, encoding='utf-8')
     _plot(groups, comparisons, plot)
+    curves.unlink(missing_ok=True)
+    if followed := [each for each in comparisons if each.curves()]:
+        _plot_curves(followed, curves)
     return text
 
 
@@ -412,6 +428,19 @@ def _compare_metrics(comparison: Comparison) -> dict[str, str]:
     of_metrics = {metric: comparison.differences(metric) for metric in METRICS[1:]}
     texts = {key: str(estimate_mean(each)) if each else MISSING for key, each in of_metrics.items()}
     return comparison.title() | texts
+
+
+def _follow(comparison: Comparison) -> Iterator[dict[str, str]]:
+    """Yield rows of the AP on the validation images, one for each epoch that is validated."""
+    for epoch, aps in comparison.curves().items():
+        module, control = aps.mean(axis=0)
+        differences = aps[:, 0] - aps[:, 1]
+        yield comparison.title() | {
+            'epoch': str(epoch),
+            'AP on validation images: control, module': f'{control:.3f}, {module:.3f}',
+            'difference over seeds': str(estimate_mean(differences)),
+            'of each seed': ', '.join(f'{each:+.3f}' for each in differences),
+        }
 
 
 def _summarize(group: Sequence[Result]) -> dict[str, str]:
@@ -473,4 +502,34 @@ def _plot(
         axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(axis='x', alpha=0.3)
+    figure.savefig(path)
+
+
+def _plot_curves(comparisons: Sequence[Comparison], path: Path) -> None:
+    """Plot the difference of AP over the epochs: a line per seed, the mean and its interval."""
+    figure = Figure(figsize=(12, 4 * len(comparisons)), dpi=110, layout='constrained')
+    for row, comparison in zip(
+        figure.subplots(len(comparisons), 2, squeeze=False), comparisons, strict=True
+    ):
+        curves = comparison.curves()
+        epochs, aps = [*curves], np.array([*curves.values()])  # (epochs, pairs, 2)
+        differences = aps[..., 0] - aps[..., 1]
+        means = [estimate_mean(each) for each in differences]
+        row[0].plot(epochs, aps[..., 1], color='C0', alpha=0.5)
+        row[0].plot(epochs, aps[..., 0], color='C1', alpha=0.5)
+        row[0].plot(epochs, aps[..., 1].mean(axis=1), color='C0', lw=3, label=comparison.control)
+        row[0].plot(epochs, aps[..., 0].mean(axis=1), color='C1', lw=3, label=comparison.module)
+        row[0].set(ylabel='AP on the validation images', ylim=(0, None))
+        row[0].legend()
+        row[1].axhline(0, color='black', linewidth=1)
+        row[1].plot(epochs, differences, color='C0', alpha=0.5)
+        row[1].plot(epochs, [each.mean for each in means], color='C1', linewidth=3)
+        row[1].fill_between(
+            epochs, [e.low for e in means], [e.high for e in means], color='C1', alpha=0.2
+        )
+        title = f'{comparison.module} - {comparison.control}, {comparison.data_set}'
+        row[1].set(title=title, ylabel='difference of AP; mean and 95 % interval')
+        for axes in row:
+            axes.set_xlabel('epoch')
+            axes.grid(alpha=0.3)
     figure.savefig(path)

@@ -8,6 +8,7 @@ from fcntl import LOCK_EX, flock
 import pytest
 import torch
 from helpers import fork_server
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.runner import Runner
 
 from mmdet_detnet import config_path
@@ -172,6 +173,29 @@ def test_stopped_run_goes_on_to_the_same_result(make_run, finished, tmp_path, mo
     for key in (*same, 'iterations'):
         assert result[key] == expected[key], key
     assert epochs == [1]  # the second one only
+
+
+def test_validation_that_an_option_asks_for_gives_a_curve(
+    make_run, finished, tmp_path, monkeypatch
+):
+    begin = SeedHook.before_train_epoch
+
+    def stop(hook, runner):
+        if runner.epoch == 1:
+            raise KeyboardInterrupt
+        begin(hook, runner)
+
+    # A process of its own has no earlier visualizer, which would write the log to its folder.
+    monkeypatch.setattr(DetLocalVisualizer, '_instance_dict', {})
+    run = make_run(**{'train_cfg.val_interval': 1})
+    monkeypatch.setattr(SeedHook, 'before_train_epoch', stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_and_test(run, tmp_path)
+    monkeypatch.setattr(SeedHook, 'before_train_epoch', begin)
+    result = train_and_test(run, tmp_path)
+    assert [epoch for epoch, _ in result['curve']] == [1, 2]
+    assert all(0 <= ap <= 1 for _, ap in result['curve'])
+    assert 'curve' not in finished[0]
 
 
 def test_other_detector_is_tested_with_the_weights_of_its_source(make_run, finished, tmp_path):

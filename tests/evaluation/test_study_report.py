@@ -341,6 +341,30 @@ def test_run_without_partner_is_not_compared(report):
     assert 'verdict' not in text
 
 
+def test_difference_on_validation_images_is_followed_over_the_epochs(report, tmp_path):
+    curves = {
+        'plain': ([[2, 0.1], [4, 0.2], [6, 0.4]], [[2, 0.2], [4, 0.3], [6, 0.4]]),
+        'better': ([[2, 0.1], [4, 0.5], [6, 0.6]], [[2, 0.1], [6, 0.4]]),  # 4 was not validated
+    }
+    results = [
+        make_result(name, seed, hits(5)) | dict(curve=curve)
+        for name, both in curves.items()
+        for seed, curve in enumerate(both)
+    ]
+    text = report(*results)
+    rows = [line.strip('|').split('|') for line in text.split('\n\n')[3].splitlines()[2:]]
+    # Student's t for 1 degree is 12.706, and the standard errors are 0.05 and 0.1.
+    assert [[cell.strip() for cell in row[4:]] for row in rows] == [
+        ['2', '0.150, 0.100', '-0.050 (-0.685 to +0.585)', '+0.000, -0.100'],
+        ['6', '0.400, 0.500', '+0.100 (-1.171 to +1.371)', '+0.200, +0.000'],
+    ]
+    assert cv2.imread(str(tmp_path / 'curves.png')).std() > 0
+    for each in results:
+        del each['curve']
+    report(*results)
+    assert not (tmp_path / 'curves.png').exists()  # an old one would be of other runs
+
+
 def test_metric_that_no_object_defines_and_detectors_that_learned_nothing(report):
     text = report(*(make_result(name, 0, [0, 0]) for name in ('plain', 'better')))
     assert cells(text, OTHER_METRICS, 'better')[6] == '-'  # APs
