@@ -113,6 +113,10 @@ def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
     return read_checkpoint(cached, map_location)
 
 
+# The loaders of open-mmlab:// and mmcls:// call it by its name.
+mmengine.runner.checkpoint.load_from_http = load_from_http
+
+
 @CheckpointLoader.register_scheme('torchvision://', force=True)
 def load_from_torchvision(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load weights of torchvision for mmengine, which knows most addresses without torchvision."""

@@ -68,6 +68,17 @@ def test_failed_download_says_where_to_save_the_file(serve):
         CheckpointLoader.load_checkpoint(f'{serve}/absent.pth')
 
 
+def test_failed_download_of_openmmlab_weights_says_it_too(tmp_path, monkeypatch):
+    def fail(url, file, **options):
+        raise OSError('no network')
+
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', fail)
+    message = r'resnet50_msra-5891d200.pth cannot be downloaded \(no network\)'
+    with pytest.raises(FileNotFoundError, match=message):
+        CheckpointLoader.load_checkpoint('open-mmlab://detectron2/resnet50_caffe')
+
+
 def test_weights_of_torchvision_are_found_without_torchvision(monkeypatch):
     """Most configs of MMDetection start from them."""
     asked = []
