@@ -97,23 +97,22 @@ def set_options(config: Config, options: Mapping[str, Any]) -> None:
         ConfigProblem: If an option would have no effect.
     """
     raise_problems([text for key in options if (text := _check_key(config, key.split('.'), key))])
-    changes: dict[str, Any] = {}
     for key, value in options.items():
         *path, name = key.split('.')
-        node: Any = config
+        nodes: list[Any] = [config]
         for each in path:
-            if _descend(node, each) is None:
-                node[each] = ConfigDict()
-            node = _descend(node, each)
-        if isinstance(node, (list, tuple)) and not isinstance(value, dict):
-            key = '.'.join(path)
-            items = [*changes.get(key, node)]
-            items[int(name)] = value
-            value = type(node)(items)
-        elif isinstance(value, list) and isinstance(_descend(node, name), tuple):
+            if _descend(nodes[-1], each) is None:
+                nodes[-1][each] = ConfigDict()
+            nodes.append(_descend(nodes[-1], each))
+        if isinstance(value, list) and isinstance(_descend(nodes[-1], name), tuple):
             value = tuple(value)
-        changes[key] = value
-    config.merge_from_dict(changes)
+        # For mmengine, an item that is no dict takes a new list, also in the list around it.
+        while isinstance(nodes[-1], (list, tuple)) and not isinstance(value, dict):
+            items = [*nodes[-1]]
+            items[int(name)] = value
+            value = type(nodes.pop())(items)
+            name = path.pop()
+        config.merge_from_dict({'.'.join([*path, name]): value})
 
 
 @contextlib.contextmanager

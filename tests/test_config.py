@@ -68,6 +68,13 @@ def test_list_becomes_a_tuple_where_the_config_has_one(template):
     assert template.model.neck.in_channels == [7, 2, 3, 9]
 
 
+def test_items_of_a_list_in_a_list_are_replaced(template):
+    ratios = 'model.rpn_head.anchor_generator.ratios'
+    set_options(template, {ratios: [[1, 2], [3, 4]]})
+    set_options(template, {f'{ratios}.0.1': 5, f'{ratios}.0.0': 6})
+    assert template.model.rpn_head.anchor_generator.ratios == [[6, 5], [3, 4]]
+
+
 @pytest.mark.parametrize(
     ('key', 'words'),
     [
