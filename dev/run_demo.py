@@ -17,7 +17,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmdet_detnet import config_path
-from mmdet_detnet.cli import at_least
+from mmdet_detnet.command_line import at_least
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 CONFIG = 'demo/faster-rcnn_detnet59-slim_fpn_shapes.py'

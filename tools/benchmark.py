@@ -37,7 +37,7 @@ from mmdet_detnet.benchmark import (
 from mmdet_detnet.benchmark.comparisons import COMPARISONS, find_comparisons, make_entries
 from mmdet_detnet.benchmark.measurement import warn_if_busy
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.cli import at_least, make_parser
+from mmdet_detnet.command_line import at_least, make_parser
 
 INTERRUPTED = 130  # exit status of a program ended by Ctrl-C
 # Changed defaults with --quick.

@@ -19,7 +19,7 @@ from mmdet_detnet.benchmark.operators import (
     compare_operators,
     find_implementations,
 )
-from mmdet_detnet.cli import at_least, make_parser, usable_device
+from mmdet_detnet.command_line import at_least, make_parser, usable_device
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmdet_detnet.cli import make_parser
+from mmdet_detnet.command_line import make_parser
 from mmdet_detnet.data.check import check_dataset
 
 

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.cli import make_parser
+from mmdet_detnet.command_line import make_parser
 from mmdet_detnet.weights import SOURCES, convert_file
 
 

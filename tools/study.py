@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from mmdet_detnet.cli import at_least, make_parser
+from mmdet_detnet.command_line import at_least, make_parser
 from mmdet_detnet.evaluation.study import (
     count_jobs,
     execute,

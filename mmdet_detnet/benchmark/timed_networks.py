@@ -18,7 +18,7 @@ from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 from torch import nn
 
-from mmdet_detnet.cli import key_and_value
+from mmdet_detnet.command_line import key_and_value
 from mmdet_detnet.config import load_config
 from mmdet_detnet.deployment import accelerate
 from mmdet_detnet.deployment.acceleration import DTYPES

@@ -28,7 +28,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as run_ranks
 
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.cli import make_parser
+from mmdet_detnet.command_line import make_parser
 from mmdet_detnet.config import ConfigProblem, load_config, raise_problems
 from mmdet_detnet.deployment import keep_freed_memory
 from mmdet_detnet.files import check_files

@@ -121,6 +121,7 @@ def test_config_has_the_check_once(check):
         (['--cfg-options', 'mdoel.x=1'], 'the config has no mdoel; did you mean model?'),
         (['--work-dir', '/dev/null/run'], '/dev/null/run cannot be created: Not a directory.'),
         (['--cfg-options', 'seed', '3'], 'key=value, in quotes where a value has spaces, got seed'),
+        (['--cfg-options', 'seed=)3,('], 'value has spaces, got seed=)3,('),
         (['--cfg-options', 'a=[1,', '2]'], 'value has spaces, got a=[1,'),
         (['--cfg-options', 'load_from=my runs/a.pth'], 'train.py: No such file: my runs/a.pth.'),
         (['--launcher', 'mpi'], '--launcher mpi needs OMPI_COMM_WORLD_RANK, which torchrun, srun'),

@@ -18,7 +18,7 @@ import mmdet_detnet  # noqa: F401  (before torch, whose OpenMP reads what it set
 
 # isort: split
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.cli import PAIRS, make_parser
+from mmdet_detnet.command_line import PAIRS, make_parser
 from mmdet_detnet.evaluation.misalignment import (
     FILES,
     detector_name,

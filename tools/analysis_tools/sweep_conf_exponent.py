@@ -14,7 +14,7 @@ import sys
 from tabulate import tabulate
 
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.cli import make_parser
+from mmdet_detnet.command_line import make_parser
 from mmdet_detnet.evaluation.sweeps import EXPONENTS, sweep_conf_exponent
 
 

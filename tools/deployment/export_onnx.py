@@ -6,7 +6,7 @@ python tools/deployment/export_onnx.py CONFIG CHECKPOINT detector.onnx
 import os
 
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.cli import make_parser
+from mmdet_detnet.command_line import make_parser
 from mmdet_detnet.deployment import export_onnx
 from mmdet_detnet.evaluation.loading import load_detector
 from mmdet_detnet.evaluation.score_threshold import read_score_thr

@@ -5,7 +5,7 @@ python tools/deployment/test_onnx.py CONFIG detector.onnx CHECKPOINT
 """
 
 from mmdet_detnet.checkpoints import force_weights_only
-from mmdet_detnet.cli import at_least, make_parser
+from mmdet_detnet.command_line import at_least, make_parser
 from mmdet_detnet.evaluation.onnx_evaluation import evaluate_onnx
 
 
