@@ -113,6 +113,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--from-start', action='store_true', help='start over instead of resuming')
     gpus = 'number of processes, one per GPU; without a GPU, they share the CPU and each batch'
     parser.add_argument('--gpus', type=int, help=gpus)
+    parser.add_argument('--epochs', type=at_least(1), help="default: the config's max_epochs")
     shown = parser.add_mutually_exclusive_group()
     show: dict[str, Any] = dict(dest='show', action='store_const', default='progress')
     shown.add_argument('--quiet', const='warnings', help='show warnings only', **show)
@@ -123,7 +124,7 @@ def _train(args: Arguments, rest: Sequence[str]) -> int:
     from .data.check import report_training_data
     from .training.runs import train
 
-    options = dict(from_start=args.from_start, show=args.show, gpus=args.gpus)
+    options = dict(from_start=args.from_start, show=args.show, gpus=args.gpus, epochs=args.epochs)
     checkpoint = train(args.config, rest, args.work_dir, **options, check_data=report_training_data)
     lines = next_lines(args.config, args.work_dir, is_trained=True)
     kind = 'best' if checkpoint.name.startswith('best_') else 'last'

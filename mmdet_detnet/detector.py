@@ -8,12 +8,10 @@ from typing import Any, TypeAlias
 
 import mmcv
 import numpy as np
-from mmengine.config import Config
 from PIL import Image
 
 from .arguments import reject
 from .checkpoints import POINTER, force_weights_only
-from .config import load_config
 from .data.check import report_training_data
 from .data.options import Options
 from .data.project import create_project
@@ -115,7 +113,7 @@ class Detector:
         """Train, or resume an interrupted run: ``mmdet-detnet train``.
 
         Args:
-            epochs: Number of epochs; None for the config's.
+            epochs: Number of epochs, to which the schedule is stretched; None for the config's.
             options: ``from_start``, ``show`` and ``gpus`` of :func:`.training.runs.train`.
 
         Returns:
@@ -133,17 +131,13 @@ class Detector:
                 f'Detector.train would not start from {self._checkpoint}: train '
                 f'Detector({str(config)!r}), or give Detector.new the weights as start_from.'
             )
-        arguments = []
-        if epochs is not None and epochs < 1:
-            reject('Detector.train', 'epochs', epochs, 'at least 1')
-        if epochs is not None:
-            changes = _change_epochs(load_config(config), epochs)
-            arguments = ['--cfg-options', *(f'{key}={value}' for key, value in changes.items())]
         options.setdefault('check_data', report_training_data)
         self._predictor = None
         try:
             with restore_handlers():
-                self._checkpoint = runs.train(config, arguments, self.work_dir, **options)
+                self._checkpoint = runs.train(
+                    config, work_dir=self.work_dir, epochs=epochs, **options
+                )
         except SystemExit as stop:  # as ends a command, but not a notebook
             raise RuntimeError('the run was stopped for the reason above.') from stop
         return self._checkpoint
@@ -220,22 +214,6 @@ def _find_config(checkpoint: Path) -> Path:
         names = ', '.join(file.name for file in found)
         raise ValueError(f'there are several configs next to {checkpoint} ({names}): give config=.')
     return found[0]
-
-
-def _change_epochs(config: Config, epochs: int) -> dict[str, int]:
-    """Return the options for another number of epochs, with the schedule's end."""
-    old = config.train_cfg.get('max_epochs')
-    if old is None:
-        raise ValueError('epochs: the config counts iterations, and has no train_cfg.max_epochs.')
-    schedulers = config.get('param_scheduler') or []
-    by_key = {f'param_scheduler.{index}': each for index, each in enumerate(schedulers)}
-    if isinstance(schedulers, dict):
-        by_key = {'param_scheduler': schedulers}
-    changes = {'train_cfg.max_epochs': epochs}
-    for key, scheduler in by_key.items():
-        ends = (end for end in ('T_max', 'end') if scheduler.get(end) == old)
-        changes |= {f'{key}.{end}': epochs for end in ends}
-    return changes
 
 
 def _read(inputs: Inputs | Iterable[Inputs], every: int) -> Iterator[Frame]:

@@ -24,8 +24,8 @@ def started(monkeypatch):
     """Start no run: note with what it would be."""
     calls = []
 
-    def train(config, arguments, work_dir, **options):
-        calls.append((config, arguments))
+    def train(config, work_dir, epochs, **options):
+        calls.append((config, epochs))
         return work_dir / 'best_1.pth'
 
     monkeypatch.setattr(runs, 'train', train)
@@ -103,23 +103,10 @@ def test_other_file_is_named(tmp_path):
         Detector(tmp_path / 'note.txt.jpg')
 
 
-def test_epochs_move_the_end_of_the_schedule(tiny_detector, started):
+def test_number_of_epochs_reaches_the_run(tiny_detector, started):
     detector = Detector(tiny_detector[0])
     assert detector.train(epochs=7).name == 'best_1.pth'
-    ((config, arguments),) = started
-    assert config == tiny_detector[0]
-    assert arguments == ['--cfg-options', 'train_cfg.max_epochs=7', 'param_scheduler.1.T_max=7']
-
-
-@pytest.mark.parametrize(
-    ('schedule', 'options'),
-    [(None, []), (dict(type='CosineAnnealingLR', T_max=12), ['param_scheduler.T_max=7'])],
-)
-def test_epochs_of_a_config_without_a_list_of_schedules(schedule, options, started, tmp_path):
-    config = tmp_path / 'config.py'
-    config.write_text(f'train_cfg = dict(max_epochs=12)\nparam_scheduler = {schedule}\n')
-    Detector(config).train(epochs=7)
-    assert started == [(config, ['--cfg-options', 'train_cfg.max_epochs=7', *options])]
+    assert started == [(tiny_detector[0], 7)]
 
 
 def test_run_that_is_stopped_is_an_error_and_no_end_of_a_notebook(tiny_detector, monkeypatch):
@@ -137,11 +124,6 @@ def test_run_that_is_stopped_is_an_error_and_no_end_of_a_notebook(tiny_detector,
 def test_training_does_not_drop_the_weights_of_a_checkpoint_in_silence(detector):
     with pytest.raises(ValueError, match='Detector.train would not start from .*start_from'):
         detector.train()
-
-
-def test_number_of_epochs_is_positive(tiny_detector):
-    with pytest.raises(ValueError, match='epochs must be at least 1, got 0'):
-        Detector(tiny_detector[0]).train(epochs=0)
 
 
 def test_figures_in_tiles_are_printed(detector, capsys):

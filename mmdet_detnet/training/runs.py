@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from mmdet_detnet.arguments import check_choice
+from mmengine.config import Config
+
+from mmdet_detnet.arguments import check_choice, check_positive_integer
 from mmdet_detnet.checkpoints import POINTER, read_last_run, read_run
+from mmdet_detnet.config import load_config
 
 from . import launch
 from .launch import find_work_dir
@@ -13,6 +17,8 @@ __all__ = ['find_checkpoint', 'find_work_dir', 'test', 'train']
 
 QUIET = 'runner_type=mmdet_detnet.QuietRunner'
 PROGRESS = 'default_hooks.progress.type=mmdet_detnet.ProgressHook'
+# Of a scheduler by epoch.
+COUNTS_EPOCHS = {'begin', 'end', 'T_max', 'milestones', 'step_size'}
 SHOW = {
     'warnings': ['--cfg-options', QUIET],
     'progress': ['--cfg-options', QUIET, PROGRESS],
@@ -46,6 +52,7 @@ def train(
     from_start: bool = False,
     show: str = 'progress',
     gpus: int | None = None,
+    epochs: int | None = None,
     check_data: launch.DataCheck | None = None,
 ) -> Path:
     """Train, or resume an interrupted run; returns what :func:`find_checkpoint` finds.
@@ -57,9 +64,15 @@ def train(
         from_start: Whether to start over even if there are checkpoints.
         show: ``'progress'``, ``'warnings'`` only, or ``'everything'`` that mmengine logs.
         gpus: Number of GPUs of this machine, each with a process; None for one process.
+        epochs: Number of epochs, to which the schedule is stretched; None for the config's.
         check_data: As for :func:`.launch.train`.
     """
     check_choice('train', 'show', show, SHOW)
+    if epochs is not None:
+        check_positive_integer('train', 'epochs', epochs)
+        changes = _change_epochs(load_config(config), epochs)
+        new = (f'{key}={value}'.replace(' ', '') for key, value in changes.items())
+        arguments = [*arguments, '--cfg-options', *new]
     folder = work_dir or find_work_dir(config)
     line = [str(config), *_add_work_dir(work_dir, arguments), *SHOW[show]]
     if (folder / POINTER).is_file() and not from_start:
@@ -70,6 +83,32 @@ def train(
     else:
         launch.train_on_ranks(gpus, line, check_data)
     return find_checkpoint(folder)
+
+
+def _change_epochs(config: Config, epochs: int) -> dict[str, Any]:
+    """Return the options for another number of epochs; the schedule is stretched with it."""
+    old = config.train_cfg.get('max_epochs')
+    if old is None:
+        raise ValueError('--epochs: the config counts iterations, and has no train_cfg.max_epochs.')
+    changes: dict[str, Any] = {'train_cfg.max_epochs': epochs}
+    schedulers = config.get('param_scheduler') or []
+    by_key = {f'param_scheduler.{index}': each for index, each in enumerate(schedulers)}
+    if isinstance(schedulers, dict):
+        by_key = {'param_scheduler': schedulers}
+    for key, scheduler in by_key.items():
+        counted = COUNTS_EPOCHS & scheduler.keys() if scheduler.get('by_epoch', True) else {}
+        for name in sorted(counted):
+            value = scheduler[name]
+            if name == 'milestones':
+                changes[f'{key}.{name}'] = [round(each * epochs / old) for each in value]
+            elif value == old:
+                changes[f'{key}.{name}'] = epochs
+            elif value != 0:
+                raise ValueError(
+                    f'--epochs: {key}.{name} is {value} of {old} epochs. Set it, with '
+                    'train_cfg.max_epochs and what else counts epochs, by --cfg-options.'
+                )
+    return changes
 
 
 def _add_work_dir(work_dir: Path | None, arguments: Sequence[str]) -> list[str]:

@@ -66,6 +66,49 @@ def test_options_that_would_lose_the_run_are_refused(options, words, started, tm
     assert started == []
 
 
+COSINE = dict(type='CosineAnnealingLR', T_max=12)
+STEPS = dict(type='MultiStepLR', begin=0, end=12, milestones=[8, 11])
+WARM_UP = dict(type='LinearLR', begin=0, end=500, by_epoch=False)
+
+
+@pytest.mark.parametrize(
+    ('schedule', 'changes'),
+    [
+        (None, {}),
+        (COSINE, {'param_scheduler.T_max': 24}),
+        ([WARM_UP, STEPS], {'param_scheduler.1.end': 24, 'param_scheduler.1.milestones': [16, 22]}),
+    ],
+)
+def test_number_of_epochs_stretches_the_schedule(schedule, changes, started, tmp_path):
+    text = f"work_dir = 'work'\ntrain_cfg = dict(max_epochs=12)\nparam_scheduler = {schedule}\n"
+    (tmp_path / 'my.py').write_text(text)
+    write_checkpoints(tmp_path / 'work', 'epoch_1.pth')
+    assert main(['train', 'my.py', '--epochs', '24', '--verbose']) == 0
+    options = launch._make_train_parser().parse_args(started[-1]).cfg_options
+    assert dict(options) == {'train_cfg.max_epochs': 24, **changes}
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('train_cfg = dict(max_iters=12)', 'the config counts iterations'),
+        (
+            f'train_cfg = dict(max_epochs=20)\nparam_scheduler = [{COSINE}]',
+            'param_scheduler.0.T_max is 12 of 20 epochs. Set it',
+        ),
+    ],
+)
+def test_epochs_that_the_schedule_does_not_follow_are_refused(
+    text, words, started, tmp_path, capsys
+):
+    (tmp_path / 'my.py').write_text(text)
+    assert main(['train', 'my.py', '--epochs', '24']) == 2
+    assert f'mmdet-detnet train: --epochs: {words}' in capsys.readouterr().err
+    with pytest.raises(ValueError, match='epochs must be a positive integer, got 0'):
+        runs.train(tmp_path / 'my.py', epochs=0)
+    assert started == []
+
+
 def test_named_checkpoint_is_resumed_from_and_unknown_images_stop_nothing(
     started, tmp_path, capsys
 ):
