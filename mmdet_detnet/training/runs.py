@@ -100,7 +100,7 @@ def _change_epochs(config: Config, epochs: int) -> dict[str, Any]:
         for name in sorted(counted):
             value = scheduler[name]
             if name == 'milestones':
-                changes[f'{key}.{name}'] = [round(each * epochs / old) for each in value]
+                changes[f'{key}.{name}'] = [each * epochs // old for each in value]
             elif value == old:
                 changes[f'{key}.{name}'] = epochs
             elif value != 0:

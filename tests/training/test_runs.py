@@ -72,20 +72,23 @@ WARM_UP = dict(type='LinearLR', begin=0, end=500, by_epoch=False)
 
 
 @pytest.mark.parametrize(
-    ('schedule', 'changes'),
+    ('schedule', 'epochs', 'changes'),
     [
-        (None, {}),
-        (COSINE, {'param_scheduler.T_max': 24}),
-        ([WARM_UP, STEPS], {'param_scheduler.1.end': 24, 'param_scheduler.1.milestones': [16, 22]}),
+        (None, 24, {}),
+        (COSINE, 24, {'T_max': 24}),
+        ([WARM_UP, STEPS], 24, {'1.end': 24, '1.milestones': [16, 22]}),
+        # 5.5 is no 6, where training has ended.
+        ([WARM_UP, STEPS], 6, {'1.end': 6, '1.milestones': [4, 5]}),
     ],
 )
-def test_number_of_epochs_stretches_the_schedule(schedule, changes, started, tmp_path):
+def test_number_of_epochs_stretches_the_schedule(schedule, epochs, changes, started, tmp_path):
     text = f"work_dir = 'work'\ntrain_cfg = dict(max_epochs=12)\nparam_scheduler = {schedule}\n"
     (tmp_path / 'my.py').write_text(text)
     write_checkpoints(tmp_path / 'work', 'epoch_1.pth')
-    assert main(['train', 'my.py', '--epochs', '24', '--verbose']) == 0
-    options = launch._make_train_parser().parse_args(started[-1]).cfg_options
-    assert dict(options) == {'train_cfg.max_epochs': 24, **changes}
+    assert main(['train', 'my.py', '--epochs', str(epochs), '--verbose']) == 0
+    options = dict(launch._make_train_parser().parse_args(started[-1]).cfg_options)
+    assert options.pop('train_cfg.max_epochs') == epochs
+    assert options == {f'param_scheduler.{key}': value for key, value in changes.items()}
 
 
 @pytest.mark.parametrize(
