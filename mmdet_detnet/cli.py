@@ -113,7 +113,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--from-start', action='store_true', help='start over instead of resuming')
     gpus = 'number of processes, one per GPU; without a GPU, they share the CPU and each batch'
     parser.add_argument('--gpus', type=int, help=gpus)
-    parser.add_argument('--epochs', type=at_least(1), help="default: the config's max_epochs")
+    epochs = 'to which the schedule is stretched; default: max_epochs of the config'
+    parser.add_argument('--epochs', type=at_least(1), help=epochs)
     shown = parser.add_mutually_exclusive_group()
     show: dict[str, Any] = dict(dest='show', action='store_const', default='progress')
     shown.add_argument('--quiet', const='warnings', help='show warnings only', **show)
