@@ -415,13 +415,17 @@ def _judge(comparisons: Sequence[Comparison], number: int) -> list[dict[str, str
         row = {
             'AP, difference over seeds': str(over_seeds),
             'of each seed': ', '.join(f'{each:+.3f}' for each in values),
-            'p': f'{p:.3f}',
-            'p, Holm': f'{p_holm:.3f}',
+            'p': _format_p(p),
+            'p, Holm': _format_p(p_holm),
             'over test images': str(over_images),
             'verdict': decide(over_seeds, over_images),
         }
         rows.append(comparison.title() | row)
     return rows
+
+
+def _format_p(value: float) -> str:
+    return f'{value:.3f}' if value >= 0.0005 else '< 0.001'
 
 
 def _compare_metrics(comparison: Comparison) -> dict[str, str]:

@@ -316,6 +316,16 @@ def test_runs_are_paired_by_seed(report, tmp_path):
     assert cv2.imread(str(tmp_path / 'report.png')).std() > 0
 
 
+def test_small_p_value_is_not_zero(report):
+    results = [
+        make_result(name, seed, hits(found + seed % 2))
+        for name, found in (('plain', 1), ('better', 9))
+        for seed in range(3)
+    ]
+    results[0]['metrics']['AP'] += 0.001  # of equal differences, p would be 0
+    assert cells(report(*results), JUDGED, 'better')[6:8] == ['< 0.001', '< 0.001']
+
+
 def test_report_does_not_replace_a_file_of_the_user(results, tmp_path):
     folder = write_results(tmp_path, *results)
     (folder / 'report.md').write_text('mine')
