@@ -223,6 +223,11 @@ def _prepare_training(args: argparse.Namespace, check_data: DataCheck | None) ->
     config = _prepare(args)
     if args.amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+    if _name_type(config.optim_wrapper) == 'AmpOptimWrapper' and get_device() in ('cpu', 'mps'):
+        raise ConfigProblem(
+            f'AmpOptimWrapper, which --amp sets, does not train on {get_device()}. On a CPU, '
+            "train_dtype='bf16' of mmdet_detnet.AccelerationHook trains in bfloat16."
+        )
     if args.auto_scale_lr:
         if 'base_batch_size' not in (config.get('auto_scale_lr') or {}):
             raise ConfigProblem('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size.')

@@ -124,12 +124,14 @@ def test_config_has_the_check_once(check):
         (['--cfg-options', 'seed=)3,('], 'value has spaces, got seed=)3,('),
         (['--cfg-options', 'a=[1,', '2]'], 'value has spaces, got a=[1,'),
         (['--cfg-options', 'load_from=my runs/a.pth'], 'train.py: No such file: my runs/a.pth.'),
+        (['--amp'], 'AmpOptimWrapper, which --amp sets, does not train on cpu'),
         (['--launcher', 'mpi'], '--launcher mpi needs OMPI_COMM_WORLD_RANK, which torchrun, srun'),
         (['--epoch', '3'], 'train.py: error: unrecognized arguments: --epoch 3'),
     ],
 )
 def test_launcher_ends_with_one_sentence(capsys, monkeypatch, tmp_path, options, words):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
     with pytest.raises(SystemExit) as stop:
         launch.train([CUSTOM, *options])
     assert stop.value.code == 2

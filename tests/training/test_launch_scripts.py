@@ -84,7 +84,7 @@ def test_gpus_are_ranks_of_torchrun_and_share_the_batch_of_a_cpu(
     monkeypatch.setattr(launch.torch.cuda, 'device_count', lambda: num_gpus)
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     monkeypatch.chdir(tmp_path)
-    arguments = [DEMO, '--amp']
+    arguments = [DEMO, '--resume=auto']
     launch.train_on_ranks(2, arguments, lambda config: checked.append(config) or [])
     torchrun = ['--standalone', '--nproc-per-node=2', '--module', 'mmdet_detnet.training']
     rest = ['--launcher', 'pytorch', '--skip-data-check', *options]
