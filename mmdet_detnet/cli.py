@@ -113,7 +113,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--from-start', action='store_true', help='start over instead of resuming')
     gpus = 'number of processes, one per GPU; without a GPU, they share the CPU and each batch'
     parser.add_argument('--gpus', type=int, help=gpus)
-    epochs = 'to which the schedule is stretched; default: max_epochs of the config'
+    epochs = 'of a new run; stretches the schedule; default: max_epochs of the config'
     parser.add_argument('--epochs', type=at_least(1), help=epochs)
     shown = parser.add_mutually_exclusive_group()
     show: dict[str, Any] = dict(dest='show', action='store_const', default='progress')

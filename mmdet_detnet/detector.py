@@ -113,7 +113,8 @@ class Detector:
         """Train, or resume an interrupted run: ``mmdet-detnet train``.
 
         Args:
-            epochs: Number of epochs, to which the schedule is stretched; None for the config's.
+            epochs: Number of epochs of a new run, to which the schedule is stretched; None for the
+                config's.
             options: ``from_start``, ``show`` and ``gpus`` of :func:`.training.runs.train`.
 
         Returns:

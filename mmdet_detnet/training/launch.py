@@ -223,7 +223,10 @@ def _prepare_training(args: argparse.Namespace, check_data: DataCheck | None) ->
     config = _prepare(args)
     if args.amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
-    if _name_type(config.optim_wrapper) == 'AmpOptimWrapper' and get_device() in ('cpu', 'mps'):
+    if _name_type(config.get('optim_wrapper') or {}) == 'AmpOptimWrapper' and get_device() in (
+        'cpu',
+        'mps',
+    ):
         raise ConfigProblem(
             f'AmpOptimWrapper, which --amp sets, does not train on {get_device()}. On a CPU, '
             "train_dtype='bf16' of mmdet_detnet.AccelerationHook trains in bfloat16."

@@ -77,8 +77,9 @@ WARM_UP = dict(type='LinearLR', begin=0, end=500, by_epoch=False)
         (None, 24, {}),
         (COSINE, 24, {'T_max': 24}),
         ([WARM_UP, STEPS], 24, {'1.end': 24, '1.milestones': [16, 22]}),
-        # 5.5 is no 6, where training has ended.
+        # 5.5 is no 6, where training has ended, and 0.9 no 0, where it starts.
         ([WARM_UP, STEPS], 6, {'1.end': 6, '1.milestones': [4, 5]}),
+        ([WARM_UP, STEPS], 1, {'1.end': 1, '1.milestones': [1, 1]}),
     ],
 )
 def test_number_of_epochs_stretches_the_schedule(schedule, epochs, changes, started, tmp_path):
@@ -97,7 +98,16 @@ def test_number_of_epochs_stretches_the_schedule(schedule, epochs, changes, star
         ('train_cfg = dict(max_iters=12)', 'the config counts iterations'),
         (
             f'train_cfg = dict(max_epochs=20)\nparam_scheduler = [{COSINE}]',
-            'param_scheduler.0.T_max is 12 of 20 epochs. Set it',
+            'param_scheduler.0.T_max is 12 of 20 epochs. Set all',
+        ),
+        ('val_cfg = None', 'the config counts iterations, or has no train_cfg'),
+        (
+            f'train_cfg = dict(max_epochs=12)\nparam_scheduler = dict(a=[{COSINE}])',
+            'param_scheduler is of several optimizers',
+        ),
+        (
+            f'train_cfg = dict(max_epochs=12)\nparam_scheduler = [{COSINE | dict(by_epoch=False)}]',
+            'param_scheduler.0 counts iterations',
         ),
     ],
 )
@@ -110,6 +120,22 @@ def test_epochs_that_the_schedule_does_not_follow_are_refused(
     with pytest.raises(ValueError, match='epochs must be a positive integer, got 0'):
         runs.train(tmp_path / 'my.py', epochs=0)
     assert started == []
+
+
+def test_resumed_run_keeps_its_number_of_epochs(started, tmp_path, capsys):
+    write_checkpoints(tmp_path / 'work', 'epoch_1.pth')
+    (tmp_path / 'work/20250101_000000/vis_data').mkdir(parents=True)
+    dump = tmp_path / 'work/20250101_000000/vis_data/config.py'
+    dump.write_text('train_cfg = dict(max_epochs=12)\n')
+    (tmp_path / 'my.py').write_text("work_dir = 'work'\ntrain_cfg = dict(max_epochs=20)\n")
+    assert main(['train', 'my.py', '--epochs', '24']) == 2
+    assert 'has a schedule of 12 epochs. Start over with --from-start' in capsys.readouterr().err
+    assert started == []
+    assert main(['train', 'my.py', '--epochs', '24', '--from-start']) == 0
+    assert main(['train', 'my.py', '--epochs', '12']) == 0
+    own = ['--cfg-options', 'train_cfg.max_epochs=9']
+    assert main(['train', 'my.py', '--epochs', '12', *own]) == 2
+    assert 'sets train_cfg.max_epochs and param_scheduler itself' in capsys.readouterr().err
 
 
 def test_named_checkpoint_is_resumed_from_and_unknown_images_stop_nothing(
