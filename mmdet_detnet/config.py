@@ -1,6 +1,7 @@
 """Read a config once, with options, and say what is wrong with it."""
 
 import contextlib
+import copy
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -112,7 +113,8 @@ def set_options(config: Config, options: Mapping[str, Any]) -> None:
             items[int(name)] = value
             value = type(nodes.pop())(items)
             name = path.pop()
-        config.merge_from_dict({'.'.join([*path, name]): value})
+        # mmengine takes `_delete_` out of the dictionary that it is given.
+        config.merge_from_dict({'.'.join([*path, name]): copy.deepcopy(value)})
 
 
 @contextlib.contextmanager

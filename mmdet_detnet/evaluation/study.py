@@ -5,6 +5,7 @@ The plan is a YAML file; :mod:`.study_report` estimates the differences.
 
 import ast
 import hashlib
+import json
 import os
 import platform
 import sys
@@ -25,14 +26,14 @@ from typing import Any
 import torch
 import yaml
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmdet_detnet.checkpoints import find_newest
 from mmdet_detnet.config import RUN_KEYS, load_config, set_options
 from mmdet_detnet.environment import describe_environment
-from mmdet_detnet.files import OutputFolder
+from mmdet_detnet.files import OutputFolder, read_json, write_file
 
-from .report_page import read_training_log, select_values
 from .study_report import (
     DIGEST,
     REPORT_FILES,
@@ -50,6 +51,7 @@ __all__ = ['Run', 'Study', 'count_jobs', 'execute', 'pack_results', 'read_study'
 Options = dict[str, Any]
 REQUIRED = {'data_sets', 'seeds', 'detectors', 'comparisons'}
 LOG = 'log.txt'
+CURVE = 'curve.json'
 VALIDATE_EVERY = 'train_cfg.val_interval'  # the option that turns validation on
 FINAL_SHARE = 0.1  # fraction of the last iterations whose mean is the final loss
 
@@ -369,6 +371,7 @@ def train_and_test(run: Run, folder: Path) -> Result:
     _prepare(cfg, run, folder)
     _resume(cfg, folder, folder.with_name(run.source) if run.source else None)
     runner = Runner.from_cfg(cfg)
+    runner.register_hook(_CurveHook(folder / CURVE, cfg))
     runner.train()
     runner.test()
     # These two are in checkpoints, so they survive an interruption; the CPU time does not.
@@ -377,8 +380,7 @@ def train_and_test(run: Run, folder: Path) -> Result:
     last = max(1, round(len(losses) * FINAL_SHARE))
     classes = runner.test_dataloader.dataset.metainfo['classes']
     has_gpu = torch.cuda.is_available()
-    # A resumed run validates the epoch of its checkpoint again.
-    curve = dict(select_values(read_training_log(folder), 'bbox_mAP'))
+    curve = read_json(folder / CURVE) if cfg.val_cfg else {}
     return {
         **run.describe(),
         'iterations': runner.iter,
@@ -387,7 +389,7 @@ def train_and_test(run: Run, folder: Path) -> Result:
         'train_seconds': round(float(seconds.sum()), 1),
         'cpu_seconds': round(time.process_time(), 1),
         **evaluate(cfg.test_evaluator.ann_file, folder / 'detections.bbox.json', classes),
-        **({'curve': [*curve.items()]} if curve else {}),
+        **({'curve': [(int(place), ap) for place, ap in curve.items()]} if curve else {}),
         'date': date.today().isoformat(),
         'device': torch.cuda.get_device_name() if has_gpu else f'{platform.machine()} CPU',
         'threads': torch.get_num_threads(),
@@ -399,8 +401,13 @@ def _prepare(cfg: Config, run: Run, folder: Path) -> None:
     """Pair the run with others of its seed, and disable validation that no option asks for."""
     cfg.work_dir = str(folder)
     cfg.randomness = dict(seed=run.seed)
-    if VALIDATE_EVERY not in run.options:
+    part, name = VALIDATE_EVERY.split('.')
+    validates = VALIDATE_EVERY in run.options or name in (run.options.get(part) or {})
+    if not validates or run.weights:
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    # All runs train equally long.
+    custom = cfg.get('custom_hooks') or []
+    cfg.custom_hooks = [hook for hook in custom if 'EarlyStopping' not in str(hook['type'])]
     hooks = cfg.default_hooks
     hooks.sampler_seed = dict(type='mmdet_detnet.SeedHook')
     hooks.checkpoint.update(type='mmdet_detnet.DurableCheckpointHook', max_keep_ckpts=1)
@@ -408,9 +415,28 @@ def _prepare(cfg: Config, run: Run, folder: Path) -> None:
     cfg.test_evaluator.update(format_only=True, outfile_prefix=str(folder / 'detections'))
 
 
+def _counts_epochs(cfg: Config) -> bool:
+    return cfg.default_hooks.checkpoint.get('by_epoch', True)
+
+
+class _CurveHook(Hook):
+    """Add the box AP of each validation to a file at once, for a run that is resumed later."""
+
+    def __init__(self, file: Path, cfg: Config) -> None:
+        self.file = file
+        self.counts_epochs = _counts_epochs(cfg)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        curve = read_json(self.file) if self.file.exists() else {}
+        place = str(runner.epoch if self.counts_epochs else runner.iter)
+        # CocoMetric returns nothing if there is no detection.
+        found = {name.split('/')[-1]: value for name, value in (metrics or {}).items()}
+        write_file(self.file, json.dumps({**curve, place: found.get('bbox_mAP', 0.0)}).encode())
+
+
 def _resume(cfg: Config, folder: Path, source: Path | None) -> None:
     """Resume if interrupted; from the last checkpoint of the source, no epoch is left."""
-    unit = 'epoch' if cfg.default_hooks.checkpoint.get('by_epoch', True) else 'iter'
+    unit = 'epoch' if _counts_epochs(cfg) else 'iter'
     checkpoint, _ = find_newest(folder, f'{unit}_{{}}.pth')
     if source:
         checkpoint = source / f'{unit}_{cfg.train_cfg.get(f"max_{unit}s")}.pth'

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 Matches = dict[str, list[int]]
 PACKED = 'results.json.xz'
-REPORT_FILES = ('report.md', 'report.png', 'curves.png')  # the last one if there are curves
+REPORT_FILES = ('report.md', 'report.png')
+CURVES = 'curves.png'  # if results have curves
 DIGEST = 'digest'  # key of that of the config, which results of earlier versions lack
 # The first is DeepPCB's threshold; the others are COCO's.
 IOU_THRESHOLDS = [0.33, *np.linspace(0.5, 0.95, 10)]
@@ -379,12 +380,12 @@ def write_report(study: 'Study', folder: Path) -> str:
         f'Not run: {", ".join(missing)}.' if missing else '',
     ]
     text = '\n\n'.join(filter(None, parts)) + '\n'
-    page, plot, curves = map(output.path, REPORT_FILES)
+    page, plot = map(output.path, REPORT_FILES)
     page.write_text(text, encoding='utf-8')
     _plot(groups, comparisons, plot)
-    curves.unlink(missing_ok=True)
     if followed := [each for each in comparisons if each.curves()]:
-        _plot_curves(followed, curves)
+        output.check(CURVES)
+        _plot_curves(followed, output.path(CURVES))
     return text
 
 

@@ -8,7 +8,6 @@ from fcntl import LOCK_EX, flock
 import pytest
 import torch
 from helpers import fork_server
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.runner import Runner
 
 from mmdet_detnet import config_path
@@ -34,6 +33,7 @@ comparisons:
 """
 OTHER = 'config: CONFIG, options: {model.backbone.base_channels: 8}'
 OPTIONS = {'train_cfg.max_epochs': 2, 'train_dataloader.batch_size': 1}
+EARLY_STOPPING = dict(type='EarlyStoppingHook', monitor='coco/bbox_mAP', patience=0, min_delta=9)
 CONV_HEAD = {
     'model.roi_head.bbox_head.type': 'Shared4Conv1FCBBoxHead',
     'model.roi_head.bbox_head.conv_out_channels': 8,
@@ -175,27 +175,42 @@ def test_stopped_run_goes_on_to_the_same_result(make_run, finished, tmp_path, mo
     assert epochs == [1]  # the second one only
 
 
+@pytest.mark.parametrize('stopped_in', [1, 2])
 def test_validation_that_an_option_asks_for_gives_a_curve(
-    make_run, finished, tmp_path, monkeypatch
+    stopped_in, make_run, finished, tmp_path, monkeypatch
 ):
-    begin = SeedHook.before_train_epoch
+    """Also if a run is stopped while it validates, once in the last epoch."""
 
-    def stop(hook, runner):
-        if runner.epoch == 1:
+    def stop(hook, runner, *args, **kwargs):
+        if runner.epoch == stopped_in:
             raise KeyboardInterrupt
-        begin(hook, runner)
 
-    # A process of its own has no earlier visualizer, which would write the log to its folder.
-    monkeypatch.setattr(DetLocalVisualizer, '_instance_dict', {})
-    run = make_run(**{'train_cfg.val_interval': 1})
-    monkeypatch.setattr(SeedHook, 'before_train_epoch', stop)
-    with pytest.raises(KeyboardInterrupt):
+    run = make_run(**{'train_cfg.val_interval': 1, 'custom_hooks': [EARLY_STOPPING]})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SeedHook, 'before_val_iter', stop)
         train_and_test(run, tmp_path)
-    monkeypatch.setattr(SeedHook, 'before_train_epoch', begin)
     result = train_and_test(run, tmp_path)
     assert [epoch for epoch, _ in result['curve']] == [1, 2]
     assert all(0 <= ap <= 1 for _, ap in result['curve'])
+    assert result['epochs'] == 2  # all runs train equally long
     assert 'curve' not in finished[0]
+
+
+def test_validation_without_a_detection_is_an_ap_of_0_by_iteration_if_these_count(
+    make_run, tmp_path
+):
+    options = {
+        'train_cfg': dict(_delete_=True, type='IterBasedTrainLoop', max_iters=2, val_interval=1),
+        'train_cfg.val_interval': 1,
+        'param_scheduler': [],
+        'default_hooks.checkpoint.by_epoch': False,
+        'model.test_cfg.rcnn.score_thr': 1.0,
+    }
+    run = Run('plain', 'shapes', 0, make_run().config, options)
+    for _ in range(2):  # an option is read again in the process of the run
+        cfg = run.load_config()
+    assert cfg.train_cfg.type == 'IterBasedTrainLoop' and 'max_epochs' not in cfg.train_cfg
+    assert train_and_test(run, tmp_path)['curve'] == [(1, 0.0), (2, 0.0)]
 
 
 def test_other_detector_is_tested_with_the_weights_of_its_source(make_run, finished, tmp_path):
