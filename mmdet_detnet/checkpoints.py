@@ -2,7 +2,8 @@
 
 Importing this module makes mmengine read every checkpoint without running code in it, through
 ``CheckpointLoader.register_scheme``: mmengine's extension point, and the only one that all callers
-use (``Runner``, ``init_detector``, inferencers, ``init_cfg``). It applies to the whole process.
+use (``Runner``, ``init_detector``, inferencers, ``init_cfg``). It also replaces the download of
+mmengine's other loaders. It applies to the whole process.
 Files that torch 2.6 and newer load still load, and so do mmengine's own checkpoints, which torch
 alone rejects.
 """
