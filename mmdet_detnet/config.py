@@ -92,29 +92,39 @@ def set_options(config: Config, options: Mapping[str, Any]) -> None:
 
     Args:
         config: The config; it is changed.
-        options: Values by dotted key, such as ``{'train_cfg.max_epochs': 3}``.
+        options: Values by dotted key, such as ``{'train_cfg.max_epochs': 3}``, set in their order.
 
     Raises:
         ConfigProblem: If an option would have no effect.
     """
-    raise_problems([text for key in options if (text := _check_key(config, key.split('.'), key))])
+    problems = []
     for key, value in options.items():
-        *path, name = key.split('.')
-        nodes: list[Any] = [config]
-        for each in path:
-            if _descend(nodes[-1], each) is None:
-                nodes[-1][each] = ConfigDict()
-            nodes.append(_descend(nodes[-1], each))
-        if isinstance(value, list) and isinstance(_descend(nodes[-1], name), tuple):
-            value = tuple(value)
-        # For mmengine, an item that is no dict takes a new list, also in the list around it.
-        while isinstance(nodes[-1], (list, tuple)) and not isinstance(value, dict):
-            items = [*nodes[-1]]
-            items[int(name)] = value
-            value = type(nodes.pop())(items)
-            name = path.pop()
-        # mmengine takes `_delete_` out of the dictionary that it is given.
-        config.merge_from_dict({'.'.join([*path, name]): copy.deepcopy(value)})
+        first, *rest = key.split('.')
+        if problem := _check_key(config, [first, *rest], key):
+            problems.append(problem)
+        else:
+            config[first] = _replace(config.get(first), rest, value)
+    raise_problems(problems)
+
+
+def _replace(node: Any, names: Sequence[str], value: Any) -> Any:
+    """Return a copy of a part of a config, with a value below it."""
+    if names:
+        name, *rest = names
+        if isinstance(node, (list, tuple)):
+            items = [*node]
+            items[int(name)] = _replace(items[int(name)], rest, value)
+            return type(node)(items)
+        copied = ConfigDict() if node is None else node.copy()
+        copied[name] = _replace(copied.get(name), rest, value)
+        return copied
+    # mmengine takes `_delete_` out of the dictionary that it is given.
+    value = copy.deepcopy(value)
+    if isinstance(value, Mapping) and isinstance(node, (Mapping, list)):
+        parent = Config({'node': node})
+        parent.merge_from_dict({'node': value})
+        return parent.node
+    return tuple(value) if isinstance(value, list) and isinstance(node, tuple) else value
 
 
 @contextlib.contextmanager

@@ -75,6 +75,25 @@ def test_items_of_a_list_in_a_list_are_replaced(template):
     assert template.model.rpn_head.anchor_generator.ratios == [[6, 5], [3, 4]]
 
 
+def test_dictionary_in_a_tuple_is_changed(template):
+    template.param_scheduler = (dict(type='LinearLR', end=5), dict(type='MultiStepLR', end=7))
+    set_options(template, {'param_scheduler.1.end': 9, 'param_scheduler.0': {'begin': 1}})
+    assert template.param_scheduler == (
+        dict(type='LinearLR', end=5, begin=1),
+        dict(type='MultiStepLR', end=9),
+    )
+
+
+def test_option_may_follow_from_the_one_before(template):
+    assert template.model.backbone.get('dcn') is None
+    options = {'model.backbone.dcn': {'type': 'DCN'}, 'model.backbone.dcn.deform_groups': 2}
+    set_options(template, options)
+    assert template.model.backbone.dcn == dict(type='DCN', deform_groups=2)
+    assert len(template.param_scheduler) == 2
+    with pytest.raises(ConfigProblem, match='the config has no param_scheduler.1; '):
+        set_options(template, {'param_scheduler': [{'type': 'StepLR'}], 'param_scheduler.1.end': 3})
+
+
 @pytest.mark.parametrize(
     ('key', 'words'),
     [
