@@ -5,7 +5,7 @@ import io
 import json
 import shlex
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +215,8 @@ def read_training_log(work_dir: Path) -> list[dict[str, Any]]:
 
     Each run has its own folder, named by its start time. Training records have keys such as
     ``'loss'``, ``'iter'`` and, in epoch-based loops, ``'epoch'``; validation records have metrics,
-    and the epoch (or iteration) as ``'step'``. A checkpoint from elsewhere has no log.
+    and as ``'step'`` the epoch or, in other loops, the iteration of the training record before. A
+    checkpoint from elsewhere has no log.
 
     Raises:
         ValueError: If a log is damaged.
@@ -227,10 +228,23 @@ def read_training_log(work_dir: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError as error:
             raise ValueError(f'{file} is damaged: {error}.') from error
         starts = [_position(record) for record in records if 'loss' in record]
+        if not any('epoch' in record for record in records):
+            # There, mmengine notes the pass through the data.
+            records = _number_validations(records)
         if starts:
             # A resumed run repeats what came after its checkpoint; a fresh start repeats all.
             joined = [record for record in joined if _position(record) < starts[0]] + records
     return joined
+
+
+def _number_validations(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give the validations of an iteration-based run the iteration of the record before."""
+    numbered = []
+    iteration = 0
+    for record in records:
+        iteration = record['step'] if 'loss' in record else iteration
+        numbered.append(record | {'step': iteration})
+    return numbered
 
 
 def _position(record: dict[str, Any]) -> int:
