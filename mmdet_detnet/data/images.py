@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import cache, partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -107,6 +107,10 @@ def _compose(name: str) -> str:
     return unicodedata.normalize('NFC', name)
 
 
+def _last(name: str) -> str:
+    return _compose(name.replace('\\', '/')).rpartition('/')[2]
+
+
 def _split_path(name: str) -> tuple[str, ...]:
     return Path(_compose(name.replace('\\', '/'))).parts
 
@@ -157,11 +161,13 @@ class ImageFiles:
         Args:
             annotation: The annotation file; the image may be next to it.
             *names: Paths or names, with or without suffix, possibly from another machine. The first
-                one that leads to an image counts; another may tell it from a mask with its name.
+                one that leads to an image counts; another, with a suffix, tells it from a mask that
+                has its name.
         """
         found: list[Path] = []
+        lasts = {_last(name) for name in names}
         for name in filter(None, names):
-            candidates = self.candidates(annotation, name)
+            candidates = self.candidates(annotation, name, lasts)
             candidates = [x for x in candidates if not self._is_of_nearer(annotation, name, x)]
             found = [path for path in found if path in candidates] or found or candidates
             if len(found) == 1:
@@ -183,9 +189,12 @@ class ImageFiles:
         self.problems.warn(f'image-not-found: {text}', culprit)
         return None
 
-    def candidates(self, annotation: Path, name: str) -> list[Path]:
-        """List the images that a name in an annotation file may mean."""
+    def candidates(
+        self, annotation: Path, name: str, full_names: Container[str] = ()
+    ) -> list[Path]:
+        """List the images that a name in an annotation file may mean; first the ``full_names``."""
         named = self._named(name)
+        named = [path for path in named if _compose(path.name) in full_names] or named
         if len(named) == 1:
             return named
         parts = _split_path(name)
@@ -200,7 +209,7 @@ class ImageFiles:
         return [path for path in closest if split and self.name_split(path) == split] or closest
 
     def _named(self, name: str) -> list[Path]:
-        last = _compose(name.replace('\\', '/')).rpartition('/')[2]
+        last = _last(name)
         return self._by_name.get(last) or self._by_name.get(Path(last).stem, [])
 
     def _place(self, annotation: Path, name: str) -> tuple[set[str], str]:

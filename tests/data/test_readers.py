@@ -48,6 +48,9 @@ HEADER = 'image,x1,y1,x2,y2,class\n'
 VIA_HEADER = 'filename,file_size,region_shape_attributes,region_attributes\n'
 RECTANGLE = {'name': 'rect', 'x': 10, 'y': 20, 'width': 30, 'height': 40}
 RING = [[10, 20, 40, 20, 40, 60, 10, 60]]
+# Run lengths down the columns: up to (10, 20), then 30 columns of 40 pixels.
+RUNS = {'size': [80, 100], 'counts': [10 * 80 + 20, *[40, 40] * 29, 40, 60 * 80 + 20]}
+PACKED_RUNS = {'size': [80, 100], 'counts': 'di0X1X1' + 57 * '0' + r'\e4'}
 TRIANGLE = {'name': 'polygon', 'all_points_x': [10, 40, 40], 'all_points_y': [20, 20, 60]}
 
 
@@ -107,6 +110,8 @@ TABLES = {
     'prefixes, and the size of the image': 'image,width,height,bbox_x,bbox_y,bbox_width,'
     'bbox_height,class\na.png,100,80,10,20,30,40,cat\n',
     'Open Images': 'ImageID,LabelName,XMin,XMax,YMin,YMax\na,cat,0.1,0.4,0.25,0.75\n',
+    'LISA': 'Filename;Annotation tag;Upper left corner X;Upper left corner Y;Lower right corner X;'
+    'Lower right corner Y;Origin file\nold/a.png;cat;10;20;40;60;a.avi\n',
     'Udacity': 'frame,xmin,xmax,ymin,ymax,class_id\na.png,10,40,20,60,cat\n',
     'keras-retinanet, background first': 'b.png,,,,,\na.png,10,20,40,60,cat\n',
     'SKU-110K': 'a.png,10,20,40,60,cat,100,80\n',
@@ -164,6 +169,8 @@ BOXES = [
     ('createml', createml_file(CAT_CENTER, keys=('imagefilename', 'annotation')), [CAT]),
     ('coco', coco_file(bbox=None, segmentation=RING), [CAT, PANDA]),
     ('coco', coco_file(segmentation=[[]]), [CAT, PANDA]),
+    ('coco', coco_file(bbox=None, segmentation=RUNS), [CAT, PANDA]),
+    ('coco', coco_file(bbox=None, segmentation=PACKED_RUNS), [CAT, PANDA]),
     ('coco', coco_file(attributes={'rotation': 90.0}), [TURNED_CAT, PANDA]),
     ('coco', coco_file(attributes={'rotation': 90.0}, segmentation=RING), [CAT, PANDA]),
     *(('coco', coco_file(attributes=each), [CAT, PANDA]) for each in (None, {'rotation': 'x'})),
@@ -171,6 +178,10 @@ BOXES = [
     ('voc', voc_objects(voc_object(*CAT, rotation=90)), [TURNED_CAT]),
     # A mask with the name of the image.
     ('voc', {'masks/a.jpg': IMAGE, **voc_objects(voc_object(*CAT), name='a.png')}, [CAT]),
+    # One that is also nearer.
+    ('voc', {'annots/masks/a.jpg': IMAGE, **voc_objects(voc_object(*CAT), name='a.png')}, [CAT]),
+    # As of the Stanford Dogs.
+    ('voc', {'annots/a.xml': None, 'annots/a': voc_file(voc_object(*CAT)), 'README': 'x'}, [CAT]),
     ('voc', voc_corners(40, 60, 11, 21), [CAT]),
     ('voc', voc_corners(1, 1, 100, 80), [('cat', (0, 0, 100, 80))]),
     ('voc', voc_corners(11, 21, 11.5, 30), [('cat', (10, 20, 1.5, 10))]),
@@ -298,6 +309,7 @@ SPLITS = [
     ('voc', {'annots/a.xml': None, 'annots/a.png.xml': voc_file(), **lists(val='a')}, 'val '),
     ('voc', {'train.txt': 'pictures/b.png annots/b.xml', 'val.txt': 'x\\a.png'}, 'val train'),
     ('voc', {'ImageSets/train.txt': 'b.png', 'ImageSets/val.txt': 'a.png'}, 'val train'),
+    ('voc', {'trainval.txt': '#Image CLASS-ID\nb 1 1 1\n', 'test.txt': 'a 2 1 2'}, 'test train'),
     (
         'yolo',
         {
@@ -380,6 +392,18 @@ def coco_of(image, **annotation):
     return {'images': images, 'annotations': [fields], 'categories': categories}
 
 
+def test_image_of_a_class_without_its_box_is_no_background(tmp_path):
+    changes = coco_of('a.png')
+    changes['images'] += [{'id': i, 'file_name': f'{i}.png'} for i in (1, 2)]
+    changes['categories'].append({'id': 2, 'name': 'empty'})
+    of_images = [{'id': i, 'image_id': i, 'category_id': i} for i in (1, 2)]
+    changes['annotations'] += of_images
+    write_changes(tmp_path, {f'{name}.png': IMAGE for name in 'a12'} | {'labels.json': changes})
+    labeled = read(tmp_path)
+    assert boxes(labeled) == {'a.png': [CAT], '2.png': []}
+    assert problems(labeled)['image-without-its-box'].examples == ['1.png']
+
+
 def test_instances_come_before_keypoints_and_captions(tmp_path):
     for split in ('train2017', 'val2017'):
         captions = {**coco_of('1.png'), 'annotations': [{'id': 0, 'image_id': 0, 'caption': 'A'}]}
@@ -433,6 +457,7 @@ WARNINGS = [
     ('voc', voc_corners(9, 9, 5, 11), 'corners-swapped', 'a.xml'),
     ('voc', {'pictures/a.png': None}, 'image-not-found', '1.jpg (a.xml)'),
     ('voc', {'pictures/c.png': IMAGE}, 'image-not-annotated', 'pictures/c.png'),
+    ('voc', {'train.txt': 'c\nd\n', 'val.txt': 'e\n'}, 'lists-not-used', 'train.txt'),
     ('voc', {'pictures/a.png': None, 'a.heic': ''}, 'image-not-supported', 'a.heic'),
     ('yolo', {'data.yaml': f'{NAMES}train: images\nval: images'}, 'doubled-split', 'images'),
     ('yolo', {'images/b.png': 'no image'}, 'undecodable-image', 'b.png (cannot'),
@@ -632,10 +657,24 @@ FOREIGN = {
     'dota/a.txt': ('imagesource:X\ngsd:0.1\n1.0 1.0 9 1 9 9 1 9 small-vehicle 0\n', 'DOTA'),
     'train.txt': ('images/a b.png 10,20,40,60,0 1,2,3,4,1\n', 'keras-yolo3'),
     'annotations/a.txt': ('10,8,20,16,1,4,0,0\n', 'VisDrone'),
+    'gt.txt': ('00001.ppm;983;388;1024;432;40\n', 'list of boxes'),
+    'labels/plane_1.txt': ('plane_1.jpg\tplane\t10\t20\t40\t60\n', 'list of boxes'),
+    'x/a.txt': ('# Compatible with PASCAL Annotation Version 1.00\nImage', "Pascal's text files"),
+    'Cat/a.png.txt': ('% bbGt version=3\nCat 10 20 30 40 0 0 0 0 0 0 0\n', 'bbGt'),
+    'xView_train.geojson': ('{"type": "FeatureCollection"}', 'GeoJSON'),
     'gt/gt.txt': ('1,1,912,484,97,109,0,7,1\n', 'MOT'),
     'cats.tfrecord-00000-of-00001': ('', 'TFRecord'),
     'SegmentationClass/a.png': ('', 'masks'),
 }
+
+
+def test_first_line_of_a_table_that_is_not_read_is_shown(tmp_path):
+    table = 'subject,x,y,width,height\na,10,20,30,40\n'
+    write_changes(tmp_path, {'images/a.png': IMAGE, 'labels.csv': table})
+    with pytest.raises(
+        ValueError, match=r"labels\.csv must name .*it is 'subject,x,y,width,height'"
+    ):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize('name', FOREIGN)

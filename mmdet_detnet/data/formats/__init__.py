@@ -21,7 +21,7 @@ from . import coco, json_shapes, table, voc, yolo
 # what reads all: JSON files as pairs with their content, since large ones take long to decode.
 READERS: dict[str, tuple[tuple[str, ...], Callable[..., bool], Callable[..., LabeledSet]]] = {
     'coco': (('.json',), coco.recognizes, coco.read),
-    'voc': (('.xml',), voc.recognizes, voc.read),
+    'voc': (('.xml', ''), voc.recognizes, voc.read),
     'yolo': (('.txt',), yolo.recognizes, yolo.read),
     'csv': (('.csv', '.tsv'), table.recognizes, table.read),
     'labelme': (('.json',), json_shapes.is_labelme, json_shapes.read_labelme),
@@ -45,10 +45,13 @@ def read_folder(options: Options, out: OutputFolder | None = None) -> tuple[str,
         files = [*list_files(place, out)]
     recognized = _recognize(files, images)
     if not recognized:
+        suffixes, _, _ = READERS['csv']
+        tables = (f' {table.explain(file)}' for file in files if file.suffix.lower() in suffixes)
         raise ValueError(
             _recognize_foreign(files, place)
             or f'{place} has no annotations in a known format: {", ".join(FORMATS)}. Besides '
-            f'images, it has {_count(files, images)}. Are they elsewhere? --annotations FOLDER'
+            f'images, it has {_count(files, images)}. Are they elsewhere? Then give '
+            f'--annotations FOLDER.{next(tables, "")}'
         )
     name = options.format_name or next(iter(recognized))
     if name not in recognized:
@@ -128,6 +131,7 @@ FOREIGN = {
         'Convert it with "datum convert" to the format coco_instances.',
         r'"box2d"': f"BDD100K's or Scalabel's JSON{CONVERT}",
     },
+    r'\.geojson$': {'': f'GeoJSON, as of xView{CONVERT}'},
     r'\.odgt$': {'': f"CrowdHuman's odgt files{CONVERT}"},
     r'\.manifest$': {r'"source-ref"': f'an output manifest of SageMaker Ground Truth{CONVERT}'},
     r'\.txt$': {
@@ -137,6 +141,12 @@ FOREIGN = {
         'rotated boxes need another detector, or a conversion to COCO.',
         r'\A\S[^\n]*\.\w+ \d+,\d+,\d+,\d+,\d+(?:\s|$)': 'the list of keras-yolo3. Write a row per '
         'box, as CSV: filename,xmin,ymin,xmax,ymax,class.',
+        rf'\A[^\n;\t ]+\.\w+[;\t ](?:[^\n;\t ]+[;\t ])?{NUMBER}(?:[;\t ]{NUMBER}){{3}}': (
+            'a list of boxes. Save it as CSV, with a first line such as '
+            'filename;xmin;ymin;xmax;ymax;class.'
+        ),
+        r'PASCAL Annotation Version 1\.00': f"Pascal's text files of before 2007{CONVERT}",
+        r'\A% bbGt version=': f"text files of Piotr's toolbox (bbGt){CONVERT}",
         rf'\A[^\n]*\.\w+\s*\n\d+\s*\n{NUMBER}(?: {NUMBER}){{3}}': f"WIDER FACE's list{CONVERT}",
         r'\A(?:\d+,){7}\d+,?\s*$': f"VisDrone's text files{CONVERT}",
         rf'\A\d+,\s*-?\d+(?:,\s*{NUMBER}){{4,8}}\s*$': f"MOT Challenge's text files{CONVERT}",

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pycocotools import mask as masks
+
 from mmdet_detnet.arguments import is_number
 from mmdet_detnet.data import annotation_rules as rules
 from mmdet_detnet.data.annotation_rules import Record
@@ -107,18 +109,28 @@ def _read_images(
             )
         file_names[record['id']] = name
     boxes: dict[Any, list[LabeledBox]] = defaultdict(list)
+    of_whole_images = []  # as camera traps have them
     for number, record in enumerate(content['annotations']):
         box = _read_box(record, names, file, number, problems)
         has_image = rules.is_id(record.get('image_id')) and record['image_id'] in file_names
+        if has_image and not record.keys() & {'bbox', 'segmentation'}:
+            category = record.get('category_id')
+            label = names.get(category) if rules.is_id(category) else None
+            of_whole_images.append((record['image_id'], label))
         if box is None or not has_image:
             text = 'annotations without a known image or category, or without a box. Skipped.'
             problems.warn(f'annotation-not-read: {text}', _place(record, file, number))
         else:
             boxes[record['image_id']].append(box)
+    with_boxes = {box.label for of_image in boxes.values() for box in of_image}
+    left_out = {key for key, label in of_whole_images if label in with_boxes} - boxes.keys()
     result = []
     for record in show_progress(content['images'], desc=file.name, unit='image'):
         path = images.find(file, file_names[record['id']])
-        if path is not None:
+        if record['id'] in left_out:
+            text = 'images of a class that has boxes in others. Skipped: they are no background.'
+            problems.warn(f'image-without-its-box: {text}', file_names[record['id']])
+        elif path is not None:
             split = images.name_split(path)
             size = known_size(record.get('width'), record.get('height'))
             result.append(LabeledImage(path, boxes.get(record['id'], []), file, split, size))
@@ -167,9 +179,7 @@ def _read_box(
         mask = None
     box = record.get('bbox')
     if not rules.is_box(box):
-        rings = mask if isinstance(mask, list) else []
-        points = [xy for ring in rings for xy in zip(ring[::2], ring[1::2], strict=True)]
-        box = outline_box(points) if points else None
+        box = _enclose(mask) if mask else None
     if label is None or box is None:
         return None
     area = record['area'] if is_number(record.get('area')) and record['area'] > 0 else None
@@ -180,6 +190,18 @@ def _read_box(
         place = _place(record, file, number)
         box = enclose_rotated(tuple(box), attributes['rotation'], place, problems)
     return LabeledBox(label, tuple(box), is_crowd, mask, area)
+
+
+def _enclose(mask: Any) -> Sequence[float] | None:
+    """Compute the box of polygons or run lengths; None if the latter are damaged or empty."""
+    if isinstance(mask, list):
+        return outline_box([xy for ring in mask for xy in zip(ring[::2], ring[1::2], strict=True)])
+    try:
+        is_packed = isinstance(mask['counts'], str)
+        box = masks.toBbox(mask if is_packed else masks.frPyObjects(mask, *mask['size'])).tolist()
+    except (OverflowError, TypeError, ValueError):
+        return None
+    return box if rules.is_box(box) and box[2] > 0 else None
 
 
 def _is_mask(value: Any) -> bool:

@@ -32,9 +32,10 @@ SEPARATORS = ',;\t|'
 # Headers in lower case without punctuation, by their role; the first one found counts.
 ROLES = {
     'image': 'filename imagename imagepath filepath path image imageid img file imagefile imgname '
-    'imgpath frame framename',
+    'imgpath frame framename patientid',
     'label': 'classname labelname categoryname class label category name objectclass objectname '
-    'objecttype type species cls classid labelid categoryid classidx classindex classnumber',
+    'objecttype type species annotationtag cls classid labelid categoryid classidx classindex '
+    'classnumber',
     'split': 'split set subset mluse usage partition phase',
     'width': 'imagewidth imgwidth width',
     'height': 'imageheight imgheight height',
@@ -52,6 +53,10 @@ BOXES: list[tuple[str, tuple[str, ...]]] = [
     ('corners', ('x1', 'y1', 'x2', 'y2')),
     ('corners', ('x0', 'y0', 'x1', 'y1')),
     ('corners', ('left', 'top', 'right', 'bottom')),
+    (
+        'corners',
+        ('upperleftcornerx', 'upperleftcornery', 'lowerrightcornerx', 'lowerrightcornery'),
+    ),
     *(('center', (*start, *sides)) for start, sides in product(CENTERS, SIDES)),
     *(('size', (*start, *sides)) for start, sides in product(STARTS, SIDES)),
     ('via', ('regionshapeattributes', 'regionattributes')),
@@ -69,6 +74,7 @@ HEADLESS = (
     AUTOML,
 )
 ONLY_CLASS = 'object'
+LINE_SHOWN = 100  # letters
 FLOAT_ID = re.compile(r'^(\d+)\.0$')
 # Fractions of the image beyond its border by no more are those of rounded boxes.
 ROUNDING = 0.01
@@ -103,6 +109,15 @@ def recognizes(file: Path, images: ImageFiles) -> bool:
     if len(head) == HEAD_SIZE:
         head = head.rpartition(b'\n')[0]
     return _parse_table(head, file) is not None
+
+
+def explain(file: Path) -> str:
+    """Say why a table is not recognized."""
+    first = read_head(file).decode('utf-8', errors='replace').partition('\n')[0].strip()
+    return (
+        f'The first line of {file.name} must name columns of images and boxes, such as '
+        f'filename,xmin,ymin,xmax,ymax,class; it is {first[:LINE_SHOWN]!r}.'
+    )
 
 
 def read(files: Sequence[Path], images: ImageFiles, options: Options) -> LabeledSet:

@@ -5,8 +5,8 @@ edge of the last pixel for the end of a box.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Container, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, XMLPullParser, parse
@@ -37,14 +37,17 @@ DAMAGED = (LookupError, ParseError, ValueError)
 
 
 def recognizes(file: Path, images: ImageFiles) -> bool:
-    """Return whether an XML file is in this format; a damaged one is, to be reported later."""
+    """Return whether a file is in this format; a damaged XML file is, to be reported later.
+
+    The Stanford Dogs have no suffix.
+    """
     # iterparse would hold the file until the garbage collector runs, which is stopped.
     parser: XMLPullParser[Element] = XMLPullParser(events=('start',))
     try:
         parser.feed(read_head(file))
         event: Any = next(parser.read_events())
     except (*DAMAGED, StopIteration):
-        return True
+        return file.suffix != ''
     return event[1].tag == 'annotation'
 
 
@@ -53,7 +56,9 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
 
     Difficult objects become crowds. VOC counts pixels from 1, including the last one.
     """
-    read_lists = cache(_read_lists)
+    # An annotation may be named a.jpg.xml.
+    names = {name for file in files for name in (file.stem, Path(file.stem).stem)}
+    read_lists = cache(partial(_read_lists, names=names, problems=images.problems))
     result, first = [], 0 if options.zero_based else 1
     images.claim((file, file.stem) for file in files)
     for file in files:
@@ -69,7 +74,6 @@ def read(files: Sequence[Path], images: ImageFiles, options: Options) -> Labeled
         path = images.find(file, file.stem, _read_text(root, 'filename'))
         if path is not None:
             lists = read_lists(file.parent)
-            # An annotation may be named a.jpg.xml.
             split = lists.get(file.stem) or lists.get(path.stem) or images.name_split(path, file)
             size = known_size(*(_read_text(root, f'size/{side}') for side in ('width', 'height')))
             result.append(LabeledImage(path, boxes, file, split, size))
@@ -100,30 +104,39 @@ def _read_objects(root: Element, first: int, file: str, problems: Problems) -> I
 def _read_number(element: Element, path: str) -> float:
     text = _read_text(element, path)
     if not text:
-        raise ValueError(f'an object has no <{path}>.')
+        raise ValueError(
+            f'an object has no <{path}>. If other files have the boxes, give their folder as '
+            '--annotations.'
+        )
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f'<{path}> must be a finite number, got {text!r}.')
     return value
 
 
-def _read_lists(folder: Path) -> dict[str, str]:
+def _read_lists(folder: Path, names: Container[str], problems: Problems) -> dict[str, str]:
     """Read the split of each name from the lists nearest to a folder of annotations."""
     for place in [folder, *folder.parents][:3]:
         for lists in (place / name for name in LIST_FOLDERS):
             files = [lists / f'{name}.txt' for name in LISTS if (lists / f'{name}.txt').is_file()]
             if files:
-                return _merge_lists(files)
+                splits = _merge_lists(files, names)
+                text = 'lists-not-used: lists of splits that name no annotated image.'
+                problems.warn(text, *(files if not any(name in names for name in splits) else ()))
+                return splits
     return {}
 
 
-def _merge_lists(files: Sequence[Path]) -> dict[str, str]:
+def _merge_lists(files: Sequence[Path], names: Container[str]) -> dict[str, str]:
     found: dict[str, Path] = {}
     for file in files:
         for line in filter(None, map(str.strip, read_text(file).splitlines())):
             # A line may also be the path of an image, or of an image and its annotation.
             last = Path(line.replace('\\', '/'))
             name = last.stem if last.suffix.lower() in FILE_SUFFIXES else last.name
+            # Numbers may follow the name, as in the Oxford-IIIT Pet dataset.
+            if name not in names and (first := name.split()[0]) in names:
+                name = first
             other = found.get(name, file)
             if other.name != file.name and (other.stem, file.stem[:3]) not in DIVIDED:
                 raise ValueError(f'{name!r} is in two lists: {other} and {file}.')
