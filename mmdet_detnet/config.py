@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.config.config import DELETE_KEY
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -92,15 +93,21 @@ def set_options(config: Config, options: Mapping[str, Any]) -> None:
 
     Args:
         config: The config; it is changed.
-        options: Values by dotted key, such as ``{'train_cfg.max_epochs': 3}``, set in their order.
+        options: Values by dotted key, such as ``{'train_cfg.max_epochs': 3}``, set in their order;
+            ``_delete_`` in a part empties it before.
 
     Raises:
         ConfigProblem: If an option would have no effect.
     """
     problems = []
-    for key, value in options.items():
+    deleting = [key for key in options if key.endswith(f'.{DELETE_KEY}')]
+    emptied = tuple(key.removesuffix(DELETE_KEY) for key in deleting)
+    for key in (*deleting, *(each for each in options if each not in deleting)):
+        value = options[key]
         first, *rest = key.split('.')
-        if problem := _check_key(config, [first, *rest], key):
+        # What is in an emptied part is new.
+        is_new = key.startswith(emptied) and key not in deleting
+        if not is_new and (problem := _check_key(config, [first, *rest], key)):
             problems.append(problem)
         else:
             config[first] = _replace(config.get(first), rest, value)
@@ -109,6 +116,8 @@ def set_options(config: Config, options: Mapping[str, Any]) -> None:
 
 def _replace(node: Any, names: Sequence[str], value: Any) -> Any:
     """Return a copy of a part of a config, with a value below it."""
+    if names == [DELETE_KEY]:
+        return ConfigDict() if value else node
     if names:
         name, *rest = names
         if isinstance(node, (list, tuple)):

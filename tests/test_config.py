@@ -94,6 +94,19 @@ def test_option_may_follow_from_the_one_before(template):
         set_options(template, {'param_scheduler': [{'type': 'StepLR'}], 'param_scheduler.1.end': 3})
 
 
+@pytest.mark.parametrize('is_first', [True, False])
+def test_part_is_emptied_first(template, is_first):
+    new = {'train_cfg.type': 'IterBasedTrainLoop', 'train_cfg.max_iters': 3}
+    delete = {'train_cfg._delete_': True}
+    set_options(template, delete | new if is_first else new | delete)
+    assert template.train_cfg == dict(type='IterBasedTrainLoop', max_iters=3)
+    set_options(template, {'train_cfg._delete_': False})
+    assert len(template.train_cfg) == 2
+    head = 'model.roi_head.bbox_head'
+    set_options(template, {f'{head}._delete_': True, f'{head}.loss.type': 'X'})
+    assert template.model.roi_head.bbox_head == dict(loss=dict(type='X'))
+
+
 @pytest.mark.parametrize(
     ('key', 'words'),
     [
