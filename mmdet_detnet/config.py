@@ -124,7 +124,7 @@ def _replace(node: Any, names: Sequence[str], value: Any) -> Any:
             items = [*node]
             items[int(name)] = _replace(items[int(name)], rest, value)
             return type(node)(items)
-        copied = ConfigDict() if node is None else node.copy()
+        copied = node.copy() if isinstance(node, (dict, Config)) else ConfigDict()
         copied[name] = _replace(copied.get(name), rest, value)
         return copied
     # mmengine takes `_delete_` out of the dictionary that it is given.
