@@ -97,7 +97,7 @@ def set_options(config: Config, options: Mapping[str, Any]) -> None:
             ``_delete_`` in a part empties it before.
 
     Raises:
-        ConfigProblem: If an option would have no effect.
+        ConfigProblem: If an option would have no effect, or a dictionary does not fit.
     """
     problems = []
     deleting = [key for key in options if key.endswith(f'.{DELETE_KEY}')]
@@ -109,8 +109,11 @@ def set_options(config: Config, options: Mapping[str, Any]) -> None:
         is_new = key.startswith(emptied) and key not in deleting
         if not is_new and (problem := _check_key(config, [first, *rest], key)):
             problems.append(problem)
-        else:
+            continue
+        try:
             config[first] = _replace(config.get(first), rest, value)
+        except (KeyError, TypeError) as error:  # such as a name in a list
+            problems.append(f'--cfg-options {key}: {value} cannot be merged here: {error}')
     raise_problems(problems)
 
 
@@ -129,10 +132,11 @@ def _replace(node: Any, names: Sequence[str], value: Any) -> Any:
         return copied
     # mmengine takes `_delete_` out of the dictionary that it is given.
     value = copy.deepcopy(value)
-    if isinstance(value, Mapping) and isinstance(node, (Mapping, list)):
-        parent = Config({'node': node})
+    if isinstance(value, Mapping):
+        is_tuple = isinstance(node, tuple)
+        parent = Config({'node': {} if node is None else [*node] if is_tuple else node})
         parent.merge_from_dict({'node': value})
-        return parent.node
+        return tuple(parent.node) if is_tuple and isinstance(parent.node, list) else parent.node
     return tuple(value) if isinstance(value, list) and isinstance(node, tuple) else value
 
 

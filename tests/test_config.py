@@ -77,7 +77,7 @@ def test_items_of_a_list_in_a_list_are_replaced(template):
 
 def test_dictionary_in_a_tuple_is_changed(template):
     template.param_scheduler = (dict(type='LinearLR', end=5), dict(type='MultiStepLR', end=7))
-    set_options(template, {'param_scheduler.1.end': 9, 'param_scheduler.0': {'begin': 1}})
+    set_options(template, {'param_scheduler.1.end': 9, 'param_scheduler': {'0': {'begin': 1}}})
     assert template.param_scheduler == (
         dict(type='LinearLR', end=5, begin=1),
         dict(type='MultiStepLR', end=9),
@@ -86,12 +86,19 @@ def test_dictionary_in_a_tuple_is_changed(template):
 
 def test_option_may_follow_from_the_one_before(template):
     assert template.model.backbone.get('dcn') is None
-    options = {'model.backbone.dcn': {'type': 'DCN'}, 'model.backbone.dcn.deform_groups': 2}
+    dcn = {'type': 'DCN', '_delete_': True}
+    options = {'model.backbone.dcn': dcn, 'model.backbone.dcn.deform_groups': 2}
     set_options(template, options)
     assert template.model.backbone.dcn == dict(type='DCN', deform_groups=2)
     assert len(template.param_scheduler) == 2
     with pytest.raises(ConfigProblem, match='the config has no param_scheduler.1; '):
         set_options(template, {'param_scheduler': [{'type': 'StepLR'}], 'param_scheduler.1.end': 3})
+
+
+@pytest.mark.parametrize('value', [{'type': 'StepLR'}, {'9': {'end': 1}}])
+def test_dictionary_that_does_not_fit_a_list_is_refused(template, value):
+    with pytest.raises(ConfigProblem, match='^--cfg-options param_scheduler: .* cannot be merged'):
+        set_options(template, {'param_scheduler': value})
 
 
 @pytest.mark.parametrize('is_first', [True, False])
