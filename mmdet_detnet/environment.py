@@ -1,6 +1,8 @@
 """``python -m mmdet_detnet.environment``: installed versions and the operators in use."""
 
 import platform
+import subprocess
+from pathlib import Path
 
 import torch
 
@@ -22,6 +24,21 @@ DISTRIBUTIONS = (
     'mmdet',
     'onedl-mmdetection',
 )
+
+
+def find_commit() -> str:
+    """Return the commit of the checkout that runs, with ``-dirty`` if files have changed.
+
+    An installed package has none: the text is empty.
+    """
+    root = Path(__file__).parents[1]
+    if not (root / '.git').exists():
+        return ''
+    command = ['git', '-C', str(root), 'describe', '--always', '--dirty', '--exclude=*']
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except OSError:  # without git
+        return ''
 
 
 def describe_environment() -> str:

@@ -5,7 +5,7 @@ import warnings
 import numpy
 import pytest
 
-from mmdet_detnet import host
+from mmdet_detnet import environment, host
 from mmdet_detnet.environment import describe_environment
 from mmdet_detnet.host import describe_operators
 
@@ -71,3 +71,20 @@ def test_report_names_versions_and_operators():
     rows = dict(line.split(maxsplit=1) for line in describe_environment().splitlines())
     assert rows['numpy'] == numpy.__version__
     assert rows['operators'] == describe_operators()
+
+
+@pytest.mark.parametrize(
+    ('is_checkout', 'has_git', 'expected'),
+    [(True, True, '1a2b3c4-dirty'), (False, True, ''), (True, False, '')],
+)
+def test_commit_of_a_checkout_is_what_git_says(
+    is_checkout, has_git, expected, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(environment, '__file__', str(tmp_path / 'package/environment.py'))
+    monkeypatch.setenv('PATH', str(tmp_path))
+    if is_checkout:
+        (tmp_path / '.git').mkdir()
+    if has_git:
+        (tmp_path / 'git').write_text(f'#!/bin/sh\n[ "$2" = {tmp_path} ] && echo 1a2b3c4-dirty\n')
+        (tmp_path / 'git').chmod(0o755)
+    assert environment.find_commit() == expected

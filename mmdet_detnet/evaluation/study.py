@@ -31,7 +31,7 @@ from mmengine.runner import Runner
 
 from mmdet_detnet.checkpoints import find_newest
 from mmdet_detnet.config import RUN_KEYS, load_config, set_options
-from mmdet_detnet.environment import describe_environment
+from mmdet_detnet.environment import describe_environment, find_commit
 from mmdet_detnet.files import OutputFolder, read_json, write_file
 
 from .study_report import (
@@ -394,6 +394,7 @@ def train_and_test(run: Run, folder: Path) -> Result:
         'device': torch.cuda.get_device_name() if has_gpu else f'{platform.machine()} CPU',
         'threads': torch.get_num_threads(),
         'environment': describe_environment(),
+        'commit': find_commit(),
     }
 
 

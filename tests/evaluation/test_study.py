@@ -11,6 +11,7 @@ from helpers import fork_server
 from mmengine.runner import Runner
 
 from mmdet_detnet import config_path
+from mmdet_detnet.environment import find_commit
 from mmdet_detnet.evaluation import study as study_module
 from mmdet_detnet.evaluation.study import Run, execute, read_study, train_and_test
 from mmdet_detnet.training import SeedHook
@@ -146,6 +147,7 @@ def test_result_says_what_was_done(finished):
     assert result['train_seconds'] > 0 and result['cpu_seconds'] > 0
     assert set(result['per_class']) == {'circle', 'square', 'triangle'}
     assert torch.__version__ in result['environment']
+    assert result['commit'] == find_commit()
     assert [path.name for path in folder.glob('*.pth')] == ['epoch_2.pth']
     json.dumps(result)
 
